@@ -1,0 +1,169 @@
+package planner
+
+import (
+	"fmt"
+	"strings"
+	"time"
+)
+
+// Commit is the commit a decision was taken on.
+type Commit struct {
+	Hash    string    `json:"hash"` // full hexadecimal object id; "" = none yet
+	Subject string    `json:"subject,omitempty"`
+	Author  string    `json:"author,omitempty"`
+	Time    time.Time `json:"time,omitzero"` // the committer's claim; for people only, never compared
+}
+
+// Short is the form people read.
+func (c Commit) Short() string {
+	if len(c.Hash) > 8 {
+		return c.Hash[:8]
+	}
+	return c.Hash
+}
+
+// ObjectID is implemented by FileInfo.Sys() of the files and folders of a
+// snapshot: the same id means the same content, all the way down.
+type ObjectID interface{ ObjectID() string }
+
+// Desired is what one commit asks for: the output of the manifest reader.
+type Desired struct {
+	Commit   Commit
+	Fleet    Fleet
+	Services map[ServiceID]Service
+	// Faults lists everything wrong in the commit, ordered by file and line.
+	// A file with a fault contributes no service at all.
+	Faults []Fault
+}
+
+// Complete reports whether every file could be read: only then may the
+// absence of a service mean that it was deleted.
+func (d Desired) Complete() bool {
+	for _, f := range d.Faults {
+		if !f.Warning {
+			return false
+		}
+	}
+	return true
+}
+
+// Fleet is the document in fleet.yaml that marks the fleet.
+type Fleet struct {
+	Name string `json:"name,omitempty"`
+	// PollInterval is how often agents look at the repository without a hint;
+	// 0 = 5 s.
+	PollInterval time.Duration `json:"pollInterval,omitempty"`
+	// Nodes lists the fleet's nodes. Where it is given, a node without write
+	// access runs a service without a selector only if the list is empty or
+	// holds just this node.
+	Nodes []NodeName `json:"nodes,omitempty"`
+	// Ignore lists globs of YAML files that are not manifests.
+	Ignore []string `json:"ignore,omitempty"`
+}
+
+// Service is one named workload.
+type Service struct {
+	ID        ServiceID `json:"id"`
+	File      string    `json:"file"` // path in the repository, for people
+	Line      int       `json:"line,omitempty"`
+	Replicas  int       `json:"replicas,omitempty"`
+	EveryNode bool      `json:"everyNode,omitempty"` // one slot on every matching node; Replicas is unused
+	Template  Template  `json:"template"`
+	Revision  Revision  `json:"revision"`
+
+	// What follows never restarts an instance.
+	Ports        []Port            `json:"ports,omitempty"`
+	NodeSelector map[string]string `json:"nodeSelector,omitempty"`
+	Labels       map[string]string `json:"labels,omitempty"`
+	Annotations  map[string]string `json:"annotations,omitempty"`
+	// Files holds the content of the template's file volumes, by volume name.
+	Files []File `json:"files,omitempty"`
+}
+
+// HasVolumes reports whether the service keeps data on a node: its deletion
+// always waits for approval.
+func (s Service) HasVolumes() bool {
+	for _, v := range s.Template.Volumes {
+		if v.Local != nil {
+			return true
+		}
+	}
+	return false
+}
+
+// Port is a container port that others can reach.
+type Port struct {
+	Name      string   `json:"name,omitempty"`
+	Container int      `json:"containerPort"`
+	Protocol  string   `json:"protocol"`          // "tcp" or "udp"
+	Port      int      `json:"port,omitempty"`    // of the service address; 0 = none
+	Publish   *Publish `json:"publish,omitempty"` // nil = not opened to the world
+}
+
+// Publish opens a port to the world.
+type Publish struct {
+	Port    int    `json:"port"`
+	Mode    string `json:"mode,omitempty"`    // "" = "fleet"; or "node"
+	Address string `json:"address,omitempty"` // "" = all addresses of the node
+}
+
+// File is the content of a file volume.
+type File struct {
+	Volume string `json:"volume"`
+	Path   string `json:"path"` // in the repository
+	SHA256 string `json:"sha256"`
+	// Data is at most 1 MiB. It is not part of any record: the node keeps the
+	// files it needs by their sum.
+	Data []byte `json:"-"`
+}
+
+// Fault is one thing wrong with a commit, in the user's words.
+type Fault struct {
+	File    string `json:"file"`           // path in the repository; "" = the repository itself
+	Line    int    `json:"line,omitempty"` // from 1; 0 = unknown
+	Column  int    `json:"column,omitempty"`
+	Field   string `json:"field,omitempty"` // spec.containers[0].image
+	Reason  string `json:"reason"`
+	Remedy  string `json:"remedy,omitempty"`
+	Warning bool   `json:"warning,omitempty"` // worth saying, holds nothing back
+}
+
+// String is the one-line form: file:line:column: field: reason; remedy.
+func (f Fault) String() string {
+	var b strings.Builder
+	if f.File != "" {
+		b.WriteString(f.File)
+		if f.Line > 0 {
+			fmt.Fprintf(&b, ":%d", f.Line)
+			if f.Column > 0 {
+				fmt.Fprintf(&b, ":%d", f.Column)
+			}
+		}
+		b.WriteString(": ")
+	}
+	if f.Field != "" {
+		b.WriteString(f.Field + ": ")
+	}
+	b.WriteString(f.Reason)
+	if f.Remedy != "" {
+		b.WriteString("; " + f.Remedy)
+	}
+	return b.String()
+}
+
+// CompareFaults orders faults by file, line, column, field and reason.
+func CompareFaults(a, b Fault) int {
+	if c := strings.Compare(a.File, b.File); c != 0 {
+		return c
+	}
+	if a.Line != b.Line {
+		return a.Line - b.Line
+	}
+	if a.Column != b.Column {
+		return a.Column - b.Column
+	}
+	if c := strings.Compare(a.Field, b.Field); c != 0 {
+		return c
+	}
+	return strings.Compare(a.Reason, b.Reason)
+}

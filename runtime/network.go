@@ -1,0 +1,66 @@
+package runtime
+
+import (
+	"context"
+
+	"github.com/orpheus-cd/orpheus/planner"
+)
+
+// Network is the node's network: a namespace and an address per instance, and
+// the published ports, all kept in the kernel so that they work while the
+// agent is down. Every method may be repeated and called concurrently.
+type Network interface {
+	// Info describes the node's network for status and doctor, and fails when
+	// it cannot work here, with the remedy.
+	Info(ctx context.Context) (NetworkInfo, error)
+
+	// Attach gives the instance a network namespace with an address and a way
+	// out, or returns the one it has.
+	Attach(ctx context.Context, id string) (Attachment, error)
+
+	// Detach takes namespace and address away again.
+	Detach(ctx context.Context, id string) error
+
+	// Attachments lists what is attached, by instance id.
+	Attachments(ctx context.Context) (map[string]Attachment, error)
+
+	// Publish makes exactly these ports reachable on loopback and on the
+	// node's addresses, in one atomic step: ports that are not in the list are
+	// closed. New connections are spread over the targets; a port without
+	// targets refuses them at once. Connections that stand are not touched.
+	Publish(ctx context.Context, ports []PublishedPort) error
+
+	Sweeper
+}
+
+// NetworkInfo describes the node's network.
+type NetworkInfo struct {
+	Bridge string
+	Subnet string // CIDR
+	Notes  []string
+}
+
+// Attachment is an instance's place in the network.
+type Attachment struct {
+	NetNS   string // path of the namespace
+	Address string // IPv4 address, without mask
+	Gateway string // address of the bridge
+	// ResolvConf is the path of a file to mount as /etc/resolv.conf; Hosts
+	// likewise for /etc/hosts. "" = none.
+	ResolvConf, Hosts string
+}
+
+// PublishedPort is one port open to the world and where it leads.
+type PublishedPort struct {
+	Service  planner.ServiceID
+	Address  string // "" = all addresses of the node and loopback
+	Port     int
+	Protocol string // "tcp" or "udp"
+	Targets  []Target
+}
+
+// Target is one endpoint of a published port.
+type Target struct {
+	Address string
+	Port    int
+}

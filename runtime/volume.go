@@ -1,0 +1,32 @@
+package runtime
+
+import (
+	"context"
+
+	"github.com/orpheus-cd/orpheus/planner"
+)
+
+// Volumes is the node's storage. Local volumes belong to a slot and are never
+// removed by the agent; everything else lives and dies with the instance.
+// Every method may be repeated.
+type Volumes interface {
+	// Mount makes the volumes of an instance ready and returns where each lies
+	// on the host, by volume name. files gives the content of file volumes by
+	// its SHA-256; it is not asked for what is on disk already.
+	Mount(ctx context.Context, id string, slot planner.SlotID, volumes []planner.Volume, files func(sha256 string) ([]byte, error)) (map[string]string, error)
+
+	// Release takes away what Mount made for this instance alone.
+	Release(ctx context.Context, id string) error
+
+	// Local lists the local volumes on this node.
+	Local(ctx context.Context) ([]LocalVolume, error)
+
+	Sweeper
+}
+
+// LocalVolume is one local volume on the node's disk.
+type LocalVolume struct {
+	Slot planner.SlotID
+	Name string
+	Path string
+}
