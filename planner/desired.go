@@ -78,6 +78,9 @@ type Service struct {
 	Annotations  map[string]string `json:"annotations,omitempty"`
 	// Files holds the content of the template's file volumes, by volume name.
 	Files []File `json:"files,omitempty"`
+	// Orphan marks a service known only from instances found running: their
+	// labels name it, no manifest or record does (the node's state was lost).
+	Orphan bool `json:"orphan,omitempty"`
 }
 
 // HasVolumes reports whether the service keeps data on a node: its deletion

@@ -1,0 +1,174 @@
+package planner
+
+import (
+	"fmt"
+	"net/netip"
+	"path"
+	"slices"
+	"strings"
+)
+
+// Policy says what manifests may ask of a node. It comes from the agent's
+// configuration, never from the repository. The zero value allows images of
+// any public registry on the containerd driver and nothing that reaches the
+// host.
+type Policy struct {
+	Drivers      []string // drivers that may be used; empty = containerd
+	HostPaths    []string // folders that hostPath volumes may lie in
+	Devices      []string // device paths that may be given
+	Capabilities []string // capabilities that may be added, without CAP_
+	Privileged   bool
+	HostNetwork  bool
+	// Registries lists the only registries images may come from, as host[:port]
+	// with an optional leading "*."; empty = all but loopback and link-local
+	// addresses.
+	Registries []string
+	// KnownRegistries are those the node's configuration describes: allowed
+	// even on loopback.
+	KnownRegistries []string
+	// ReservedPorts may not be published: the agent's own.
+	ReservedPorts []int
+	// ReservedPaths may not be reached by any hostPath, whatever HostPaths
+	// allows: the agent's state, the sockets of its drivers.
+	ReservedPaths []string
+}
+
+// Admit lists everything a node's policy has against a service; empty means
+// it may run. Each entry names the field and the setting that would allow it.
+func Admit(p Policy, s Service) []string {
+	a := &admission{policy: p}
+	t := s.Template
+	drivers := p.Drivers
+	if len(drivers) == 0 {
+		drivers = []string{DriverContainerd}
+	}
+	if d := t.DriverName(); !slices.Contains(drivers, d) {
+		a.refuse("spec.driver", "driver %q is not allowed on this node", d, "policy.drivers")
+	}
+	if t.HostNetwork && !p.HostNetwork {
+		a.refuse("spec.network", "the host's network is not allowed on this node", "", "policy.hostNetwork")
+	}
+	for _, v := range t.Volumes {
+		if v.HostPath != nil {
+			a.hostPath(v)
+		}
+	}
+	for _, c := range t.AllContainers() {
+		a.container(c)
+	}
+	for _, port := range s.Ports {
+		if port.Publish != nil && slices.Contains(p.ReservedPorts, port.Publish.Port) {
+			a.reasons = append(a.reasons, fmt.Sprintf("spec.ports: port %d is the agent's own on this node; publish another", port.Publish.Port))
+		}
+	}
+	return a.reasons
+}
+
+type admission struct {
+	policy  Policy
+	reasons []string
+}
+
+func (a *admission) refuse(field, format, value, setting string) {
+	what := format
+	if value != "" {
+		what = fmt.Sprintf(format, value)
+	}
+	a.reasons = append(a.reasons, field+": "+what+"; the node's "+setting+" decides")
+}
+
+func (a *admission) container(c Container) {
+	if c.Security.Privileged && !a.policy.Privileged {
+		a.refuse("securityContext.privileged", "privileged containers are not allowed on this node", "", "policy.privileged")
+	}
+	for _, name := range c.Security.AddCapabilities {
+		if !slices.Contains(a.policy.Capabilities, name) && !a.policy.Privileged {
+			a.refuse("securityContext.capabilities.add", "capability %s is not allowed on this node", name, "policy.capabilities")
+		}
+	}
+	for _, dev := range c.Devices {
+		if !slices.Contains(a.policy.Devices, dev) {
+			a.refuse("devices", "device %s is not allowed on this node", dev, "policy.devices")
+		}
+	}
+	if c.Image != "" {
+		a.registry(c.Image)
+	}
+}
+
+func (a *admission) hostPath(v Volume) {
+	p := path.Clean(v.HostPath.Path)
+	for _, reserved := range a.policy.ReservedPaths {
+		if within(p, reserved) || within(reserved, p) {
+			a.reasons = append(a.reasons, fmt.Sprintf("spec.volumes[%s].hostPath: %s would reach %s, which is the agent's own", v.Name, p, reserved))
+			return
+		}
+	}
+	for _, allowed := range a.policy.HostPaths {
+		if within(p, path.Clean(allowed)) {
+			return
+		}
+	}
+	a.refuse("spec.volumes["+v.Name+"].hostPath", "path %s is not allowed on this node", p, "policy.hostPaths")
+}
+
+// within reports whether p is dir or lies below it; both are clean.
+func within(p, dir string) bool {
+	return p == dir || dir == "/" || strings.HasPrefix(p, dir+"/")
+}
+
+func (a *admission) registry(image string) {
+	host := RegistryOf(image)
+	if slices.Contains(a.policy.KnownRegistries, host) && len(a.policy.Registries) == 0 {
+		return
+	}
+	if len(a.policy.Registries) > 0 {
+		if !slices.ContainsFunc(a.policy.Registries, func(pattern string) bool { return matchHost(pattern, host) }) {
+			a.refuse("image", "registry %s is not allowed on this node", host, "policy.registries")
+		}
+		return
+	}
+	if internal(host) {
+		a.refuse("image", "registry %s is an address of the node itself or its link", host, "registries (describe it there) or policy.registries")
+	}
+}
+
+// RegistryOf is the registry host of an image reference, with its port; short
+// names belong to docker.io.
+func RegistryOf(image string) string {
+	first, _, slash := strings.Cut(image, "/")
+	if slash && (strings.ContainsAny(first, ".:") || first == "localhost") {
+		return first
+	}
+	return "docker.io"
+}
+
+func matchHost(pattern, host string) bool {
+	if suffix, ok := strings.CutPrefix(pattern, "*."); ok {
+		return strings.HasSuffix(host, "."+suffix)
+	}
+	return pattern == host
+}
+
+// internal reports whether a registry host is literally the node itself, its
+// link, or the metadata service that clouds put there.
+func internal(host string) bool {
+	name := host
+	if addrPort, err := netip.ParseAddrPort(host); err == nil {
+		return internalAddr(addrPort.Addr())
+	}
+	if i := strings.LastIndexByte(host, ':'); i >= 0 {
+		name = host[:i]
+	}
+	name = strings.ToLower(strings.TrimSuffix(strings.Trim(name, "[]"), "."))
+	if name == "localhost" || strings.HasSuffix(name, ".localhost") {
+		return true
+	}
+	addr, err := netip.ParseAddr(name)
+	return err == nil && internalAddr(addr)
+}
+
+func internalAddr(a netip.Addr) bool {
+	a = a.Unmap()
+	return a.IsLoopback() || a.IsLinkLocalUnicast() || a.IsUnspecified() || a.IsMulticast()
+}

@@ -1,0 +1,296 @@
+package planner
+
+import (
+	"maps"
+	"slices"
+	"strconv"
+)
+
+// View is what is known of the world when leases are decided.
+type View struct {
+	Node Node
+	// Docs are the lease documents as they stand, by service.
+	Docs map[ServiceID]LeaseDoc
+	// Ready holds the leases whose instance is ready.
+	Ready map[LeaseKey]bool
+	// Prepared holds the revisions whose images are ready to start here.
+	Prepared map[RevisionKey]bool
+	// Running are the instances the drivers list: leases are made for those
+	// that run here although no document knows them (the state was lost).
+	Running []Instance
+	// Specs are the templates of the leases that stand.
+	Specs map[Revision]Template
+}
+
+// LeaseKey names one lease; tokens are unique within a service.
+type LeaseKey struct {
+	Service ServiceID
+	Token   uint64
+}
+
+// RevisionKey names one revision of a service.
+type RevisionKey struct {
+	Service  ServiceID
+	Revision Revision
+}
+
+// Coordination is the outcome of Coordinate.
+type Coordination struct {
+	// Docs are the documents that change, ordered by service.
+	Docs []LeaseDoc
+	// Prepare lists revisions whose images must be ready before a lease can be
+	// given, in order.
+	Prepare []RevisionKey
+}
+
+// Coordinate decides the leases of every service for a node that grants them
+// to itself. A slot gets its first lease, or one at a new revision, only when
+// the revision's images are prepared and pinned: an image that cannot be
+// pulled never takes down what runs.
+//
+// A new revision replaces one slot at a time: the next begins when all that
+// have it are ready. Start-first: the old lease stands until the new one is
+// ready. Stop-first, for single-writer slots: the old lease goes first. A
+// newer revision replaces a lease of one that never became ready.
+func Coordinate(f Followed, v View) Coordination {
+	var out Coordination
+	running := map[ServiceID][]Instance{}
+	for _, i := range v.Running {
+		running[i.Slot.Service] = append(running[i.Slot.Service], i)
+	}
+	ids := slices.Collect(maps.Keys(f.Services))
+	for id := range v.Docs {
+		if _, ok := f.Services[id]; !ok {
+			ids = append(ids, id)
+		}
+	}
+	slices.SortFunc(ids, ServiceID.Compare)
+	for _, id := range ids {
+		s, wanted := f.Services[id]
+		doc, known := v.Docs[id]
+		if !wanted && len(doc.Leases) == 0 {
+			continue
+		}
+		if !known && len(running[id]) == 0 && !RunsHere(v.Node, f.Fleet, s) {
+			continue
+		}
+		e := &edit{view: v, service: s, doc: cloneDoc(doc, id), commit: f.Commit.Hash}
+		e.adopt(running[id])
+		switch {
+		case !wanted:
+			e.doc.Leases, e.doc.Commit, e.changed = nil, f.Commit.Hash, true
+		case s.Orphan: // nothing but its instances is known: they stay
+		default:
+			e.coordinate(f.Fleet)
+		}
+		if e.changed {
+			out.Docs = append(out.Docs, e.doc)
+		}
+		if e.prepare {
+			out.Prepare = append(out.Prepare, RevisionKey{id, s.Revision})
+		}
+	}
+	return out
+}
+
+// edit is the work on one document.
+type edit struct {
+	view    View
+	service Service
+	doc     LeaseDoc
+	commit  string
+	changed bool
+	prepare bool // the target revision is waited for
+}
+
+func cloneDoc(d LeaseDoc, id ServiceID) LeaseDoc {
+	d.Service = id
+	d.Leases = slices.Clone(d.Leases)
+	d.Images = maps.Clone(d.Images)
+	d.History = slices.Clone(d.History)
+	return d
+}
+
+// adopt makes leases for instances that carry a token the document never
+// gave: the node's state was lost, what runs is kept. The counter rises above
+// every token seen, so that none is given twice.
+func (e *edit) adopt(running []Instance) {
+	known := e.doc.Tokens
+	for _, i := range running {
+		if i.Token <= known {
+			continue
+		}
+		e.doc.Tokens = max(e.doc.Tokens, i.Token)
+		e.changed = true
+		if i.State == StateRunning && !slices.ContainsFunc(e.doc.Leases, func(l Lease) bool { return l.Slot == i.Slot.Name }) {
+			e.doc.Leases = append(e.doc.Leases, Lease{Slot: i.Slot.Name, Node: e.view.Node.Name, Epoch: i.Epoch, Token: i.Token, Revision: i.Revision})
+		}
+	}
+	e.sort()
+}
+
+func (e *edit) coordinate(fleet Fleet) {
+	slots := Slots(e.view.Node, fleet, e.service)
+	before := e.doc.Leases
+	bySlot := map[string][]Lease{}
+	for _, l := range before {
+		bySlot[l.Slot] = append(bySlot[l.Slot], l)
+	}
+	busy := e.updating(slots, bySlot)
+	var after []Lease
+	for _, slot := range slots {
+		kept, opened := e.slot(slot, bySlot[slot], busy)
+		busy = busy || opened
+		after = append(after, kept...)
+	}
+	if !slices.EqualFunc(before, after, sameLease) {
+		e.doc.Leases = after
+		e.sort()
+		e.changed = true
+	}
+	if e.changed {
+		e.remember()
+	}
+}
+
+// updating reports whether a slot that already has the target revision is
+// still to become ready, so that no other may begin.
+func (e *edit) updating(slots []string, bySlot map[string][]Lease) bool {
+	for _, slot := range slots {
+		for _, l := range bySlot[slot] {
+			if l.Revision == e.service.Revision && !e.ready(l) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// slot decides one slot: which of its leases stand, and whether an update of
+// it begins now.
+func (e *edit) slot(slot string, leases []Lease, busy bool) (kept []Lease, opened bool) {
+	target := e.service.Revision
+	var current, old *Lease // at the target revision, and the one it replaces
+	for i := range leases {
+		l := &leases[i]
+		switch {
+		case l.Revision == target && (current == nil || l.Token > current.Token):
+			current = l
+		case l.Revision != target && (old == nil || e.ready(*l) && (!e.ready(*old) || l.Token > old.Token)):
+			old = l
+		}
+	}
+	switch {
+	case current != nil && (old == nil || e.ready(*current)):
+		return []Lease{*current}, false
+	case current != nil && e.stopFirst(*old):
+		return []Lease{*current}, false
+	case current != nil:
+		return []Lease{*old, *current}, false
+	case !e.prepared():
+		e.prepare = true
+		if old != nil {
+			return []Lease{*old}, false
+		}
+		return nil, false
+	case old == nil:
+		return []Lease{e.grant(slot)}, false
+	case busy:
+		return []Lease{*old}, false
+	case e.stopFirst(*old):
+		return []Lease{e.grant(slot)}, true
+	}
+	return []Lease{*old, e.grant(slot)}, true
+}
+
+func (e *edit) prepared() bool {
+	return e.view.Prepared[RevisionKey{e.service.ID, e.service.Revision}]
+}
+
+func (e *edit) ready(l Lease) bool { return e.view.Ready[LeaseKey{e.service.ID, l.Token}] }
+
+// stopFirst reports whether old and new may not run side by side. An old
+// template nobody knows any more is taken for one that must not.
+func (e *edit) stopFirst(old Lease) bool {
+	spec, ok := e.view.Specs[old.Revision]
+	return !ok || spec.SingleWriter() || e.service.Template.SingleWriter()
+}
+
+func (e *edit) grant(slot string) Lease {
+	e.doc.Tokens++
+	return Lease{Slot: slot, Node: e.view.Node.Name, Token: e.doc.Tokens, Revision: e.service.Revision}
+}
+
+// remember notes the commit and revision decided on, and forgets the pins of
+// revisions that are neither leased nor among the last.
+func (e *edit) remember() {
+	e.doc.Commit = e.commit
+	rev := e.service.Revision
+	given := slices.ContainsFunc(e.doc.Leases, func(l Lease) bool { return l.Revision == rev })
+	if given && (len(e.doc.History) == 0 || e.doc.History[0].Revision != rev) {
+		e.doc.History = slices.Insert(e.doc.History, 0, Applied{Revision: rev, Commit: e.commit})
+	}
+	if len(e.doc.History) > MaxHistory {
+		e.doc.History = e.doc.History[:MaxHistory]
+	}
+	for r := range e.doc.Images {
+		leased := func(l Lease) bool { return l.Revision == r }
+		applied := func(a Applied) bool { return a.Revision == r }
+		if r != rev && !slices.ContainsFunc(e.doc.Leases, leased) && !slices.ContainsFunc(e.doc.History, applied) {
+			delete(e.doc.Images, r)
+		}
+	}
+}
+
+func (e *edit) sort() {
+	slices.SortFunc(e.doc.Leases, func(a, b Lease) int {
+		if c := compareSlotNames(a.Slot, b.Slot); c != 0 {
+			return c
+		}
+		if a.Token < b.Token {
+			return -1
+		}
+		return 1
+	})
+}
+
+func sameLease(a, b Lease) bool {
+	return a.Slot == b.Slot && a.Node == b.Node && a.Epoch == b.Epoch && a.Token == b.Token && a.Revision == b.Revision
+}
+
+// Slots lists the slots of a service that this node is to run, in order.
+func Slots(n Node, f Fleet, s Service) []string {
+	if !RunsHere(n, f, s) {
+		return nil
+	}
+	if s.EveryNode {
+		return []string{string(n.Name)}
+	}
+	slots := make([]string, s.Replicas)
+	for i := range slots {
+		slots[i] = strconv.Itoa(i)
+	}
+	return slots
+}
+
+// Pin adds the digests that a revision's image references were resolved to.
+// A reference that is pinned already keeps its digest.
+func Pin(d LeaseDoc, rev Revision, digests map[string]string) LeaseDoc {
+	d.Images = maps.Clone(d.Images)
+	if d.Images == nil {
+		d.Images = map[Revision]map[string]string{}
+	}
+	pins := maps.Clone(d.Images[rev])
+	if pins == nil {
+		pins = map[string]string{}
+	}
+	for ref, digest := range digests {
+		if _, ok := pins[ref]; !ok && digest != "" {
+			pins[ref] = digest
+		}
+	}
+	if len(pins) > 0 {
+		d.Images[rev] = pins
+	}
+	return d
+}

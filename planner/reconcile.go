@@ -1,0 +1,221 @@
+package planner
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+)
+
+// NodeState is everything a node decides on.
+type NodeState struct {
+	Node NodeName
+	// Followed and Docs say what is wanted. Only leases of this node count.
+	Followed Followed
+	Docs     map[ServiceID]LeaseDoc
+	// Specs holds the template of every revision that is leased here.
+	Specs map[Revision]Template
+	// Have is what the drivers list.
+	Have []Instance
+	// Unlisted names the drivers that could not be listed: nothing is decided
+	// about what they may run.
+	Unlisted map[string]bool
+	// Busy holds the ids of instances with an action under way.
+	Busy map[string]bool
+	// Backoff holds the failures of instances, by instance id.
+	Backoff map[string]Backoff
+	Now     Time
+}
+
+// Reconcile compares the leases of a node with its instances and returns what
+// to do. An instance is covered by a lease for its slot and revision; its
+// token may be older. Covered instances run, all others are stopped. Of a
+// single-writer slot no instance starts while another exists. Live state is
+// never compared with manifests, only revisions with revisions.
+func Reconcile(st NodeState) Plan {
+	r := &reconciler{st: st, bySlot: map[SlotID][]Instance{}}
+	for _, i := range st.Have {
+		r.bySlot[i.Slot] = append(r.bySlot[i.Slot], i)
+	}
+	covered := map[string]bool{}
+	for id, doc := range st.Docs {
+		for _, l := range doc.Leases {
+			if l.Node == st.Node {
+				r.lease(SlotID{Service: id, Name: l.Slot}, l, covered)
+			}
+		}
+	}
+	for _, i := range st.Have {
+		if !covered[i.ID] && !st.Busy[i.ID] {
+			r.end(i, r.whyEnded(i))
+		}
+	}
+	slices.SortFunc(r.plan.Actions, compareActions)
+	slices.SortFunc(r.plan.Waits, func(a, b Wait) int {
+		if c := a.Slot.Compare(b.Slot); c != 0 {
+			return c
+		}
+		return int(a.Token) - int(b.Token)
+	})
+	return r.plan
+}
+
+type reconciler struct {
+	st     NodeState
+	bySlot map[SlotID][]Instance
+	plan   Plan
+}
+
+// lease decides for one lease and notes which instance it covers.
+func (r *reconciler) lease(slot SlotID, l Lease, covered map[string]bool) {
+	spec, known := r.st.Specs[l.Revision]
+	have, ok := r.cover(slot, l)
+	if ok {
+		covered[have.ID] = true
+		if have.State == StateRunning || r.st.Busy[have.ID] {
+			return
+		}
+	}
+	id := InstanceID(slot, l)
+	if !ok && r.st.Busy[id] {
+		return
+	}
+	kind, reason := ActionStart, "not running yet"
+	if ok {
+		id, kind, reason = have.ID, ActionRestart, whyRestart(have)
+	} else if b := r.st.Backoff[id]; b.Failures > 0 {
+		reason = "again: " + b.Reason
+	}
+	driver := spec.DriverName()
+	switch {
+	case !known:
+		r.wait(slot, l, "its specification is not known on this node until the repository can be read", 0)
+		return
+	case r.st.Unlisted[driver]:
+		r.wait(slot, l, "driver "+driver+" does not answer", 0)
+		return
+	}
+	if other := r.inTheWay(slot, l, id, spec); other != "" {
+		r.wait(slot, l, other, 0)
+		return
+	}
+	if b := r.st.Backoff[id]; b.NotBefore > r.st.Now.Boot {
+		r.wait(slot, l, b.Reason, b.NotBefore)
+		return
+	}
+	r.plan.Actions = append(r.plan.Actions, Action{
+		Kind: kind, Slot: slot, Instance: id, Driver: driver, Lease: l, Grace: spec.Grace(), Reason: reason,
+	})
+}
+
+// cover finds the instance a lease covers: of those of its slot and revision
+// the running one, else that with the lease's own token, else the newest. The
+// others are superfluous.
+func (r *reconciler) cover(slot SlotID, l Lease) (Instance, bool) {
+	var best Instance
+	found := false
+	better := func(a, b Instance) bool {
+		if ar, br := a.State == StateRunning, b.State == StateRunning; ar != br {
+			return ar
+		}
+		if a.Token != b.Token {
+			return a.Token == l.Token || b.Token != l.Token && a.Token > b.Token
+		}
+		return a.ID < b.ID
+	}
+	for _, i := range r.bySlot[slot] {
+		if i.Revision == l.Revision && (!found || better(i, best)) {
+			best, found = i, true
+		}
+	}
+	return best, found
+}
+
+// inTheWay says what keeps a single-writer slot from starting: any other
+// instance of it that exists or may exist. Old and new template both count.
+func (r *reconciler) inTheWay(slot SlotID, l Lease, id string, spec Template) string {
+	single := spec.SingleWriter()
+	for _, i := range r.bySlot[slot] {
+		if i.ID == id || i.State == StateExited && !r.st.Busy[i.ID] {
+			continue
+		}
+		old, known := r.st.Specs[i.Revision]
+		if single || i.Revision != l.Revision && known && old.SingleWriter() {
+			return "waits for " + i.ID + " to stop: only one instance may use its volumes, host network or devices"
+		}
+	}
+	if !single {
+		return ""
+	}
+	for driver := range r.st.Unlisted {
+		if driver != spec.DriverName() {
+			return "waits until every driver answers: only one instance may use its volumes, host network or devices"
+		}
+	}
+	return ""
+}
+
+// end stops or removes an instance that no lease covers.
+func (r *reconciler) end(i Instance, reason string) {
+	kind := ActionStop
+	if i.State == StateExited {
+		kind = ActionRemove
+	}
+	r.plan.Actions = append(r.plan.Actions, Action{
+		Kind: kind, Slot: i.Slot, Instance: i.ID, Driver: i.Driver, Grace: i.GracePeriod, Reason: reason,
+	})
+}
+
+func (r *reconciler) wait(slot SlotID, l Lease, reason string, until time.Duration) {
+	r.plan.Waits = append(r.plan.Waits, Wait{Slot: slot, Token: l.Token, Reason: reason, Until: until})
+	r.plan.Next = earlier(r.plan.Next, until)
+}
+
+// whyRestart names the drift of a covered instance that does not run.
+func whyRestart(i Instance) string {
+	if i.State == StatePartial {
+		return "its start was cut off, or a part of it was removed by hand"
+	}
+	return DescribeExit(i.Exit)
+}
+
+// DescribeExit says in the user's words how an instance ended.
+func DescribeExit(e *Exit) string {
+	switch {
+	case e == nil || e.Unknown:
+		return "it ended while nobody watched (reboot, or its supervisor was killed)"
+	case e.OOM:
+		return inContainer(e, "killed by the kernel: out of memory (raise resources.limits.memory)")
+	case e.Signal != 0:
+		return inContainer(e, fmt.Sprintf("killed by signal %d", e.Signal))
+	}
+	return inContainer(e, "exited with code "+strconv.Itoa(e.Code))
+}
+
+func inContainer(e *Exit, what string) string {
+	if e.Container == "" || e.Container == MainContainer {
+		return what
+	}
+	return "container " + e.Container + " " + what
+}
+
+// whyEnded says why no lease covers an instance.
+func (r *reconciler) whyEnded(i Instance) string {
+	s, ok := r.st.Followed.Services[i.Slot.Service]
+	if !ok {
+		return "service " + i.Slot.Service.String() + " is not in the manifests of commit " + r.st.Followed.Commit.Short()
+	}
+	for _, l := range r.st.Docs[i.Slot.Service].Leases {
+		switch {
+		case l.Slot != i.Slot.Name || l.Node != r.st.Node:
+		case l.Revision == i.Revision:
+			return "another instance of the same lease runs"
+		default:
+			return "replaced by revision " + l.Revision.Short()
+		}
+	}
+	if n, err := strconv.Atoi(i.Slot.Name); err == nil && !s.EveryNode && n >= s.Replicas {
+		return fmt.Sprintf("service %s has %d replicas now", s.ID, s.Replicas)
+	}
+	return "node " + string(r.st.Node) + " does not run service " + s.ID.String() + " any more"
+}

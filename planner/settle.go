@@ -1,0 +1,147 @@
+package planner
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// Followed is what a node works towards: the last commit it accepted, with
+// the services that commit could not speak for kept as they were. It is the
+// node's last good state and is kept on disk.
+type Followed struct {
+	Commit   Commit                `json:"commit"`
+	Fleet    Fleet                 `json:"fleet"`
+	Services map[ServiceID]Service `json:"-"`
+	// Total is the number of services in the whole repository when Commit was
+	// accepted. After a restart Services holds only those that run here.
+	Total int `json:"total"`
+	// Pending maps each service whose deletion awaits approval to the commit
+	// that first lacked it.
+	Pending map[ServiceID]string `json:"-"`
+	// Held explains every service that is not as Commit has it, in order.
+	Held []Held `json:"-"`
+}
+
+// Held is one service kept as it was, and why.
+type Held struct {
+	Service ServiceID `json:"service"`
+	Reason  string    `json:"reason"`
+	// Approve is the trailer that releases the service, if a person may.
+	Approve string `json:"approve,omitempty"`
+}
+
+// PruneTrailer is the commit trailer that approves deletions that wait.
+const PruneTrailer = "Prune-Approved"
+
+// Settle lays a commit over what the node follows. approved lists the values
+// of the Prune-Approved trailers of the commits that are new with it.
+//
+// Services in files without fault are taken as they are. A service that the
+// commit lacks goes only if every file of the commit was read without fault
+// and the deletion is within the budget: at most max(2, 20 %) of all services
+// at once, none with a volume that keeps data. What exceeds it runs on until a
+// later commit approves it.
+func Settle(prev Followed, next Desired, approved []string) Followed {
+	out := Followed{
+		Commit:   next.Commit,
+		Fleet:    next.Fleet,
+		Services: maps.Clone(next.Services),
+		Total:    len(next.Services),
+		Pending:  map[ServiceID]string{},
+	}
+	if out.Services == nil {
+		out.Services = map[ServiceID]Service{}
+	}
+	gone := missing(prev, next)
+	over := exceedsBudget(prev, next, gone)
+	for _, id := range gone {
+		s := prev.Services[id]
+		since, pending := prev.Pending[id]
+		switch {
+		case !next.Complete():
+			out.hold(s, Held{Service: id, Reason: incompleteReason(s, next)})
+			if pending {
+				out.Pending[id] = since
+			}
+			continue
+		case !pending && !over && !s.HasVolumes():
+			continue // deleted
+		case !pending:
+			since = next.Commit.Hash
+		case approves(approved, since):
+			continue // deleted, by a person's word
+		}
+		out.Pending[id] = since
+		out.hold(s, Held{
+			Service: id,
+			Reason:  pendingReason(s, since),
+			Approve: PruneTrailer + ": " + since,
+		})
+	}
+	return out
+}
+
+func (f *Followed) hold(s Service, h Held) {
+	f.Services[s.ID] = s
+	f.Held = append(f.Held, h)
+}
+
+// missing lists the services that are followed and not in the commit.
+func missing(prev Followed, next Desired) []ServiceID {
+	var gone []ServiceID
+	for id := range prev.Services {
+		if _, ok := next.Services[id]; !ok {
+			gone = append(gone, id)
+		}
+	}
+	slices.SortFunc(gone, ServiceID.Compare)
+	return gone
+}
+
+// exceedsBudget reports whether more services are newly gone than may go at
+// once. After a restart the node knows only the services that ran here, so the
+// shrinking of the whole repository counts as well.
+func exceedsBudget(prev Followed, next Desired, gone []ServiceID) bool {
+	fresh := 0
+	for _, id := range gone {
+		if _, pending := prev.Pending[id]; !pending {
+			fresh++
+		}
+	}
+	if fresh == 0 {
+		return false
+	}
+	total := max(prev.Total, len(prev.Services))
+	shrunk := prev.Total - len(next.Services)
+	return max(fresh, shrunk) > max(2, total/5)
+}
+
+// approves reports whether one of the trailers names the commit, in full or
+// by at least seven characters.
+func approves(trailers []string, commit string) bool {
+	for _, t := range trailers {
+		if len(t) >= 7 && strings.HasPrefix(commit, t) {
+			return true
+		}
+	}
+	return false
+}
+
+func incompleteReason(s Service, next Desired) string {
+	for _, f := range next.Faults {
+		if !f.Warning && f.File == s.File {
+			return fmt.Sprintf("kept as it was: %s has faults in commit %s", s.File, next.Commit.Short())
+		}
+	}
+	return fmt.Sprintf("kept as it was: commit %s lacks it, but has files that could not be read, and nothing is deleted until all can be", next.Commit.Short())
+}
+
+func pendingReason(s Service, since string) string {
+	short := Commit{Hash: since}.Short()
+	if s.HasVolumes() {
+		return fmt.Sprintf("commit %s deletes it, but it keeps data in a volume: it runs on until a commit approves the deletion", short)
+	}
+	return fmt.Sprintf("commit %s deletes it together with more than 20 %% of all services: it runs on until a commit approves the deletion", short)
+}
