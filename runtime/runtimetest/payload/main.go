@@ -1,0 +1,229 @@
+//go:build unix
+
+// Payload is the program that the conformance suite runs inside instances.
+// Its first argument is the mode; every mode that waits does so until a signal
+// ends it.
+//
+//	sleep               print "ready", end with code 0 on SIGTERM or SIGINT
+//	exit CODE           end with the code at once
+//	trap                print "ready", end with 100+N on signal N (TERM, INT, HUP, USR1)
+//	ignore              ignore SIGTERM and SIGINT, print "ready", wait
+//	tree TOKEN          start 4 descendants that carry TOKEN in their command
+//	                    line, ignore SIGTERM, have their own sessions and were
+//	                    given away by their parents; print "ready", wait
+//	lines               print "line N" every 5 ms
+//	say TEXT...         print each text on its own line, one more to stderr, end with 0
+//	env                 print the environment, end with 0
+//	id                  print "uid U gid G groups [..]", end with 0
+//	status              print /proc/self/status, end with 0
+//	cwd                 print the working directory, end with 0
+//	write PATH TEXT     write the file and end with 0; with 1 if it cannot
+//	append PATH TEXT    the same, adding to the file
+//	memory              allocate and touch memory without end
+//	burn                keep two cores busy
+//	fork N              start N children; print "forked all" or "fork refused", wait
+//	bomb TOKEN          start children that start children, without end
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"strconv"
+	"syscall"
+	"time"
+)
+
+func main() {
+	if len(os.Args) < 2 {
+		fail("a mode is missing")
+	}
+	args := os.Args[2:]
+	switch os.Args[1] {
+	case "sleep":
+		end(map[os.Signal]int{syscall.SIGTERM: 0, syscall.SIGINT: 0})
+	case "exit":
+		os.Exit(number(args, 0))
+	case "trap":
+		end(map[os.Signal]int{
+			syscall.SIGTERM: 100 + int(syscall.SIGTERM), syscall.SIGINT: 100 + int(syscall.SIGINT),
+			syscall.SIGHUP: 100 + int(syscall.SIGHUP), syscall.SIGUSR1: 100 + int(syscall.SIGUSR1),
+		})
+	case "ignore":
+		signal.Ignore(syscall.SIGTERM, syscall.SIGINT)
+		fmt.Println("ready")
+		forever()
+	case "tree":
+		tree(text(args, 0))
+	case "branch":
+		branch(text(args, 0))
+	case "leaf":
+		signal.Ignore(syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
+		fmt.Println("leaf")
+		forever()
+	case "lines":
+		for n := 0; ; n++ {
+			fmt.Println("line", n)
+			time.Sleep(5 * time.Millisecond)
+		}
+	case "say":
+		for _, a := range args {
+			fmt.Println(a)
+		}
+		fmt.Fprintln(os.Stderr, "said", len(args))
+	case "env":
+		for _, e := range os.Environ() {
+			fmt.Println(e)
+		}
+	case "id":
+		groups, err := os.Getgroups()
+		check(err)
+		fmt.Println("uid", os.Getuid(), "gid", os.Getgid(), "groups", groups)
+	case "status":
+		status, err := os.ReadFile("/proc/self/status")
+		check(err)
+		fmt.Print(string(status))
+	case "cwd":
+		dir, err := os.Getwd()
+		check(err)
+		fmt.Println(dir)
+	case "write":
+		check(os.WriteFile(text(args, 0), []byte(text(args, 1)), 0o644))
+	case "append":
+		f, err := os.OpenFile(text(args, 0), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
+		check(err)
+		_, err = f.WriteString(text(args, 1))
+		check(err)
+		check(f.Close())
+	case "memory":
+		memory()
+	case "burn":
+		go spin()
+		spin()
+	case "fork":
+		fork(number(args, 0))
+	case "bomb":
+		bomb(text(args, 0))
+	default:
+		fail("unknown mode " + os.Args[1])
+	}
+}
+
+// end waits for one of the signals and ends with its code. The handlers are in
+// place before "ready" is printed.
+func end(codes map[os.Signal]int) {
+	c := make(chan os.Signal, 1)
+	for s := range codes {
+		signal.Notify(c, s)
+	}
+	fmt.Println("ready")
+	os.Exit(codes[<-c])
+}
+
+// forever blocks without tripping the deadlock detector.
+func forever() {
+	for {
+		time.Sleep(time.Hour)
+	}
+}
+
+// tree starts two branches, each of which leaves two leaves behind.
+func tree(token string) {
+	for range 2 {
+		check(self(false, "branch", token).Run())
+	}
+	signal.Ignore(syscall.SIGTERM)
+	fmt.Println("ready")
+	forever()
+}
+
+// branch starts two leaves in their own sessions and ends once they are deaf
+// to signals, so that they lose their parent.
+func branch(token string) {
+	for range 2 {
+		leaf := self(true, "leaf", token)
+		leaf.Stdout = nil
+		out, err := leaf.StdoutPipe()
+		check(err)
+		check(leaf.Start())
+		_, err = out.Read(make([]byte, 5))
+		check(err)
+	}
+}
+
+// bomb starts more bombs as fast as it can, each in its own session.
+func bomb(token string) {
+	for {
+		child := self(true, "bomb", token)
+		if err := child.Start(); err == nil {
+			go child.Wait()
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+func self(session bool, args ...string) *exec.Cmd {
+	exe, err := os.Executable()
+	check(err)
+	c := exec.Command(exe, args...)
+	c.Stdout, c.Stderr = os.Stdout, os.Stderr
+	c.SysProcAttr = &syscall.SysProcAttr{Setsid: session}
+	return c
+}
+
+func memory() {
+	var held [][]byte
+	for {
+		block := make([]byte, 1<<20)
+		for i := 0; i < len(block); i += 4096 {
+			block[i] = 1
+		}
+		held = append(held, block)
+		if len(held) > 4096 {
+			fail("4 GiB and not killed")
+		}
+	}
+}
+
+func spin() {
+	for n := uint64(1); n != 0; n++ {
+	}
+}
+
+func fork(n int) {
+	for range n {
+		child := self(false, "leaf", "forked")
+		child.Stdout = nil
+		if err := child.Start(); err != nil {
+			fmt.Println("fork refused")
+			forever()
+		}
+	}
+	fmt.Println("forked all")
+	forever()
+}
+
+func text(args []string, i int) string {
+	if i >= len(args) {
+		fail("an argument is missing")
+	}
+	return args[i]
+}
+
+func number(args []string, i int) int {
+	n, err := strconv.Atoi(text(args, i))
+	check(err)
+	return n
+}
+
+func check(err error) {
+	if err != nil {
+		fail(err.Error())
+	}
+}
+
+func fail(reason string) {
+	fmt.Fprintln(os.Stderr, "payload:", reason)
+	os.Exit(1)
+}
