@@ -35,8 +35,8 @@ func (l *Calls) Before(hook func(context.Context, Call) error) {
 	l.before = hook
 }
 
-// Calls returns the calls so far; with verbs, only those.
-func (l *Calls) Calls(verbs ...string) []Call {
+// Called returns the calls so far; with verbs, only those.
+func (l *Calls) Called(verbs ...string) []Call {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var found []Call
@@ -75,19 +75,4 @@ func (l *Calls) begin(ctx context.Context, c Call) (end func(error) error, err e
 		return end, hook(ctx, asked)
 	}
 	return end, nil
-}
-
-// sleep waits, or returns the context's error when that ends first.
-func sleep(ctx context.Context, d time.Duration) error {
-	if d <= 0 {
-		return ctx.Err()
-	}
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }
