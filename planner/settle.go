@@ -54,6 +54,10 @@ func Settle(prev Followed, next Desired, approved []string) Followed {
 	if out.Services == nil {
 		out.Services = map[ServiceID]Service{}
 	}
+	if !next.Complete() {
+		// Nothing is deleted, so the services of unread files still count.
+		out.Total = max(prev.Total, out.Total)
+	}
 	gone := missing(prev, next)
 	over := exceedsBudget(prev, next, gone)
 	for _, id := range gone {
@@ -131,7 +135,7 @@ func approves(trailers []string, commit string) bool {
 
 func incompleteReason(s Service, next Desired) string {
 	for _, f := range next.Faults {
-		if !f.Warning && f.File == s.File {
+		if !f.Warning && f.File != "" && f.File == s.File {
 			return fmt.Sprintf("kept as it was: %s has faults in commit %s", s.File, next.Commit.Short())
 		}
 	}
