@@ -1,9 +1,11 @@
 package planner
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 )
 
 // View is what is known of the world when leases are decided.
@@ -112,21 +114,28 @@ func cloneDoc(d LeaseDoc, id ServiceID) LeaseDoc {
 }
 
 // adopt makes leases for instances that carry a token the document never
-// gave: the node's state was lost, what runs is kept. The counter rises above
-// every token seen, so that none is given twice.
+// gave: the node's state was lost, what runs is kept. A slot that was in the
+// middle of an update gets a lease for each revision that runs, the newest
+// instance of each: only the update itself may say which of them goes. The
+// counter rises above every token seen, so that none is given twice.
 func (e *edit) adopt(running []Instance) {
 	known := e.doc.Tokens
+	running = slices.Clone(running)
+	slices.SortFunc(running, func(a, b Instance) int {
+		return cmp.Or(cmp.Compare(b.Token, a.Token), strings.Compare(a.ID, b.ID))
+	})
 	for _, i := range running {
 		if i.Token <= known {
-			continue
+			break
 		}
 		e.doc.Tokens = max(e.doc.Tokens, i.Token)
 		e.changed = true
-		if i.State == StateRunning && !slices.ContainsFunc(e.doc.Leases, func(l Lease) bool { return l.Slot == i.Slot.Name }) {
+		leased := func(l Lease) bool { return l.Slot == i.Slot.Name && l.Revision == i.Revision }
+		if i.State == StateRunning && !slices.ContainsFunc(e.doc.Leases, leased) {
 			e.doc.Leases = append(e.doc.Leases, Lease{Slot: i.Slot.Name, Node: e.view.Node.Name, Epoch: i.Epoch, Token: i.Token, Revision: i.Revision})
 		}
 	}
-	e.sort()
+	sortLeases(e.doc.Leases)
 }
 
 func (e *edit) coordinate(fleet Fleet) {
@@ -143,9 +152,9 @@ func (e *edit) coordinate(fleet Fleet) {
 		busy = busy || opened
 		after = append(after, kept...)
 	}
+	sortLeases(after)
 	if !slices.EqualFunc(before, after, sameLease) {
 		e.doc.Leases = after
-		e.sort()
 		e.changed = true
 	}
 	if e.changed {
@@ -242,15 +251,10 @@ func (e *edit) remember() {
 	}
 }
 
-func (e *edit) sort() {
-	slices.SortFunc(e.doc.Leases, func(a, b Lease) int {
-		if c := compareSlotNames(a.Slot, b.Slot); c != 0 {
-			return c
-		}
-		if a.Token < b.Token {
-			return -1
-		}
-		return 1
+// sortLeases puts leases in the order of a document: by slot, then token.
+func sortLeases(leases []Lease) {
+	slices.SortFunc(leases, func(a, b Lease) int {
+		return cmp.Or(compareSlotNames(a.Slot, b.Slot), cmp.Compare(a.Token, b.Token))
 	})
 }
 
@@ -266,7 +270,7 @@ func Slots(n Node, f Fleet, s Service) []string {
 	if s.EveryNode {
 		return []string{string(n.Name)}
 	}
-	slots := make([]string, s.Replicas)
+	slots := make([]string, max(0, s.Replicas))
 	for i := range slots {
 		slots[i] = strconv.Itoa(i)
 	}

@@ -62,13 +62,13 @@ func (s SlotID) Compare(o SlotID) int {
 }
 
 // compareSlotNames puts numbers before names and numbers in numeric order, so
-// that slot 10 follows slot 9.
+// that slot 10 follows slot 9. Only equal names are equal.
 func compareSlotNames(a, b string) int {
 	na, errA := strconv.Atoi(a)
 	nb, errB := strconv.Atoi(b)
 	switch {
 	case errA == nil && errB == nil:
-		return cmp.Compare(na, nb)
+		return cmp.Or(cmp.Compare(na, nb), strings.Compare(a, b))
 	case errA == nil:
 		return -1
 	case errB == nil:
