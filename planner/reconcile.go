@@ -1,9 +1,11 @@
 package planner
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -14,14 +16,17 @@ type NodeState struct {
 	Followed Followed
 	Docs     map[ServiceID]LeaseDoc
 	// Specs holds the template of every revision that is leased here.
+	// An instance of any other is taken for a single writer.
 	Specs map[Revision]Template
 	// Have is what the drivers list.
 	Have []Instance
 	// Unlisted names the drivers that could not be listed: nothing is decided
 	// about what they may run.
 	Unlisted map[string]bool
-	// Busy holds the ids of instances with an action under way.
-	Busy map[string]bool
+	// Busy holds the instances with an action under way, by id. ID, Slot and
+	// Revision suffice; a start that no driver lists yet counts as one that
+	// exists.
+	Busy map[string]Instance
 	// Backoff holds the failures of instances, by instance id.
 	Backoff map[string]Backoff
 	Now     Time
@@ -34,9 +39,7 @@ type NodeState struct {
 // never compared with manifests, only revisions with revisions.
 func Reconcile(st NodeState) Plan {
 	r := &reconciler{st: st, bySlot: map[SlotID][]Instance{}}
-	for _, i := range st.Have {
-		r.bySlot[i.Slot] = append(r.bySlot[i.Slot], i)
-	}
+	r.index()
 	covered := map[string]bool{}
 	for id, doc := range st.Docs {
 		for _, l := range doc.Leases {
@@ -46,7 +49,7 @@ func Reconcile(st NodeState) Plan {
 		}
 	}
 	for _, i := range st.Have {
-		if !covered[i.ID] && !st.Busy[i.ID] {
+		if !covered[i.ID] && !r.busy(i.ID) {
 			r.end(i, r.whyEnded(i))
 		}
 	}
@@ -55,7 +58,7 @@ func Reconcile(st NodeState) Plan {
 		if c := a.Slot.Compare(b.Slot); c != 0 {
 			return c
 		}
-		return int(a.Token) - int(b.Token)
+		return cmp.Compare(a.Token, b.Token)
 	})
 	return r.plan
 }
@@ -66,20 +69,40 @@ type reconciler struct {
 	plan   Plan
 }
 
+// index sorts the instances by slot, those included that are only under way.
+func (r *reconciler) index() {
+	listed := map[string]bool{}
+	for _, i := range r.st.Have {
+		listed[i.ID] = true
+		r.bySlot[i.Slot] = append(r.bySlot[i.Slot], i)
+	}
+	for id, i := range r.st.Busy {
+		if !listed[id] {
+			i.ID, i.State = id, StatePartial
+			r.bySlot[i.Slot] = append(r.bySlot[i.Slot], i)
+		}
+	}
+	for _, instances := range r.bySlot {
+		slices.SortFunc(instances, func(a, b Instance) int { return strings.Compare(a.ID, b.ID) })
+	}
+}
+
+func (r *reconciler) busy(id string) bool {
+	_, ok := r.st.Busy[id]
+	return ok
+}
+
 // lease decides for one lease and notes which instance it covers.
 func (r *reconciler) lease(slot SlotID, l Lease, covered map[string]bool) {
 	spec, known := r.st.Specs[l.Revision]
 	have, ok := r.cover(slot, l)
 	if ok {
 		covered[have.ID] = true
-		if have.State == StateRunning || r.st.Busy[have.ID] {
+		if have.State == StateRunning || r.busy(have.ID) {
 			return
 		}
 	}
 	id := InstanceID(slot, l)
-	if !ok && r.st.Busy[id] {
-		return
-	}
 	kind, reason := ActionStart, "not running yet"
 	if ok {
 		id, kind, reason = have.ID, ActionRestart, whyRestart(have)
@@ -132,23 +155,24 @@ func (r *reconciler) cover(slot SlotID, l Lease) (Instance, bool) {
 }
 
 // inTheWay says what keeps a single-writer slot from starting: any other
-// instance of it that exists or may exist. Old and new template both count.
+// instance of it that exists or may exist. Old and new template both count; a
+// template that is no longer known may have been a single writer's.
 func (r *reconciler) inTheWay(slot SlotID, l Lease, id string, spec Template) string {
 	single := spec.SingleWriter()
 	for _, i := range r.bySlot[slot] {
-		if i.ID == id || i.State == StateExited && !r.st.Busy[i.ID] {
+		if i.ID == id || i.State == StateExited && !r.busy(i.ID) {
 			continue
 		}
 		old, known := r.st.Specs[i.Revision]
-		if single || i.Revision != l.Revision && known && old.SingleWriter() {
+		if single || i.Revision != l.Revision && (!known || old.SingleWriter()) {
 			return "waits for " + i.ID + " to stop: only one instance may use its volumes, host network or devices"
 		}
 	}
 	if !single {
 		return ""
 	}
-	for driver := range r.st.Unlisted {
-		if driver != spec.DriverName() {
+	for _, unlisted := range r.st.Unlisted {
+		if unlisted {
 			return "waits until every driver answers: only one instance may use its volumes, host network or devices"
 		}
 	}
@@ -205,14 +229,18 @@ func (r *reconciler) whyEnded(i Instance) string {
 	if !ok {
 		return "service " + i.Slot.Service.String() + " is not in the manifests of commit " + r.st.Followed.Commit.Short()
 	}
-	for _, l := range r.st.Docs[i.Slot.Service].Leases {
+	newest := Revision("")
+	for _, l := range r.st.Docs[i.Slot.Service].Leases { // of a slot, oldest first
 		switch {
 		case l.Slot != i.Slot.Name || l.Node != r.st.Node:
 		case l.Revision == i.Revision:
 			return "another instance of the same lease runs"
 		default:
-			return "replaced by revision " + l.Revision.Short()
+			newest = l.Revision
 		}
+	}
+	if newest != "" {
+		return "replaced by revision " + newest.Short()
 	}
 	if n, err := strconv.Atoi(i.Slot.Name); err == nil && !s.EveryNode && n >= s.Replicas {
 		return fmt.Sprintf("service %s has %d replicas now", s.ID, s.Replicas)
