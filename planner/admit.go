@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -98,7 +99,12 @@ func (a *admission) container(c Container) {
 
 func (a *admission) hostPath(v Volume) {
 	p := path.Clean(v.HostPath.Path)
+	if !path.IsAbs(p) {
+		a.reasons = append(a.reasons, fmt.Sprintf("spec.volumes[%s].hostPath: %q is not an absolute path", v.Name, v.HostPath.Path))
+		return
+	}
 	for _, reserved := range a.policy.ReservedPaths {
+		reserved = path.Clean(reserved)
 		if within(p, reserved) || within(reserved, p) {
 			a.reasons = append(a.reasons, fmt.Sprintf("spec.volumes[%s].hostPath: %s would reach %s, which is the agent's own", v.Name, p, reserved))
 			return
@@ -133,11 +139,12 @@ func (a *admission) registry(image string) {
 	}
 }
 
-// RegistryOf is the registry host of an image reference, with its port; short
-// names belong to docker.io.
+// RegistryOf is the registry host of an image reference, with its port, by the
+// rules of the distribution project (a capital letter makes a host, too);
+// short names belong to docker.io.
 func RegistryOf(image string) string {
 	first, _, slash := strings.Cut(image, "/")
-	if slash && (strings.ContainsAny(first, ".:") || first == "localhost") {
+	if slash && (strings.ContainsAny(first, ".:") || first == "localhost" || first != strings.ToLower(first)) {
 		return first
 	}
 	return "docker.io"
@@ -150,25 +157,40 @@ func matchHost(pattern, host string) bool {
 	return pattern == host
 }
 
-// internal reports whether a registry host is literally the node itself, its
-// link, or the metadata service that clouds put there.
-func internal(host string) bool {
-	name := host
-	if addrPort, err := netip.ParseAddrPort(host); err == nil {
-		return internalAddr(addrPort.Addr())
-	}
-	if i := strings.LastIndexByte(host, ':'); i >= 0 {
-		name = host[:i]
-	}
-	name = strings.ToLower(strings.TrimSuffix(strings.Trim(name, "[]"), "."))
-	if name == "localhost" || strings.HasSuffix(name, ".localhost") {
-		return true
-	}
-	addr, err := netip.ParseAddr(name)
-	return err == nil && internalAddr(addr)
+// internalHosts are names and addresses of the node itself and of the metadata
+// services of clouds that no range of addresses tells apart.
+var internalHosts = []string{
+	"localhost", "localhost.localdomain", "localhost4", "localhost6", "localhost6.localdomain6",
+	"ip6-localhost", "ip6-loopback",
+	"metadata", "metadata.google.internal", "instance-data", "instance-data.ec2.internal",
+	"fd00:ec2::254", "100.100.100.200", "192.0.0.192", "168.63.129.16",
 }
 
-func internalAddr(a netip.Addr) bool {
-	a = a.Unmap()
-	return a.IsLoopback() || a.IsLinkLocalUnicast() || a.IsUnspecified() || a.IsMulticast()
+// internal reports whether a registry host is literally the node itself, its
+// link, or the metadata service that clouds put there. What a name resolves to
+// is not known here.
+func internal(host string) bool {
+	name := host
+	if strings.HasPrefix(host, "[") {
+		name, _, _ = strings.Cut(host[1:], "]")
+	} else if i := strings.LastIndexByte(host, ':'); i >= 0 {
+		name = host[:i]
+	}
+	name = strings.ToLower(strings.TrimSuffix(name, "."))
+	addr, err := netip.ParseAddr(name)
+	if err == nil {
+		addr = addr.Unmap()
+		return slices.Contains(internalHosts, addr.String()) ||
+			addr.IsLoopback() || addr.IsLinkLocalUnicast() || addr.IsUnspecified() || addr.IsMulticast()
+	}
+	return slices.Contains(internalHosts, name) || strings.HasSuffix(name, ".localhost") || numeric(name)
+}
+
+// numeric reports whether a host that is no address in its normal form ends in
+// a number: resolvers read 2130706433, 127.1 and 0x7f.1 as addresses, each in
+// its own way, and no domain ends so.
+func numeric(name string) bool {
+	last := name[strings.LastIndexByte(name, '.')+1:]
+	_, err := strconv.ParseUint(last, 0, 64)
+	return err == nil || strings.Trim(last, "0123456789") == ""
 }
