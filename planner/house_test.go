@@ -1,0 +1,315 @@
+package planner_test
+
+import (
+	"go/ast"
+	"go/importer"
+	"go/parser"
+	"go/token"
+	"go/types"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// The house: which room may know which, and what the planner may not touch.
+// Read from the source with all build tags, so that a file for another system
+// is held to it too.
+
+const module = "github.com/orpheus-cd/orpheus"
+
+// arrows names, for each of our packages, those of ours it may import. All
+// arrows point to planner. cmd is the place where everything meets, and its
+// packages are not listed.
+var arrows = map[string][]string{
+	"planner":                     {},
+	"planner/manifest":            {"planner"},
+	"planner/manifest/compose":    {"planner"},
+	"gitsync":                     {"planner", "gitsync/trust"},
+	"gitsync/trust":               {"planner"},
+	"gitsync/gitsynctest":         {"planner", "gitsync"},
+	"runtime":                     {"planner"},
+	"runtime/containerd":          {"planner", "runtime"},
+	"runtime/network":             {"planner", "runtime"},
+	"runtime/plugin":              {"planner", "runtime"},
+	"runtime/process":             {"planner", "runtime"},
+	"runtime/secret":              {"planner", "runtime"},
+	"runtime/volume":              {"planner", "runtime"},
+	"runtime/runtimetest":         {"planner", "runtime"},
+	"runtime/runtimetest/payload": {},
+	"agent":                       {"planner", "runtime", "gitsync", "agent/api", "agent/notify", "agent/peer", "agent/probe"},
+	"agent/api":                   {"planner", "runtime", "gitsync"},
+	"agent/notify":                {"planner", "runtime", "gitsync"},
+	"agent/peer":                  {"planner", "runtime", "gitsync"},
+	"agent/probe":                 {"planner", "runtime", "gitsync"},
+}
+
+// topLevel is all that may lie at the top of the repository.
+var topLevel = []string{
+	".ci", ".gitignore", "CHANGELOG.md", "LICENSE", "Makefile", "README.md", "agent", "cmd",
+	"docs", "examples", "gitsync", "go.mod", "go.sum", "planner", "runtime",
+}
+
+// unclean are the imports with which a function stops being one of values.
+var unclean = []string{
+	"context", "crypto/rand", "expvar", "io/fs", "io/ioutil", "log", "log/slog", "math/rand",
+	"math/rand/v2", "os", "os/exec", "os/signal", "os/user", "path/filepath", "plugin", "runtime",
+	"sync", "sync/atomic", "syscall", "testing", "unsafe",
+}
+
+// clocks are the functions of package time that read a clock or wait for one.
+var clocks = []string{"After", "AfterFunc", "NewTicker", "NewTimer", "Now", "Since", "Sleep", "Tick", "Until"}
+
+// overMaps names the functions of planner that go over a map, how often, and
+// why its order does not show in what they return.
+var overMaps = map[string]struct {
+	times int
+	why   string
+}{
+	"Coordinate": {2, "the services are collected, then sorted"},
+	"remember":   {1, "each pin is kept or deleted by itself"},
+	"Pin":        {1, "each reference is pinned by itself"},
+	"Reconcile":  {1, "leases of different services do not meet; actions and waits are sorted, next is a minimum"},
+	"index":      {2, "the instances of a slot are sorted afterwards"},
+	"inTheWay":   {1, "asks only whether there is any"},
+	"RunsHere":   {1, "asks only whether all match"},
+	"missing":    {1, "sorted before it returns"},
+}
+
+func TestHouseImportArrows(t *testing.T) {
+	for _, f := range sourceFiles(t) {
+		if f.isTest() || f.under("cmd") {
+			continue
+		}
+		allowed, known := arrows[f.pkg]
+		if !known {
+			t.Errorf("%s: package %s is not in the table of arrows: say there which of ours it may import", f.path, f.pkg)
+			continue
+		}
+		for _, imported := range f.imports() {
+			ours, ok := strings.CutPrefix(imported, module+"/")
+			if ok && !slices.Contains(allowed, ours) {
+				t.Errorf("%s: %s may not import %s", f.path, f.pkg, ours)
+			}
+		}
+	}
+}
+
+func TestHouseForeignImports(t *testing.T) {
+	for _, f := range sourceFiles(t) {
+		for _, imported := range f.imports() {
+			switch {
+			case imported == "github.com/spf13/cobra" && !f.under("cmd"):
+				t.Errorf("%s: only cmd may import cobra", f.path)
+			case f.isTest():
+			case f.pkg == "planner" && (strings.Contains(firstPart(imported), ".") || !pure(imported)):
+				t.Errorf("%s: planner may not import %s: it takes values and returns values", f.path, imported)
+			case f.under("planner/manifest") && (firstPart(imported) == "os" || imported == "net" || strings.HasPrefix(imported, "net/http")):
+				t.Errorf("%s: planner/manifest may not import %s: it reads an fs.FS", f.path, imported)
+			}
+		}
+	}
+}
+
+// TestHousePlannerIsPure finds clocks, goroutines and channels.
+func TestHousePlannerIsPure(t *testing.T) {
+	for _, f := range sourceFiles(t) {
+		if f.pkg != "planner" || f.isTest() {
+			continue
+		}
+		ast.Inspect(f.syntax, func(n ast.Node) bool {
+			found := ""
+			switch n := n.(type) {
+			case *ast.GoStmt:
+				found = "a go statement"
+			case *ast.SelectStmt:
+				found = "a select"
+			case *ast.ChanType, *ast.SendStmt:
+				found = "a channel"
+			case *ast.SelectorExpr:
+				if x, ok := n.X.(*ast.Ident); ok && x.Name == "time" && slices.Contains(clocks, n.Sel.Name) {
+					found = "time." + n.Sel.Name
+				}
+			case *ast.CallExpr:
+				if fn, ok := n.Fun.(*ast.Ident); ok && (fn.Name == "print" || fn.Name == "println") {
+					found = fn.Name
+				}
+			}
+			if found != "" {
+				t.Errorf("%s: planner may not use %s", f.fset.Position(n.Pos()), found)
+			}
+			return true
+		})
+	}
+}
+
+// TestHouseMapOrder finds every loop over a map in planner, and every use of
+// package maps that yields its order, and asks for its place in overMaps.
+func TestHouseMapOrder(t *testing.T) {
+	var files []*ast.File
+	fset := token.NewFileSet()
+	for _, f := range sourceFiles(t) {
+		if f.pkg == "planner" && !f.isTest() {
+			parsed, err := parser.ParseFile(fset, f.full, nil, parser.SkipObjectResolution)
+			if err != nil {
+				t.Fatal(err)
+			}
+			files = append(files, parsed)
+		}
+	}
+	info := &types.Info{Types: map[ast.Expr]types.TypeAndValue{}, Uses: map[*ast.Ident]types.Object{}}
+	conf := types.Config{Importer: importer.ForCompiler(fset, "source", nil)}
+	if _, err := conf.Check(module+"/planner", fset, files, info); err != nil {
+		t.Fatal(err)
+	}
+	found := map[string]int{}
+	for _, file := range files {
+		for _, decl := range file.Decls {
+			name := "package level"
+			if fn, ok := decl.(*ast.FuncDecl); ok {
+				name = fn.Name.Name
+			}
+			ast.Inspect(decl, func(n ast.Node) bool {
+				if !yieldsMapOrder(info, n) {
+					return true
+				}
+				found[name]++
+				if found[name] > overMaps[name].times {
+					t.Errorf("%s: %s goes over a map: sort, or say in overMaps why its order does not show", fset.Position(n.Pos()), name)
+				}
+				return true
+			})
+		}
+	}
+	for name, allowed := range overMaps {
+		if found[name] != allowed.times {
+			t.Errorf("overMaps says %d loops in %s (%s), there are %d", allowed.times, name, allowed.why, found[name])
+		}
+	}
+}
+
+func yieldsMapOrder(info *types.Info, n ast.Node) bool {
+	switch n := n.(type) {
+	case *ast.RangeStmt:
+		_, isMap := info.TypeOf(n.X).Underlying().(*types.Map)
+		return isMap
+	case *ast.SelectorExpr:
+		fn, ok := info.Uses[n.Sel].(*types.Func)
+		return ok && fn.Pkg() != nil && (fn.Pkg().Path() == "maps" && slices.Contains([]string{"All", "Keys", "Values"}, fn.Name()) ||
+			fn.Pkg().Path() == "reflect" && strings.HasPrefix(fn.Name(), "Map"))
+	}
+	return false
+}
+
+func TestHouseTopLevel(t *testing.T) {
+	root := moduleRoot(t)
+	cmd := exec.Command("git", "ls-files", "-z")
+	cmd.Dir = root
+	out, err := cmd.Output()
+	if err != nil {
+		t.Skipf("git cannot list the files of the repository: %v", err)
+	}
+	for file := range strings.SplitSeq(strings.TrimRight(string(out), "\x00"), "\x00") {
+		if !slices.Contains(topLevel, firstPart(file)) {
+			t.Errorf("%s: %s has no place at the top of the repository", file, firstPart(file))
+		}
+	}
+}
+
+// pure reports whether a package of the standard library may be used in
+// planner. Of package net only the addresses may.
+func pure(imported string) bool {
+	if imported == "net/netip" {
+		return true
+	}
+	return firstPart(imported) != "net" && firstPart(imported) != "database" && !slices.Contains(unclean, imported)
+}
+
+func firstPart(p string) string {
+	first, _, _ := strings.Cut(p, "/")
+	return first
+}
+
+type sourceFile struct {
+	full   string // path on disk
+	path   string // in the repository
+	pkg    string // its folder in the repository
+	fset   *token.FileSet
+	syntax *ast.File
+}
+
+func (f sourceFile) isTest() bool { return strings.HasSuffix(f.path, "_test.go") }
+
+func (f sourceFile) under(dir string) bool { return f.pkg == dir || strings.HasPrefix(f.pkg, dir+"/") }
+
+func (f sourceFile) imports() []string {
+	var all []string
+	for _, spec := range f.syntax.Imports {
+		if p, err := strconv.Unquote(spec.Path.Value); err == nil {
+			all = append(all, p)
+		}
+	}
+	return all
+}
+
+// sourceFiles parses every Go file of the module, whatever its build tags.
+func sourceFiles(t *testing.T) []sourceFile {
+	t.Helper()
+	root := moduleRoot(t)
+	fset := token.NewFileSet()
+	var files []sourceFile
+	err := filepath.WalkDir(root, func(full string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		name := d.Name()
+		if d.IsDir() {
+			hidden := strings.HasPrefix(name, ".") || strings.HasPrefix(name, "_")
+			if full != root && (hidden || name == "testdata" || name == "build" || name == "bin") {
+				return filepath.SkipDir
+			}
+			return nil
+		}
+		if !strings.HasSuffix(name, ".go") || strings.HasPrefix(name, ".") {
+			return nil
+		}
+		rel, err := filepath.Rel(root, full)
+		if err != nil {
+			return err
+		}
+		rel = filepath.ToSlash(rel)
+		syntax, err := parser.ParseFile(fset, full, nil, parser.SkipObjectResolution)
+		if err != nil {
+			return err
+		}
+		files = append(files, sourceFile{full: full, path: rel, pkg: path.Dir(rel), fset: fset, syntax: syntax})
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return files
+}
+
+func moduleRoot(t *testing.T) string {
+	t.Helper()
+	dir, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for {
+		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
+			return dir
+		}
+		parent := filepath.Dir(dir)
+		if parent == dir {
+			t.Fatal("no go.mod above the test")
+		}
+		dir = parent
+	}
+}
