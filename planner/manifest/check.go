@@ -1,0 +1,237 @@
+package manifest
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/orpheus-cd/orpheus/planner"
+)
+
+// check applies the rules that concern more than one field, and gives
+// defaults their zero value on the way.
+func (w *writtenService) check() {
+	d := w.d
+	if d.has("spec.everyNode") && w.spec.everyNode && d.has("spec.replicas") {
+		d.fault("spec.replicas", "is given beside everyNode", "remove one of them")
+	}
+	w.checkDriver()
+	w.checkNames()
+	w.checkVolumes()
+	w.checkMounts()
+	w.checkPorts()
+	for _, c := range w.all() {
+		w.checkEnv(c)
+		w.checkExpansion(c)
+		checkResources(d, c.at+".resources", &c.Resources)
+		w.checkDevices(c)
+		checkProbe(d, c.at+".startupProbe", c.StartupProbe)
+		checkProbe(d, c.at+".livenessProbe", c.LivenessProbe)
+		checkProbe(d, c.at+".readinessProbe", c.ReadinessProbe)
+	}
+	for _, c := range w.init {
+		for _, name := range []string{"startupProbe", "livenessProbe", "readinessProbe", "lifecycle"} {
+			if d.has(c.at + "." + name) {
+				d.fault(c.at+"."+name, "is not possible on an init container", "remove it")
+			}
+		}
+	}
+}
+
+func (w *writtenService) checkDriver() {
+	switch w.spec.driver {
+	case "", planner.DriverContainerd:
+		for _, c := range w.all() {
+			w.checkImage(c)
+		}
+	case planner.DriverProcess:
+		w.checkProcess()
+	default:
+		w.d.fault("spec.driver", "driver "+quote(w.spec.driver)+" is not supported by this version", "write containerd or process")
+	}
+}
+
+func (w *writtenService) checkImage(c placed) {
+	switch at := c.at + ".image"; {
+	case !w.d.has(at):
+		if !w.d.has(c.at) {
+			return // the item is not an object: said already
+		}
+		w.d.fault(at, "is required", "name an image, or write driver: process")
+	case c.Image != "" && bareImage(c.Image):
+		w.d.warn(at, quote(c.Image)+" has neither tag nor digest: latest is taken, and pinned to its digest at the first start", "name a version")
+	}
+}
+
+// checkProcess refuses what a process on the host cannot have.
+func (w *writtenService) checkProcess() {
+	d := w.d
+	if len(w.init) > 0 {
+		d.fault("spec.initContainers", "the process driver runs one process", "remove it")
+	}
+	if len(w.main) > 1 {
+		d.fault("spec.containers", "the process driver runs one process", "make each a service of its own")
+	}
+	if d.has("spec.hostname") {
+		d.fault("spec.hostname", "a process has the host name of its node", "remove it")
+	}
+	for _, c := range w.all() {
+		if d.has(c.at + ".image") {
+			d.fault(c.at+".image", "the process driver runs no image", "remove it, or the line driver: process")
+		}
+		if d.has(c.at + ".volumeMounts") {
+			d.fault(c.at+".volumeMounts", "a process sees volumes where they are on the node", "remove it: the path is in $ORPHEUS_VOLUME_<NAME>")
+		}
+		if len(c.Command) == 0 && !d.has(c.at+".command[0]") {
+			d.fault(c.at+".command", "is required", "name the program and its arguments")
+		}
+	}
+}
+
+func (w *writtenService) checkNames() {
+	first := map[string]string{}
+	for _, c := range w.all() {
+		if c.Name == "" {
+			continue
+		}
+		if at, ok := first[c.Name]; ok {
+			w.d.fault(c.at+".name", "container "+quote(c.Name)+" exists already, as "+at, "choose another name")
+			continue
+		}
+		first[c.Name] = c.at
+	}
+}
+
+func (w *writtenService) checkVolumes() {
+	d, first := w.d, map[string]bool{}
+	for i := range w.spec.volumes {
+		v := &w.spec.volumes[i]
+		at := fmt.Sprintf("spec.volumes[%d]", i)
+		if v.Name != "" && first[v.Name] {
+			d.fault(at+".name", "volume "+quote(v.Name)+" exists already", "choose another name")
+		}
+		first[v.Name] = true
+		if v.sources(d, at) != 1 {
+			d.fault(at, "must have exactly one of local, emptyDir, hostPath and file", "")
+		}
+		if e := v.EmptyDir; e != nil && e.SizeLimit > 0 && e.Medium == "" {
+			d.fault(at+".emptyDir.sizeLimit", "is not possible on disk", "add medium: Memory, or remove it")
+		}
+		if v.file != "" {
+			v.File = &planner.FileVolume{}
+			w.files = append(w.files, fileRef{i, v.file, at + ".file", d.where(at + ".file")})
+		}
+	}
+}
+
+func (w *writtenService) checkMounts() {
+	d := w.d
+	volumes, used := map[string]*volume{}, map[string]bool{}
+	for i := range w.spec.volumes {
+		volumes[w.spec.volumes[i].Name] = &w.spec.volumes[i]
+	}
+	for _, c := range w.all() {
+		paths := map[string]bool{}
+		for i := range c.VolumeMounts {
+			m := &c.VolumeMounts[i]
+			at := fmt.Sprintf("%s.volumeMounts[%d]", c.at, i)
+			if m.MountPath != "" && paths[m.MountPath] {
+				d.fault(at+".mountPath", quote(m.MountPath)+" is mounted already", "choose another path")
+			}
+			paths[m.MountPath] = true
+			v := volumes[m.Name]
+			if m.Name != "" && v == nil {
+				d.fault(at+".name", "there is no volume "+quote(m.Name), "add it to spec.volumes")
+			}
+			if v != nil && v.file != "" {
+				m.ReadOnly = false // it always is: saying so changes nothing
+			}
+			used[m.Name] = true
+		}
+	}
+	if w.isProcess() {
+		return // sees all volumes
+	}
+	for i, v := range w.spec.volumes {
+		if v.Name != "" && !used[v.Name] {
+			d.warn(fmt.Sprintf("spec.volumes[%d].name", i), "volume "+quote(v.Name)+" is mounted nowhere", "")
+		}
+	}
+}
+
+func (w *writtenService) checkPorts() {
+	d := w.d
+	type listen struct {
+		protocol string
+		port     int
+	}
+	names, listens := map[string]bool{}, map[listen]bool{}
+	for _, c := range w.all() {
+		for i, p := range c.ports {
+			at := fmt.Sprintf("%s.ports[%d]", c.at, i)
+			if p.name != "" && names[p.name] {
+				d.fault(at+".name", "port "+quote(p.name)+" exists already", "choose another name")
+			}
+			names[p.name] = true
+			if l := (listen{p.protocol, p.containerPort}); p.containerPort != 0 {
+				if listens[l] {
+					d.fault(at+".containerPort", fmt.Sprintf("port %d exists already", p.containerPort), "remove one: containers of a service share their network")
+				}
+				listens[l] = true
+			}
+			if p.port != 0 {
+				d.warn(at+".port", "service addresses come with a later version: nothing listens there yet", "")
+			}
+			if p.publish != nil && w.onHost() && p.publish.Port != 0 && p.containerPort != 0 && p.publish.Port != p.containerPort {
+				d.fault(at+".publish", fmt.Sprintf("must be %d: what runs on the host's network listens there itself", p.containerPort), "publish the same number")
+			}
+		}
+	}
+}
+
+func (w *writtenService) checkEnv(c placed) {
+	d, seen := w.d, make(map[string]bool, len(c.Env))
+	for i, e := range c.Env {
+		at := fmt.Sprintf("%s.env[%d]", c.at, i)
+		if e.Name != "" && seen[e.Name] {
+			d.warn(at+".name", quote(e.Name)+" is set already: this value wins", "remove one of them")
+		}
+		seen[e.Name] = true
+		if e.ValueFrom == nil {
+			continue
+		}
+		if d.has(at + ".value") {
+			d.fault(at+".valueFrom", "is given beside value", "remove one of them")
+		}
+		if (e.ValueFrom.SecretKeyRef == nil) == (e.ValueFrom.ConfigMapKeyRef == nil) {
+			d.fault(at+".valueFrom", "must have exactly one of secretKeyRef and configMapKeyRef", "")
+		}
+	}
+}
+
+// checkExpansion warns of $(NAME), which Kubernetes expands and we do not.
+func (w *writtenService) checkExpansion(c placed) {
+	warn := func(at, s string) {
+		if i := strings.Index(s, "$("); i >= 0 && strings.Contains(s[i:], ")") {
+			w.d.warn(at, "$(…) is passed as it stands: nothing expands it", "")
+		}
+	}
+	for i, s := range c.Command {
+		warn(fmt.Sprintf("%s.command[%d]", c.at, i), s)
+	}
+	for i, s := range c.Args {
+		warn(fmt.Sprintf("%s.args[%d]", c.at, i), s)
+	}
+	for i, e := range c.Env {
+		warn(fmt.Sprintf("%s.env[%d].value", c.at, i), e.Value)
+	}
+}
+
+func (w *writtenService) checkDevices(c placed) {
+	seen := map[string]bool{}
+	for i, path := range c.Devices {
+		if seen[path] {
+			w.d.fault(fmt.Sprintf("%s.devices[%d]", c.at, i), quote(path)+" is listed twice", "remove one")
+		}
+		seen[path] = true
+	}
+}

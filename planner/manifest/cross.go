@@ -1,0 +1,148 @@
+package manifest
+
+import (
+	"fmt"
+
+	"github.com/orpheus-cd/orpheus/planner"
+)
+
+// crossCheck compares the services of different files. Whatever it finds holds
+// back both files: nobody can say which of the two was meant.
+type crossCheck struct {
+	*walker
+	held     []bool // by file
+	compared int
+}
+
+// fault names, at a service, another that it does not agree with.
+func (c *crossCheck) fault(at placedService, field string, p position, reason string, other placedService, otherLine int, remedy string) {
+	c.held[at.file] = true
+	where := fmt.Sprintf("on line %d", otherLine)
+	if other.file != at.file {
+		where = fmt.Sprintf("in %s line %d", Printable(c.files[other.file].path), otherLine)
+	}
+	c.faults = append(c.faults, planner.Fault{File: c.files[at.file].path, Line: p.line, Column: p.column,
+		Field: field, Reason: reason + " " + where, Remedy: remedy})
+}
+
+// duplicates refuses two documents for one service.
+func (c *crossCheck) duplicates(services []placedService) {
+	first := make(map[planner.ServiceID]int, len(services))
+	told := map[planner.ServiceID]bool{}
+	for i, s := range services {
+		j, ok := first[s.ID]
+		if !ok {
+			first[s.ID] = i
+			continue
+		}
+		c.duplicate(s, services[j])
+		if !told[s.ID] {
+			told[s.ID] = true
+			c.duplicate(services[j], s)
+		}
+	}
+}
+
+func (c *crossCheck) duplicate(s, other placedService) {
+	c.fault(s, "metadata.name", s.at, "service "+s.ID.String()+" is described also", other, other.at.line, "keep one of them, or choose another name or namespace")
+}
+
+// claimed is a claim and the service that makes it.
+type claimed struct {
+	claim
+	by placedService
+}
+
+// maxComparisons bounds the work of comparing claims of the same port. Fleets
+// that tell their services apart by one label never come near it.
+const maxComparisons = 2_000_000
+
+// ports refuses two services that want the same port of a node.
+func (c *crossCheck) ports(services []placedService) error {
+	type portKey struct {
+		protocol string
+		port     int
+	}
+	var keys []portKey // in order of first use
+	claims := map[portKey][]claimed{}
+	for _, s := range services {
+		for _, cl := range s.claims {
+			k := portKey{cl.protocol, cl.port}
+			if claims[k] == nil {
+				keys = append(keys, k)
+			}
+			claims[k] = append(claims[k], claimed{cl, s})
+		}
+	}
+	for _, k := range keys {
+		for _, group := range apart(claims[k]) {
+			if !c.clashes(group) {
+				return &RefusedError{
+					Reason: fmt.Sprintf("too many services want port %d to tell whether they clash", k.port),
+					Remedy: "give their nodeSelectors one label in common",
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// apart splits claims by the value of a label that all of them select nodes
+// by: claims in different groups never meet.
+func apart(claims []claimed) [][]claimed {
+	if len(claims) < 64 {
+		return [][]claimed{claims}
+	}
+	count := map[string]int{}
+	common := ""
+	for _, cl := range claims {
+		for k := range cl.by.NodeSelector {
+			if count[k]++; count[k] == len(claims) && (common == "" || k < common) {
+				common = k
+			}
+		}
+	}
+	if common == "" {
+		return [][]claimed{claims}
+	}
+	var groups [][]claimed
+	index := map[string]int{}
+	for _, cl := range claims {
+		v := cl.by.NodeSelector[common]
+		i, ok := index[v]
+		if !ok {
+			i = len(groups)
+			index[v], groups = i, append(groups, nil)
+		}
+		groups[i] = append(groups[i], cl)
+	}
+	return groups
+}
+
+// clashes reports, for each claim, the first other one it cannot live with. It
+// returns false when there was too much to compare.
+func (c *crossCheck) clashes(group []claimed) bool {
+	for i, a := range group {
+		for j, b := range group {
+			if c.compared++; c.compared > maxComparisons {
+				return false
+			}
+			if i != j && a.overlap(b.claim) && canMeet(a.by, b.by) {
+				c.fault(a.by, a.field, a.at, fmt.Sprintf("port %d/%s of the node is wanted also by service %s", a.port, a.protocol, b.by.ID), b.by, b.at.line,
+					"choose another port, or nodeSelectors that exclude each other")
+				break
+			}
+		}
+	}
+	return true
+}
+
+// canMeet reports whether a node could run both services.
+func canMeet(a, b placedService) bool {
+	for k, v := range a.NodeSelector {
+		if other, ok := b.NodeSelector[k]; ok && other != v {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,98 @@
+package manifest
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/orpheus-cd/orpheus/planner"
+)
+
+// envelope is what every document has. Spec is of the kind's type.
+type envelope[S any] struct {
+	apiVersion string
+	kind       string
+	metadata   metadata
+	spec       S
+}
+
+type metadata struct {
+	name        string
+	namespace   string
+	labels      map[string]string
+	annotations map[string]string
+}
+
+// newEnvelope is the schema of a kind's documents.
+func newEnvelope[S any](meta *schema[metadata], spec field[envelope[S]]) *schema[envelope[S]] {
+	return newSchema(
+		text("apiVersion", anyText, func(e *envelope[S]) *string { return &e.apiVersion }).must(),
+		text("kind", anyText, func(e *envelope[S]) *string { return &e.kind }).must(),
+		object("metadata", meta, func(e *envelope[S]) *metadata { return &e.metadata }).must(),
+		spec,
+	).foreign("status", "status is never written by people: remove it")
+}
+
+// fleetSpec is the spec of a Fleet.
+type fleetSpec struct {
+	poll   time.Duration
+	nodes  []string
+	ignore []string
+}
+
+var fleetMetadata = newSchema(
+	text("name", dnsLabel(63), func(m *metadata) *string { return &m.name }).must(),
+	textMap("labels", maxLabels, ownLabelKey, labelValue, func(m *metadata) *map[string]string { return &m.labels }),
+	textMap("annotations", maxLabels, annotationKey, anyText, func(m *metadata) *map[string]string { return &m.annotations }),
+)
+
+var fleetSpecSchema = newSchema(
+	field[fleetSpec]{fieldInfo{name: "pollInterval"}, decodePoll},
+	texts("nodes", maxNodes, dnsLabel(63), func(s *fleetSpec) *[]string { return &s.nodes }),
+	texts("ignore", maxIgnore, globPattern, func(s *fleetSpec) *[]string { return &s.ignore }),
+	unread[fleetSpec]("budgets"),
+	unread[fleetSpec]("trust"),
+	unread[fleetSpec]("variables"),
+	unread[fleetSpec]("network"),
+	unread[fleetSpec]("compose"),
+	unread[fleetSpec]("records"),
+)
+
+var fleetSchema = newEnvelope(fleetMetadata,
+	object("spec", fleetSpecSchema, func(e *envelope[fleetSpec]) *fleetSpec { return &e.spec }))
+
+func decodePoll(d *decoder, v value, into *fleetSpec) {
+	s, ok := d.text(v, anyText)
+	if !ok {
+		return
+	}
+	interval, err := time.ParseDuration(s)
+	switch {
+	case err != nil:
+		d.wrong(v, quote(s)+" is not a duration", "write one like 5s or 1m30s")
+	case interval < minPollInterval || interval > maxPollInterval:
+		d.wrong(v, fmt.Sprintf("must be from %s to %s, not %s", minPollInterval, maxPollInterval, interval), "")
+	default:
+		into.poll = interval
+	}
+}
+
+// defaultPoll is the interval that planner.Fleet writes as zero.
+const defaultPoll = 5 * time.Second
+
+func decodeFleet(d *decoder, v value) *planner.Fleet {
+	var e envelope[fleetSpec]
+	decodeObject(d, v, fleetSchema, &e)
+	f := &planner.Fleet{Name: e.metadata.name, Ignore: e.spec.ignore}
+	if e.spec.poll != defaultPoll {
+		f.PollInterval = e.spec.poll
+	}
+	seen := map[string]bool{}
+	for i, n := range e.spec.nodes {
+		if seen[n] {
+			d.fault(fmt.Sprintf("spec.nodes[%d]", i), "node "+quote(n)+" is listed twice", "remove one")
+		}
+		seen[n] = true
+		f.Nodes = append(f.Nodes, planner.NodeName(n))
+	}
+	return f
+}

@@ -1,0 +1,66 @@
+package manifest
+
+import "time"
+
+// Limits bound what a commit may cost. The zero value of a field means its
+// default.
+type Limits struct {
+	FileBytes      int64 // of one manifest; 64 KiB
+	TotalBytes     int64 // of all manifests that are parsed in one load; 64 MiB
+	Documents      int   // in one file; 100
+	Nesting        int   // of YAML values; 32
+	Files          int   // manifests in the tree; 50,000
+	Entries        int   // files and folders in the tree; 1,000,000
+	Depth          int   // of folders below the fleet's; 32
+	FaultsPerFile  int   // listed, the rest is only counted; 100
+	FileVolume     int64 // bytes of one file volume; 1 MiB
+	AllFileVolumes int64 // bytes of all different file volumes of a commit; 64 MiB
+}
+
+// withDefaults fills in what is not set.
+func (l Limits) withDefaults() Limits {
+	setDefault(&l.FileBytes, 64<<10)
+	setDefault(&l.TotalBytes, 64<<20)
+	setDefault(&l.Documents, 100)
+	setDefault(&l.Nesting, 32)
+	setDefault(&l.Files, 50_000)
+	setDefault(&l.Entries, 1_000_000)
+	setDefault(&l.Depth, 32)
+	setDefault(&l.FaultsPerFile, 100)
+	setDefault(&l.FileVolume, 1<<20)
+	setDefault(&l.AllFileVolumes, 64<<20)
+	return l
+}
+
+func setDefault[N int | int64](n *N, value N) {
+	if *n <= 0 {
+		*n = value
+	}
+}
+
+// Bounds of single fields. docs/manifest.md lists them: change both.
+const (
+	maxReplicas    = 1000
+	maxGrace       = 3600 // seconds
+	maxContainers  = 32   // and as many init containers
+	maxEnv         = 1024
+	maxPorts       = 64
+	maxVolumes     = 64
+	maxDevices     = 64
+	maxArguments   = 1024
+	maxLabels      = 64
+	maxNodes       = 1000
+	maxIgnore      = 100
+	maxServiceName = 58 // a slot's host name is "name-999" and must be a DNS label
+	maxTextBytes   = 32 << 10
+	maxPathBytes   = 1024
+	maxImageBytes  = 512
+	maxCPUMillis   = 4096 * 1000
+	minMemoryBytes = 1 << 20
+	maxMemoryBytes = 1 << 50
+	maxPIDs        = 4 << 20
+	maxUser        = 1<<32 - 2
+
+	minPollInterval = time.Second
+	maxPollInterval = time.Hour
+)

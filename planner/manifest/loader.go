@@ -1,0 +1,222 @@
+package manifest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path"
+	"sync"
+
+	"github.com/orpheus-cd/orpheus/planner"
+)
+
+// fleetFile marks a fleet's folder.
+const fleetFile = "fleet.yaml"
+
+// Loader reads commits. It remembers what it has read by object id, so that
+// the next commit costs only what it changed; it keeps what the last accepted
+// commit and the last load used, nothing else. It is safe for concurrent use.
+type Loader struct {
+	limits Limits
+
+	mu         sync.Mutex
+	listings   map[string]*listing
+	documents  map[string]*cachedDocument // by role and object id
+	contents   map[string]*content        // by object id
+	generation uint64                     // of the load under way
+	stats      Stats
+}
+
+// Stats counts what a Loader has done since it was made.
+type Stats struct {
+	Loads         uint64
+	Parsed        uint64 // blobs read and parsed
+	Reused        uint64 // blobs known by their object id
+	FoldersWalked uint64
+	FoldersReused uint64
+	FilesRead     uint64 // file volumes read
+	FilesReused   uint64
+}
+
+type cachedDocument struct {
+	*parsed
+	use
+}
+
+// NewLoader returns a Loader with nothing cached.
+func NewLoader(limits Limits) *Loader {
+	return &Loader{
+		limits:    limits.withDefaults(),
+		listings:  map[string]*listing{},
+		documents: map[string]*cachedDocument{},
+		contents:  map[string]*content{},
+	}
+}
+
+// Stats returns the counters.
+func (l *Loader) Stats() Stats {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.stats
+}
+
+// Load reads the fleet in folder dir ("." or "" for the top) of the repository
+// fsys. Values of the result are shared with later results: read, do not
+// write.
+//
+// A *RefusedError means that the commit as a whole is refused: fleet.yaml is
+// missing or broken, or the tree exceeds a limit. Any other error means that
+// the tree could not be read, and says nothing about the commit. Everything
+// else that is wrong stands in Desired.Faults.
+func (l *Loader) Load(ctx context.Context, fsys fs.FS, dir string, commit planner.Commit) (planner.Desired, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.generation++
+	l.stats.Loads++
+	d, err := l.load(ctx, fsys, dir)
+	d.Commit = commit
+	sweep(l.listings, l.generation, err == nil)
+	sweep(l.documents, l.generation, err == nil)
+	sweep(l.contents, l.generation, err == nil)
+	return d, err
+}
+
+func (l *Loader) load(ctx context.Context, fsys fs.FS, dir string) (planner.Desired, error) {
+	dir = path.Clean(dir) // "" becomes "."
+	if !fs.ValidPath(dir) {
+		return planner.Desired{}, fmt.Errorf("path %q does not lie in the repository", dir)
+	}
+	w := &walker{Loader: l, ctx: ctx, fsys: fsys, root: dir}
+	fleet, err := w.fleet()
+	if err != nil {
+		return planner.Desired{}, err
+	}
+	root, err := fs.Stat(fsys, dir)
+	if err != nil {
+		return planner.Desired{}, fmt.Errorf("read folder %s: %w", dir, err)
+	}
+	w.ignore = compileGlobs(fleet.fleet.Ignore)
+	if err := w.walk("", objectID(root), 0); err != nil {
+		return planner.Desired{}, err
+	}
+	w.files = append(w.files, found{w.full(fleetFile), fleet})
+	services, faults, err := w.assemble()
+	if err != nil {
+		return planner.Desired{}, err
+	}
+	return planner.Desired{Fleet: *fleet.fleet, Services: services, Faults: faults}, nil
+}
+
+// fleet reads the document that marks the fleet; without it nothing below is
+// looked at.
+func (w *walker) fleet() (*parsed, error) {
+	name := w.full(fleetFile)
+	info, err := statNoFollow(w.fsys, name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, w.noFleet()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", name, err)
+	}
+	refuse := func(faults ...planner.Fault) error {
+		return &RefusedError{Reason: "fleet.yaml is not valid", Faults: faults}
+	}
+	if !info.Mode().IsRegular() {
+		return nil, refuse(planner.Fault{File: name, Reason: "is not a regular file", Remedy: "commit the file itself"})
+	}
+	doc, err := w.document(name, objectID(info), roleFleet)
+	if err != nil {
+		return nil, err
+	}
+	if doc.broken || doc.fleet == nil {
+		return nil, refuse(withFile(doc.faults, name)...)
+	}
+	return doc, nil
+}
+
+// noFleet says what may be wrong when there is no fleet.yaml.
+func (w *walker) noFleet() error {
+	remedy := "check the path the agent follows, or commit a fleet.yaml there"
+	for _, dir := range []string{".", path.Dir(w.root)} {
+		if dir == w.root {
+			continue
+		}
+		if info, err := statNoFollow(w.fsys, path.Join(dir, fleetFile)); err == nil && info.Mode().IsRegular() {
+			remedy = fmt.Sprintf("there is one in folder %q: check the path the agent follows", dir)
+			break
+		}
+	}
+	return &RefusedError{Reason: fmt.Sprintf("there is no %s", w.full(fleetFile)), Remedy: remedy}
+}
+
+// document returns what the file says, parsed now or before.
+func (w *walker) document(name, id string, r role) (*parsed, error) {
+	key := string(r) + id
+	if doc := w.documents[key]; id != "" && doc != nil {
+		doc.last = w.generation
+		w.stats.Reused++
+		return doc.parsed, nil
+	}
+	if err := w.ctx.Err(); err != nil {
+		return nil, fmt.Errorf("read manifests: %w", err)
+	}
+	doc, err := w.parseFile(name, r)
+	if err != nil {
+		return nil, err
+	}
+	if id != "" {
+		w.documents[key] = &cachedDocument{doc, use{last: w.generation}}
+	}
+	return doc, nil
+}
+
+func (w *walker) parseFile(name string, r role) (*parsed, error) {
+	w.stats.Parsed++
+	data, err := readFile(w.fsys, name, w.limits.FileBytes)
+	var large *tooLargeError
+	switch {
+	case errors.As(err, &large):
+		fault := planner.Fault{Line: 1, Reason: large.Error(), Remedy: "split it"}
+		return &parsed{faults: []planner.Fault{fault}, broken: true}, nil
+	case err != nil:
+		return nil, fmt.Errorf("read %s: %w", name, err)
+	}
+	if w.bytes += int64(len(data)); w.bytes > w.limits.TotalBytes {
+		return nil, w.exceeded(fmt.Sprintf("the manifests together have more than %d bytes", w.limits.TotalBytes))
+	}
+	return parse(data, r, w.limits, false), nil
+}
+
+// tooLargeError says that a file exceeds its limit.
+type tooLargeError struct{ limit int64 }
+
+func (e *tooLargeError) Error() string {
+	return fmt.Sprintf("is larger than %d KiB", e.limit>>10)
+}
+
+// readFile reads a regular file of at most limit bytes. Its size is asked for
+// before its content, which may be expensive to unpack.
+func readFile(fsys fs.FS, name string, limit int64) ([]byte, error) {
+	f, err := fsys.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, errors.New("not a regular file")
+	}
+	if info.Size() > limit {
+		return nil, &tooLargeError{limit}
+	}
+	data, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err == nil && int64(len(data)) > limit {
+		err = &tooLargeError{limit}
+	}
+	return data, err
+}

@@ -1,0 +1,209 @@
+package manifest
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"regexp"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/orpheus-cd/orpheus/planner"
+	yaml "go.yaml.in/yaml/v3"
+)
+
+// parsed is what one blob says, whatever its path. It is shared between loads
+// and never changed after parsing.
+type parsed struct {
+	services []*service
+	fleet    *planner.Fleet
+	faults   []planner.Fault // in order, without File
+	broken   bool            // at least one of them is not a warning
+}
+
+// service is a parsed Service document.
+type service struct {
+	planner.Service // without File; Revision is "" while files is not empty
+	at              position
+	files           []fileRef
+	claims          []claim
+	filled          *filled // the last result of reading files
+}
+
+// fileRef is a file volume whose content is not known to the blob.
+type fileRef struct {
+	volume int // index in Template.Volumes
+	path   string
+	field  string
+	at     position
+}
+
+// claim is a port of the node's that the service wants for itself.
+type claim struct {
+	protocol string
+	port     int
+	address  string // "" = all
+	field    string
+	at       position
+}
+
+// role says what a file may hold.
+type role byte
+
+const (
+	roleManifest role = 'm'
+	roleFleet    role = 'f'
+)
+
+const byteOrderMark = "\uFEFF"
+
+// lfsPointer begins a file whose content is not in the repository.
+const lfsPointer = "version https://git-lfs.github.com/spec/"
+
+// parse reads all documents of a file. all accepts fields this version
+// refuses.
+func parse(data []byte, r role, limits Limits, all bool) *parsed {
+	faults := &faultList{limit: limits.FaultsPerFile}
+	p := &parsed{}
+	if reason, remedy := unreadable(data); reason != "" {
+		faults.add(planner.Fault{Line: 1, Reason: reason, Remedy: remedy})
+	} else {
+		p.documents(bytes.TrimPrefix(data, []byte(byteOrderMark)), r, limits, all, faults)
+	}
+	p.faults, p.broken = faults.list(), faults.broken
+	return p
+}
+
+// unreadable says why data is no text that could be YAML.
+func unreadable(data []byte) (reason, remedy string) {
+	switch {
+	case bytes.HasPrefix(data, []byte(lfsPointer)):
+		return "is a Git LFS pointer, not the file itself", "commit the file without LFS: large files are not followed"
+	case !utf8.Valid(data):
+		return "is not valid UTF-8", "save it as UTF-8"
+	case bytes.IndexByte(data, 0) >= 0:
+		return "has a NUL byte", "save it as text"
+	}
+	return "", ""
+}
+
+func (p *parsed) documents(data []byte, r role, limits Limits, all bool, faults *faultList) {
+	dec := yaml.NewDecoder(bytes.NewReader(data))
+	found := 0
+	for n := 0; ; n++ {
+		node, err := next(dec)
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			faults.add(syntaxFault(err))
+			return
+		}
+		if n >= limits.Documents {
+			faults.add(planner.Fault{Line: node.Line, Reason: fmt.Sprintf("more than %d documents in one file", limits.Documents), Remedy: "split it"})
+			return
+		}
+		if len(node.Content) != 1 || isNull(node.Content[0]) && node.Content[0].Style == 0 && node.Content[0].Anchor == "" {
+			continue // nothing between two separators
+		}
+		found++
+		d := &decoder{limits: limits, all: all, seen: map[string]position{}, bad: map[*yaml.Node]bool{}, faults: faults}
+		if d.lint(node.Content[0]) {
+			p.document(d, node.Content[0], r)
+		}
+	}
+	switch {
+	case found == 0:
+		faults.add(planner.Fault{Line: 1, Reason: "holds no document", Remedy: "delete the file, or list it in spec.ignore of fleet.yaml"})
+	case r == roleFleet && found > 1:
+		faults.add(planner.Fault{Line: 1, Reason: "holds more than one document", Remedy: "keep only the one of kind Fleet here"})
+	}
+}
+
+// next reads one document. The parser is not ours: should it ever panic, that
+// is a fault of this file and not the end of the agent.
+func next(dec *yaml.Decoder) (node *yaml.Node, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("the YAML parser gave up: %v", r)
+		}
+	}()
+	node = &yaml.Node{}
+	return node, dec.Decode(node)
+}
+
+var yamlError = regexp.MustCompile(`^(?:yaml: )?(?:line (\d+): )?(.*)`)
+
+func syntaxFault(err error) planner.Fault {
+	m := yamlError.FindStringSubmatch(strings.ReplaceAll(err.Error(), "\n", " "))
+	line, _ := strconv.Atoi(m[1])
+	return planner.Fault{Line: max(line, 1), Reason: "is not valid YAML: " + shorten(m[2])}
+}
+
+// kindsNotBuilt are the kinds of orpheus/v1 this version refuses.
+var kindsNotBuilt = []string{"Node", "Job", "CronJob", "Config", "Secret", "Volume"}
+
+const apiVersion = "orpheus/v1"
+
+// document decodes the document at root by its kind.
+func (p *parsed) document(d *decoder, root *yaml.Node, r role) {
+	d.seen[""] = position{root.Line, root.Column}
+	v := value{root, ""}
+	if !d.mapping(v) {
+		return
+	}
+	api, kind := lookup(root, "apiVersion"), lookup(root, "kind")
+	switch {
+	case api != nil && api.Value == apiVersion:
+	case api != nil && strings.HasPrefix(api.Value, "orpheus/"):
+		d.wrong(value{api, "apiVersion"}, quote(api.Value)+" is not supported by this version", "write "+apiVersion)
+		return
+	case api == nil && kind != nil && (kind.Value == "Fleet" || kind.Value == "Service"):
+		d.fault("apiVersion", "is required", "write apiVersion: "+apiVersion)
+		return
+	default:
+		d.fault("", "is not a manifest of Orpheus (apiVersion is not "+apiVersion+")", "list the file in spec.ignore of fleet.yaml, or move it out of the fleet's folder")
+		return
+	}
+	if kind == nil || kind.Kind != yaml.ScalarNode {
+		d.fault("kind", "is required", "write kind: Service")
+		return
+	}
+	d.seen["kind"] = position{kind.Line, kind.Column}
+	switch {
+	case kind.Value == "Fleet" && r == roleFleet:
+		p.fleet = decodeFleet(d, v)
+	case kind.Value == "Fleet":
+		d.fault("kind", "a second Fleet: the fleet is described by the fleet.yaml in its own folder", "remove it, or list the file in spec.ignore of fleet.yaml")
+	case r == roleFleet:
+		d.fault("kind", "fleet.yaml holds only the document of kind Fleet", "move this document to another file")
+	case kind.Value == "Service":
+		if s := decodeService(d, v); s != nil {
+			p.services = append(p.services, s)
+		}
+	default:
+		d.otherKind(kind.Value)
+	}
+}
+
+func (d *decoder) otherKind(kind string) {
+	for _, k := range kindsNotBuilt {
+		if k == kind {
+			d.fault("kind", "kind "+kind+" is not supported by this version", "remove the document, or list the file in spec.ignore of fleet.yaml")
+			return
+		}
+	}
+	d.fault("kind", "unknown kind "+quote(kind), suggest(kind, append([]string{"Fleet", "Service"}, kindsNotBuilt...)))
+}
+
+// lookup finds the value of a key of the mapping n, nil if it has none.
+func lookup(n *yaml.Node, key string) *yaml.Node {
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		if n.Content[i].Value == key {
+			return n.Content[i+1]
+		}
+	}
+	return nil
+}

@@ -1,0 +1,88 @@
+package manifest
+
+import (
+	"net/netip"
+	"strings"
+
+	"github.com/orpheus-cd/orpheus/planner"
+	yaml "go.yaml.in/yaml/v3"
+)
+
+// port is a port as written: name, containerPort and protocol go into the
+// template, the rest beside it.
+type port struct {
+	name          string
+	containerPort int
+	protocol      string // "" = tcp
+	port          int
+	publish       *planner.Publish
+}
+
+var portSchema = newSchema(
+	text("name", dnsLabel(15), func(p *port) *string { return &p.name }).restart(),
+	number("containerPort", 1, 65535, func(p *port) *int { return &p.containerPort }).must().restart(),
+	field[port]{fieldInfo{name: "protocol"}, decodeProtocol}.restart(),
+	number("port", 1, 65535, func(p *port) *int { return &p.port }),
+	field[port]{fieldInfo{name: "publish", children: publishSchema.infos()}, decodePublish},
+).foreign(
+	"hostPort", "write publish: PORT",
+	"targetPort", "write containerPort: PORT",
+	"nodePort", "write publish: PORT",
+	"hostIP", "write publish: {port: PORT, address: IP}",
+)
+
+var publishSchema = newSchema(
+	number("port", 1, 65535, func(p *planner.Publish) *int { return &p.Port }).must(),
+	text("mode", oneOf("fleet", "node"), func(p *planner.Publish) *string { return &p.Mode }),
+	field[planner.Publish]{fieldInfo{name: "address"}, decodeAddress},
+)
+
+func decodeProtocol(d *decoder, v value, into *port) {
+	s, ok := d.text(v, anyText)
+	if !ok {
+		return
+	}
+	switch strings.ToUpper(s) {
+	case "TCP":
+	case "UDP":
+		into.protocol = "udp"
+	default:
+		d.wrong(v, quote(s)+" is not supported", "write TCP or UDP")
+	}
+}
+
+// decodePublish takes a port number, or an object.
+func decodePublish(d *decoder, v value, into *port) {
+	into.publish = &planner.Publish{}
+	if v.node.Kind == yaml.MappingNode {
+		decodeObject(d, v, publishSchema, into.publish)
+		zeroIf(&into.publish.Mode, "fleet")
+		return
+	}
+	if n, ok := d.number(v, 1, 65535); ok {
+		into.publish.Port = int(n)
+	}
+}
+
+func decodeAddress(d *decoder, v value, into *planner.Publish) {
+	s, ok := d.text(v, anyText)
+	if !ok {
+		return
+	}
+	addr, err := netip.ParseAddr(s)
+	switch {
+	case err != nil || addr.Zone() != "":
+		d.wrong(v, quote(s)+" is not an IP address", "")
+	case addr.IsMulticast() || addr == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
+		d.wrong(v, quote(s)+" is not the address of a node", "")
+	case addr.IsUnspecified(): // all addresses, the default
+	default:
+		into.Address = addr.Unmap().String()
+	}
+}
+
+// overlap reports whether no node can serve both claims.
+func (c claim) overlap(o claim) bool {
+	return c.protocol == o.protocol && c.port == o.port &&
+		(c.address == "" || o.address == "" || c.address == o.address)
+}

@@ -1,0 +1,203 @@
+package manifest
+
+import (
+	"fmt"
+	"path"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// rule says what is wrong with a string, as the end of a sentence that begins
+// with the string; reason "" = nothing.
+type rule func(s string) (reason, remedy string)
+
+// anyText allows everything but control characters.
+func anyText(s string) (string, string) { return noControl(s, "") }
+
+// longText allows tabs and new lines as well: arguments and values.
+func longText(s string) (string, string) { return noControl(s, "\t\n\r") }
+
+func noControl(s, allowed string) (string, string) {
+	if len(s) > maxTextBytes {
+		return fmt.Sprintf("is longer than %d bytes", maxTextBytes), ""
+	}
+	for _, r := range s {
+		if unicode.IsControl(r) && !strings.ContainsRune(allowed, r) {
+			return "has a control character", ""
+		}
+	}
+	if !utf8.ValidString(s) {
+		return "is not valid UTF-8", ""
+	}
+	return "", ""
+}
+
+// dnsLabel allows what can be one part of a host name, up to max bytes.
+func dnsLabel(max int) rule {
+	return func(s string) (string, string) {
+		switch {
+		case s == "":
+			return "must not be empty", ""
+		case len(s) > max:
+			return fmt.Sprintf("is longer than %d characters", max), ""
+		case !isLabel(s, false):
+			return "must be a name of lower case letters, digits and hyphens, with no hyphen at its ends", ""
+		}
+		return "", ""
+	}
+}
+
+func isLabel(s string, dots bool) bool {
+	for i := range len(s) {
+		c := s[i]
+		alnum := c >= 'a' && c <= 'z' || c >= '0' && c <= '9'
+		if !alnum && (i == 0 || i == len(s)-1 || c != '-' && (c != '.' || !dots)) {
+			return false
+		}
+	}
+	return s != ""
+}
+
+// oneOf allows the given words.
+func oneOf(words ...string) rule {
+	return func(s string) (string, string) {
+		for _, w := range words {
+			if s == w {
+				return "", ""
+			}
+		}
+		remedy := suggest(s, words)
+		if remedy == "" {
+			remedy = "write " + strings.Join(words, " or ")
+		}
+		return "is not known here", remedy
+	}
+}
+
+// labelKey allows Kubernetes' keys: an optional DNS prefix, a slash, a name.
+func labelKey(s string) (string, string) {
+	prefix, name, found := strings.Cut(s, "/")
+	if !found {
+		prefix, name = "", s
+	}
+	if found && (len(prefix) > 253 || !isLabel(prefix, true)) {
+		return "must have a DNS name before the slash", ""
+	}
+	if name == "" {
+		return "must have a name", ""
+	}
+	if reason, _ := labelValue(name); reason != "" {
+		return reason, ""
+	}
+	return "", ""
+}
+
+// labelValue allows Kubernetes' label values.
+func labelValue(s string) (string, string) {
+	if len(s) > 63 {
+		return "is longer than 63 characters", ""
+	}
+	for i := range len(s) {
+		c := s[i]
+		alnum := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9'
+		if !alnum && (i == 0 || i == len(s)-1 || !strings.ContainsRune("-_.", rune(c))) {
+			return "must be of letters, digits, '-', '_' and '.', with a letter or digit at its ends", ""
+		}
+	}
+	return "", ""
+}
+
+// reservedPrefix is that of the labels and annotations with a meaning to us.
+const reservedPrefix = "orpheus/"
+
+// restartedAt is the annotation whose change restarts a service.
+const restartedAt = reservedPrefix + "restartedAt"
+
+func ownLabelKey(s string) (string, string) {
+	if strings.HasPrefix(s, reservedPrefix) {
+		return "begins with orpheus/, which is reserved", "use another prefix"
+	}
+	return labelKey(s)
+}
+
+func annotationKey(s string) (string, string) {
+	if strings.HasPrefix(s, reservedPrefix) && s != restartedAt {
+		return "is not an annotation this version knows", suggest(s, []string{restartedAt})
+	}
+	return labelKey(s)
+}
+
+func envName(s string) (string, string) {
+	if s == "" {
+		return "must not be empty", ""
+	}
+	if len(s) > 256 {
+		return "is longer than 256 characters", ""
+	}
+	for _, r := range s {
+		if r == '=' || !unicode.IsPrint(r) {
+			return "must be printable and have no '='", ""
+		}
+	}
+	return "", ""
+}
+
+// absolutePath allows clean absolute paths.
+func absolutePath(s string) (string, string) {
+	if reason, remedy := anyText(s); reason != "" {
+		return reason, remedy
+	}
+	switch {
+	case len(s) > maxPathBytes:
+		return fmt.Sprintf("is longer than %d bytes", maxPathBytes), ""
+	case !path.IsAbs(s):
+		return "must be an absolute path", "begin it with /"
+	case path.Clean(s) != s:
+		return "is not a clean path", "write " + quote(path.Clean(s))
+	}
+	return "", ""
+}
+
+func mountPath(s string) (string, string) {
+	if s == "/" {
+		return "would hide the whole image", "mount a folder below it"
+	}
+	if strings.Contains(s, ":") {
+		return "must have no colon", ""
+	}
+	return absolutePath(s)
+}
+
+func devicePath(s string) (string, string) {
+	if reason, remedy := absolutePath(s); reason != "" {
+		return reason, remedy
+	}
+	if !strings.HasPrefix(s, "/dev/") {
+		return "must be below /dev", ""
+	}
+	return "", ""
+}
+
+// repositoryPath allows clean paths inside the repository that no checkout
+// could turn into something else.
+func repositoryPath(s string) (string, string) {
+	if s == "" || len(s) > maxPathBytes {
+		return fmt.Sprintf("must have from 1 to %d bytes", maxPathBytes), ""
+	}
+	if path.IsAbs(s) {
+		return "must be a path in the repository, not an absolute one", "write it relative to the top of the repository"
+	}
+	if path.Clean(s) != s || s == "." {
+		return "is not a clean path", "write it relative to the top of the repository, without . and .."
+	}
+	for _, part := range strings.Split(s, "/") {
+		if reason := evilName(part); reason != "" {
+			return reason, "write it relative to the top of the repository, without . and .."
+		}
+		if strings.EqualFold(part, ".git") {
+			return "leads into Git's own folder", ""
+		}
+	}
+	return "", ""
+}

@@ -1,0 +1,212 @@
+package manifest
+
+import (
+	"fmt"
+	"maps"
+
+	"github.com/orpheus-cd/orpheus/planner"
+)
+
+// serviceSpec is the spec of a Service as written.
+type serviceSpec struct {
+	replicas       int
+	everyNode      bool
+	driver         string
+	network        string
+	hostname       string
+	grace          *int64
+	nodeSelector   map[string]string
+	flat           container
+	initContainers []container
+	containers     []container
+	volumes        []volume
+}
+
+var serviceMetadata = newSchema(
+	text("name", dnsLabel(maxServiceName), func(m *metadata) *string { return &m.name }).must(),
+	text("namespace", dnsLabel(63), func(m *metadata) *string { return &m.namespace }),
+	textMap("labels", maxLabels, ownLabelKey, labelValue, func(m *metadata) *map[string]string { return &m.labels }),
+	textMap("annotations", maxLabels, annotationKey, anyText, func(m *metadata) *map[string]string { return &m.annotations }),
+)
+
+var specSchema = newSchema(append([]field[serviceSpec]{
+	number("replicas", 0, maxReplicas, func(s *serviceSpec) *int { return &s.replicas }),
+	flag("everyNode", func(s *serviceSpec) *bool { return &s.everyNode }),
+	textMap("nodeSelector", maxLabels, labelKey, labelValue, func(s *serviceSpec) *map[string]string { return &s.nodeSelector }),
+	text("driver", dnsLabel(63), func(s *serviceSpec) *string { return &s.driver }).restart(),
+	objects("initContainers", maxContainers, containerSchema, func(s *serviceSpec) *[]container { return &s.initContainers }).restart().in("Container"),
+	objects("containers", maxContainers, containerSchema, func(s *serviceSpec) *[]container { return &s.containers }).restart().in("Container"),
+	objects("volumes", maxVolumes, volumeSchema, func(s *serviceSpec) *[]volume { return &s.volumes }).restart(),
+	text("network", oneOf("host"), func(s *serviceSpec) *string { return &s.network }).restart(),
+	text("hostname", dnsLabel(63), func(s *serviceSpec) *string { return &s.hostname }).restart(),
+	optional("terminationGracePeriodSeconds", 0, maxGrace, func(s *serviceSpec) **int64 { return &s.grace }).restart(),
+	unread[serviceSpec]("update"),
+	unread[serviceSpec]("dependsOn"),
+	unread[serviceSpec]("minReadySeconds"),
+	unread[serviceSpec]("progressDeadlineSeconds"),
+	unread[serviceSpec]("disconnect"),
+	unread[serviceSpec]("restart"),
+	unread[serviceSpec]("reschedule"),
+	unread[serviceSpec]("suspend"),
+	unread[serviceSpec]("mode"),
+	unread[serviceSpec]("tolerations"),
+	unread[serviceSpec]("affinity"),
+	unread[serviceSpec]("topologySpreadConstraints"),
+	unread[serviceSpec]("exclusive"),
+	unread[serviceSpec]("autoscale"),
+}, lift(containerFields, func(s *serviceSpec) *container { return &s.flat })...)...).foreign(
+	"hostNetwork", "write network: host",
+	"template", "write what is under template.spec directly in spec",
+	"selector", "remove it: a service needs no selector",
+	"restartPolicy", "remove it: containers of a service are always restarted",
+	"nodeName", "use nodeSelector",
+	"type", "remove it: publish on a port opens it to the world",
+	"strategy", "remove it",
+	"imagePullSecrets", "registry credentials belong to the agent's configuration",
+	"envFrom", "list the variables in env",
+	"imagePullPolicy", "remove it: an image is pulled once per revision and pinned to its digest",
+)
+
+var serviceSchema = newEnvelope(serviceMetadata,
+	object("spec", specSchema, func(e *envelope[serviceSpec]) *serviceSpec { return &e.spec }).must())
+
+// decodeService reads a Service, nil if nothing can be made of it.
+func decodeService(d *decoder, v value) *service {
+	e := envelope[serviceSpec]{spec: serviceSpec{replicas: 1}}
+	decodeObject(d, v, serviceSchema, &e)
+	if !d.has("metadata.name") || !d.has("spec") {
+		return nil
+	}
+	w := &writtenService{d: d, spec: &e.spec}
+	w.gather()
+	w.check()
+
+	s := &service{at: d.where("metadata.name"), files: w.files}
+	s.ID = planner.ServiceID{Namespace: e.metadata.namespace, Name: e.metadata.name}
+	if s.ID.Namespace == "" {
+		s.ID.Namespace = planner.DefaultNamespace
+	}
+	s.Line = s.at.line
+	s.Replicas, s.EveryNode = e.spec.replicas, e.spec.everyNode
+	if s.EveryNode {
+		s.Replicas = 0
+	}
+	s.NodeSelector = e.spec.nodeSelector
+	s.Labels, s.Annotations = e.metadata.labels, maps.Clone(e.metadata.annotations)
+	s.Template = w.template(e.metadata.annotations[restartedAt])
+	s.Ports, s.claims = w.ports()
+	if len(s.files) == 0 {
+		s.Revision = planner.RevisionOf(s.Template)
+	}
+	return s
+}
+
+// writtenService is a service between decoding and its template: its
+// containers and where each was written.
+type writtenService struct {
+	d     *decoder
+	spec  *serviceSpec
+	init  []placed
+	main  []placed
+	files []fileRef
+}
+
+// placed is a container and its field path.
+type placed struct {
+	*container
+	at string
+}
+
+func (w *writtenService) all() []placed {
+	return append(append(make([]placed, 0, len(w.init)+len(w.main)), w.init...), w.main...)
+}
+
+// gather finds the containers, written flat or as lists.
+func (w *writtenService) gather() {
+	d, flat := w.d, ""
+	for _, f := range containerFields {
+		if d.has("spec." + f.name) {
+			flat = f.name
+			break
+		}
+	}
+	if flat != "" && d.has("spec.containers") {
+		d.fault("spec."+flat, "is given beside containers", "move it into the container it belongs to")
+	}
+	for i := range w.spec.initContainers {
+		w.init = append(w.init, placed{&w.spec.initContainers[i], fmt.Sprintf("spec.initContainers[%d]", i)})
+	}
+	if d.has("spec.containers") {
+		for i := range w.spec.containers {
+			w.main = append(w.main, placed{&w.spec.containers[i], fmt.Sprintf("spec.containers[%d]", i)})
+		}
+		if len(w.main) == 0 {
+			d.fault("spec.containers", "must have at least one container", "")
+		}
+		return
+	}
+	w.spec.flat.Name = planner.MainContainer
+	w.main = []placed{{&w.spec.flat, "spec"}}
+}
+
+// template builds the normalised template.
+func (w *writtenService) template(restarted string) planner.Template {
+	t := planner.Template{
+		Driver:      w.spec.driver,
+		Hostname:    w.spec.hostname,
+		HostNetwork: w.spec.network == "host" && !w.isProcess(), // a process is always on the host's
+		RestartedAt: restarted,
+	}
+	zeroIf(&t.Driver, planner.DriverContainerd)
+	if g := w.spec.grace; g != nil && *g != int64(planner.DefaultGrace.Seconds()) {
+		t.TerminationGracePeriodSeconds = g
+	}
+	for _, v := range w.spec.volumes {
+		t.Volumes = append(t.Volumes, v.Volume)
+	}
+	t.InitContainers = templates(w.init)
+	t.Containers = templates(w.main)
+	return t
+}
+
+func templates(containers []placed) []planner.Container {
+	var list []planner.Container
+	for _, c := range containers {
+		for _, p := range c.ports {
+			c.Ports = append(c.Ports, planner.ContainerPort{Name: p.name, ContainerPort: p.containerPort, Protocol: p.protocol})
+		}
+		c.Security.AddCapabilities = normalCapabilities(c.Security.AddCapabilities)
+		c.Security.DropCapabilities = normalCapabilities(c.Security.DropCapabilities)
+		list = append(list, c.Container)
+	}
+	return list
+}
+
+// ports lists the ports beside the template, and which of the node's ports
+// the service wants for itself.
+func (w *writtenService) ports() (ports []planner.Port, claims []claim) {
+	for _, c := range w.all() {
+		for i, p := range c.ports {
+			protocol := p.protocol
+			if protocol == "" {
+				protocol = "tcp"
+			}
+			ports = append(ports, planner.Port{Name: p.name, Container: p.containerPort, Protocol: protocol, Port: p.port, Publish: p.publish})
+			field := fmt.Sprintf("%s.ports[%d]", c.at, i)
+			switch {
+			case p.publish != nil:
+				field += ".publish"
+				claims = append(claims, claim{protocol, p.publish.Port, p.publish.Address, field, w.d.where(field)})
+			case w.onHost():
+				field += ".containerPort"
+				claims = append(claims, claim{protocol, p.containerPort, "", field, w.d.where(field)})
+			}
+		}
+	}
+	return ports, claims
+}
+
+func (w *writtenService) isProcess() bool { return w.spec.driver == planner.DriverProcess }
+
+// onHost reports whether the service listens on the node's own addresses.
+func (w *writtenService) onHost() bool { return w.isProcess() || w.spec.network == "host" }
