@@ -1,0 +1,139 @@
+package network
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/google/nftables"
+	"golang.org/x/sys/unix"
+
+	"github.com/orpheus-cd/orpheus/runtime"
+)
+
+// Info implements runtime.Network. It changes nothing on the node.
+func (n *Network) Info(ctx context.Context) (runtime.NetworkInfo, error) {
+	info := runtime.NetworkInfo{Bridge: n.cfg.Bridge, Subnet: n.cfg.Subnet.String()}
+	if err := errors.Join(ctx.Err(), privileged()); err != nil {
+		return info, err
+	}
+	n.checked.Do(func() { n.support = inNewNamespace(n.tryRules) })
+	if n.support != nil {
+		return info, n.support
+	}
+	h, err := n.handle()
+	if err != nil {
+		return info, err
+	}
+	if link, err := h.LinkByName(n.cfg.Bridge); isNotFound(err) {
+		if err := n.checkOverlap(h); err != nil {
+			return info, err
+		}
+	} else if err != nil {
+		return info, fmt.Errorf("bridge %s: %w", n.cfg.Bridge, err)
+	} else if link.Type() != "bridge" {
+		return info, fmt.Errorf("%s is a %s and no bridge: give the bridge another name in the agent's configuration", n.cfg.Bridge, link.Type())
+	}
+	info.Notes = []string{"IPv4 only: IPv6 is switched off inside instances"}
+	for _, note := range []func() (string, error){n.forwardingNote, n.nameNote, n.foreignNote} {
+		text, err := note()
+		if err != nil {
+			return info, err
+		}
+		if text != "" {
+			info.Notes = append(info.Notes, text)
+		}
+	}
+	return info, nil
+}
+
+// tryRules writes the whole table into the calling thread's namespace, which
+// is thrown away: the one sure way to know that the kernel takes it.
+func (n *Network) tryRules() error {
+	sample, err := parseFronts([]runtime.PublishedPort{
+		{Port: 1, Protocol: "tcp", Targets: []runtime.Target{{Address: "192.0.2.1", Port: 1}, {Address: "192.0.2.2", Port: 1}}},
+		{Port: 1, Protocol: "udp"},
+	})
+	if err != nil {
+		return err
+	}
+	tx, err := connect()
+	if err != nil {
+		return err
+	}
+	if err := n.rules.write(tx, sample); err != nil {
+		return err
+	}
+	if err := tx.Flush(); err != nil {
+		return fmt.Errorf("try nftables: %w", explain(err))
+	}
+	return nil
+}
+
+func (n *Network) forwardingNote() (string, error) {
+	const name = "net.ipv4.ip_forward"
+	if _, err := os.Lstat(filepath.Join(n.cfg.StateDir, forwardingMark)); err == nil {
+		return name + " was off and was switched on for instances; it stays on", nil
+	}
+	on, err := sysctl("/proc/sys/net/ipv4/ip_forward")
+	if err == nil && on == "0" {
+		return name + " is off and will be switched on with the first instance", nil
+	}
+	return "", err
+}
+
+func (n *Network) nameNote() (string, error) {
+	_, note, err := n.resolvConf()
+	return note, err
+}
+
+// foreignNote names firewalls that drop what we forward. A packet must pass
+// every table, so ours cannot overrule them.
+func (n *Network) foreignNote() (string, error) {
+	c, err := connect()
+	if err != nil {
+		return "", err
+	}
+	chains, err := c.ListChains()
+	if err != nil {
+		return "", fmt.Errorf("list nftables chains: %w", err)
+	}
+	var dropping []string
+	for _, ch := range chains {
+		ipv4 := ch.Table.Family == nftables.TableFamilyIPv4 || ch.Table.Family == nftables.TableFamilyINet
+		if !ipv4 || ch.Hooknum == nil || *ch.Hooknum != *nftables.ChainHookForward {
+			continue
+		}
+		if ch.Policy != nil && *ch.Policy == nftables.ChainPolicyDrop {
+			dropping = append(dropping, ch.Table.Name+" "+ch.Name)
+		}
+	}
+	// The old iptables shows its tables here and its rules to nobody.
+	if names, err := os.ReadFile("/proc/net/ip_tables_names"); err == nil && slices.Contains(strings.Fields(string(names)), "filter") {
+		dropping = append(dropping, "iptables-legacy FORWARD (its policy cannot be seen)")
+	}
+	if len(dropping) == 0 {
+		return "", nil
+	}
+	slices.Sort(dropping)
+	return fmt.Sprintf("another firewall drops what it does not know when it is forwarded (%s): let it accept packets from and to %s",
+		strings.Join(dropping, ", "), n.cfg.Bridge), nil
+}
+
+// privileged reports what the process lacks to make namespaces and links.
+func privileged() error {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var caps [2]unix.CapUserData
+	if err := unix.Capget(&header, &caps[0]); err != nil {
+		return fmt.Errorf("read own capabilities: %w", err)
+	}
+	const need = 1<<unix.CAP_NET_ADMIN | 1<<unix.CAP_SYS_ADMIN
+	if caps[0].Effective&need != need {
+		return errors.New("the node's network needs CAP_NET_ADMIN and CAP_SYS_ADMIN: run the agent as root, or services with host networking on the process driver only")
+	}
+	return nil
+}

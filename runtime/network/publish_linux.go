@@ -1,0 +1,29 @@
+package network
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/orpheus-cd/orpheus/runtime"
+)
+
+// Publish implements runtime.Network. It changes only what differs from what
+// stands, in one transaction; nothing is written when nothing differs.
+func (n *Network) Publish(ctx context.Context, ports []runtime.PublishedPort) error {
+	want, err := parseFronts(ports)
+	if err != nil {
+		return err
+	}
+	h, err := n.ensure(ctx)
+	if err != nil {
+		return fmt.Errorf("set up the node's network: %w", err)
+	}
+	changed, err := n.rules.publish(want)
+	if err != nil {
+		return fmt.Errorf("publish %d ports: %w", len(ports), err)
+	}
+	if changed {
+		n.cfg.Log.Debug("ports published", "ports", len(ports))
+	}
+	return n.flows.settle(h, want, changed)
+}

@@ -1,0 +1,135 @@
+package network
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/vishvananda/netlink"
+)
+
+// Sweep implements runtime.Sweeper: links, namespaces, name files and
+// addresses of instances that are not live go away.
+func (n *Network) Sweep(ctx context.Context, live map[string]bool) error {
+	h, err := n.handle()
+	if err != nil {
+		return err
+	}
+	ids, err := n.known()
+	if err != nil {
+		return err
+	}
+	var faults []error
+	for id := range ids {
+		if err := ctx.Err(); err != nil {
+			return errors.Join(append(faults, err)...)
+		}
+		if live[id] {
+			continue
+		}
+		unlock := n.ids.lock(id)
+		if err := n.detach(h, id); err != nil {
+			faults = append(faults, err)
+		} else {
+			n.cfg.Log.Info("leftover of an instance removed", "instance", id)
+		}
+		unlock()
+	}
+	return errors.Join(append(faults, n.sweepLinks(h, live))...)
+}
+
+// known are all instances of which anything but a link is there. Every link
+// has an address record that is older.
+func (n *Network) known() (map[string]bool, error) {
+	addrs, err := n.pool.list()
+	if err != nil {
+		return nil, err
+	}
+	ids := map[string]bool{}
+	for id := range addrs {
+		ids[id] = true
+	}
+	for _, dir := range []string{n.netns(""), n.names("")} {
+		entries, err := os.ReadDir(dir)
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			return nil, fmt.Errorf("look for leftovers: %w", err)
+		}
+		for _, e := range entries {
+			ids[e.Name()] = true
+		}
+	}
+	return ids, nil
+}
+
+// sweepLinks removes links whose record is lost, known by bridge or alias.
+func (n *Network) sweepLinks(h *netlink.Handle, live map[string]bool) error {
+	keep := make(map[string]bool, len(live))
+	for id := range live {
+		keep[n.linkName(id)] = true
+	}
+	links, err := dump(h.LinkList)
+	if err != nil {
+		return fmt.Errorf("list links: %w", err)
+	}
+	bridge := -1
+	for _, l := range links {
+		if l.Attrs().Name == n.cfg.Bridge {
+			bridge = l.Attrs().Index
+		}
+	}
+	var faults []error
+	for _, l := range links {
+		a := l.Attrs()
+		ours := a.MasterIndex == bridge || strings.HasPrefix(a.Alias, n.alias(""))
+		if !ours || l.Type() != "veth" || !strings.HasPrefix(a.Name, linkPrefix) || keep[a.Name] {
+			continue
+		}
+		if err := h.LinkDel(l); err != nil && !isNotFound(err) {
+			faults = append(faults, fmt.Errorf("remove link %s: %w", a.Name, err))
+		}
+	}
+	return errors.Join(faults...)
+}
+
+// Teardown removes bridge, table and folders, for a node that leaves. It
+// refuses while anything is attached. net.ipv4.ip_forward stays as it is:
+// others may have come to rely on it.
+func (n *Network) Teardown(ctx context.Context) error {
+	ids, err := n.known()
+	if err != nil {
+		return err
+	}
+	if len(ids) > 0 {
+		return fmt.Errorf("remove the node's network: %d instances are attached: stop them first", len(ids))
+	}
+	if err := errors.Join(ctx.Err(), privileged()); err != nil {
+		return err
+	}
+	n.setup.Lock()
+	defer n.setup.Unlock()
+	h, err := n.handleLocked()
+	if err != nil {
+		return err
+	}
+	link, err := h.LinkByName(n.cfg.Bridge)
+	if err == nil && link.Type() == "bridge" {
+		err = h.LinkDel(link)
+	}
+	if err != nil && !isNotFound(err) {
+		return fmt.Errorf("remove bridge %s: %w", n.cfg.Bridge, err)
+	}
+	n.bridgeIndex = 0
+	if err := n.rules.remove(); err != nil {
+		return err
+	}
+	var faults []error
+	for _, path := range []string{n.pool.dir, filepath.Join(n.cfg.StateDir, forwardingMark), n.netns(""), n.names("")} {
+		if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+			faults = append(faults, fmt.Errorf("remove the node's network: %w", err))
+		}
+	}
+	return errors.Join(faults...)
+}
