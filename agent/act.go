@@ -1,0 +1,236 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/orpheus-cd/orpheus/planner"
+	"github.com/orpheus-cd/orpheus/runtime"
+)
+
+// flight is an action under way. It stays, and keeps its instance busy, until
+// a listing that began after its end has come in.
+type flight struct {
+	action planner.Action
+	driver *driverState
+	cancel context.CancelFunc
+	over   bool
+	after  int64 // the newest listing that had begun when it ended
+}
+
+// instance is the instance the action is about, as the planner counts it.
+func (f *flight) instance() planner.Instance {
+	return planner.Instance{
+		ID: f.action.Instance, Driver: f.driver.name, Slot: f.action.Slot,
+		Token: f.action.Lease.Token, Revision: f.action.Lease.Revision,
+	}
+}
+
+// launch hands an action to a worker.
+func (a *Agent) launch(ctx context.Context, action planner.Action) {
+	d := a.drivers[action.Driver]
+	if d == nil {
+		return // an instance of a driver this node does not have any more
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	f := &flight{action: action, driver: d, cancel: cancel}
+	a.flights[action.Instance] = f
+	a.log.Info("action", "action", string(action.Kind), "slot", action.Slot, "instance", action.Instance, "reason", action.Reason)
+	run := a.ending(action, d)
+	if action.Kind == planner.ActionStart || action.Kind == planner.ActionRestart {
+		run = a.starting(action, d)
+	}
+	a.work(func() {
+		begin := time.Now()
+		at, err := run(ctx)
+		cancelled := ctx.Err() != nil
+		cancel()
+		a.cfg.Metrics.acted(action.Kind, time.Since(begin), err)
+		after := d.begun.Load()
+		d.list()
+		a.post(func() { a.landed(f, at, err, cancelled, after) })
+	})
+}
+
+// landed takes in the outcome of an action.
+func (a *Agent) landed(f *flight, at *runtime.Attachment, err error, cancelled bool, after int64) {
+	f.over, f.after = true, after
+	id := f.action.Instance
+	t := a.track(id)
+	switch {
+	case err == nil:
+		if at != nil {
+			a.attached[id] = *at
+		}
+		if f.action.Kind == planner.ActionRestart {
+			t.restarts++
+		}
+		t.exitSeen, t.running = false, false
+	case cancelled: // nobody wants it any more, or the agent stops
+	default:
+		t.backoff = t.backoff.Failed(a.cfg.Clock().Boot, err.Error())
+		if t.backoff.Failures == 1 {
+			t.backoff.NotBefore += time.Second
+		}
+		t.exitSeen = true
+		a.log.Warn("action failed", "action", string(f.action.Kind), "slot", f.action.Slot, "instance", id,
+			"failures", t.backoff.Failures, "err", err)
+		if errors.Is(err, runtime.ErrNotFound) {
+			a.unprepare(f.action)
+		}
+	}
+}
+
+// unprepare has the images of a revision made ready again: they are gone.
+func (a *Agent) unprepare(action planner.Action) {
+	delete(a.prepares, planner.RevisionKey{Service: action.Slot.Service, Revision: action.Lease.Revision})
+}
+
+// release lets go of the flights that listing n has seen the end of.
+func (a *Agent) release(d *driverState, n int64) {
+	for id, f := range a.flights {
+		if f.driver == d && f.over && n > f.after {
+			delete(a.flights, id)
+		} else if f.driver == d && f.over {
+			d.list()
+		}
+	}
+}
+
+// cancelSuperseded ends starts that no lease asks for any more, so that an
+// init container that never ends does not hold anything up.
+func (a *Agent) cancelSuperseded() {
+	for id, f := range a.flights {
+		starts := f.action.Kind == planner.ActionStart || f.action.Kind == planner.ActionRestart
+		if f.over || !starts {
+			continue
+		}
+		wanted := false
+		for _, l := range a.state.docs[f.action.Slot.Service].Leases {
+			wanted = wanted || l.Slot == f.action.Slot.Name && l.Revision == f.action.Lease.Revision
+		}
+		if !wanted {
+			a.log.Info("start given up: no lease asks for it any more", "slot", f.action.Slot, "instance", id)
+			f.cancel()
+		}
+	}
+}
+
+// starting returns the work of a start or restart. All it needs of the loop's
+// state it takes now.
+func (a *Agent) starting(action planner.Action, d *driverState) func(context.Context) (*runtime.Attachment, error) {
+	id, l := action.Instance, action.Lease
+	s := a.state.followed.Services[action.Slot.Service]
+	files := s.Files
+	s.ID = action.Slot.Service
+	s.Template = a.state.specs[l.Revision]
+	caps := d.info.Capabilities
+	w := workload(a.cfg, s, a.state.docs[s.ID], l, id)
+	prepared := a.prepares[planner.RevisionKey{Service: s.ID, Revision: l.Revision}]
+	ready := prepared != nil && prepared.done
+	return func(ctx context.Context) (*runtime.Attachment, error) {
+		if reasons := planner.Admit(a.cfg.Policy, s); len(reasons) > 0 {
+			return nil, fmt.Errorf("%w: refused by this node: %s", runtime.ErrInvalid, reasons[0])
+		}
+		if action.Kind == planner.ActionRestart {
+			if err := d.driver.Remove(ctx, id); err != nil {
+				return nil, fmt.Errorf("remove what is left of %s: %w", id, err)
+			}
+		}
+		if !ready {
+			if _, err := d.driver.Prepare(ctx, w, nil); err != nil {
+				return nil, err
+			}
+		}
+		select {
+		case a.starts <- struct{}{}:
+			defer func() { <-a.starts }()
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+		at, err := a.start(ctx, d, w, s.Template, caps, contentOf(files))
+		if err != nil {
+			if errors.Is(err, runtime.ErrUnavailable) {
+				// It may have come to life: what it needs stays until a listing tells.
+				return nil, err
+			}
+			return nil, errors.Join(err, a.leave(context.WithoutCancel(ctx), id))
+		}
+		return at, nil
+	}
+}
+
+// start attaches, mounts and starts; what it made before a failure is taken
+// away by its caller.
+func (a *Agent) start(ctx context.Context, d *driverState, w runtime.Workload, t planner.Template, caps runtime.Capabilities, files func(string) ([]byte, error)) (*runtime.Attachment, error) {
+	var at runtime.Attachment
+	var err error
+	if caps.NetNS && !t.HostNetwork {
+		if at, err = a.cfg.Network.Attach(ctx, w.ID); err != nil {
+			return nil, fmt.Errorf("attach to the node's network: %w", err)
+		}
+	}
+	volumes, err := a.cfg.Volumes.Mount(ctx, w.ID, w.Slot, t.Volumes, files)
+	if err != nil {
+		return nil, fmt.Errorf("make volumes ready: %w", err)
+	}
+	if err := os.MkdirAll(logDir(a.cfg.StateDir, w.Slot), 0o700); err != nil {
+		return nil, fmt.Errorf("make log folder: %w", err)
+	}
+	place(&w, t, caps, at, volumes)
+	if err := d.driver.Start(ctx, w); err != nil {
+		return nil, err
+	}
+	return &at, nil
+}
+
+// contentOf finds the content of file volumes in what the commit brought.
+func contentOf(files []planner.File) func(string) ([]byte, error) {
+	return func(sum string) ([]byte, error) {
+		for _, f := range files {
+			if f.SHA256 == sum && f.Data != nil {
+				return f.Data, nil
+			}
+		}
+		return nil, fmt.Errorf("content of file volume %.12s: %w on this node until the repository can be read", sum, runtime.ErrNotFound)
+	}
+}
+
+// ending returns the work of a stop or remove.
+func (a *Agent) ending(action planner.Action, d *driverState) func(context.Context) (*runtime.Attachment, error) {
+	id := action.Instance
+	return func(ctx context.Context) (*runtime.Attachment, error) {
+		select {
+		case a.stops <- struct{}{}:
+			defer func() { <-a.stops }()
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+		if action.Kind == planner.ActionStop {
+			if err := d.driver.Stop(ctx, id, action.Grace); err != nil {
+				return nil, fmt.Errorf("stop: %w", err)
+			}
+		}
+		if err := d.driver.Remove(ctx, id); err != nil {
+			return nil, fmt.Errorf("remove: %w", err)
+		}
+		return nil, a.leave(ctx, id)
+	}
+}
+
+// leave takes away what network and volumes made for one instance.
+func (a *Agent) leave(ctx context.Context, id string) error {
+	var errs []error
+	if a.cfg.Network != nil {
+		if err := a.cfg.Network.Detach(ctx, id); err != nil {
+			errs = append(errs, fmt.Errorf("detach from the node's network: %w", err))
+		}
+	}
+	if err := a.cfg.Volumes.Release(ctx, id); err != nil {
+		errs = append(errs, fmt.Errorf("release volumes: %w", err))
+	}
+	return errors.Join(errs...)
+}

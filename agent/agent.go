@@ -1,0 +1,232 @@
+// Package agent is the loop of a node: look, plan, act, report.
+//
+// One goroutine owns everything. Looks at the repository, listings of drivers
+// and finished work reach it as messages; after each it runs a pass, which
+// takes no time: settle the newest commit over what is followed, decide
+// leases, compare them with what the drivers list, and hand the resulting
+// actions to workers, one per instance at a time. Slow things (pulls, starts,
+// stops, listings) never run on the loop, so one failing slot or driver never
+// holds up another.
+//
+// Listings are the truth. Exits, events and finished actions only make the
+// agent list again; what an action did is believed when it is listed.
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/orpheus-cd/orpheus/agent/api"
+	"github.com/orpheus-cd/orpheus/planner"
+	"github.com/orpheus-cd/orpheus/runtime"
+)
+
+// Config is what an agent is made of. Drivers, Network and Volumes outlive it.
+type Config struct {
+	Node    planner.Node
+	Version string
+	// StateDir is the agent's own folder. It must be locked by the caller
+	// (Lock): two agents on one folder would grant the same tokens.
+	StateDir string
+	Source   Source
+	Drivers  map[string]runtime.Driver
+	Network  runtime.Network // nil: instances of this node cannot have their own network
+	Volumes  runtime.Volumes
+	Policy   planner.Policy
+	Clock    Clock // nil = SystemClock
+	Log      *slog.Logger
+	Metrics  *Metrics // nil = not measured
+
+	// Resync is how often drivers are listed without a hint; 0 = 10 s.
+	Resync time.Duration
+	// Starts bounds how many instances start at once; 0 = 8.
+	Starts int
+	// LogMaxBytes bounds each container's log file; 0 = 10 MiB. LogFiles older
+	// ones are kept beside it; 0 = 2.
+	LogMaxBytes int64
+	LogFiles    int
+}
+
+func (c *Config) setDefaults() error {
+	if c.Node.Name == "" || c.StateDir == "" || c.Source == nil || len(c.Drivers) == 0 || c.Volumes == nil || c.Log == nil {
+		return errors.New("agent: node name, state folder, source, drivers, volumes and log are required")
+	}
+	if c.Clock == nil {
+		c.Clock = SystemClock
+	}
+	if c.Metrics == nil {
+		c.Metrics = NewMetrics()
+	}
+	if c.Resync == 0 {
+		c.Resync = 10 * time.Second
+	}
+	if c.Starts == 0 {
+		c.Starts = 8
+	}
+	if c.LogMaxBytes == 0 {
+		c.LogMaxBytes = 10 << 20
+	}
+	if c.LogFiles == 0 {
+		c.LogFiles = 2
+	}
+	return nil
+}
+
+// Agent runs one node. Make it with New, run it once.
+type Agent struct {
+	cfg       Config
+	log       *slog.Logger
+	startedAt time.Time
+
+	// mailbox carries messages to the loop; closures run on it, one at a time.
+	mailbox chan func()
+	ended   chan struct{} // closed when the loop has ended
+	workers sync.WaitGroup
+	starts  chan struct{} // a token per start that may run at once
+	stops   chan struct{}
+	pulls   chan struct{}
+	status  atomic.Pointer[api.Status]
+	polling atomic.Int64 // the fleet's poll interval
+
+	// Everything below belongs to the loop.
+	state     state
+	desired   *planner.Desired // newest accepted reading in this process
+	approved  []string         // with desired, not settled yet
+	source    sourceState
+	drivers   map[string]*driverState
+	tracks    map[string]*track                    // by instance id
+	flights   map[string]*flight                   // by instance id
+	prepares  map[planner.RevisionKey]*preparation // wanted or done in this process
+	waits     map[planner.LeaseKey]planner.Wait    // of the last plan
+	attached  map[string]runtime.Attachment        // by instance id
+	published publication
+	problems  map[string]string // by what failed
+	timer     *time.Timer
+	swept     time.Duration // boot time of the last sweep; 0 = none yet
+	unsaved   bool          // followed changed since the state was last saved
+}
+
+const statePath = "state.json"
+
+// New makes an agent and reads the state of its last run. It touches neither
+// Git nor drivers.
+func New(cfg Config) (*Agent, error) {
+	if err := cfg.setDefaults(); err != nil {
+		return nil, err
+	}
+	a := &Agent{
+		cfg:       cfg,
+		log:       cfg.Log.With("node", cfg.Node.Name),
+		startedAt: cfg.Clock().Wall,
+		mailbox:   make(chan func(), 256),
+		ended:     make(chan struct{}),
+		starts:    make(chan struct{}, cfg.Starts),
+		stops:     make(chan struct{}, 4*cfg.Starts),
+		pulls:     make(chan struct{}, 4),
+		drivers:   map[string]*driverState{},
+		tracks:    map[string]*track{},
+		flights:   map[string]*flight{},
+		prepares:  map[planner.RevisionKey]*preparation{},
+		attached:  map[string]runtime.Attachment{},
+		problems:  map[string]string{},
+	}
+	for name, d := range cfg.Drivers {
+		a.drivers[name] = newDriverState(name, d)
+	}
+	var err error
+	if a.state, err = loadState(filepath.Join(cfg.StateDir, statePath)); err != nil {
+		a.problem("state", err)
+	}
+	a.polling.Store(int64(a.state.followed.Fleet.PollInterval))
+	a.report()
+	return a, nil
+}
+
+// Run keeps the node in the state its commit asks for until ctx ends. It
+// leaves every instance running.
+func (a *Agent) Run(ctx context.Context) error {
+	if err := os.MkdirAll(a.cfg.StateDir, 0o700); err != nil {
+		return fmt.Errorf("make the agent's folder: %w", err)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer a.workers.Wait()
+	defer close(a.ended)
+	defer cancel()
+	a.timer = time.NewTimer(0)
+	defer a.timer.Stop()
+	looks := a.cfg.Source.Follow(ctx, func() time.Duration { return time.Duration(a.polling.Load()) })
+	for _, name := range slices.Sorted(maps.Keys(a.drivers)) {
+		a.follow(ctx, a.drivers[name])
+	}
+	a.restoreNetwork(ctx)
+	a.work(func() { a.tendLogs(ctx) })
+	a.log.Info("agent started", "commit", a.state.followed.Commit.Short())
+	for {
+		select {
+		case <-ctx.Done():
+			a.log.Info("agent stopping: instances keep running")
+			return nil
+		case look, ok := <-looks:
+			if !ok {
+				looks = nil // ctx has ended
+				continue
+			}
+			a.look(ctx, look)
+		case message := <-a.mailbox:
+			message()
+			a.drain()
+		case <-a.timer.C:
+		}
+		a.pass(ctx)
+	}
+}
+
+// drain runs the messages that are waiting, so that one pass serves them all.
+func (a *Agent) drain() {
+	for {
+		select {
+		case message := <-a.mailbox:
+			message()
+		default:
+			return
+		}
+	}
+}
+
+// post hands a message to the loop; after its end it is dropped.
+func (a *Agent) post(message func()) {
+	select {
+	case a.mailbox <- message:
+	case <-a.ended:
+	}
+}
+
+// work runs f on a goroutine that Run waits for.
+func (a *Agent) work(f func()) { a.workers.Go(f) }
+
+// problem notes that something of the node itself does not work, or with a
+// nil error that it does again. Each change is logged once.
+func (a *Agent) problem(what string, err error) {
+	before, known := a.problems[what]
+	switch {
+	case err == nil && known:
+		delete(a.problems, what)
+		a.log.Info("recovered", "what", what)
+	case err != nil && before != err.Error():
+		a.problems[what] = err.Error()
+		a.log.Warn("problem", "what", what, "err", err)
+	}
+}
+
+// Status is the state of the node after the last pass; safe from any
+// goroutine. The result must not be changed.
+func (a *Agent) Status() *api.Status { return a.status.Load() }

@@ -1,0 +1,281 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"time"
+
+	"github.com/orpheus-cd/orpheus/planner"
+	"github.com/orpheus-cd/orpheus/runtime"
+)
+
+const (
+	listTimeout = 20 * time.Second
+	// minListGap keeps listings from eating the node while many instances
+	// change: they take at most about a tenth of the time.
+	minListGap    = 20 * time.Millisecond
+	listGapFactor = 10
+	maxListGap    = time.Second
+	retryDriver   = 2 * time.Second
+	// readyAfter is how long an instance must have been running to count as
+	// ready while no probe says more.
+	readyAfter = time.Second
+)
+
+// driverState is what the loop knows of one driver.
+type driverState struct {
+	name   string
+	driver runtime.Driver
+	kick   chan struct{} // list now
+
+	info      runtime.Info
+	infoErr   error
+	instances []planner.Instance // of the last successful listing
+	listed    bool               // a listing has succeeded in this process
+	err       error              // of the last listing
+	begun     atomic.Int64       // number of the newest listing that was begun
+}
+
+func newDriverState(name string, d runtime.Driver) *driverState {
+	return &driverState{name: name, driver: d, kick: make(chan struct{}, 1), err: errNotListed}
+}
+
+var errNotListed = errors.New("not listed yet")
+
+// list asks for a listing soon.
+func (d *driverState) list() {
+	select {
+	case d.kick <- struct{}{}:
+	default:
+	}
+}
+
+// follow lists a driver on every hint and now and then without one.
+func (a *Agent) follow(ctx context.Context, d *driverState) {
+	a.work(func() { a.listings(ctx, d) })
+	if w, ok := d.driver.(runtime.Watcher); ok {
+		a.work(func() { watch(ctx, d, w) })
+	}
+}
+
+// listings is the only goroutine that lists a driver.
+func (a *Agent) listings(ctx context.Context, d *driverState) {
+	for n := int64(1); ; n++ {
+		begin := time.Now()
+		d.begun.Store(n)
+		instances, err := listOnce(ctx, d.driver)
+		if ctx.Err() != nil {
+			return
+		}
+		var info runtime.Info
+		infoErr := err
+		if n == 1 || err != nil || n%16 == 0 {
+			info, infoErr = infoOnce(ctx, d.driver)
+		}
+		a.post(func() { a.listed(ctx, d, n, instances, err, info, infoErr) })
+		took := time.Since(begin)
+		a.cfg.Metrics.listed(d.name, took, err)
+		if !pause(ctx, min(max(minListGap, listGapFactor*took), maxListGap)) {
+			return
+		}
+		wait := a.cfg.Resync
+		if err != nil {
+			wait = retryDriver
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-d.kick:
+		case <-timer.C:
+		case <-ctx.Done():
+		}
+		timer.Stop()
+		if ctx.Err() != nil {
+			return
+		}
+	}
+}
+
+func listOnce(ctx context.Context, d runtime.Driver) ([]planner.Instance, error) {
+	ctx, cancel := context.WithTimeout(ctx, listTimeout)
+	defer cancel()
+	return d.List(ctx)
+}
+
+func infoOnce(ctx context.Context, d runtime.Driver) (runtime.Info, error) {
+	ctx, cancel := context.WithTimeout(ctx, listTimeout)
+	defer cancel()
+	return d.Info(ctx)
+}
+
+// watch turns a driver's events into listings; where they end it begins anew.
+func watch(ctx context.Context, d *driverState, w runtime.Watcher) {
+	for ctx.Err() == nil {
+		hints, err := w.Watch(ctx)
+		if err == nil {
+			for range hints {
+				d.list()
+			}
+			d.list()
+		}
+		if !pause(ctx, retryDriver) {
+			return
+		}
+	}
+}
+
+// pause waits and reports whether ctx still stands.
+func pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// track is what the loop remembers of an instance between listings.
+type track struct {
+	driver   string
+	running  bool
+	since    time.Duration // boot time since when it has been seen running
+	exitSeen bool          // the exit of this run has been counted
+	waiting  bool          // a worker waits for its exit
+	waitAt   time.Duration // not before: the last wait failed
+	restarts int
+	backoff  planner.Backoff
+	lastExit string // how its last run ended, for people
+}
+
+func (a *Agent) track(id string) *track {
+	t := a.tracks[id]
+	if t == nil {
+		t = &track{}
+		a.tracks[id] = t
+	}
+	return t
+}
+
+// listed takes a listing in.
+func (a *Agent) listed(ctx context.Context, d *driverState, n int64, instances []planner.Instance, err error, info runtime.Info, infoErr error) {
+	if infoErr == nil && info.Name != "" {
+		d.info = info
+	}
+	d.infoErr = infoErr
+	a.problem("driver "+d.name, err)
+	d.err = err
+	if err != nil {
+		return
+	}
+	d.listed, d.instances = true, instances
+	a.release(d, n)
+	now := a.cfg.Clock()
+	seen := map[string]bool{}
+	for _, i := range instances {
+		seen[i.ID] = true
+		a.observe(ctx, d, i, now)
+	}
+	for id, t := range a.tracks {
+		if t.driver == d.name && !seen[id] {
+			t.running = false
+		}
+	}
+}
+
+// observe notes what one entry of a listing says that was not known before.
+func (a *Agent) observe(ctx context.Context, d *driverState, i planner.Instance, now planner.Time) {
+	t := a.track(i.ID)
+	t.driver = d.name
+	switch i.State {
+	case planner.StateRunning:
+		if !t.running {
+			t.running, t.exitSeen = true, false
+			t.since = now.Boot - min(max(0, now.Wall.Sub(i.StartedAt)), now.Boot)
+			if i.StartedAt.IsZero() {
+				t.since = now.Boot
+			}
+			a.log.Info("instance runs", "slot", i.Slot, "instance", i.ID, "revision", i.Revision.Short())
+		}
+		a.await(ctx, d, i.ID, t, now)
+	case planner.StateExited:
+		if !t.exitSeen && a.flights[i.ID] == nil {
+			a.exited(i, t, now)
+		}
+		t.running = false
+	default:
+		t.running = false
+	}
+}
+
+// exited counts the end of a run towards the instance's back-off.
+func (a *Agent) exited(i planner.Instance, t *track, now planner.Time) {
+	t.exitSeen = true
+	t.lastExit = planner.DescribeExit(i.Exit)
+	if t.running && now.Boot-t.since >= planner.BackoffReset {
+		t.backoff = planner.Backoff{}
+	}
+	t.backoff = t.backoff.Failed(now.Boot, t.lastExit)
+	a.log.Warn("instance ended", "slot", i.Slot, "instance", i.ID, "reason", t.lastExit, "failures", t.backoff.Failures)
+}
+
+// await holds the driver's Wait for a running instance: the exit signal. Its
+// result only makes the driver list again.
+func (a *Agent) await(ctx context.Context, d *driverState, id string, t *track, now planner.Time) {
+	if t.waiting || t.waitAt > now.Boot {
+		return
+	}
+	t.waiting = true
+	a.work(func() {
+		_, err := d.driver.Wait(ctx, id)
+		a.post(func() {
+			t.waiting = false
+			if err != nil {
+				t.waitAt = a.cfg.Clock().Boot + time.Second
+			}
+			d.list()
+		})
+	})
+}
+
+// instances lists everything the drivers listed last, and names the drivers
+// whose listing cannot be trusted now.
+func (a *Agent) instances() (all []planner.Instance, unlisted map[string]bool) {
+	unlisted = map[string]bool{}
+	for name, d := range a.drivers {
+		if d.err != nil {
+			if d.listed || a.uses(name) {
+				unlisted[name] = true
+			}
+		}
+		all = append(all, d.instances...)
+	}
+	return all, unlisted
+}
+
+// uses reports whether a leased or wanted revision runs on a driver: if not,
+// a driver that never answered (containerd not installed) is in nobody's way.
+func (a *Agent) uses(driver string) bool {
+	for _, spec := range a.state.specs {
+		if spec.DriverName() == driver {
+			return true
+		}
+	}
+	for id, s := range a.state.followed.Services {
+		if _, here := a.state.docs[id]; here && s.Template.DriverName() == driver {
+			return true
+		}
+	}
+	return false
+}
+
+// allListed reports whether every driver's last listing succeeded.
+func (a *Agent) allListed() bool {
+	for _, d := range a.drivers {
+		if d.err != nil {
+			return false
+		}
+	}
+	return true
+}

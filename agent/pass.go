@@ -1,0 +1,295 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"github.com/orpheus-cd/orpheus/planner"
+)
+
+// sourceState is what the loop knows of the repository.
+type sourceState struct {
+	look    Look
+	loading string         // hash of the commit that is being read; "" = none
+	failed  planner.Commit // the commit that could not be read or was refused
+	refused string         // why
+	faults  []planner.Fault
+	retryAt time.Duration // boot time; 0 = a refusal, which only a new commit ends
+	tries   planner.Backoff
+}
+
+// look takes in what the repository shows.
+func (a *Agent) look(ctx context.Context, look Look) {
+	before := a.source.look
+	a.source.look = look
+	switch {
+	case look.Err != nil && before.Err == nil:
+		a.log.Warn("repository cannot be read: everything runs on", "err", look.Err)
+	case look.Err == nil && before.Err != nil:
+		a.log.Info("repository can be read again")
+	}
+	a.cfg.Metrics.looked(look)
+	a.load(ctx)
+}
+
+// load reads the newest commit unless it is in force, refused, or being read.
+func (a *Agent) load(ctx context.Context) {
+	src := &a.source
+	commit := src.look.Commit
+	now := a.cfg.Clock().Boot
+	applied := a.desired != nil && a.desired.Commit.Hash == commit.Hash
+	refused := src.failed.Hash == commit.Hash && (src.retryAt == 0 || src.retryAt > now)
+	if commit.Hash == "" || applied || refused || src.loading != "" {
+		return
+	}
+	src.loading = commit.Hash
+	since := a.state.followed.Commit.Hash
+	a.work(func() {
+		begin := time.Now()
+		loaded, err := a.cfg.Source.Load(ctx, commit, since)
+		a.cfg.Metrics.loaded(time.Since(begin))
+		a.post(func() {
+			src.loading = ""
+			a.loaded(commit, loaded, err)
+			a.load(ctx) // a newer one may have come meanwhile
+		})
+	})
+}
+
+// loaded takes in what a commit asks for, or why it is not accepted.
+func (a *Agent) loaded(commit planner.Commit, loaded Loaded, err error) {
+	src := &a.source
+	var refusal *Refusal
+	switch {
+	case errors.As(err, &refusal):
+		src.failed, src.refused, src.retryAt, src.faults = commit, refusal.Error(), 0, refusal.Faults
+		a.log.Error("commit refused: nothing changes", "commit", commit.Short(), "reason", refusal.Error())
+		return
+	case err != nil:
+		now := a.cfg.Clock().Boot
+		if src.failed.Hash != commit.Hash {
+			src.tries = planner.Backoff{}
+		}
+		src.tries = src.tries.Failed(now, err.Error())
+		src.failed, src.refused, src.retryAt = commit, err.Error(), max(src.tries.NotBefore, now+time.Second)
+		a.log.Warn("commit cannot be read: nothing changes", "commit", commit.Short(), "err", err)
+		return
+	}
+	src.failed, src.refused, src.retryAt, src.tries = planner.Commit{}, "", 0, planner.Backoff{}
+	src.faults = loaded.Desired.Faults
+	for _, f := range src.faults {
+		if !f.Warning {
+			a.log.Error("manifest refused: its services stay as they are", "commit", commit.Short(),
+				"file", f.File, "line", f.Line, "field", f.Field, "reason", f.Reason, "remedy", f.Remedy)
+		}
+	}
+	a.desired, a.approved = &loaded.Desired, loaded.Approved
+	a.settle()
+	a.log.Info("commit accepted", "commit", commit.Short(), "subject", commit.Subject, "services", len(loaded.Desired.Services))
+	for _, h := range a.state.followed.Held {
+		a.log.Warn("service held back", "service", h.Service, "reason", h.Reason)
+	}
+}
+
+// settle lays the newest commit over what is followed.
+func (a *Agent) settle() {
+	before := a.state.followed
+	a.state.followed = planner.Settle(a.state.followed, *a.desired, a.approved)
+	a.polling.Store(int64(a.state.followed.Fleet.PollInterval))
+	for id, s := range before.Services {
+		if _, kept := a.state.followed.Services[id]; s.Orphan && !kept {
+			// The record that it was let go: its instances are orphans no more.
+			a.state.docs[id] = planner.LeaseDoc{Service: id, Commit: a.desired.Commit.Hash}
+		}
+	}
+	a.unsaved = a.unsaved || before.Commit.Hash != a.state.followed.Commit.Hash
+}
+
+// pass brings decisions up to date with everything the loop knows. It does
+// not block but for writing the state.
+func (a *Agent) pass(ctx context.Context) {
+	begin := time.Now()
+	if a.source.retryAt != 0 && a.source.retryAt <= a.cfg.Clock().Boot {
+		a.load(ctx)
+	}
+	a.keepOrphans()
+	if a.sweepDue() {
+		a.sweep(ctx)
+	}
+	a.coordinate()
+	plan := a.plan()
+	a.publish(ctx, plan)
+	a.cancelSuperseded()
+	for _, action := range plan.Actions {
+		a.launch(ctx, action)
+	}
+	a.prepare(ctx)
+	a.forget()
+	a.report()
+	a.schedule(plan)
+	a.cfg.Metrics.passed(time.Since(begin))
+}
+
+// keepOrphans follows the services of instances that no manifest and no record
+// knows (the state was lost): they run on until a commit, within the deletion
+// budget, shows that they are not wanted.
+func (a *Agent) keepOrphans() {
+	found := false
+	all, _ := a.instances()
+	for _, i := range all {
+		id := i.Slot.Service
+		_, followed := a.state.followed.Services[id]
+		_, recorded := a.state.docs[id]
+		if !followed && !recorded {
+			a.state.followed.Services[id] = planner.Service{ID: id, Orphan: true}
+			found = true
+			a.log.Warn("instance of an unknown service found: it is kept", "service", id, "instance", i.ID)
+		}
+	}
+	if found && a.desired != nil {
+		a.settle()
+		a.unsaved = true
+	}
+}
+
+// coordinate decides leases and writes them down before anything acts on
+// them. What cannot be written does not happen.
+func (a *Agent) coordinate() {
+	all, _ := a.instances()
+	now := a.cfg.Clock()
+	view := planner.View{
+		Node:     a.cfg.Node,
+		Docs:     a.state.docs,
+		Ready:    a.readyLeases(all, now),
+		Prepared: map[planner.RevisionKey]bool{},
+		Running:  all,
+		Specs:    a.state.specs,
+	}
+	for key, p := range a.prepares {
+		view.Prepared[key] = p.done
+	}
+	decided := planner.Coordinate(a.state.followed, view)
+	a.want(decided.Prepare)
+	if len(decided.Docs) == 0 && !a.unsaved {
+		return
+	}
+	next := a.state.with(decided.Docs)
+	if err := next.save(filepath.Join(a.cfg.StateDir, statePath)); err != nil {
+		a.problem("state", fmt.Errorf("%w: no lease is given until it can be written", err))
+		return
+	}
+	a.problem("state", nil)
+	a.state, a.unsaved = next, false
+	for _, d := range decided.Docs {
+		a.log.Debug("leases decided", "service", d.Service, "commit", d.Commit, "leases", len(d.Leases), "tokens", d.Tokens)
+	}
+}
+
+// readyLeases lists the leases whose instance has been running long enough.
+func (a *Agent) readyLeases(all []planner.Instance, now planner.Time) map[planner.LeaseKey]bool {
+	ready := map[planner.LeaseKey]bool{}
+	for _, i := range all {
+		if !a.ready(i, now) {
+			continue
+		}
+		for _, l := range a.state.docs[i.Slot.Service].Leases {
+			if l.Slot == i.Slot.Name && l.Revision == i.Revision {
+				ready[planner.LeaseKey{Service: i.Slot.Service, Token: l.Token}] = true
+			}
+		}
+	}
+	return ready
+}
+
+func (a *Agent) ready(i planner.Instance, now planner.Time) bool {
+	t := a.tracks[i.ID]
+	return i.State == planner.StateRunning && t != nil && t.running && now.Boot-t.since >= readyAfter
+}
+
+// plan compares leases with instances. Until a commit was read, ever, nothing
+// is stopped: what runs may be all that is left of the state.
+func (a *Agent) plan() planner.Plan {
+	all, unlisted := a.instances()
+	st := planner.NodeState{
+		Node:     a.cfg.Node.Name,
+		Followed: a.state.followed,
+		Docs:     a.state.docs,
+		Specs:    a.state.specs,
+		Have:     all,
+		Unlisted: unlisted,
+		Busy:     map[string]planner.Instance{},
+		Backoff:  map[string]planner.Backoff{},
+		Now:      a.cfg.Clock(),
+	}
+	for id, f := range a.flights {
+		st.Busy[id] = f.instance()
+	}
+	for id, t := range a.tracks {
+		st.Backoff[id] = t.backoff
+	}
+	plan := planner.Reconcile(st)
+	kept := plan.Actions[:0]
+	for _, action := range plan.Actions {
+		ends := action.Kind == planner.ActionStop || action.Kind == planner.ActionRemove
+		if ends && (a.state.followed.Commit.Hash == "" || unlisted[action.Driver]) {
+			continue
+		}
+		kept = append(kept, action)
+	}
+	plan.Actions = kept
+	a.waits = map[planner.LeaseKey]planner.Wait{}
+	for _, w := range plan.Waits {
+		a.waits[planner.LeaseKey{Service: w.Slot.Service, Token: w.Token}] = w
+	}
+	return plan
+}
+
+// schedule sets the timer to the next instant something is due although
+// nothing happens.
+func (a *Agent) schedule(plan planner.Plan) {
+	now := a.cfg.Clock().Boot
+	next := now + time.Minute
+	due := func(t time.Duration) {
+		if t > now && t < next {
+			next = t
+		}
+	}
+	due(plan.Next)
+	due(a.source.retryAt)
+	due(a.swept + sweepInterval)
+	for _, t := range a.tracks {
+		if t.running {
+			due(t.since + readyAfter)
+		}
+	}
+	for _, p := range a.prepares {
+		if !p.done && !p.active {
+			due(p.backoff.NotBefore)
+		}
+	}
+	a.timer.Reset(next - now)
+}
+
+// forget drops what is remembered of instances that neither exist nor are
+// wanted.
+func (a *Agent) forget() {
+	keep := map[string]bool{}
+	for _, d := range a.drivers {
+		for _, i := range d.instances {
+			keep[i.ID] = true
+		}
+	}
+	for id, doc := range a.state.docs {
+		for _, l := range doc.Leases {
+			keep[planner.InstanceID(planner.SlotID{Service: id, Name: l.Slot}, l)] = true
+		}
+	}
+	for id, t := range a.tracks {
+		if !keep[id] && !t.waiting && a.flights[id] == nil {
+			delete(a.tracks, id)
+		}
+	}
+}

@@ -1,0 +1,138 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"sync"
+	"time"
+
+	"github.com/orpheus-cd/orpheus/planner"
+	"github.com/orpheus-cd/orpheus/runtime"
+)
+
+// preparation is the work that must be done before a revision may have
+// leases: it is admitted by the node's policy, and its images are there.
+type preparation struct {
+	done    bool
+	active  bool
+	cancel  context.CancelFunc
+	backoff planner.Backoff
+	refused string // why no further try can help; only a new commit or configuration can
+	pull    pullProgress
+}
+
+// pullProgress is written by drivers and read for status.
+type pullProgress struct {
+	mu          sync.Mutex
+	done, total map[string]int64
+}
+
+func (p *pullProgress) note(pr runtime.Progress) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.done == nil {
+		p.done, p.total = map[string]int64{}, map[string]int64{}
+	}
+	p.done[pr.Image], p.total[pr.Image] = pr.Done, pr.Total
+}
+
+// String is "12 of 40 MiB", or "" while nothing is known.
+func (p *pullProgress) String() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var done, total int64
+	for image := range p.total {
+		done, total = done+p.done[image], total+p.total[image]
+	}
+	if total == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%.1f of %.1f MiB", float64(done)/(1<<20), float64(total)/(1<<20))
+}
+
+// want notes which revisions must be prepared now. Work for revisions that
+// nobody waits for any more is cancelled.
+func (a *Agent) want(needs []planner.RevisionKey) {
+	needed := map[planner.RevisionKey]bool{}
+	for _, key := range needs {
+		needed[key] = true
+		if a.prepares[key] == nil {
+			a.prepares[key] = &preparation{}
+		}
+	}
+	for key, p := range a.prepares {
+		if needed[key] || p.done && a.state.followed.Services[key.Service].Revision == key.Revision {
+			continue
+		}
+		if p.active {
+			p.cancel()
+		}
+		delete(a.prepares, key)
+	}
+}
+
+// prepare starts the preparations that are due.
+func (a *Agent) prepare(ctx context.Context) {
+	now := a.cfg.Clock().Boot
+	for key, p := range a.prepares {
+		if p.done || p.active || p.refused != "" || p.backoff.NotBefore > now {
+			continue
+		}
+		s := a.state.followed.Services[key.Service]
+		d, refusal := a.admit(s)
+		if refusal != "" {
+			p.refused = refusal
+			a.log.Error("service refused by this node", "service", key.Service, "revision", key.Revision.Short(), "reason", refusal)
+			continue
+		}
+		if d.info.Name == "" {
+			// What the driver can do is not known before it has answered once.
+			continue
+		}
+		var workCtx context.Context
+		workCtx, p.cancel = context.WithCancel(ctx)
+		p.active = true
+		w := workload(a.cfg, s, a.state.docs[key.Service], planner.Lease{Revision: key.Revision}, "")
+		a.work(func() { a.pull(workCtx, key, p, d, w) })
+	}
+}
+
+// pull runs on a worker.
+func (a *Agent) pull(ctx context.Context, key planner.RevisionKey, p *preparation, d *driverState, w runtime.Workload) {
+	a.pulls <- struct{}{}
+	digests, err := d.driver.Prepare(ctx, w, p.pull.note)
+	<-a.pulls
+	a.cfg.Metrics.prepared(err)
+	if ctx.Err() != nil {
+		err = ctx.Err()
+	}
+	p.cancel()
+	a.post(func() { a.prepared(key, p, digests, err) })
+}
+
+// prepared takes in the outcome of a preparation.
+func (a *Agent) prepared(key planner.RevisionKey, p *preparation, digests map[string]string, err error) {
+	p.active = false
+	if a.prepares[key] != p {
+		return // cancelled: nobody waits for it any more
+	}
+	if err != nil {
+		p.backoff = p.backoff.Failed(a.cfg.Clock().Boot, err.Error())
+		if p.backoff.Failures == 1 {
+			p.backoff.NotBefore += time.Second // a registry is not asked again at once
+		}
+		a.log.Warn("images cannot be prepared: what runs stays", "service", key.Service,
+			"revision", key.Revision.Short(), "failures", p.backoff.Failures, "err", err)
+		return
+	}
+	p.done, p.backoff = true, planner.Backoff{}
+	doc := a.state.docs[key.Service]
+	doc.Service = key.Service
+	before := doc.Images[key.Revision]
+	doc = planner.Pin(doc, key.Revision, digests)
+	if !maps.Equal(before, doc.Images[key.Revision]) {
+		a.state.docs[key.Service] = doc
+		a.unsaved = true
+	}
+}

@@ -1,0 +1,224 @@
+package agent
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/orpheus-cd/orpheus/agent/api"
+	"github.com/orpheus-cd/orpheus/planner"
+)
+
+// report makes the status anew and puts it where other goroutines read it.
+func (a *Agent) report() {
+	url, branch, path := a.cfg.Source.Describe()
+	src := a.source
+	st := &api.Status{
+		Node: a.cfg.Node.Name, Version: a.cfg.Version, StartedAt: a.startedAt,
+		Repository: api.Repository{
+			URL: url, Branch: branch, Path: path,
+			Applied: a.state.followed.Commit, Seen: src.look.Commit, Refused: src.refused, LastRead: src.look.At,
+		},
+		Faults: src.faults,
+	}
+	if src.look.Err != nil {
+		st.Repository.Error, st.Repository.ErrorSince = src.look.Err.Error(), src.look.Since
+	}
+	for _, name := range slices.Sorted(maps.Keys(a.drivers)) {
+		st.Drivers = append(st.Drivers, a.reportDriver(a.drivers[name]))
+	}
+	for _, what := range slices.Sorted(maps.Keys(a.problems)) {
+		st.Problems = append(st.Problems, what+": "+a.problems[what])
+	}
+	all, _ := a.instances()
+	bySlot := map[planner.SlotID][]planner.Instance{}
+	for _, i := range all {
+		bySlot[i.Slot] = append(bySlot[i.Slot], i)
+	}
+	for _, id := range a.reported(all) {
+		st.Services = append(st.Services, a.reportService(id, bySlot))
+	}
+	a.cfg.Metrics.reported(st)
+	a.status.Store(st)
+}
+
+func (a *Agent) reportDriver(d *driverState) api.Driver {
+	out := api.Driver{Name: d.name, Version: d.info.Version, Instances: len(d.instances), Notes: d.info.Notes}
+	switch {
+	case d.err != nil:
+		out.Error = d.err.Error()
+	case d.infoErr != nil:
+		out.Error = d.infoErr.Error()
+	}
+	return out
+}
+
+// reported lists the services that have anything to do with this node.
+func (a *Agent) reported(all []planner.Instance) []planner.ServiceID {
+	ids := map[planner.ServiceID]bool{}
+	for id, s := range a.state.followed.Services {
+		if s.Orphan || len(planner.Slots(a.cfg.Node, a.state.followed.Fleet, s)) > 0 {
+			ids[id] = true
+		}
+		if doc, here := a.state.docs[id]; here && len(doc.Leases) > 0 {
+			ids[id] = true
+		}
+	}
+	for _, i := range all {
+		ids[i.Slot.Service] = true
+	}
+	return sortedServices(ids)
+}
+
+func (a *Agent) reportService(id planner.ServiceID, bySlot map[planner.SlotID][]planner.Instance) api.Service {
+	s, followed := a.state.followed.Services[id]
+	doc := a.state.docs[id]
+	slots := planner.Slots(a.cfg.Node, a.state.followed.Fleet, s)
+	out := api.Service{
+		Namespace: id.Namespace, Name: id.Name, File: s.File, Revision: s.Revision,
+		Replicas: len(slots), Commit: doc.Commit,
+	}
+	if followed && !s.Orphan {
+		out.Driver = s.Template.DriverName()
+	}
+	for _, p := range s.Ports {
+		if p.Publish != nil {
+			out.Published = append(out.Published, describePort(p))
+		}
+	}
+	shown := map[string]bool{}
+	for _, l := range doc.Leases {
+		slot := planner.SlotID{Service: id, Name: l.Slot}
+		i := a.reportLease(slot, l, bySlot[slot], doc)
+		shown[i.ID] = true
+		out.Instances = append(out.Instances, i)
+		if i.Phase == planner.PhaseReady {
+			out.Ready++
+		}
+		if l.Revision == s.Revision {
+			out.Updated++
+		}
+	}
+	for slot, instances := range bySlot {
+		for _, i := range instances {
+			if slot.Service == id && !shown[i.ID] {
+				out.Instances = append(out.Instances, a.reportUnleased(i))
+			}
+		}
+	}
+	slices.SortStableFunc(out.Instances, func(x, y api.Instance) int {
+		if c := (planner.SlotID{Service: id, Name: x.Slot}).Compare(planner.SlotID{Service: id, Name: y.Slot}); c != 0 {
+			return c
+		}
+		return strings.Compare(x.ID, y.ID)
+	})
+	a.explain(&out, s, followed)
+	return out
+}
+
+// reportLease describes a lease by the instance it covers, if there is one.
+func (a *Agent) reportLease(slot planner.SlotID, l planner.Lease, have []planner.Instance, doc planner.LeaseDoc) api.Instance {
+	out := api.Instance{
+		Slot: l.Slot, ID: planner.InstanceID(slot, l), Phase: planner.PhasePending,
+		Token: l.Token, Revision: l.Revision, Images: doc.Images[l.Revision],
+	}
+	for _, i := range have {
+		if i.Revision == l.Revision && (out.StartedAt.IsZero() || i.State == planner.StateRunning) {
+			a.fill(&out, i)
+		}
+	}
+	t := a.tracks[out.ID]
+	if t != nil {
+		out.Restarts = t.restarts
+	}
+	if f := a.flights[out.ID]; f != nil && !f.over {
+		out.Phase, out.Reason = planner.PhaseStarting, f.action.Reason
+		if f.action.Kind == planner.ActionStop {
+			out.Phase = planner.PhaseStopping
+		}
+		return out
+	}
+	if w, ok := a.waits[planner.LeaseKey{Service: slot.Service, Token: l.Token}]; ok {
+		out.Reason = w.Reason
+		if t != nil && t.backoff.Failures > 0 {
+			out.Phase = planner.PhaseFailed
+			if left := w.Until - a.cfg.Clock().Boot; left > 0 {
+				out.Reason += fmt.Sprintf(" (tried %d times; again in %d s)", t.backoff.Failures, int(left.Seconds())+1)
+			}
+		}
+	} else if t != nil && t.lastExit != "" && out.Phase != planner.PhaseReady {
+		out.Reason = "last run: " + t.lastExit
+	}
+	return out
+}
+
+func (a *Agent) fill(out *api.Instance, i planner.Instance) {
+	out.ID, out.StartedAt = i.ID, i.StartedAt
+	out.Address = a.attached[i.ID].Address
+	out.Containers = nil
+	for _, c := range i.Containers {
+		out.Containers = append(out.Containers, api.Container{Name: c.Name, PID: c.PID, State: string(c.State), Exit: c.Exit})
+	}
+	switch {
+	case i.State == planner.StateExited:
+		out.Phase, out.Reason = planner.PhaseFailed, planner.DescribeExit(i.Exit)
+	case a.ready(i, a.cfg.Clock()):
+		out.Phase = planner.PhaseReady
+	default:
+		out.Phase = planner.PhaseStarting
+	}
+}
+
+// reportUnleased describes an instance that is on its way out, or kept
+// although nobody knows its manifest.
+func (a *Agent) reportUnleased(i planner.Instance) api.Instance {
+	out := api.Instance{Slot: i.Slot.Name, Token: i.Token, Revision: i.Revision}
+	a.fill(&out, i)
+	if f := a.flights[i.ID]; f != nil {
+		out.Phase, out.Reason = planner.PhaseStopping, f.action.Reason
+	}
+	return out
+}
+
+// explain finds the one sentence that says most about a service.
+func (a *Agent) explain(out *api.Service, s planner.Service, followed bool) {
+	for _, h := range a.state.followed.Held {
+		if h.Service == out.ID() {
+			out.Message, out.Approve = h.Reason, h.Approve
+			return
+		}
+	}
+	if !followed {
+		out.Message = "not in the manifests any more: being removed"
+		return
+	}
+	if s.Orphan {
+		out.Message = "found running, but no manifest is known for it: kept until the repository is read"
+		return
+	}
+	p := a.prepares[planner.RevisionKey{Service: out.ID(), Revision: s.Revision}]
+	switch {
+	case p == nil || p.done:
+	case p.refused != "":
+		out.Message = "revision " + s.Revision.Short() + " refused: " + p.refused
+	case p.backoff.Failures > 0:
+		out.Message = fmt.Sprintf("revision %s waits (tried %d times): %s", s.Revision.Short(), p.backoff.Failures, p.backoff.Reason)
+	case p.pull.String() != "":
+		out.Message = "pulling " + p.pull.String()
+	default:
+		out.Message = "making its images ready"
+	}
+	if out.Message == "" && out.Updated > 0 && out.Updated < out.Replicas {
+		out.Message = fmt.Sprintf("replacing: %d of %d slots have revision %s", out.Updated, out.Replicas, s.Revision.Short())
+	}
+	if out.Message != "" {
+		return
+	}
+	for _, i := range out.Instances {
+		if i.Phase == planner.PhaseFailed {
+			out.Message = i.Reason
+			return
+		}
+	}
+}

@@ -1,0 +1,55 @@
+package agent
+
+import (
+	"context"
+	"time"
+
+	"github.com/orpheus-cd/orpheus/planner"
+)
+
+// Source is where commits come from.
+type Source interface {
+	// Follow looks at the repository until ctx ends and reports every change:
+	// a new commit, a failure, a recovery. Only the latest look matters, older
+	// ones may be dropped. interval is read before each wait.
+	Follow(ctx context.Context, interval func() time.Duration) <-chan Look
+
+	// Load reads what a commit asks for, from what Follow fetched. since is the
+	// hash of the commit in force, "" if there is none. A *Refusal means the
+	// commit as a whole is not accepted; any other error is tried again.
+	Load(ctx context.Context, commit planner.Commit, since string) (Loaded, error)
+
+	// Describe names the repository for status, without credentials.
+	Describe() (url, branch, path string)
+}
+
+// Look is one look at the repository.
+type Look struct {
+	Commit planner.Commit // the branch's tip as last seen
+	Err    error          // why the repository cannot be read now
+	Since  time.Time      // when Err began
+	At     time.Time      // of the last successful look
+}
+
+// Loaded is what one commit asks for.
+type Loaded struct {
+	Desired planner.Desired
+	// Approved lists the commits named by Prune-Approved trailers since the
+	// commit in force.
+	Approved []string
+}
+
+// Refusal says why a commit as a whole is not accepted: no fleet.yaml at the
+// path, or one that cannot be read.
+type Refusal struct{ Faults []planner.Fault }
+
+func (r *Refusal) Error() string {
+	if len(r.Faults) == 0 {
+		return "refused"
+	}
+	s := r.Faults[0].String()
+	if n := len(r.Faults) - 1; n > 0 {
+		s += " (and more)"
+	}
+	return s
+}

@@ -1,0 +1,171 @@
+package agent
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/orpheus-cd/orpheus/planner"
+)
+
+// state is what the node must know again after a restart or a reboot without
+// Git: what it follows and the leases it gave itself. Instances are not in
+// it: the drivers list them.
+type state struct {
+	followed planner.Followed
+	docs     map[planner.ServiceID]planner.LeaseDoc
+	specs    map[planner.Revision]planner.Template // of every leased revision
+}
+
+// stateFile is the JSON form of state: lists, because services are no keys of
+// JSON objects, sorted, so that equal states are equal files.
+type stateFile struct {
+	Format   int                                   `json:"format"`
+	Followed planner.Followed                      `json:"followed"`
+	Services []planner.Service                     `json:"services"`
+	Pending  []pendingDeletion                     `json:"pendingDeletions,omitempty"`
+	Leases   []planner.LeaseDoc                    `json:"leases"`
+	Specs    map[planner.Revision]planner.Template `json:"specs"`
+}
+
+type pendingDeletion struct {
+	Service planner.ServiceID `json:"service"`
+	Commit  string            `json:"commit"`
+}
+
+const stateFormat = 1
+
+func newState() state {
+	return state{
+		followed: planner.Followed{Services: map[planner.ServiceID]planner.Service{}, Pending: map[planner.ServiceID]string{}},
+		docs:     map[planner.ServiceID]planner.LeaseDoc{},
+		specs:    map[planner.Revision]planner.Template{},
+	}
+}
+
+// loadState reads the state of the last run; a missing file is a first start.
+// One that cannot be read is set aside and reported: the node goes on from
+// what its drivers list, and nothing is stopped before Git was read.
+func loadState(path string) (state, error) {
+	data, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return newState(), nil
+	}
+	if err != nil {
+		return newState(), fmt.Errorf("read state: %w", err)
+	}
+	var f stateFile
+	if err := json.Unmarshal(data, &f); err != nil {
+		return newState(), setAside(path, err)
+	}
+	if f.Format != stateFormat {
+		return newState(), setAside(path, fmt.Errorf("format %d is not %d", f.Format, stateFormat))
+	}
+	s := newState()
+	services, pending := s.followed.Services, s.followed.Pending
+	s.followed = f.Followed
+	s.followed.Services, s.followed.Pending = services, pending
+	for _, svc := range f.Services {
+		services[svc.ID] = svc
+	}
+	for _, p := range f.Pending {
+		pending[p.Service] = p.Commit
+	}
+	for _, d := range f.Leases {
+		s.docs[d.Service] = d
+	}
+	maps.Copy(s.specs, f.Specs)
+	return s, nil
+}
+
+func setAside(path string, cause error) error {
+	aside := path + ".unreadable"
+	if err := os.Rename(path, aside); err != nil {
+		return fmt.Errorf("state %s cannot be read (%w) nor set aside: %w", path, cause, err)
+	}
+	return fmt.Errorf("state cannot be read (%w): it was set aside as %s, and what runs is adopted", cause, aside)
+}
+
+// with is the state with some documents replaced, and the templates of all
+// leases gathered anew. The receiver is not changed.
+func (s state) with(docs []planner.LeaseDoc) state {
+	next := state{followed: s.followed, docs: maps.Clone(s.docs), specs: map[planner.Revision]planner.Template{}}
+	for _, d := range docs {
+		next.docs[d.Service] = d
+	}
+	for id, d := range next.docs {
+		svc := s.followed.Services[id]
+		for _, l := range d.Leases {
+			if spec, ok := s.specs[l.Revision]; ok {
+				next.specs[l.Revision] = spec
+			} else if svc.Revision == l.Revision {
+				next.specs[l.Revision] = svc.Template
+			}
+		}
+	}
+	return next
+}
+
+// save writes the state durably: after it returns, a crash or power loss
+// finds either this state or a later one.
+func (s state) save(path string) error {
+	f := stateFile{Format: stateFormat, Followed: s.followed, Specs: s.specs}
+	for _, id := range sortedServices(s.followed.Services) {
+		// Only what runs here is needed without Git.
+		if _, here := s.docs[id]; here {
+			f.Services = append(f.Services, s.followed.Services[id])
+		}
+	}
+	for _, id := range sortedServices(s.followed.Pending) {
+		f.Pending = append(f.Pending, pendingDeletion{id, s.followed.Pending[id]})
+	}
+	for _, id := range sortedServices(s.docs) {
+		f.Leases = append(f.Leases, s.docs[id])
+	}
+	data, err := json.Marshal(f)
+	if err != nil {
+		return fmt.Errorf("encode state: %w", err)
+	}
+	if err := writeDurably(path, data); err != nil {
+		return fmt.Errorf("write state: %w", err)
+	}
+	return nil
+}
+
+func sortedServices[V any](m map[planner.ServiceID]V) []planner.ServiceID {
+	return slices.SortedFunc(maps.Keys(m), planner.ServiceID.Compare)
+}
+
+// writeDurably replaces a file atomically and waits until it is on disk.
+func writeDurably(path string, data []byte) error {
+	// One name is enough: the folder's lock lets in one agent, and a file left
+	// by a crash is written over.
+	tmp, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = tmp.Write(data)
+	if err == nil {
+		err = tmp.Sync()
+	}
+	if cerr := tmp.Close(); err == nil {
+		err = cerr
+	}
+	if err == nil {
+		err = os.Rename(tmp.Name(), path)
+	}
+	if err != nil {
+		return err
+	}
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	return dir.Sync()
+}

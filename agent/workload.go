@@ -1,0 +1,146 @@
+package agent
+
+import (
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	"github.com/orpheus-cd/orpheus/planner"
+	"github.com/orpheus-cd/orpheus/runtime"
+)
+
+// defaultPIDs bounds the processes and threads of a container that sets no
+// limit of its own, where the driver can.
+const defaultPIDs = 4096
+
+// admit says which driver runs a service, or why this node does not.
+func (a *Agent) admit(s planner.Service) (*driverState, string) {
+	if reasons := planner.Admit(a.cfg.Policy, s); len(reasons) > 0 {
+		return nil, strings.Join(reasons, "; ")
+	}
+	d := a.drivers[s.Template.DriverName()]
+	if d == nil {
+		return nil, fmt.Sprintf("spec.driver: driver %q is not configured on this node", s.Template.DriverName())
+	}
+	if d.info.Name != "" {
+		if reasons := lacks(d.info.Capabilities, s.Template); len(reasons) > 0 {
+			return nil, fmt.Sprintf("driver %s on this node has no %s", d.name, strings.Join(reasons, ", no "))
+		}
+	}
+	if d.info.Capabilities.NetNS && !s.Template.HostNetwork && a.cfg.Network == nil {
+		return nil, "this node has no network for containers (it needs root); write network: host if the node's policy allows it"
+	}
+	return d, ""
+}
+
+// lacks names what a template needs and a driver cannot do.
+func lacks(c runtime.Capabilities, t planner.Template) []string {
+	var out []string
+	need := func(wanted, can bool, what string) {
+		if wanted && !can {
+			out = append(out, what)
+		}
+	}
+	need(len(t.InitContainers) > 0 || len(t.Containers) > 1, c.Init, "init containers or sidecars")
+	for _, ctr := range t.AllContainers() {
+		sec := ctr.Security
+		need(ctr.Image != "", c.Images, "images")
+		need(sec.RunAsUser != nil || sec.RunAsGroup != nil, c.Users, "runAsUser and runAsGroup (it needs root)")
+		need(sec.ReadOnlyRootFilesystem || sec.Privileged || len(sec.AddCapabilities) > 0 || len(ctr.Devices) > 0,
+			c.Security, "read-only root, capabilities, devices or privileged mode")
+		need(ctr.Resources.Limits.CPUMillis > 0, c.LimitsCPU, "cpu limits")
+		need(ctr.Resources.Limits.MemoryBytes > 0, c.LimitsMemory, "memory limits")
+		need(ctr.Resources.Limits.PIDs > 0, c.LimitsPIDs, "pids limits")
+	}
+	return out
+}
+
+// workload is what a driver is to make of a lease: everything but what the
+// network and the volumes add at the start.
+func workload(cfg Config, s planner.Service, doc planner.LeaseDoc, l planner.Lease, id string) runtime.Workload {
+	slot := planner.SlotID{Service: s.ID, Name: l.Slot}
+	t := s.Template
+	w := runtime.Workload{
+		ID: id, Slot: slot, Node: cfg.Node.Name, Epoch: l.Epoch, Token: l.Token, Revision: l.Revision,
+		Hostname: t.Hostname, Grace: t.Grace(),
+	}
+	if w.Hostname == "" {
+		w.Hostname = s.ID.Name + "-" + l.Slot
+	}
+	pins := doc.Images[l.Revision]
+	for _, c := range t.InitContainers {
+		w.Init = append(w.Init, container(cfg, slot, c, pins))
+	}
+	for _, c := range t.Containers {
+		w.Containers = append(w.Containers, container(cfg, slot, c, pins))
+	}
+	return w
+}
+
+func container(cfg Config, slot planner.SlotID, c planner.Container, pins map[string]string) runtime.Container {
+	out := runtime.Container{
+		Name: c.Name, Image: c.Image, Digest: pins[c.Image],
+		Command: c.Command, Args: c.Args, WorkingDir: c.WorkingDir,
+		Devices: c.Devices, Resources: c.Resources, Security: c.Security, StopSignal: c.StopSignal,
+		LogPath: filepath.Join(logDir(cfg.StateDir, slot), c.Name+".log"),
+		Env: []runtime.Env{
+			{Name: "ORPHEUS_NODE", Value: string(cfg.Node.Name)},
+			{Name: "ORPHEUS_NAMESPACE", Value: slot.Service.Namespace},
+			{Name: "ORPHEUS_SERVICE", Value: slot.Service.Name},
+			{Name: "ORPHEUS_SLOT", Value: slot.Name},
+		},
+	}
+	for _, e := range c.Env {
+		out.Env = append(out.Env, runtime.Env{Name: e.Name, Value: e.Value})
+	}
+	return out
+}
+
+// place adds what network and volumes made ready: mounts for drivers that can
+// mount, else the paths in the environment.
+func place(w *runtime.Workload, t planner.Template, caps runtime.Capabilities, at runtime.Attachment, volumes map[string]string) {
+	w.NetNS = at.NetNS
+	if at.NetNS == "" && !caps.NetNS {
+		w.Hostname = ""
+	}
+	specs := t.AllContainers()
+	add := func(c *runtime.Container, spec planner.Container) {
+		if !caps.Mounts {
+			for _, v := range t.Volumes {
+				c.Env = append(c.Env, runtime.Env{Name: volumeEnv(v.Name), Value: volumes[v.Name]})
+			}
+			return
+		}
+		for _, m := range spec.VolumeMounts {
+			c.Mounts = append(c.Mounts, runtime.Mount{
+				Volume: m.Name, Source: volumes[m.Name], Target: m.MountPath, ReadOnly: m.ReadOnly || isFile(t, m.Name),
+			})
+		}
+		if at.ResolvConf != "" {
+			c.Mounts = append(c.Mounts, runtime.Mount{Source: at.ResolvConf, Target: "/etc/resolv.conf", ReadOnly: true})
+		}
+		if at.Hosts != "" {
+			c.Mounts = append(c.Mounts, runtime.Mount{Source: at.Hosts, Target: "/etc/hosts", ReadOnly: true})
+		}
+	}
+	for i := range w.Init {
+		add(&w.Init[i], specs[i])
+	}
+	for i := range w.Containers {
+		add(&w.Containers[i], specs[len(w.Init)+i])
+	}
+}
+
+func isFile(t planner.Template, volume string) bool {
+	for _, v := range t.Volumes {
+		if v.Name == volume {
+			return v.File != nil
+		}
+	}
+	return false
+}
+
+// volumeEnv is the variable a process finds the path of a volume in.
+func volumeEnv(name string) string {
+	return "ORPHEUS_VOLUME_" + strings.ToUpper(strings.ReplaceAll(name, "-", "_"))
+}

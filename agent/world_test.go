@@ -1,0 +1,255 @@
+package agent
+
+import (
+	"context"
+	"crypto/sha1"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/orpheus-cd/orpheus/planner"
+	"github.com/orpheus-cd/orpheus/runtime"
+	"github.com/orpheus-cd/orpheus/runtime/runtimetest"
+)
+
+// world is a node in a bubble of fake time: a repository one commits to, a
+// fake backend that outlives agents, and agents that come and go.
+type world struct {
+	t        *testing.T
+	state    string
+	repo     *fakeSource
+	driver   *runtimetest.Fake
+	network  *runtimetest.FakeNetwork
+	volumes  *runtimetest.FakeVolumes
+	agent    *Agent
+	kill     context.CancelFunc
+	ended    chan error
+	booted   time.Time
+	services map[planner.ServiceID]planner.Service
+	policy   planner.Policy
+}
+
+// inWorld runs f in a bubble with one agent running.
+func inWorld(t *testing.T, f func(w *world)) {
+	state := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		w := &world{
+			t: t, state: state, repo: newFakeSource(), driver: runtimetest.NewFake(planner.DriverContainerd),
+			network: runtimetest.NewFakeNetwork(), volumes: runtimetest.NewFakeVolumes(),
+			booted: time.Now().Add(-time.Hour), services: map[planner.ServiceID]planner.Service{},
+		}
+		for _, image := range []string{"a", "b", "c"} {
+			w.driver.PushImage("registry.example.com/" + image)
+		}
+		w.start()
+		f(w)
+		w.crash()
+	})
+}
+
+// start begins a new agent process on the node.
+func (w *world) start() {
+	w.t.Helper()
+	a, err := New(Config{
+		Node: planner.Node{Name: "n1"}, Version: "test", StateDir: w.state, Source: w.repo,
+		Drivers: map[string]runtime.Driver{planner.DriverContainerd: w.driver},
+		Network: w.network, Volumes: w.volumes, Policy: w.policy, Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Clock: func() planner.Time { return planner.Time{Boot: time.Since(w.booted), Wall: time.Now()} },
+	})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	w.agent, w.kill, w.ended = a, cancel, make(chan error, 1)
+	go func() { w.ended <- a.Run(ctx) }()
+}
+
+// crash ends the agent's process wherever it is.
+func (w *world) crash() {
+	w.kill()
+	<-w.ended
+}
+
+// settle lets everything happen that does not need more than d of time.
+func (w *world) settle(d time.Duration) {
+	time.Sleep(d) // fake time: returns when nothing else can run before
+	synctest.Wait()
+}
+
+// service makes a manifest; edit changes what a row is about.
+func service(name, image string, edit ...func(*planner.Service)) planner.Service {
+	s := planner.Service{
+		ID: planner.ServiceID{Namespace: "default", Name: name}, File: name + ".yaml", Replicas: 1,
+		Template: planner.Template{Containers: []planner.Container{{Name: "main", Image: "registry.example.com/" + image}}},
+	}
+	for _, e := range edit {
+		e(&s)
+	}
+	s.Revision = planner.RevisionOf(s.Template)
+	return s
+}
+
+func withVolume(s *planner.Service) {
+	s.Template.Volumes = []planner.Volume{{Name: "data", Local: &planner.LocalVolume{}}}
+	s.Template.Containers[0].VolumeMounts = []planner.VolumeMount{{Name: "data", MountPath: "/data"}}
+}
+
+func replicas(n int) func(*planner.Service) { return func(s *planner.Service) { s.Replicas = n } }
+
+func published(port int) func(*planner.Service) {
+	return func(s *planner.Service) {
+		s.Ports = []planner.Port{{Container: 8080, Protocol: "tcp", Publish: &planner.Publish{Port: port}}}
+	}
+}
+
+// commit makes a commit with these services and no others.
+func (w *world) commit(services ...planner.Service) planner.Commit {
+	return w.repo.commit(planner.Desired{Services: byID(services)})
+}
+
+func byID(services []planner.Service) map[planner.ServiceID]planner.Service {
+	m := map[planner.ServiceID]planner.Service{}
+	for _, s := range services {
+		m[s.ID] = s
+	}
+	return m
+}
+
+// running lists what runs as "slot image", sorted.
+func (w *world) running() []string {
+	var out []string
+	for _, i := range w.driver.Listing() {
+		if i.State == planner.StateRunning {
+			out = append(out, i.Slot.String()+" "+strings.TrimPrefix(i.Containers[0].Image, "registry.example.com/"))
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+func (w *world) wantRunning(want ...string) {
+	w.t.Helper()
+	if got := w.running(); !slices.Equal(got, want) {
+		w.t.Errorf("running %q, want %q; status:\n%s", got, want, describe(w.agent))
+	}
+}
+
+// ids lists the ids of all instances.
+func (w *world) ids() []string {
+	var out []string
+	for _, i := range w.driver.Listing() {
+		out = append(out, i.ID)
+	}
+	slices.Sort(out)
+	return out
+}
+
+func describe(a *Agent) string {
+	var b strings.Builder
+	st := a.Status()
+	fmt.Fprintf(&b, "applied %s seen %s refused %q error %q problems %q\n", st.Repository.Applied.Short(), st.Repository.Seen.Short(), st.Repository.Refused, st.Repository.Error, st.Problems)
+	for _, s := range st.Services {
+		fmt.Fprintf(&b, "%s %d/%d updated %d: %s\n", s.Name, s.Ready, s.Replicas, s.Updated, s.Message)
+		for _, i := range s.Instances {
+			fmt.Fprintf(&b, "  %s %s %s %s\n", i.Slot, i.ID, i.Phase, i.Reason)
+		}
+	}
+	return b.String()
+}
+
+// fakeSource is a repository in memory.
+type fakeSource struct {
+	mu      sync.Mutex
+	commits map[string]Loaded
+	refused map[string]*Refusal
+	tip     planner.Commit
+	err     error
+	since   time.Time
+	changed chan struct{}
+	count   int
+}
+
+func newFakeSource() *fakeSource {
+	return &fakeSource{commits: map[string]Loaded{}, refused: map[string]*Refusal{}, changed: make(chan struct{})}
+}
+
+func (f *fakeSource) commit(d planner.Desired, approved ...string) planner.Commit {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.count++
+	sum := sha1.Sum(fmt.Append(nil, f.count))
+	d.Commit = planner.Commit{Hash: hex.EncodeToString(sum[:]), Subject: fmt.Sprintf("commit %d", f.count)}
+	f.commits[d.Commit.Hash] = Loaded{Desired: d, Approved: approved}
+	f.tip = d.Commit
+	f.notify()
+	return d.Commit
+}
+
+// refuse makes a commit that is not accepted as a whole.
+func (f *fakeSource) refuse(reason string) planner.Commit {
+	c := f.commit(planner.Desired{})
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.refused[c.Hash] = &Refusal{Faults: []planner.Fault{{File: "fleet.yaml", Reason: reason}}}
+	return c
+}
+
+// fail makes the repository unreachable; nil heals it.
+func (f *fakeSource) fail(err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.err, f.since = err, time.Now()
+	f.notify()
+}
+
+func (f *fakeSource) notify() {
+	close(f.changed)
+	f.changed = make(chan struct{})
+}
+
+func (f *fakeSource) Follow(ctx context.Context, _ func() time.Duration) <-chan Look {
+	out := make(chan Look)
+	go func() {
+		defer close(out)
+		for {
+			f.mu.Lock()
+			look, changed := Look{Commit: f.tip, At: time.Now()}, f.changed
+			if f.err != nil {
+				look = Look{Commit: planner.Commit{}, Err: f.err, Since: f.since}
+			}
+			f.mu.Unlock()
+			select {
+			case out <- look:
+			case <-ctx.Done():
+				return
+			}
+			select {
+			case <-changed:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return out
+}
+
+func (f *fakeSource) Load(_ context.Context, c planner.Commit, _ string) (Loaded, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if r := f.refused[c.Hash]; r != nil {
+		return Loaded{}, r
+	}
+	l := f.commits[c.Hash]
+	l.Desired.Services = maps.Clone(l.Desired.Services)
+	return l, nil
+}
+
+func (f *fakeSource) Describe() (url, branch, path string) { return "memory", "main", "" }
