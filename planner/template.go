@@ -164,6 +164,20 @@ type Resources struct {
 	Limits   ResourceList `json:"limits,omitzero"`
 }
 
+// Asked is what the instance asks for: as in Kubernetes, a request that is not
+// given is the limit. (A request equal to its limit is the default, and so
+// zero.)
+func (r Resources) Asked() ResourceList {
+	asked := r.Requests
+	if asked.CPUMillis == 0 {
+		asked.CPUMillis = r.Limits.CPUMillis
+	}
+	if asked.MemoryBytes == 0 {
+		asked.MemoryBytes = r.Limits.MemoryBytes
+	}
+	return asked
+}
+
 // ResourceList is an amount of each resource.
 type ResourceList struct {
 	CPUMillis   int64 `json:"cpu,omitempty"`    // thousandths of a core
