@@ -26,13 +26,17 @@ func (w *walker) assemble() (map[planner.ServiceID]planner.Service, []planner.Fa
 		if f.doc.broken {
 			continue
 		}
-		services, faults, err := fillAll(reader, f)
-		if err != nil {
-			return nil, nil, err
+		before, wrong := len(good), len(w.faults)
+		for _, s := range f.doc.services {
+			full, faults, err := reader.fill(s, f.path)
+			if err != nil {
+				return nil, nil, err
+			}
+			w.faults = append(w.faults, faults...)
+			good, ready = append(good, placedService{s, i}), append(ready, full)
 		}
-		w.faults = append(w.faults, faults...)
-		for j, s := range services {
-			good, ready = append(good, placedService{f.doc.services[j], i}), append(ready, s)
+		if len(w.faults) > wrong {
+			good, ready = good[:before], ready[:before] // all services of a file, or none
 		}
 	}
 
@@ -49,21 +53,6 @@ func (w *walker) assemble() (map[planner.ServiceID]planner.Service, []planner.Fa
 		}
 	}
 	return services, trim(w.faults), nil
-}
-
-// fillAll fills the services of a file: all of them, or none and the faults.
-func fillAll(r *fileReader, f found) (services []planner.Service, faults []planner.Fault, err error) {
-	for _, s := range f.doc.services {
-		full, wrong, err := r.fill(s, f.path)
-		if err != nil {
-			return nil, nil, err
-		}
-		services, faults = append(services, full), append(faults, wrong...)
-	}
-	if len(faults) > 0 {
-		return nil, faults, nil
-	}
-	return services, nil, nil
 }
 
 // withFile copies faults of a blob for the path it lies at.

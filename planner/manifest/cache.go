@@ -11,7 +11,7 @@ func (u *use) state() *use { return u }
 // sweep drops what neither the load of this generation nor the last accepted
 // one used: refused commits, however many, neither push out what the next good
 // one needs nor pile up.
-func sweep[V interface{ state() *use }](cache map[string]V, generation uint64, accepted bool) {
+func sweep[K comparable, V interface{ state() *use }](cache map[K]V, generation uint64, accepted bool) {
 	for id, v := range cache {
 		u := v.state()
 		if accepted {

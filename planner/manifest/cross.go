@@ -63,11 +63,20 @@ func (c *crossCheck) ports(services []placedService) error {
 		protocol string
 		port     int
 	}
-	var keys []portKey // in order of first use
+	count := make(map[portKey]int, len(services))
+	for _, s := range services {
+		for _, cl := range s.claims {
+			count[portKey{cl.protocol, cl.port}]++
+		}
+	}
+	var keys []portKey // wanted more than once, in order of first use
 	claims := map[portKey][]claimed{}
 	for _, s := range services {
 		for _, cl := range s.claims {
 			k := portKey{cl.protocol, cl.port}
+			if count[k] < 2 {
+				continue
+			}
 			if claims[k] == nil {
 				keys = append(keys, k)
 			}

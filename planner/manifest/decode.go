@@ -89,7 +89,11 @@ func decodeObject[T any](d *decoder, v value, s *schema[T], into *T) {
 		}
 		at, ok := s.byName[key.Value]
 		if !ok {
-			d.unknown(v, key, s.names(), s.instead[key.Value])
+			if meant := d.unknown(v, key, s.names(), s.instead[key.Value]); meant != "" {
+				// The misspelt field is not missing as well.
+				given[meant] = true
+				d.seen[v.child(meant, node).path] = position{node.Line, node.Column}
+			}
 			continue
 		}
 		f, inner := s.fields[at], v.child(key.Value, node)
@@ -111,12 +115,17 @@ func decodeObject[T any](d *decoder, v value, s *schema[T], into *T) {
 	}
 }
 
-func (d *decoder) unknown(v value, key *yaml.Node, names []string, remedy string) {
+// unknown reports a field that is not in the table and returns the one that
+// was probably meant.
+func (d *decoder) unknown(v value, key *yaml.Node, names []string, remedy string) (meant string) {
 	if remedy == "" {
-		remedy = suggest(key.Value, names)
+		if meant = nearest(key.Value, names); meant != "" {
+			remedy = didYouMean(meant)
+		}
 	}
 	d.faults.add(planner.Fault{Line: key.Line, Column: key.Column, Field: v.path,
 		Reason: "unknown field " + quote(key.Value), Remedy: remedy})
+	return meant
 }
 
 func isNull(n *yaml.Node) bool { return n.Kind == yaml.ScalarNode && n.Tag == "!!null" }
@@ -219,7 +228,7 @@ func (d *decoder) number(v value, low, high int64) (int64, bool) {
 		d.wrong(v, "must be a whole number, not "+quote(n.Value), "")
 		return 0, false
 	case !decimal.MatchString(n.Value):
-		d.wrong(v, "must be a whole number in plain decimal digits, not "+shorten(n.Value), "")
+		d.wrong(v, "must be a whole number in plain decimal digits, not "+shorten(n.Value), "write it without leading zeros, signs, underscores and exponents")
 		return 0, false
 	}
 	i, err := strconv.ParseInt(n.Value, 10, 64)

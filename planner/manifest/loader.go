@@ -23,9 +23,9 @@ type Loader struct {
 
 	mu         sync.Mutex
 	listings   map[string]*listing
-	documents  map[string]*cachedDocument // by role and object id
-	contents   map[string]*content        // by object id
-	generation uint64                     // of the load under way
+	documents  map[documentKey]*cachedDocument
+	contents   map[string]*content // by object id
+	generation uint64              // of the load under way
 	stats      Stats
 }
 
@@ -40,6 +40,12 @@ type Stats struct {
 	FilesReused   uint64
 }
 
+// documentKey is the object id of a blob, and what it was read as.
+type documentKey struct {
+	id   string
+	role role
+}
+
 type cachedDocument struct {
 	*parsed
 	use
@@ -50,7 +56,7 @@ func NewLoader(limits Limits) *Loader {
 	return &Loader{
 		limits:    limits.withDefaults(),
 		listings:  map[string]*listing{},
-		documents: map[string]*cachedDocument{},
+		documents: map[documentKey]*cachedDocument{},
 		contents:  map[string]*content{},
 	}
 }
@@ -153,7 +159,7 @@ func (w *walker) noFleet() error {
 
 // document returns what the file says, parsed now or before.
 func (w *walker) document(name, id string, r role) (*parsed, error) {
-	key := string(r) + id
+	key := documentKey{id, r}
 	if doc := w.documents[key]; id != "" && doc != nil {
 		doc.last = w.generation
 		w.stats.Reused++

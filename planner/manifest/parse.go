@@ -110,7 +110,8 @@ func (p *parsed) documents(data []byte, r role, limits Limits, all bool, faults 
 		}
 		found++
 		d := &decoder{limits: limits, all: all, seen: map[string]position{}, bad: map[*yaml.Node]bool{}, faults: faults}
-		if d.lint(node.Content[0]) {
+		d.seen[""] = position{node.Content[0].Line, node.Content[0].Column}
+		if d.ours(node.Content[0]) && d.lint(node.Content[0]) {
 			p.document(d, node.Content[0], r)
 		}
 	}
@@ -139,7 +140,7 @@ var yamlError = regexp.MustCompile(`^(?:yaml: )?(?:line (\d+): )?(.*)`)
 func syntaxFault(err error) planner.Fault {
 	m := yamlError.FindStringSubmatch(strings.ReplaceAll(err.Error(), "\n", " "))
 	line, _ := strconv.Atoi(m[1])
-	return planner.Fault{Line: max(line, 1), Reason: "is not valid YAML: " + shorten(m[2])}
+	return planner.Fault{Line: max(line, 1), Reason: "is not valid YAML: " + shorten(m[2]), Remedy: ignoreIt}
 }
 
 // kindsNotBuilt are the kinds of orpheus/v1 this version refuses.
@@ -147,26 +148,34 @@ var kindsNotBuilt = []string{"Node", "Job", "CronJob", "Config", "Secret", "Volu
 
 const apiVersion = "orpheus/v1"
 
-// document decodes the document at root by its kind.
-func (p *parsed) document(d *decoder, root *yaml.Node, r role) {
-	d.seen[""] = position{root.Line, root.Column}
-	v := value{root, ""}
-	if !d.mapping(v) {
-		return
+// ignoreIt is the remedy for a file that was never meant for us.
+const ignoreIt = "list the file in spec.ignore of fleet.yaml if it is no manifest"
+
+// ours reports whether the document claims to be a manifest of a version we
+// read; nothing else is said about one that does not.
+func (d *decoder) ours(root *yaml.Node) bool {
+	if root.Kind != yaml.MappingNode {
+		d.fault("", "is not a manifest of Orpheus: a document must be an object, not "+kindOf(root), ignoreIt)
+		return false
 	}
 	api, kind := lookup(root, "apiVersion"), lookup(root, "kind")
 	switch {
 	case api != nil && api.Value == apiVersion:
+		return true
 	case api != nil && strings.HasPrefix(api.Value, "orpheus/"):
-		d.wrong(value{api, "apiVersion"}, quote(api.Value)+" is not supported by this version", "write "+apiVersion)
-		return
+		d.seen["apiVersion"] = position{api.Line, api.Column}
+		d.fault("apiVersion", quote(api.Value)+" is not supported by this version", "write "+apiVersion)
 	case api == nil && kind != nil && (kind.Value == "Fleet" || kind.Value == "Service"):
 		d.fault("apiVersion", "is required", "write apiVersion: "+apiVersion)
-		return
 	default:
-		d.fault("", "is not a manifest of Orpheus (apiVersion is not "+apiVersion+")", "list the file in spec.ignore of fleet.yaml, or move it out of the fleet's folder")
-		return
+		d.fault("", "is not a manifest of Orpheus: apiVersion is not "+apiVersion, ignoreIt)
 	}
+	return false
+}
+
+// document decodes the document at root by its kind.
+func (p *parsed) document(d *decoder, root *yaml.Node, r role) {
+	v, kind := value{root, ""}, lookup(root, "kind")
 	if kind == nil || kind.Kind != yaml.ScalarNode {
 		d.fault("kind", "is required", "write kind: Service")
 		return

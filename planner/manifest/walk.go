@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"path"
 	"slices"
 	"strings"
 
@@ -73,22 +72,17 @@ func (w *walker) walk(rel, id string, depth int) error {
 		return w.exceeded(fmt.Sprintf("the tree has more than %d files and folders", w.limits.Entries))
 	}
 	for i := range l.entries {
-		if err := w.visit(path.Join(rel, l.entries[i].name), rel, &l.entries[i], depth); err != nil {
+		if err := w.visit(join(rel, l.entries[i].name), &l.entries[i], depth); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (w *walker) visit(rel, parent string, e *entry, depth int) error {
+func (w *walker) visit(rel string, e *entry, depth int) error {
 	if e.reason != "" {
-		// path.Join would follow an evil name; the fault only shows it.
-		shown := e.name
-		if parent != "" {
-			shown = parent + "/" + e.name
-		}
-		if !w.ignore.match(shown) {
-			w.faults = append(w.faults, planner.Fault{File: w.shown(shown), Reason: e.reason, Remedy: e.remedy})
+		if !w.ignore.match(rel) {
+			w.faults = append(w.faults, planner.Fault{File: Printable(w.full(rel)), Reason: e.reason, Remedy: e.remedy})
 		}
 		return nil
 	}
@@ -104,23 +98,32 @@ func (w *walker) visit(rel, parent string, e *entry, depth int) error {
 	if len(w.files) >= w.limits.Files {
 		return w.exceeded(fmt.Sprintf("the tree has more than %d manifests", w.limits.Files))
 	}
-	doc, err := w.document(w.full(rel), e.id, roleManifest)
+	name := w.full(rel)
+	doc, err := w.document(name, e.id, roleManifest)
 	if err != nil {
 		return err
 	}
-	w.files = append(w.files, found{w.full(rel), doc})
+	w.files = append(w.files, found{name, doc})
 	return nil
 }
 
-// full is the path in the repository.
-func (w *walker) full(rel string) string { return path.Join(w.root, rel) }
-
-// shown is full for a name that may be anything.
-func (w *walker) shown(rel string) string {
-	if w.root != "." {
-		rel = w.root + "/" + rel
+// full is the path in the repository. The name may be anything: it is joined,
+// not cleaned, so that an evil one leads nowhere and can still be shown.
+func (w *walker) full(rel string) string {
+	if rel == "" {
+		return w.root
 	}
-	return Printable(rel)
+	if w.root == "." {
+		return rel
+	}
+	return w.root + "/" + rel
+}
+
+func join(dir, name string) string {
+	if dir == "" {
+		return name
+	}
+	return dir + "/" + name
 }
 
 func (w *walker) exceeded(reason string) error {

@@ -57,25 +57,31 @@ func Printable(s string) string {
 }
 
 // suggest is the remedy for a misspelt word, "" if none of the words is near.
-func suggest(word string, words []string) string {
+func suggest(word string, words []string) string { return didYouMean(nearest(word, words)) }
+
+func didYouMean(word string) string {
+	if word == "" {
+		return ""
+	}
+	return "did you mean " + word + "?"
+}
+
+// nearest is the word that was probably meant, "" if none is near.
+func nearest(word string, words []string) string {
 	if len(word) > 64 {
 		return ""
 	}
 	best, distance := "", 3
 	for _, w := range words {
 		if strings.EqualFold(w, word) {
-			best = w
-			break
+			return w
 		}
 		// Short words are all near each other.
 		if n := editDistance(strings.ToLower(word), strings.ToLower(w)); n < distance && n*2 < len(w) {
 			best, distance = w, n
 		}
 	}
-	if best == "" {
-		return ""
-	}
-	return "did you mean " + best + "?"
+	return best
 }
 
 // editDistance counts the insertions, deletions, replacements and swaps of
