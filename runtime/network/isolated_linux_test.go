@@ -133,12 +133,7 @@ const (
 func outside(t testing.TB) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "outside")
-	must(t, inNewNamespace(func() error {
-		if err := pinNamespace(path); err != nil {
-			return err
-		}
-		return nil
-	}))
+	must(t, inNewNamespace(func() error { return pinNamespace(path) }))
 	if tb, ok := t.(*testing.T); ok {
 		tb.Cleanup(func() { must(t, unpinNamespace(path)) })
 	}
@@ -234,7 +229,12 @@ func serveUDP(t testing.TB, namespace, name, address string) {
 // dial connects from the namespace, "" = ours.
 func dial(t testing.TB, namespace, network, address string) (c net.Conn, err error) {
 	t.Helper()
-	d := net.Dialer{Timeout: 2 * time.Second}
+	return dialWithin(t, 5*time.Second, namespace, network, address)
+}
+
+func dialWithin(t testing.TB, patience time.Duration, namespace, network, address string) (c net.Conn, err error) {
+	t.Helper()
+	d := net.Dialer{Timeout: patience}
 	if namespace == "" {
 		return d.Dial(network, address)
 	}
@@ -248,7 +248,7 @@ func ask(t testing.TB, namespace, address string) (name, client string) {
 	c, err := dial(t, namespace, "tcp4", address)
 	must(t, err)
 	defer c.Close()
-	c.SetDeadline(time.Now().Add(2 * time.Second))
+	c.SetDeadline(time.Now().Add(5 * time.Second))
 	_, err = fmt.Fscanln(c, &name, &client)
 	must(t, err)
 	return name, client
@@ -273,7 +273,7 @@ func refused(t testing.TB, namespace, address string) {
 // unreachable fails if a connection comes about.
 func unreachable(t testing.TB, namespace, address string) {
 	t.Helper()
-	c, err := dial(t, namespace, "tcp4", address)
+	c, err := dialWithin(t, 300*time.Millisecond, namespace, "tcp4", address)
 	if err == nil {
 		c.Close()
 		t.Errorf("dial %s from %q: connected, want nothing there", address, filepath.Base(namespace))

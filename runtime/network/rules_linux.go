@@ -77,8 +77,7 @@ func (r *rules) publish(want fronts) (changed bool, err error) {
 
 // apply changes what differs between published and want.
 func (r *rules) apply(c change, want fronts) error {
-	chains := staticChains(r.cfg)
-	mark, err := sign(chains)
+	mark, err := sign(r.cfg)
 	if err != nil {
 		return err
 	}
@@ -113,7 +112,7 @@ func (r *rules) replace(want fronts) error {
 
 func (r *rules) write(tx *nftables.Conn, want fronts) error {
 	chains := staticChains(r.cfg)
-	mark, err := sign(chains)
+	mark, err := sign(r.cfg)
 	if err != nil {
 		return err
 	}
@@ -228,7 +227,7 @@ func (r *rules) readSets(c *nftables.Conn, have fronts) (agree bool, err error) 
 // version and settings, and a rule that somebody else put there has none.
 func (r *rules) rulesStand(c *nftables.Conn, have fronts) (bool, error) {
 	chains := staticChains(r.cfg)
-	mark, err := sign(chains)
+	mark, err := sign(r.cfg)
 	if err != nil {
 		return false, err
 	}

@@ -97,12 +97,16 @@ func spreadChain(name string, s spread) chain {
 	)}}}
 }
 
-// sign adds to every comment a short digest of all static chains: a table made
-// by another version, or for another subnet, does not pass for ours.
-func sign(chains []chain) (string, error) {
+// sign returns a short digest of all that staticChains and spreadChain write.
+// Every comment carries it: a table made by another version, or for another
+// subnet, does not pass for ours.
+func sign(cfg Config) (string, error) {
 	h := sha256.New()
-	for _, c := range chains {
-		fmt.Fprintf(h, "%s %v %s %v\n", c.name, c.hook, c.kind, c.priority)
+	for _, c := range append(staticChains(cfg), spreadChain("any", spread{any: true, over: 2}), spreadChain("one", spread{over: 2})) {
+		if c.hook != nil {
+			fmt.Fprintln(h, *c.hook, c.kind, c.priority)
+		}
+		fmt.Fprintln(h, c.name)
 		for _, r := range c.rules {
 			fmt.Fprintln(h, r.comment)
 			for _, e := range r.exprs {
@@ -154,17 +158,17 @@ func exprs(parts ...any) []expr.Any {
 }
 
 // front loads address . protocol . port of the packet, or 0.0.0.0 for the
-// address.
+// address: masked away, for nft cannot print a constant in a concatenation.
 func (build) front(anyAddress bool) []expr.Any {
-	var addr expr.Any = &expr.Payload{DestRegister: regAddr, Base: expr.PayloadBaseNetworkHeader, Offset: daddr, Len: 4}
+	load := []expr.Any{&expr.Payload{DestRegister: regAddr, Base: expr.PayloadBaseNetworkHeader, Offset: daddr, Len: 4}}
 	if anyAddress {
-		addr = &expr.Immediate{Register: regAddr, Data: anyAddr.AsSlice()}
+		zero := make([]byte, 4)
+		load = append(load, &expr.Bitwise{SourceRegister: regAddr, DestRegister: regAddr, Len: 4, Mask: zero, Xor: zero})
 	}
-	return []expr.Any{
-		addr,
+	return append(load,
 		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: regProto},
 		&expr.Payload{DestRegister: regPort, Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2},
-	}
+	)
 }
 
 func (build) vmap() expr.Any {

@@ -1,0 +1,416 @@
+package network
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/vishvananda/netlink"
+
+	"github.com/orpheus-cd/orpheus/runtime"
+)
+
+func TestAttachIsIdempotent(t *testing.T) {
+	if !isolated(t) {
+		return
+	}
+	n := testNetwork(t)
+	first := attach(t, n, "web-0")
+	if again := attach(t, n, "web-0"); again != first {
+		t.Errorf("attached again: %+v, want %+v", again, first)
+	}
+	restarted := newNetwork(t, n.cfg)
+	if again := attach(t, restarted, "web-0"); again != first {
+		t.Errorf("attached after a restart: %+v, want %+v", again, first)
+	}
+	all, err := restarted.Attachments(context.Background())
+	must(t, err)
+	if len(all) != 1 || all["web-0"] != first {
+		t.Errorf("attachments %+v, want only %+v", all, first)
+	}
+	for range 2 {
+		must(t, n.Detach(context.Background(), "web-0"))
+	}
+	all, err = n.Attachments(context.Background())
+	must(t, err)
+	if len(all) != 0 {
+		t.Errorf("attachments after detach: %+v", all)
+	}
+}
+
+func TestConcurrentAttach(t *testing.T) {
+	if !isolated(t) {
+		return
+	}
+	n := testNetwork(t)
+	attach(t, n, "keeper")
+	before := leftovers(t, n)
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	addrs := map[string]string{}
+	for i := range 50 {
+		for range 2 { // each twice at once: one attachment
+			wg.Go(func() {
+				id := fmt.Sprintf("web-%d", i)
+				a, err := n.Attach(context.Background(), id)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				if other, taken := addrs[a.Address]; taken && other != id {
+					t.Errorf("%s and %s both have %s", other, id, a.Address)
+				}
+				addrs[a.Address] = id
+			})
+		}
+	}
+	wg.Wait()
+	all, err := n.Attachments(context.Background())
+	must(t, err)
+	if len(all) != 51 || len(addrs) != 50 {
+		t.Errorf("%d attachments with %d addresses, want 51 with 50", len(all), len(addrs))
+	}
+	for i := range 50 {
+		wg.Go(func() {
+			if err := n.Detach(context.Background(), fmt.Sprintf("web-%d", i)); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if after := leftovers(t, n); after != before {
+		t.Errorf("after detaching:\n%s\nbefore:\n%s", after, before)
+	}
+}
+
+func TestBridgeRemovedByHand(t *testing.T) {
+	if !isolated(t) {
+		return
+	}
+	n := testNetwork(t)
+	web := attach(t, n, "web-0")
+	serve(t, web.NetNS, "web", ":8080")
+	publish(t, n, port("tcp", 80, target(web)))
+	must(t, netlink.LinkDel(link(t, DefaultBridge)))
+	all, err := n.Attachments(context.Background())
+	must(t, err)
+	if len(all) != 0 {
+		t.Errorf("without the bridge these are said to be attached: %v", all)
+	}
+	other := attach(t, n, "other-0")
+	if name, _ := ask(t, "", "127.0.0.1:80"); name != "web" {
+		t.Errorf("published port answered by %s, want web", name)
+	}
+	if name, _ := ask(t, other.NetNS, web.Address+":8080"); name != "web" {
+		t.Errorf("neighbour answered by %s, want web", name)
+	}
+	all, err = n.Attachments(context.Background())
+	must(t, err)
+	if len(all) != 2 {
+		t.Errorf("attachments %v, want both", all)
+	}
+}
+
+// After a reboot the address files are there and nothing else.
+func TestAttachAfterReboot(t *testing.T) {
+	if !isolated(t) {
+		return
+	}
+	dir := t.TempDir()
+	must(t, os.MkdirAll(filepath.Join(dir, "state/attachments"), 0o700))
+	for name, body := range map[string]string{
+		"web-0.json":     `{"address":"10.231.0.9"}`,
+		"torn.json":      ``,
+		"twice.json":     `{"address":"10.231.0.9"}`,
+		"foreign.json":   `{"address":"192.0.2.1"}`,
+		"half.json.new":  `{"address":"10.2`,
+		"leftover.json":  `{"address":"10.231.0.10"}`,
+		"leftover2.json": `{"address":"10.231.0.11"}`,
+	} {
+		must(t, os.WriteFile(filepath.Join(dir, "state/attachments", name), []byte(body), 0o600))
+	}
+	// A run folder that is no tmpfs: the namespace's file without its mount.
+	must(t, os.MkdirAll(filepath.Join(dir, "run/netns"), 0o755))
+	must(t, os.WriteFile(filepath.Join(dir, "run/netns/leftover"), nil, 0o444))
+	n := newNetwork(t, testConfig(dir))
+	all, err := n.Attachments(context.Background())
+	must(t, err)
+	if len(all) != 0 {
+		t.Errorf("attached after a reboot: %v", all)
+	}
+	if a := attach(t, n, "leftover"); a.Address != "10.231.0.10" {
+		t.Errorf("attached with %s, want the address on file", a.Address)
+	}
+	must(t, n.Sweep(context.Background(), map[string]bool{"leftover": true}))
+	entries, err := os.ReadDir(n.pool.dir)
+	must(t, err)
+	if len(entries) != 1 || entries[0].Name() != "leftover.json" {
+		t.Errorf("address files after sweep: %v", entries)
+	}
+}
+
+func TestAddressesAreReusedLate(t *testing.T) {
+	subnet := netip.MustParsePrefix("10.9.8.0/28") // 13 instances
+	p := pool{dir: t.TempDir(), subnet: subnet}
+	seen := map[netip.Addr]bool{}
+	for i := range 13 {
+		addr, err := p.take(fmt.Sprint("i-", i))
+		must(t, err)
+		last := addr.As4()[3]
+		if seen[addr] || !subnet.Contains(addr) || last < 2 || last > 14 {
+			t.Errorf("address %s: seen before %v", addr, seen[addr])
+		}
+		seen[addr] = true
+		must(t, p.release(fmt.Sprint("i-", i)))
+	}
+	for i := range 13 {
+		if _, err := p.take(fmt.Sprint("i-", i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := p.take("one-more"); err == nil || !strings.Contains(err.Error(), "larger subnet") {
+		t.Errorf("14th of 13 addresses: %v, want the remedy", err)
+	}
+}
+
+func TestSubnetOverlapRefused(t *testing.T) {
+	if !isolated(t) {
+		return
+	}
+	outside(t)
+	cfg := testConfig(t.TempDir())
+	cfg.Subnet = netip.MustParsePrefix("198.51.100.128/25")
+	n := newNetwork(t, cfg)
+	_, infoErr := n.Info(context.Background())
+	_, attachErr := n.Attach(context.Background(), "web-0")
+	for what, err := range map[string]error{"info": infoErr, "attach": attachErr} {
+		if err == nil || !strings.Contains(err.Error(), "set another subnet") {
+			t.Errorf("%s with the node's own network: %v, want the remedy", what, err)
+		}
+	}
+}
+
+// Ids and settings become paths, link names and rules.
+func TestAttack23HostileNames(t *testing.T) {
+	n := newNetwork(t, testConfig(t.TempDir()))
+	for _, id := range []string{"", ".", "..", "../x", "a/b", "A", "-a", "a\nb", strings.Repeat("a", 64), "a\x00"} {
+		if _, err := n.Attach(context.Background(), id); !errors.Is(err, runtime.ErrInvalid) {
+			t.Errorf("attach %q: %v, want invalid", id, err)
+		}
+		if err := n.Detach(context.Background(), id); !errors.Is(err, runtime.ErrInvalid) {
+			t.Errorf("detach %q: %v, want invalid", id, err)
+		}
+	}
+	good := n.cfg
+	for name, change := range map[string]func(*Config){
+		"bridge path": func(c *Config) { c.Bridge = "../eth0" },
+		"bridge long": func(c *Config) { c.Bridge = "orpheus-bridge-0" },
+		"table":       func(c *Config) { c.Table = "a b" },
+		"ipv6":        func(c *Config) { c.Subnet = netip.MustParsePrefix("fd00::/64") },
+		"tiny":        func(c *Config) { c.Subnet = netip.MustParsePrefix("10.0.0.0/30") },
+		"loopback":    func(c *Config) { c.Subnet = netip.MustParsePrefix("127.0.0.0/24") },
+		"host bits":   func(c *Config) { c.Subnet = netip.MustParsePrefix("10.0.0.1/24") },
+		"mtu":         func(c *Config) { c.MTU = 1 },
+		"relative":    func(c *Config) { c.StateDir = "state" },
+	} {
+		bad := good
+		change(&bad)
+		if _, err := New(bad); err == nil {
+			t.Errorf("%s: accepted", name)
+		}
+	}
+}
+
+func TestAttack24BadPortsChangeNothing(t *testing.T) {
+	ok := runtime.Target{Address: "10.231.0.2", Port: 80}
+	for name, ports := range map[string][]runtime.PublishedPort{
+		"twice":           {port("tcp", 80, ok), port("tcp", 80, ok)},
+		"port 0":          {port("tcp", 0, ok)},
+		"port 65536":      {port("tcp", 65536, ok)},
+		"protocol":        {port("sctp", 80, ok)},
+		"address":         {{Address: "localhost", Port: 80, Protocol: "tcp"}},
+		"target name":     {port("tcp", 80, runtime.Target{Address: "web", Port: 80})},
+		"target port":     {port("tcp", 80, runtime.Target{Address: "10.0.0.1"})},
+		"target loopback": {port("tcp", 80, runtime.Target{Address: "127.0.0.1", Port: 80})},
+		"many targets":    {port("tcp", 80, make([]runtime.Target, maxTargets+1)...)},
+		"many ports":      make([]runtime.PublishedPort, maxPorts+1),
+	} {
+		if _, err := parseFronts(ports); !errors.Is(err, runtime.ErrInvalid) {
+			t.Errorf("%s: %v, want invalid", name, err)
+		}
+	}
+}
+
+func TestNameFiles(t *testing.T) {
+	if !isolated(t) {
+		return
+	}
+	dir := t.TempDir()
+	cfg := testConfig(dir)
+	cfg.ResolvConf, cfg.UpstreamResolvConf = filepath.Join(dir, "resolv.conf"), filepath.Join(dir, "upstream")
+	must(t, os.WriteFile(cfg.ResolvConf, []byte("# stub\nnameserver 127.0.0.53\nnameserver ::1\noptions edns0\nsearch example.com\n"), 0o644))
+	must(t, os.WriteFile(cfg.UpstreamResolvConf, []byte("nameserver 192.0.2.53\nnameserver fe80::1\nsearch example.com\n"), 0o644))
+	n := newNetwork(t, cfg)
+	a := attach(t, n, "web-0")
+	for path, want := range map[string]string{
+		a.ResolvConf: "nameserver 192.0.2.53\nsearch example.com\n",
+		a.Hosts:      "127.0.0.1\tlocalhost\n" + a.Address + "\tweb-0\n",
+	} {
+		got, err := os.ReadFile(path)
+		must(t, err)
+		if string(got) != want {
+			t.Errorf("%s: %q, want %q", filepath.Base(path), got, want)
+		}
+		if st, _ := os.Stat(path); st.Mode().Perm() != 0o644 {
+			t.Errorf("%s: mode %v", path, st.Mode())
+		}
+	}
+	// Nobody to ask: said, not invented.
+	must(t, os.Remove(cfg.UpstreamResolvConf))
+	info, err := n.Info(context.Background())
+	must(t, err)
+	if notes := strings.Join(info.Notes, "\n"); !strings.Contains(notes, "resolve no names") {
+		t.Errorf("notes: %s", notes)
+	}
+	b := attach(t, n, "web-1")
+	got, err := os.ReadFile(b.ResolvConf)
+	must(t, err)
+	if string(got) != "options edns0\nsearch example.com\n" {
+		t.Errorf("resolv.conf without servers: %q", got)
+	}
+}
+
+func TestNamespaceSettings(t *testing.T) {
+	if !isolated(t) {
+		return
+	}
+	outside(t)
+	n := testNetwork(t)
+	a := attach(t, n, "web-0")
+	within(t, a.NetNS, func() {
+		eth := link(t, "eth0")
+		addrs, err := netlink.AddrList(eth, netlink.FAMILY_ALL)
+		must(t, err)
+		if len(addrs) != 1 || addrs[0].IPNet.String() != a.Address+"/20" {
+			t.Errorf("addresses %v, want only %s/20", addrs, a.Address)
+		}
+		for path, want := range map[string]string{
+			"/proc/sys/net/ipv6/conf/all/disable_ipv6":      "1",
+			"/proc/sys/net/ipv4/ip_unprivileged_port_start": "0",
+		} {
+			if got, err := sysctl(path); err != nil || got != want {
+				t.Errorf("%s: %s, %v, want %s", path, got, err, want)
+			}
+		}
+	})
+	if mtu := link(t, DefaultBridge).Attrs().MTU; mtu != 1500 {
+		t.Errorf("mtu of the bridge: %d, want 1500 without a default route", mtu)
+	}
+	if got, _ := sysctl("/proc/sys/net/ipv4/ip_forward"); got != "1" {
+		t.Errorf("ip_forward: %s", got)
+	}
+}
+
+func TestMTUFollowsDefaultRoute(t *testing.T) {
+	if !isolated(t) {
+		return
+	}
+	outside(t) // its link carries 1400
+	must(t, netlink.RouteAdd(&netlink.Route{Gw: netip.MustParseAddr(outsideAddress).AsSlice()}))
+	n := testNetwork(t)
+	a := attach(t, n, "web-0")
+	within(t, a.NetNS, func() {
+		if mtu := link(t, "eth0").Attrs().MTU; mtu != 1400 {
+			t.Errorf("mtu %d, want 1400", mtu)
+		}
+	})
+}
+
+func BenchmarkAttachDetach(b *testing.B) {
+	if os.Geteuid() != 0 {
+		b.Skip("needs root: makes network namespaces")
+	}
+	n := newNetwork(b, testConfig(b.TempDir()))
+	attach(b, n, "first")
+	defer n.Sweep(context.Background(), nil)
+	b.Run("attach", func(b *testing.B) {
+		for i := range b.N {
+			attach(b, n, fmt.Sprint("web-", i))
+			b.StopTimer()
+			must(b, n.Detach(context.Background(), fmt.Sprint("web-", i)))
+			b.StartTimer()
+		}
+	})
+	b.Run("attached already", func(b *testing.B) {
+		for range b.N {
+			attach(b, n, "first")
+		}
+	})
+	b.Run("detach", func(b *testing.B) {
+		for i := range b.N {
+			b.StopTimer()
+			attach(b, n, fmt.Sprint("web-", i))
+			b.StartTimer()
+			must(b, n.Detach(context.Background(), fmt.Sprint("web-", i)))
+		}
+	})
+}
+
+func BenchmarkPublish(b *testing.B) {
+	if os.Geteuid() != 0 {
+		b.Skip("needs root: writes nftables rules")
+	}
+	n := newNetwork(b, testConfig(b.TempDir()))
+	ports := manyPorts(50, 3)
+	b.Run("50 ports", func(b *testing.B) {
+		for range b.N {
+			publish(b, n, ports...)
+			b.StopTimer()
+			publish(b, n)
+			b.StartTimer()
+		}
+	})
+	b.Run("50 ports, same", func(b *testing.B) {
+		publish(b, n, ports...)
+		for range b.N {
+			publish(b, n, ports...)
+		}
+	})
+	b.Run("50 ports, one target changes", func(b *testing.B) {
+		for i := range b.N {
+			ports[10].Targets[0].Port = 1 + i%1000
+			publish(b, n, ports...)
+		}
+	})
+	b.Run("50 ports, whole table", func(b *testing.B) {
+		want, err := parseFronts(ports)
+		must(b, err)
+		for range b.N {
+			must(b, n.rules.replace(want))
+		}
+	})
+	b.Run("1000 ports of 10, one target changes", func(b *testing.B) {
+		var many []runtime.PublishedPort
+		for p := range 1000 {
+			var to []runtime.Target
+			for i := range 10 {
+				to = append(to, runtime.Target{Address: fmt.Sprintf("10.231.%d.%d", i, p%250), Port: 80})
+			}
+			many = append(many, port("tcp", 1000+p, to...))
+		}
+		publish(b, n, many...)
+		b.ResetTimer()
+		for i := range b.N {
+			many[500].Targets[0].Port = 1 + i%1000
+			publish(b, n, many...)
+		}
+	})
+}
