@@ -1,0 +1,161 @@
+package gitsync
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// Config says which branch to follow and where to keep the clone.
+type Config struct {
+	// URL is https://…, http://… (without credentials, or to this machine), or
+	// an absolute path or file:// of a repository on this machine. Credentials
+	// in it (https://user:token@host/…) are used as if Credentials had
+	// returned them.
+	URL    string
+	Branch string // short name, "main"
+	// Dir is the clone's folder. It belongs to this package, which makes it,
+	// locks it, and throws away what it does not like in it.
+	Dir string
+
+	// Credentials is called once per look; nil = none. Its error counts as
+	// ErrUnauthorized.
+	Credentials func(context.Context) (Credentials, error)
+	// CAFile holds PEM certificates that are trusted beside the system's.
+	CAFile string
+	Limits Limits
+	Log    *slog.Logger // nil = discard
+}
+
+// Credentials are what the remote is shown. Give Username and Password (most
+// hosts take a token as the password), or a Token alone, which is sent as a
+// bearer token.
+type Credentials struct {
+	Username string
+	Password string
+	Token    string
+}
+
+// String never shows a secret.
+func (c Credentials) String() string {
+	if c == (Credentials{}) {
+		return "no credentials"
+	}
+	return "credentials " + redacted
+}
+
+// GoString never shows a secret.
+func (c Credentials) GoString() string { return c.String() }
+
+// LogValue never shows a secret.
+func (c Credentials) LogValue() slog.Value { return slog.StringValue(c.String()) }
+
+// String names the branch and the repository, without credentials.
+func (c Config) String() string {
+	u, err := parseURL(c.URL)
+	if err != nil {
+		return "branch " + c.Branch + " of an unusable URL"
+	}
+	return "branch " + c.Branch + " of " + u.String()
+}
+
+// GoString is String: the URL may hold credentials.
+func (c Config) GoString() string { return c.String() }
+
+// LogValue is String: the URL may hold credentials.
+func (c Config) LogValue() slog.Value { return slog.StringValue(c.String()) }
+
+// settings is a Config that was found to be sound.
+type settings struct {
+	Config
+	remote remoteURL
+	roots  *x509.CertPool // nil = the system's
+}
+
+// validate lists everything wrong with c, without a secret in any text.
+func (c Config) validate() (settings, error) {
+	s := settings{Config: c}
+	var faults []error
+	var err error
+	if s.remote, err = parseURL(c.URL); err != nil {
+		faults = append(faults, err)
+	} else if err := s.checkCredentials(); err != nil {
+		faults = append(faults, err)
+	}
+	if err := checkBranch(c.Branch); err != nil {
+		faults = append(faults, err)
+	}
+	if !filepath.IsAbs(c.Dir) {
+		faults = append(faults, fmt.Errorf("clone folder %q is not an absolute path", c.Dir))
+	}
+	if s.roots, err = loadRoots(c.CAFile); err != nil {
+		faults = append(faults, err)
+	}
+	if err := c.Limits.validate(); err != nil {
+		faults = append(faults, err)
+	}
+	s.Limits = c.Limits.withDefaults()
+	if s.Log == nil {
+		s.Log = slog.New(slog.DiscardHandler)
+	}
+	return s, errors.Join(faults...)
+}
+
+// checkCredentials settles where credentials come from and that they never
+// cross a network in clear.
+func (s *settings) checkCredentials() error {
+	own := s.remote.credentials
+	if own != (Credentials{}) {
+		if s.Credentials != nil {
+			return errors.New("credentials are given twice: take them out of the URL or leave the others out")
+		}
+		s.Credentials = func(context.Context) (Credentials, error) { return own, nil }
+	}
+	if s.Credentials != nil && s.remote.scheme == "http" && !s.remote.loopback() {
+		return fmt.Errorf("%s: credentials over plain http can be read on the way; use https", s.remote)
+	}
+	return nil
+}
+
+func loadRoots(file string) (*x509.CertPool, error) {
+	if file == "" {
+		return nil, nil
+	}
+	pem, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("read CA file: %w", err)
+	}
+	pool, err := x509.SystemCertPool()
+	if err != nil {
+		pool = x509.NewCertPool()
+	}
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("CA file %s holds no PEM certificate", file)
+	}
+	return pool, nil
+}
+
+// checkBranch follows git's rules for reference names.
+func checkBranch(name string) error {
+	switch {
+	case name == "":
+		return errors.New("branch is missing")
+	case len(name) > 200,
+		strings.HasPrefix(name, "-"), strings.HasPrefix(name, "/"), strings.HasSuffix(name, "/"),
+		strings.HasPrefix(name, "refs/"), strings.HasSuffix(name, "."), name == "@",
+		strings.Contains(name, ".."), strings.Contains(name, "//"), strings.Contains(name, "@{"),
+		strings.ContainsAny(name, " ~^:?*[\\\x7f"), strings.ContainsFunc(name, func(r rune) bool { return r < ' ' }):
+		return fmt.Errorf("branch %q is not a branch name such as main or release/2", printable(name, 80))
+	}
+	for _, part := range strings.Split(name, "/") {
+		if strings.HasPrefix(part, ".") || strings.HasSuffix(part, ".lock") {
+			return fmt.Errorf("branch %q is not a branch name such as main or release/2", printable(name, 80))
+		}
+	}
+	return nil
+}

@@ -1,0 +1,27 @@
+// Package gitsync is the only room that talks Git. It follows one branch of
+// one repository and hands out what it finds as values.
+//
+// Data flows through it in one direction. A [Repository] keeps a clone, which
+// is a cache: objects in packs, never a work tree. [Repository.Fetch] takes
+// one look at the remote (one advertisement of references); if the branch has
+// moved it downloads a pack into quarantine, bounds and indexes it, checks that
+// the new commit and its tree are whole, and only then lets it into the clone.
+// [Repository.FS] shows any commit of the clone as an [io/fs.FS] whose files
+// and folders carry their object id. [Follow] repeats the look with jitter and
+// back-off, sooner when a hint arrives; [WatchLocal] makes hints from a
+// repository on the same machine.
+//
+// The remote, and everybody who can commit, is assumed hostile. Advertisement,
+// pack, every single object, their number and their sum, and the time all this
+// takes have limits ([Limits]); what is over them is refused with a
+// [LimitError] that names the limit. Nothing is read into memory before its
+// size is known: that is why the pack is scanned and indexed by code of this
+// package (go-git's parser inflates first and asks later), and why the two
+// requests of the smart protocol are spoken here, over HTTP or to a
+// git-upload-pack process, without any process-wide registry of transports.
+// Submodules, LFS pointers and symbolic links are shown as what they are and
+// never followed.
+//
+// Credentials are read anew for every look and appear in no error, log or
+// String method.
+package gitsync

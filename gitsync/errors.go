@@ -1,0 +1,67 @@
+package gitsync
+
+import (
+	"errors"
+	"time"
+)
+
+// What a look at the remote can come back with. Callers branch with errors.Is;
+// the text around them names the repository, the branch and the remedy.
+var (
+	// ErrUnreachable: no usable answer; try again.
+	ErrUnreachable = errors.New("remote cannot be reached")
+	// ErrUnauthorized: the remote wants credentials, or others.
+	ErrUnauthorized = errors.New("remote refuses the credentials")
+	// ErrRepositoryNotFound: no such repository. Many hosts answer so for a
+	// private one, too.
+	ErrRepositoryNotFound = errors.New("repository not found")
+	// ErrBranchNotFound: the repository has branches, but not this one.
+	ErrBranchNotFound = errors.New("branch not found")
+	// ErrEmptyRepository: the repository has no commit at all.
+	ErrEmptyRepository = errors.New("repository is empty")
+	// ErrCorrupt: what the remote sent, or what the clone holds, is not whole.
+	// The clone repairs itself with the next Fetch.
+	ErrCorrupt = errors.New("repository data is not whole")
+	// ErrStorage: the clone's folder cannot be written (full, read-only).
+	ErrStorage = errors.New("clone cannot be written")
+	// ErrUnknownCommit: the clone does not hold the commit.
+	ErrUnknownCommit = errors.New("commit is not in the clone")
+	// ErrLocked: another process has the clone's folder.
+	ErrLocked = errors.New("clone is in use by another process")
+)
+
+// Stalled reports whether trying again is useless until a person changes the
+// commit, the remote or the configuration.
+func Stalled(err error) bool {
+	var limit *LimitError
+	if errors.As(err, &limit) {
+		return true
+	}
+	for _, e := range []error{ErrUnauthorized, ErrRepositoryNotFound, ErrBranchNotFound, ErrEmptyRepository} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}
+
+// RetryAfter is how long the remote asked not to be asked again; 0 = it did
+// not say.
+func RetryAfter(err error) time.Duration {
+	var r *remoteError
+	if errors.As(err, &r) {
+		return r.retryAfter
+	}
+	return 0
+}
+
+// remoteError is an answer of the remote: one of the sentinels above, in
+// words that hold no secret.
+type remoteError struct {
+	kind       error
+	text       string
+	retryAfter time.Duration
+}
+
+func (e *remoteError) Error() string { return e.text + ": " + e.kind.Error() }
+func (e *remoteError) Unwrap() error { return e.kind }

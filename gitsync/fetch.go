@@ -1,0 +1,237 @@
+package gitsync
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/go-git/go-git/v5/plumbing"
+
+	"github.com/orpheus-cd/orpheus/planner"
+)
+
+const (
+	// maxPacks is how many packs the clone may have: every fetch adds one, and
+	// every read looks into each.
+	maxPacks = 50
+	// cloneSlack is how much larger than twice its first size the clone may
+	// grow before it is made anew.
+	cloneSlack = 32 * mebi
+)
+
+// Fetch takes one look at the remote and returns the commit at the tip of the
+// branch, which is then in the clone with its tree and all its ancestors. A
+// tip that is there already costs the advertisement and nothing else.
+// Whatever goes wrong, the clone keeps what it had. History may be rewritten:
+// the tip returned need not descend from the one before.
+func (r *Repository) Fetch(ctx context.Context) (planner.Commit, error) {
+	r.fetching.Lock()
+	defer r.fetching.Unlock()
+	var creds Credentials
+	if r.settings.Credentials != nil {
+		var err error
+		if creds, err = r.settings.Credentials(ctx); err != nil {
+			return planner.Commit{}, &remoteError{kind: ErrUnauthorized, text: "read credentials for " + r.settings.remote.String() + ": " + err.Error()}
+		}
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, r.settings.Limits.Time, &remoteError{kind: ErrUnreachable,
+		text: fmt.Sprintf("one look at %s took longer than %s", r.settings.remote, r.settings.Limits.Time)})
+	defer cancel()
+	commit, err := r.look(ctx, creds)
+	if err != nil {
+		return planner.Commit{}, newScrubber(creds).error(fmt.Errorf("fetch %s: %w", r.settings.Config, err))
+	}
+	return commit, nil
+}
+
+// look reads the tip and makes the clone have it.
+func (r *Repository) look(ctx context.Context, creds Credentials) (planner.Commit, error) {
+	adv, err := r.advertisement(ctx, creds)
+	if err != nil {
+		return planner.Commit{}, err
+	}
+	switch {
+	case adv.tip.IsZero() && adv.refs == 0:
+		return planner.Commit{}, fmt.Errorf("%w: push a commit to branch %s", ErrEmptyRepository, r.settings.Branch)
+	case adv.tip.IsZero():
+		return planner.Commit{}, fmt.Errorf("%w: %s; the repository has %s", ErrBranchNotFound, r.settings.Branch, namedBranches(adv))
+	case adv.tip == r.refused.tip:
+		return planner.Commit{}, r.refused.err
+	}
+	r.refused = refusal{}
+	if adv.tip != r.clone.tip || r.damaged.Load() {
+		if err := r.update(ctx, creds, adv); err != nil {
+			var limit *LimitError
+			if errors.As(err, &limit) {
+				r.refused = refusal{tip: adv.tip, err: err}
+			}
+			return planner.Commit{}, err
+		}
+	}
+	return r.Commit(adv.tip.String())
+}
+
+func (r *Repository) advertisement(ctx context.Context, creds Credentials) (advertisement, error) {
+	body, err := r.remote.advertise(ctx, creds)
+	if err != nil {
+		return advertisement{}, err
+	}
+	defer body.Close()
+	adv, err := readAdvertisement(body, r.settings.Branch, r.settings.Limits)
+	if err != nil {
+		return adv, transferError(ctx, "look", err)
+	}
+	return adv, nil
+}
+
+func namedBranches(adv advertisement) string {
+	if len(adv.branches) == 0 {
+		return "no branches"
+	}
+	list := strings.Join(adv.branches, ", ")
+	if len(adv.branches) == maxNamedBranches {
+		list += ", …"
+	}
+	return list
+}
+
+// update brings the tip into the clone: not at all if it is there, by what is
+// new if that will do, else by a new clone.
+func (r *Repository) update(ctx context.Context, creds Credentials, adv advertisement) error {
+	if !r.damaged.Load() && r.clone.store.has(adv.tip) {
+		// A branch set back to something we know: nothing to download.
+		err := r.accept(ctx, r.clone, r.clone.store, r.clone.store, adv.tip)
+		if err == nil || !errors.Is(err, ErrCorrupt) {
+			return err
+		}
+		r.damaged.Store(true)
+	}
+	if r.damaged.Load() {
+		return r.reclone(ctx, creds, adv)
+	}
+	if err := r.download(ctx, creds, r.clone, adv); err != nil {
+		return err
+	}
+	r.tidy(ctx, creds, adv)
+	return nil
+}
+
+// download fetches what c lacks of the tip, and moves c to it.
+func (r *Repository) download(ctx context.Context, creds Credentials, c *clone, adv advertisement) error {
+	first := c.tip.IsZero()
+	request, err := packRequest(adv, adv.tip, haves(ctx, c))
+	if err != nil {
+		return transferError(ctx, "download", err)
+	}
+	body, err := r.remote.uploadPack(ctx, creds, request)
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	q, err := c.receivePack(ctx, newPackStream(body), r.settings.Limits)
+	if errors.Is(err, errPack) && !errors.Is(err, ErrCorrupt) {
+		return fmt.Errorf("download: %w: %w", err, ErrCorrupt)
+	} else if err != nil {
+		return err
+	}
+	before := c.store
+	if err := r.verify(ctx, before.with(q.pack), before, adv.tip); err != nil {
+		q.discard()
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err := q.commit(c); err != nil {
+		q.discard()
+		clear(r.whole) // it counted on the pack
+		return err
+	}
+	if err := c.setTip(adv.tip); err != nil {
+		return err
+	}
+	if first {
+		return c.setBase()
+	}
+	return nil
+}
+
+// accept moves c to a tip it holds already.
+func (r *Repository) accept(ctx context.Context, c *clone, all, before *store, tip plumbing.Hash) error {
+	if err := r.verify(ctx, all, before, tip); err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return c.setTip(tip)
+}
+
+func (r *Repository) verify(ctx context.Context, all, before *store, tip plumbing.Hash) error {
+	v := verifier{ctx: ctx, all: all, before: before, limits: r.settings.Limits, whole: r.whole}
+	return v.verify(tip)
+}
+
+// reclone downloads everything into a new folder and exchanges it for the
+// clone. Commits that the branch no longer reaches are gone after it.
+func (r *Repository) reclone(ctx context.Context, creds Credentials, adv advertisement) error {
+	if err := os.RemoveAll(r.path(newDir)); err != nil {
+		return storageError(err)
+	}
+	fresh, err := createClone(r.path(newDir))
+	if err != nil {
+		return err
+	}
+	clear(r.whole)
+	if err := r.download(ctx, creds, fresh, adv); err != nil {
+		fresh.close()
+		_ = os.RemoveAll(r.path(newDir)) // an error costs disk, nothing else
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err := r.exchange(); err != nil {
+		fresh.close()
+		return err
+	}
+	r.clone.close()
+	fresh.dir = r.path(cloneDir)
+	r.clone = fresh
+	r.damaged.Store(false)
+	r.settings.Log.Info("clone made anew", "dir", fresh.dir, "bytes", fresh.size())
+	return nil
+}
+
+// exchange puts the new folder in the place of the clone. Open undoes a half
+// one.
+func (r *Repository) exchange() error {
+	if err := os.RemoveAll(r.path(oldDir)); err != nil {
+		return storageError(err)
+	}
+	if err := os.Rename(r.path(cloneDir), r.path(oldDir)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return storageError(err)
+	}
+	if err := os.Rename(r.path(newDir), r.path(cloneDir)); err != nil {
+		return storageError(err)
+	}
+	if err := syncDir(r.settings.Dir); err != nil {
+		return storageError(err)
+	}
+	_ = os.RemoveAll(r.path(oldDir)) // an error costs disk, nothing else
+	return nil
+}
+
+// tidy keeps the clone small. The tip is in it already: an error only means
+// that the next fetch tries again.
+func (r *Repository) tidy(ctx context.Context, creds Credentials, adv advertisement) {
+	var err error
+	switch {
+	case r.clone.size() > 2*r.clone.base+cloneSlack:
+		err = r.reclone(ctx, creds, adv)
+	case len(r.clone.store.packs) > maxPacks:
+		err = r.mergePacks(ctx)
+	}
+	if err != nil {
+		r.settings.Log.Warn("clone could not be tidied", "dir", r.clone.dir, "err", newScrubber(creds).error(err))
+	}
+}

@@ -1,0 +1,195 @@
+package gitsync
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// httpRemote speaks smart HTTP with a client of its own, so that neither its
+// trust nor its redirect policy is shared with anything else in the process.
+type httpRemote struct {
+	url    remoteURL
+	base   string // url, or where the same host redirected the last look to
+	idle   time.Duration
+	client *http.Client
+}
+
+const (
+	serviceName       = "git-upload-pack"
+	maxRedirects      = 5
+	maxResponseHeader = 64 * kibi
+	maxRetryAfter     = 15 * time.Minute
+)
+
+var _ remote = (*httpRemote)(nil)
+
+func newHTTPRemote(s settings) *httpRemote {
+	r := &httpRemote{url: s.remote, base: s.remote.String(), idle: s.Limits.Idle}
+	r.client = &http.Client{
+		CheckRedirect: r.checkRedirect,
+		Transport: &http.Transport{
+			Proxy:                  http.ProxyFromEnvironment,
+			DialContext:            (&net.Dialer{Timeout: min(10*time.Second, r.idle), KeepAlive: 30 * time.Second}).DialContext,
+			TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: s.roots},
+			TLSHandshakeTimeout:    min(10*time.Second, r.idle),
+			ResponseHeaderTimeout:  r.idle,
+			MaxResponseHeaderBytes: maxResponseHeader,
+			IdleConnTimeout:        90 * time.Second,
+			MaxIdleConnsPerHost:    1,
+			DisableCompression:     true, // packs are compressed; limits count wire bytes
+			ForceAttemptHTTP2:      true,
+		},
+	}
+	return r
+}
+
+func (r *httpRemote) close() { r.client.CloseIdleConnections() }
+
+func (r *httpRemote) advertise(ctx context.Context, c Credentials) (io.ReadCloser, error) {
+	// The redirect, if any, is asked for again at every look: a host that
+	// moves a repository back is followed back.
+	res, err := r.do(ctx, c, http.MethodGet, r.url.String()+"/info/refs?service="+serviceName, "")
+	if err != nil {
+		return nil, err
+	}
+	at := *res.Request.URL
+	at.RawQuery, at.User = "", nil
+	base, ok := strings.CutSuffix(at.String(), "/info/refs")
+	if !ok {
+		res.Body.Close()
+		return nil, r.errorf(ErrUnreachable, "redirects to something that is no repository")
+	}
+	r.base = base
+	return res.Body, nil
+}
+
+func (r *httpRemote) uploadPack(ctx context.Context, c Credentials, request string) (io.ReadCloser, error) {
+	res, err := r.do(ctx, c, http.MethodPost, r.base+"/"+serviceName, request)
+	if err != nil {
+		return nil, err
+	}
+	return res.Body, nil
+}
+
+// do sends one request. The body of the reply must be closed; it ends with
+// the context, or when it brings nothing for too long.
+func (r *httpRemote) do(ctx context.Context, c Credentials, method, address, body string) (*http.Response, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	req, err := http.NewRequestWithContext(ctx, method, address, strings.NewReader(body))
+	if err != nil {
+		cancel(err)
+		return nil, r.errorf(ErrUnreachable, "make request: bad address")
+	}
+	kind := "advertisement"
+	if method == http.MethodPost {
+		kind = "result"
+		req.Header.Set("Content-Type", "application/x-git-upload-pack-request")
+	}
+	accept := "application/x-git-upload-pack-" + kind
+	req.Header.Set("Accept", accept)
+	req.Header.Set("User-Agent", "git/orpheus")
+	switch {
+	case c.Token != "":
+		req.Header.Set("Authorization", "Bearer "+c.Token)
+	case c.Username != "" || c.Password != "":
+		req.SetBasicAuth(c.Username, c.Password)
+	}
+	res, err := r.client.Do(req)
+	if err != nil {
+		defer cancel(err)
+		return nil, r.sendError(ctx, err)
+	}
+	res.Body = newIdleReader(ctx, res.Body, r.idle, cancel)
+	if err := r.checkResponse(res, accept); err != nil {
+		res.Body.Close()
+		return nil, err
+	}
+	return res, nil
+}
+
+// sendError names what went wrong without the address net/http adds: after a
+// redirect it is the other server's text.
+func (r *httpRemote) sendError(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	var known *remoteError
+	if errors.As(err, &known) {
+		return known
+	}
+	var outer *url.Error
+	if errors.As(err, &outer) {
+		err = outer.Err
+	}
+	return r.errorf(ErrUnreachable, "%s", printable(err.Error(), 300))
+}
+
+// checkResponse turns every answer but the expected one into an error. The
+// body of such an answer is never read.
+func (r *httpRemote) checkResponse(res *http.Response, want string) error {
+	switch res.StatusCode {
+	case http.StatusOK:
+		got, _, _ := strings.Cut(res.Header.Get("Content-Type"), ";")
+		if strings.TrimSpace(got) != want {
+			return r.errorf(ErrUnreachable, "answers with content type %q: no Git server speaks at this address", printable(got, 60))
+		}
+		return nil
+	case http.StatusUnauthorized:
+		return r.errorf(ErrUnauthorized, "wants credentials (401); check user name and token")
+	case http.StatusForbidden:
+		return r.errorf(ErrUnauthorized, "forbids access (403); check what the token may read")
+	case http.StatusNotFound, http.StatusGone:
+		return r.errorf(ErrRepositoryNotFound, "answers %d; check the address, and whether the token may read it", res.StatusCode)
+	}
+	err := r.errorf(ErrUnreachable, "answers %d %s", res.StatusCode, http.StatusText(res.StatusCode))
+	if res.StatusCode == http.StatusTooManyRequests || res.StatusCode == http.StatusServiceUnavailable {
+		err.retryAfter = parseRetryAfter(res.Header.Get("Retry-After"), time.Now())
+	}
+	return err
+}
+
+// parseRetryAfter reads seconds or a date; 0 = not given. What a server may
+// ask for is bounded.
+func parseRetryAfter(value string, now time.Time) time.Duration {
+	if seconds, err := strconv.Atoi(strings.TrimSpace(value)); err == nil {
+		return min(time.Duration(min(max(seconds, 0), int(maxRetryAfter/time.Second)))*time.Second, maxRetryAfter)
+	}
+	if at, err := http.ParseTime(value); err == nil {
+		return min(max(at.Sub(now), 0), maxRetryAfter)
+	}
+	return 0
+}
+
+// checkRedirect lets only the first request of a look be redirected, and only
+// on the same host: credentials and trust were given for that one. From http
+// to https on the same host name is allowed, the other way never.
+func (r *httpRemote) checkRedirect(req *http.Request, via []*http.Request) error {
+	first, to := via[0].URL, req.URL
+	target := printable(to.Scheme+"://"+to.Host, 100)
+	switch {
+	case via[0].Method != http.MethodGet:
+		return r.errorf(ErrUnreachable, "redirects a download to %s, which is not followed", target)
+	case len(via) >= maxRedirects:
+		return r.errorf(ErrUnreachable, "redirects without end")
+	case to.User != nil:
+		return r.errorf(ErrUnreachable, "redirects with other credentials, which is not followed")
+	case to.Scheme == first.Scheme && strings.EqualFold(to.Host, first.Host):
+		return nil
+	case to.Scheme == "https" && first.Scheme == "http" && strings.EqualFold(to.Hostname(), first.Hostname()):
+		return nil
+	}
+	return r.errorf(ErrUnreachable, "redirects to %s, which is not followed; use that address if you trust it", target)
+}
+
+func (r *httpRemote) errorf(kind error, format string, args ...any) *remoteError {
+	return &remoteError{kind: kind, text: r.url.String() + " " + fmt.Sprintf(format, args...)}
+}
