@@ -1,0 +1,112 @@
+//go:build linux
+
+package containerd
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/containerd/containerd/v2/defaults"
+)
+
+// Defaults of Config.
+const (
+	DefaultNamespace     = "orpheus"
+	DefaultRuntime       = "io.containerd.runc.v2"
+	DefaultSnapshotter   = "overlayfs"
+	DefaultCgroup        = "/orpheus"
+	DefaultMaxImageBytes = 20 << 30
+)
+
+// Config says which containerd to use and how. Only StateDir must be given.
+type Config struct {
+	// Address is the path of containerd's socket; "" = its usual place.
+	Address string
+	// Namespace is containerd's namespace of the driver. It and everything in
+	// it with a label of Orpheus belong to this driver alone; "" = "orpheus".
+	Namespace string
+	// Snapshotter keeps the root filesystems; "" = overlayfs.
+	Snapshotter string
+	// Runtime is the shim; "" = io.containerd.runc.v2.
+	Runtime string
+	// Cgroup is the parent of all cgroups of the driver, which belongs to it
+	// alone: two drivers on one machine need two; "" = "/orpheus".
+	Cgroup string
+	// StateDir is a folder for short-lived pipes; it is made with mode 0700.
+	StateDir string
+	// Registries holds what to do differently for a registry, by its host as
+	// it stands in references ("registry.example.com:5000", "docker.io").
+	Registries map[string]Registry
+	// MaxImageBytes bounds the compressed size of an image; 0 = 20 GiB.
+	MaxImageBytes int64
+	// Log receives what the operator should know; nil = nothing.
+	Log *slog.Logger
+}
+
+// Registry says how to talk to one registry.
+type Registry struct {
+	// PlainHTTP is for registries without TLS. Those on loopback need no word.
+	PlainHTTP bool
+	// CA verifies the registry instead of the system's roots; nil = those.
+	CA *x509.CertPool
+	// Credentials returns user and password or token, asked for when the
+	// registry demands them; nil = anonymous.
+	Credentials func(ctx context.Context) (user, secret string, err error)
+}
+
+// withDefaults fills what is not given.
+func (c Config) withDefaults() Config {
+	set := func(field *string, value string) {
+		if *field == "" {
+			*field = value
+		}
+	}
+	set(&c.Address, defaults.DefaultAddress)
+	set(&c.Namespace, DefaultNamespace)
+	set(&c.Snapshotter, DefaultSnapshotter)
+	set(&c.Runtime, DefaultRuntime)
+	set(&c.Cgroup, DefaultCgroup)
+	if c.MaxImageBytes == 0 {
+		c.MaxImageBytes = DefaultMaxImageBytes
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	return c
+}
+
+// validate reports everything wrong with a configuration at once.
+func (c Config) validate() error {
+	var errs []error
+	if !filepath.IsAbs(c.Address) {
+		errs = append(errs, fmt.Errorf("address %q: must be the absolute path of a socket", c.Address))
+	}
+	if !filepath.IsAbs(c.StateDir) {
+		errs = append(errs, fmt.Errorf("state folder %q: must be an absolute path", c.StateDir))
+	}
+	if clean := filepath.Clean(c.Cgroup); !strings.HasPrefix(c.Cgroup, "/") || clean != c.Cgroup || clean == "/" {
+		errs = append(errs, fmt.Errorf("cgroup %q: must be a clean path below /", c.Cgroup))
+	}
+	if !validID(c.Namespace) {
+		errs = append(errs, fmt.Errorf("namespace %q: not a containerd identifier", c.Namespace))
+	}
+	return errors.Join(errs...)
+}
+
+// execDir holds the pipes of commands run inside instances.
+func (c Config) execDir() string { return filepath.Join(c.StateDir, "exec") }
+
+func makeDirs(c Config) error {
+	for _, dir := range []string{c.StateDir, c.execDir()} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return fmt.Errorf("make state folder: %w", err)
+		}
+	}
+	return nil
+}

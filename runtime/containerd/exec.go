@@ -1,0 +1,116 @@
+//go:build linux
+
+package containerd
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"syscall"
+
+	"github.com/containerd/containerd/v2/client"
+	"github.com/containerd/containerd/v2/pkg/cio"
+
+	"github.com/orpheus-cd/orpheus/runtime"
+)
+
+// execPrefix begins the names of the pipes of this process.
+func execPrefix() string { return fmt.Sprintf("%d-", os.Getpid()) }
+
+// Exec runs a command in a container of the instance ("" = its first) with the
+// container's user, environment and folder, and returns its exit code. When
+// the context ends the command is killed.
+func (d *Driver) Exec(ctx context.Context, id, name string, argv []string, streams runtime.Streams) (int, error) {
+	what := fmt.Sprintf("run a command in %s", id)
+	if len(argv) == 0 {
+		return 0, fmt.Errorf("%s: no command: %w", what, runtime.ErrInvalid)
+	}
+	ctx = d.context(ctx)
+	p, err := d.newExec(ctx, id, name, argv, streams)
+	if err != nil {
+		return 0, d.fail(what, err)
+	}
+	defer func() {
+		undo, cancel := d.rollback(ctx)
+		defer cancel()
+		_, _ = p.Delete(undo, client.WithProcessKill) // it has ended, or shall
+	}()
+	exited, err := p.Wait(context.WithoutCancel(ctx))
+	if err != nil {
+		return 0, d.fail(what, err)
+	}
+	if err := p.Start(ctx); err != nil {
+		return 0, d.fail(what, err)
+	}
+	select {
+	case status := <-exited:
+		p.IO().Wait()
+		code, _, err := status.Result()
+		return int(code), d.fail(what, err)
+	case <-ctx.Done():
+		undo, cancel := d.rollback(ctx)
+		defer cancel()
+		_ = p.Kill(undo, syscall.SIGKILL)
+		return 0, fmt.Errorf("%s: %w", what, ctx.Err())
+	}
+}
+
+// newExec creates the command's process.
+func (d *Driver) newExec(ctx context.Context, id, name string, argv []string, streams runtime.Streams) (client.Process, error) {
+	records, err := d.records(ctx, instanceFilter(id))
+	if err != nil {
+		return nil, err
+	}
+	slices.SortFunc(records, func(a, b record) int { return a.Index - b.Index })
+	at := slices.IndexFunc(records, func(r record) bool { return !r.Init && (name == "" || r.Container == name) })
+	if at < 0 {
+		return nil, fmt.Errorf("container %q: %w", name, runtime.ErrNotFound)
+	}
+	c, err := d.client.LoadContainer(ctx, records[at].ID)
+	if err != nil {
+		return nil, err
+	}
+	spec, err := c.Spec(ctx)
+	if err != nil {
+		return nil, err
+	}
+	process := *spec.Process
+	process.Args, process.Terminal = argv, false
+	t, err := c.Task(ctx, nil)
+	if err != nil {
+		return nil, err
+	}
+	execID := execPrefix() + rand.Text()
+	dir := filepath.Join(d.cfg.execDir(), execID)
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("make pipes: %w", err)
+	}
+	discard := func(w io.Writer) io.Writer {
+		if w == nil {
+			return io.Discard
+		}
+		return w
+	}
+	p, err := t.Exec(ctx, execID, &process, cio.NewCreator(
+		cio.WithStreams(streams.In, discard(streams.Out), discard(streams.Err)), cio.WithFIFODir(dir)))
+	if err != nil {
+		_ = os.RemoveAll(dir)
+		return nil, err
+	}
+	return execProcess{p, dir}, nil
+}
+
+// execProcess takes the folder of its pipes away with it.
+type execProcess struct {
+	client.Process
+	dir string
+}
+
+func (p execProcess) Delete(ctx context.Context, opts ...client.ProcessDeleteOpts) (*client.ExitStatus, error) {
+	defer os.RemoveAll(p.dir)
+	return p.Process.Delete(ctx, opts...)
+}

@@ -1,0 +1,97 @@
+//go:build linux
+
+package containerd
+
+import (
+	"context"
+	"sync"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// flights runs one pull per reference at a time. Ten pulls of one image at
+// once take containerd more than ten times as long as one.
+type flights struct {
+	mu     sync.Mutex
+	flying map[string]*flight
+}
+
+// flight is one pull and those who wait for it.
+type flight struct {
+	done   chan struct{}
+	cancel context.CancelFunc
+	digest digest.Digest // valid after done
+	err    error
+
+	mu      sync.Mutex
+	waiting map[*waiter]bool
+}
+
+type waiter struct{ report func(done, total int64) }
+
+// do runs pull, or joins the one that runs for key. The pull goes on while
+// anybody waits for it, whoever's context began it, and ends when the last one
+// has left. report is not called after do has returned.
+func (f *flights) do(ctx context.Context, key string, pull func(context.Context, func(done, total int64)) (digest.Digest, error), report func(done, total int64)) (digest.Digest, error) {
+	me := &waiter{report: report}
+	f.mu.Lock()
+	fl := f.flying[key]
+	if fl == nil {
+		shared, cancel := context.WithCancel(context.WithoutCancel(ctx))
+		fl = &flight{done: make(chan struct{}), cancel: cancel, waiting: map[*waiter]bool{}}
+		if f.flying == nil {
+			f.flying = map[string]*flight{}
+		}
+		f.flying[key] = fl
+		go f.run(shared, key, fl, pull)
+	}
+	fl.mu.Lock()
+	fl.waiting[me] = true
+	fl.mu.Unlock()
+	f.mu.Unlock()
+
+	select {
+	case <-fl.done:
+		f.leave(key, fl, me)
+		return fl.digest, fl.err
+	case <-ctx.Done():
+		f.leave(key, fl, me)
+		return "", ctx.Err()
+	}
+}
+
+func (f *flights) run(ctx context.Context, key string, fl *flight, pull func(context.Context, func(done, total int64)) (digest.Digest, error)) {
+	fl.digest, fl.err = pull(ctx, func(done, total int64) {
+		fl.mu.Lock()
+		defer fl.mu.Unlock()
+		for w := range fl.waiting {
+			w.report(done, total)
+		}
+	})
+	f.mu.Lock()
+	f.land(key, fl)
+	f.mu.Unlock()
+	fl.cancel()
+	close(fl.done)
+}
+
+// leave takes a waiter off; without any the pull is called off, and whoever
+// comes next begins a new one.
+func (f *flights) leave(key string, fl *flight, me *waiter) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	fl.mu.Lock()
+	defer fl.mu.Unlock()
+	delete(fl.waiting, me)
+	if len(fl.waiting) == 0 {
+		f.land(key, fl)
+		fl.cancel()
+	}
+}
+
+// land needs f.mu held.
+func (f *flights) land(key string, fl *flight) {
+	if f.flying[key] == fl {
+		delete(f.flying, key)
+	}
+}

@@ -1,0 +1,93 @@
+//go:build linux
+
+// Payload is the program of our test images. Its first argument says what it
+// does; every mode that waits ends with code 0 on SIGTERM.
+//
+//	serve           HTTP on $PORT (8080): / answers hostname, $VERSION and pid,
+//	                /env?name=N a variable, /file?path=P a file, /healthz "ok"
+//	lines           print "line N" every 10 ms
+//	database DIR    take an exclusive lock in DIR as PostgreSQL does, or exit
+//	                with 3 if another holds it; write a heartbeat; serve as above
+//	memory          allocate and touch memory without end
+//	deaf            ignore SIGTERM
+//	exit CODE       end at once
+//	family          start children of children that leave their session, wait
+//	report          print the process's security attributes, one "name: value"
+//	                a line, then whether some forbidden things work
+//	burn            use one core
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/signal"
+	"strconv"
+	"syscall"
+	"time"
+)
+
+func main() {
+	mode, args := "serve", os.Args[1:]
+	if len(args) > 0 {
+		mode, args = args[0], args[1:]
+	}
+	switch mode {
+	case "serve":
+		serve()
+	case "lines":
+		go func() {
+			for n := 0; ; n++ {
+				fmt.Println("line", n)
+				time.Sleep(10 * time.Millisecond)
+			}
+		}()
+		untilTerm()
+	case "database":
+		database(argument(args))
+	case "memory":
+		memory()
+	case "deaf":
+		signal.Ignore(syscall.SIGTERM)
+		fmt.Println("ready")
+		select {}
+	case "exit":
+		code, err := strconv.Atoi(argument(args))
+		check(err)
+		os.Exit(code)
+	case "family":
+		family(argument(append(args, "3")))
+	case "report":
+		report()
+	case "burn":
+		for n := uint64(1); n != 0; n = n*6364136223846793005 + 1442695040888963407 {
+			continue
+		}
+	default:
+		fmt.Fprintf(os.Stderr, "unknown mode %q\n", mode)
+		os.Exit(2)
+	}
+}
+
+func argument(args []string) string {
+	if len(args) == 0 {
+		fmt.Fprintln(os.Stderr, "an argument is missing")
+		os.Exit(2)
+	}
+	return args[0]
+}
+
+func check(err error) {
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+// untilTerm says that the program is ready and waits to be told to end.
+func untilTerm() {
+	stop := make(chan os.Signal, 1)
+	signal.Notify(stop, syscall.SIGTERM, syscall.SIGINT)
+	fmt.Println("ready")
+	<-stop
+	os.Exit(0)
+}

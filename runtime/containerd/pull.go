@@ -1,0 +1,150 @@
+//go:build linux
+
+package containerd
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"time"
+
+	"github.com/containerd/containerd/v2/client"
+	"github.com/containerd/containerd/v2/core/images"
+	"github.com/containerd/containerd/v2/core/leases"
+	"github.com/containerd/platforms"
+	"github.com/opencontainers/go-digest"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/orpheus-cd/orpheus/runtime"
+)
+
+// Prepare pulls and unpacks the images of the workload, several at a time,
+// each once however many ask for it.
+func (d *Driver) Prepare(ctx context.Context, w runtime.Workload, progress func(runtime.Progress)) (map[string]string, error) {
+	containers := w.AllContainers()
+	digests := make([]digest.Digest, len(containers))
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(4)
+	for i, c := range containers {
+		g.Go(func() (err error) {
+			digests[i], err = d.prepare(ctx, c.Image, c.Digest, progress)
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	out := make(map[string]string, len(containers))
+	for i, c := range containers {
+		out[c.Image] = digests[i].String()
+	}
+	return out, nil
+}
+
+// prepare makes one image ready and returns its digest.
+func (d *Driver) prepare(ctx context.Context, image, pinned string, progress func(runtime.Progress)) (digest.Digest, error) {
+	ref, err := parseRef(image, pinned)
+	if err != nil {
+		return "", err
+	}
+	got, err := d.flights.do(ctx, ref.String(), func(ctx context.Context, report func(done, total int64)) (digest.Digest, error) {
+		return d.pull(d.context(ctx), ref, report)
+	}, func(done, total int64) {
+		if progress != nil {
+			progress(runtime.Progress{Image: image, Done: done, Total: total})
+		}
+	})
+	if err != nil {
+		return "", d.pullError(image, ref, err)
+	}
+	if pinned == "" {
+		d.images.resolved(image, got)
+	}
+	return got, nil
+}
+
+// pull resolves, fetches and unpacks one image. Nothing is fetched that is
+// there; nothing is asked either if the digest is known.
+func (d *Driver) pull(ctx context.Context, ref imageRef, report func(done, total int64)) (digest.Digest, error) {
+	d.pulling.RLock()
+	defer d.pulling.RUnlock()
+	if ref.digest != "" {
+		if ready, err := d.ready(ctx, ref, ref.digest); err != nil || ready {
+			return ref.digest, err
+		}
+	}
+	resolver := d.resolver(ctx, ref.host)
+	_, desc, err := resolver.Resolve(ctx, ref.String())
+	if err != nil {
+		return "", err
+	}
+	if ref.digest == "" {
+		if ready, err := d.ready(ctx, ref, desc.Digest); err != nil || ready {
+			return desc.Digest, err
+		}
+	}
+	release, err := d.lease(&ctx, ref.name(desc.Digest))
+	if err != nil {
+		return "", err
+	}
+	defer release()
+	meter := startMeter(ctx, d, report)
+	defer meter.stop(ctx)
+	_, err = d.client.Pull(ctx, ref.name(desc.Digest),
+		client.WithResolver(resolved{Resolver: resolver, desc: desc}),
+		client.WithPlatformMatcher(platforms.Default()),
+		client.WithPullSnapshotter(d.cfg.Snapshotter),
+		client.WithPullUnpack,
+		client.WithImageHandlerWrapper(func(h images.Handler) images.Handler {
+			return meter.wrap(h, d.cfg.MaxImageBytes)
+		}))
+	if err != nil {
+		return "", err
+	}
+	// Reading it now tells about a wrong architecture while pulling, and makes
+	// the start quicker.
+	if _, err := d.loadImage(ctx, ref.name(desc.Digest), desc.Digest); err != nil {
+		return "", err
+	}
+	return desc.Digest, nil
+}
+
+// ready reports whether an image is there and unpacked.
+func (d *Driver) ready(ctx context.Context, ref imageRef, dgst digest.Digest) (bool, error) {
+	img, err := d.loadImage(ctx, ref.name(dgst), dgst)
+	if isGone(err) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	_, err = d.client.SnapshotService(d.cfg.Snapshotter).Stat(ctx, img.chain)
+	if isGone(err) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// lease protects what a pull fetches until its image is recorded. Its name
+// follows from the image, so that a pull which was cut off and comes again
+// takes over the lease, and what it holds, of its predecessor.
+func (d *Driver) lease(ctx *context.Context, name string) (release func(), err error) {
+	sum := sha256.Sum256([]byte(name))
+	id := "orpheus-pull-" + hex.EncodeToString(sum[:16])
+	service := d.client.LeasesService()
+	_, err = service.Create(*ctx, leases.WithID(id),
+		leases.WithLabel(labelPull, "true"), leases.WithExpiration(24*time.Hour))
+	if err != nil && !isThere(err) {
+		return nil, fmt.Errorf("make a lease: %w", err)
+	}
+	outer := *ctx
+	*ctx = leases.WithLease(*ctx, id)
+	return func() {
+		undo, cancel := d.rollback(outer)
+		defer cancel()
+		if err := service.Delete(undo, leases.Lease{ID: id}); err != nil && !isGone(err) {
+			d.cfg.Log.Warn("lease of a pull left for the next sweep", "lease", id, "err", err)
+		}
+	}, nil
+}

@@ -1,0 +1,293 @@
+//go:build linux
+
+package containerd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	"github.com/containerd/containerd/api/services/tasks/v1"
+	"github.com/containerd/containerd/api/types"
+	"github.com/containerd/containerd/v2/core/containers"
+	"github.com/containerd/containerd/v2/core/mount"
+	"github.com/containerd/containerd/v2/core/snapshots"
+	"github.com/containerd/typeurl/v2"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/orpheus-cd/orpheus/planner"
+	"github.com/orpheus-cd/orpheus/runtime"
+)
+
+// errLeftovers says that something of the instance is there already.
+var errLeftovers = errors.New("leftovers")
+
+// Start makes the instance run. It takes for granted that nothing of the
+// instance is there, which costs no question, and looks only when containerd
+// says otherwise.
+func (d *Driver) Start(ctx context.Context, w runtime.Workload) error {
+	if err := checkWorkload(w); err != nil {
+		return fmt.Errorf("start %s: %w", w.ID, err)
+	}
+	ctx = d.context(ctx)
+	err := d.startFresh(ctx, w)
+	if errors.Is(err, errLeftovers) {
+		var running bool
+		if running, err = d.isRunning(ctx, w.ID); err == nil && !running {
+			if err = d.remove(ctx, w.ID); err == nil {
+				err = d.startFresh(ctx, w)
+			}
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("start %s: %w", w.ID, err)
+	}
+	return nil
+}
+
+// checkWorkload refuses what has no meaning or would leave the driver's bounds.
+func checkWorkload(w runtime.Workload) error {
+	if !instancePattern.MatchString(w.ID) {
+		return fmt.Errorf("id %q: want 1 to 63 of a-z 0-9 . -: %w", w.ID, runtime.ErrInvalid)
+	}
+	if len(w.Containers) == 0 {
+		return fmt.Errorf("no containers: %w", runtime.ErrInvalid)
+	}
+	for _, c := range w.AllContainers() {
+		if c.LogPath != "" && !filepath.IsAbs(c.LogPath) {
+			return fmt.Errorf("container %s: log path %q: must be absolute: %w", c.Name, c.LogPath, runtime.ErrInvalid)
+		}
+	}
+	return nil
+}
+
+// startFresh starts an instance of which nothing is there. If something is, it
+// fails with errLeftovers and has changed nothing; if it fails otherwise it
+// takes away what it made.
+func (d *Driver) startFresh(ctx context.Context, w runtime.Workload) (err error) {
+	var made []string
+	defer func() {
+		if err == nil {
+			d.seen.running(w.ID)
+			return
+		}
+		undo, cancel := d.rollback(ctx)
+		defer cancel()
+		for _, id := range made {
+			if uerr := d.removeContainer(undo, id); uerr != nil {
+				d.cfg.Log.Warn("cannot take back a start; the next sweep will", "instance", w.ID, "err", uerr)
+			}
+		}
+		if len(made) > 0 {
+			_ = detectCgroups().remove(d.cgroupOfInstance(w.ID))
+		}
+	}()
+	if len(w.Init) > 0 {
+		// An init container may not run again beside a complete instance.
+		there, err := d.records(ctx, instanceFilter(w.ID))
+		if err != nil {
+			return err
+		}
+		if len(there) > 0 {
+			return errLeftovers
+		}
+	}
+	for i := range w.Init {
+		made = append(made, containerID(w.ID, i))
+		if err := d.runInit(ctx, w, i); err != nil {
+			if errors.Is(err, errLeftovers) {
+				made = made[:i]
+			}
+			return err
+		}
+	}
+	for i := range w.Containers {
+		index := len(w.Init) + i
+		made = append(made, containerID(w.ID, index))
+		if err := d.create(ctx, w, index); err != nil {
+			if errors.Is(err, errLeftovers) {
+				made = made[:index]
+			}
+			return err
+		}
+	}
+	return d.startAll(ctx, w)
+}
+
+// startAll starts the created processes of the main containers at once.
+func (d *Driver) startAll(ctx context.Context, w runtime.Workload) error {
+	g, ctx := errgroup.WithContext(ctx)
+	for i, c := range w.Containers {
+		g.Go(func() error {
+			_, err := d.client.TaskService().Start(ctx, &tasks.StartRequest{ContainerID: containerID(w.ID, len(w.Init)+i)})
+			return d.startError(c, err)
+		})
+	}
+	return g.Wait()
+}
+
+// runInit runs one init container to its end and takes it away.
+func (d *Driver) runInit(ctx context.Context, w runtime.Workload, index int) error {
+	id, c := containerID(w.ID, index), w.Init[index]
+	if err := d.create(ctx, w, index); err != nil {
+		return err
+	}
+	if _, err := d.client.TaskService().Start(ctx, &tasks.StartRequest{ContainerID: id}); err != nil {
+		return d.startError(c, err)
+	}
+	ended, err := d.client.TaskService().Wait(ctx, &tasks.WaitRequest{ContainerID: id})
+	if err != nil {
+		return d.fail("wait for init container "+c.Name, err)
+	}
+	if exit := d.exitOf(record{ID: id, Container: c.Name}, ended.ExitStatus, ended.ExitedAt.AsTime()); exit.Code != 0 {
+		return &InitError{Exit: exit}
+	}
+	return d.removeContainer(ctx, id)
+}
+
+// create makes record, root filesystem and process of one container, in this
+// order: the record holds the other two, for the garbage collector of
+// containerd and for ours.
+func (d *Driver) create(ctx context.Context, w runtime.Workload, index int) error {
+	c := w.AllContainers()[index]
+	img, err := d.imageOf(ctx, c)
+	if err != nil {
+		return fmt.Errorf("container %s: %w", c.Name, err)
+	}
+	rec := d.newRecord(w, index, img)
+	if err := d.createRecord(ctx, w, c, rec, img); err != nil {
+		return fmt.Errorf("container %s: %w", c.Name, err)
+	}
+	rootfs, err := d.createRootfs(ctx, rec, img)
+	if err != nil {
+		return fmt.Errorf("container %s: %w", c.Name, err)
+	}
+	if err := makeLog(c.LogPath); err != nil {
+		return fmt.Errorf("container %s: %w", c.Name, err)
+	}
+	output := logURI(c.LogPath)
+	request := &tasks.CreateTaskRequest{ContainerID: rec.ID, Rootfs: rootfs, Stdout: output, Stderr: output}
+	if _, err := d.client.TaskService().Create(ctx, request); err != nil {
+		if !isThere(err) {
+			return d.startError(c, err)
+		}
+		// The process of a record that was deleted behind our back.
+		if err := d.removeTask(ctx, rec.ID); err != nil {
+			return err
+		}
+		if _, err := d.client.TaskService().Create(ctx, request); err != nil {
+			return d.startError(c, err)
+		}
+	}
+	return nil
+}
+
+func (d *Driver) createRecord(ctx context.Context, w runtime.Workload, c runtime.Container, rec record, img image) error {
+	labels := rec.labels()
+	if err := checkLabels(labels); err != nil {
+		return err
+	}
+	user, err := d.userOf(ctx, img, c.Security)
+	if err != nil {
+		return err
+	}
+	spec, err := d.buildSpec(ctx, w, c, rec.ID, img, user)
+	if err != nil {
+		return err
+	}
+	encoded, err := typeurl.MarshalAny(spec)
+	if err != nil {
+		return fmt.Errorf("encode the specification: %w", err)
+	}
+	_, err = d.client.ContainerService().Create(ctx, containers.Container{
+		ID: rec.ID, Labels: labels, Image: img.name, Spec: encoded,
+		Snapshotter: d.cfg.Snapshotter, SnapshotKey: rec.ID,
+		Runtime: containers.RuntimeInfo{Name: d.cfg.Runtime},
+	})
+	if isThere(err) {
+		return errLeftovers
+	}
+	return d.fail("create record", err)
+}
+
+// createRootfs makes the container's root filesystem, over one that was left
+// without its record.
+func (d *Driver) createRootfs(ctx context.Context, rec record, img image) ([]*types.Mount, error) {
+	snapshotter := d.client.SnapshotService(d.cfg.Snapshotter)
+	prepare := func() ([]mount.Mount, error) {
+		return snapshotter.Prepare(ctx, rec.ID, img.chain, snapshots.WithLabels(map[string]string{labelInstance: rec.Instance.ID}))
+	}
+	mounts, err := prepare()
+	if isThere(err) {
+		if err = snapshotter.Remove(ctx, rec.ID); err == nil {
+			mounts, err = prepare()
+		}
+	}
+	if isGone(err) {
+		d.images.forget(img.name)
+		return nil, fmt.Errorf("image %s is not unpacked: %w", img.name, runtime.ErrNotFound)
+	}
+	if err != nil {
+		return nil, d.fail("create root filesystem", err)
+	}
+	out := make([]*types.Mount, len(mounts))
+	for i, m := range mounts {
+		out[i] = &types.Mount{Type: m.Type, Source: m.Source, Target: m.Target, Options: m.Options}
+	}
+	return out, nil
+}
+
+// startError names the container; the runtime's own words say the rest
+// ("exec: \"/app\": stat /app: no such file or directory").
+func (d *Driver) startError(c runtime.Container, err error) error {
+	return d.fail(fmt.Sprintf("container %s", c.Name), err)
+}
+
+// makeLog creates the file a shim appends to, so that it is ours alone and no
+// link leads elsewhere.
+func makeLog(name string) error {
+	if name == "" {
+		return nil
+	}
+	f, err := os.OpenFile(name, os.O_CREATE|os.O_WRONLY|os.O_APPEND|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0o600)
+	if err != nil {
+		return fmt.Errorf("make log file: %w", err)
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return fmt.Errorf("make log file: %w", err)
+	}
+	if !info.Mode().IsRegular() {
+		return fmt.Errorf("make log file: %w", &fs.PathError{Op: "open", Path: name, Err: errors.New("not a regular file")})
+	}
+	return nil
+}
+
+// logURI tells the shim to write the file itself: no process of ours is in
+// between, so none can block or break the workload by dying.
+func logURI(name string) string {
+	if name == "" {
+		return ""
+	}
+	return (&url.URL{Scheme: "file", Path: filepath.Clean(name)}).String()
+}
+
+// isRunning reports whether a complete instance runs.
+func (d *Driver) isRunning(ctx context.Context, id string) (bool, error) {
+	instances, err := d.list(ctx, instanceFilter(id))
+	if err != nil {
+		return false, err
+	}
+	for _, in := range instances {
+		if in.ID == id {
+			return in.State == planner.StateRunning, nil
+		}
+	}
+	return false, nil
+}

@@ -1,0 +1,121 @@
+//go:build linux
+
+package containerd
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync/atomic"
+
+	"github.com/containerd/containerd/v2/core/containers"
+	"github.com/containerd/containerd/v2/core/snapshots"
+	"github.com/containerd/containerd/v2/pkg/oci"
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/orpheus-cd/orpheus/planner"
+	"github.com/orpheus-cd/orpheus/runtime"
+)
+
+// userKey is a user as an image may name it: "1000", "app", "app:staff".
+type userKey struct{ image, user string }
+
+// userIDs is what the files of the image make of it.
+type userIDs = specs.User
+
+// userOf finds the ids to run as: runAsUser and runAsGroup before the image's
+// USER, names and further groups by the image's own /etc/passwd and
+// /etc/group. It looks into an image once per user and process.
+func (d *Driver) userOf(ctx context.Context, img image, sec planner.Security) (specs.User, error) {
+	key := userKey{img.name, wantedUser(img.config.User, sec)}
+	d.images.mu.Lock()
+	ids, ok := d.images.users[key]
+	d.images.mu.Unlock()
+	if ok {
+		return ids, nil
+	}
+	ids, err := d.lookUpUser(ctx, img, key.user)
+	if err != nil {
+		return specs.User{}, err
+	}
+	d.images.mu.Lock()
+	defer d.images.mu.Unlock()
+	if d.images.users == nil || len(d.images.users) >= maxCached {
+		d.images.users = map[userKey]userIDs{}
+	}
+	d.images.users[key] = ids
+	return ids, nil
+}
+
+// wantedUser is USER as the manifest changes it; "" is root.
+func wantedUser(imageUser string, sec planner.Security) string {
+	user := imageUser
+	if sec.RunAsUser != nil {
+		user = strconv.FormatInt(*sec.RunAsUser, 10)
+	}
+	if sec.RunAsGroup != nil {
+		name, _, _ := strings.Cut(user, ":")
+		if name == "" {
+			name = "0"
+		}
+		user = name + ":" + strconv.FormatInt(*sec.RunAsGroup, 10)
+	}
+	return user
+}
+
+// views numbers the looks into images, so that two never share a name.
+var views atomic.Uint64
+
+// lookUpUser reads the image's user files through a read-only view of its
+// layers, which is taken away again (by Sweep, if we are cut off).
+func (d *Driver) lookUpUser(ctx context.Context, img image, user string) (ids specs.User, err error) {
+	snapshotter := d.client.SnapshotService(d.cfg.Snapshotter)
+	key := fmt.Sprintf("orpheus-view-%s-%d", img.digest.Encoded()[:16], views.Add(1))
+	_, err = snapshotter.View(ctx, key, img.chain, snapshots.WithLabels(map[string]string{
+		labelView:               "true",
+		"containerd.io/gc.root": "true", // no container refers to it
+	}))
+	if isThere(err) {
+		err = snapshotter.Remove(ctx, key) // left by a predecessor
+		if err == nil {
+			return d.lookUpUser(ctx, img, user)
+		}
+	}
+	if isGone(err) {
+		d.images.forget(img.name)
+		return ids, fmt.Errorf("image %s is not unpacked: %w", img.name, runtime.ErrNotFound)
+	}
+	if err != nil {
+		return ids, d.fail("look into image "+img.name, err)
+	}
+	defer func() {
+		undo, cancel := d.rollback(ctx)
+		defer cancel()
+		if err := snapshotter.Remove(undo, key); err != nil && !isGone(err) {
+			d.cfg.Log.Warn("view of an image left for the next sweep", "snapshot", key, "err", err)
+		}
+	}()
+
+	view := &containers.Container{Snapshotter: d.cfg.Snapshotter, SnapshotKey: key}
+	s := &oci.Spec{Process: &specs.Process{}, Root: &specs.Root{}, Linux: &specs.Linux{}}
+	account := "root"
+	if user != "" {
+		if err := oci.WithUser(user)(ctx, d.client, view, s); err != nil {
+			return ids, d.unknownUser(img, user, err)
+		}
+		account = strconv.FormatUint(uint64(s.Process.User.UID), 10)
+	}
+	if err := oci.WithAdditionalGIDs(account)(ctx, d.client, view, s); err != nil {
+		return ids, d.unknownUser(img, user, err)
+	}
+	return s.Process.User, nil
+}
+
+// unknownUser tells a server that is away from an image without the user.
+func (d *Driver) unknownUser(img image, user string, err error) error {
+	if err := d.fail("look into image "+img.name, err); isUnavailable(err) {
+		return err
+	}
+	return fmt.Errorf("user %q in image %s: %w: %w", user, img.name, runtime.ErrInvalid, err)
+}
