@@ -63,7 +63,7 @@ var keyRefSchema = newSchema(
 var mountSchema = newSchema(
 	text("name", dnsLabel(63), func(m *planner.VolumeMount) *string { return &m.Name }).must(),
 	text("mountPath", mountPath, func(m *planner.VolumeMount) *string { return &m.MountPath }).must(),
-	flag("readOnly", func(m *planner.VolumeMount) *bool { return &m.ReadOnly }),
+	boolean("readOnly", func(m *planner.VolumeMount) *bool { return &m.ReadOnly }),
 ).foreign("subPath", "mount the whole volume")
 
 // imageReference allows what registries and containerd take for a reference.

@@ -23,7 +23,7 @@ var portSchema = newSchema(
 	number("containerPort", 1, 65535, func(p *port) *int { return &p.containerPort }).must().restart(),
 	field[port]{fieldInfo{name: "protocol"}, decodeProtocol}.restart(),
 	number("port", 1, 65535, func(p *port) *int { return &p.port }),
-	field[port]{fieldInfo{name: "publish", children: publishSchema.infos()}, decodePublish},
+	field[port]{fieldInfo{name: "publish", itself: true, children: publishSchema.infos()}, decodePublish},
 ).foreign(
 	"hostPort", "write publish: PORT",
 	"targetPort", "write containerPort: PORT",

@@ -116,8 +116,8 @@ var capabilitiesSchema = newSchema(
 var securitySchema = newSchema(
 	optional("runAsUser", 0, maxUser, func(s *planner.Security) **int64 { return &s.RunAsUser }),
 	optional("runAsGroup", 0, maxUser, func(s *planner.Security) **int64 { return &s.RunAsGroup }),
-	flag("readOnlyRootFilesystem", func(s *planner.Security) *bool { return &s.ReadOnlyRootFilesystem }),
-	flag("privileged", func(s *planner.Security) *bool { return &s.Privileged }),
+	boolean("readOnlyRootFilesystem", func(s *planner.Security) *bool { return &s.ReadOnlyRootFilesystem }),
+	boolean("privileged", func(s *planner.Security) *bool { return &s.Privileged }),
 	object("capabilities", capabilitiesSchema, func(s *planner.Security) *planner.Security { return s }),
 	field[planner.Security]{fieldInfo{name: "allowPrivilegeEscalation"}, func(d *decoder, v value, into *planner.Security) {
 		if b, ok := d.boolean(v); ok && b { // false is the default

@@ -23,6 +23,7 @@ type fieldInfo struct {
 	restarts bool // a change changes the revision
 	later    bool // known, refused by this version
 	list     bool
+	itself   bool        // has a meaning beyond its children's: being there
 	children []fieldInfo // of the object, or of the list's items
 	section  string      // the part of the documentation that has the children
 }
@@ -126,8 +127,8 @@ func optional[T any](name string, low, high int64, at func(*T) **int64) field[T]
 	}}
 }
 
-// flag is true or false.
-func flag[T any](name string, at func(*T) *bool) field[T] {
+// boolean is true or false.
+func boolean[T any](name string, at func(*T) *bool) field[T] {
 	return field[T]{fieldInfo{name: name}, func(d *decoder, v value, into *T) {
 		if b, ok := d.boolean(v); ok {
 			*at(into) = b
@@ -162,7 +163,7 @@ func object[T, U any](name string, s *schema[U], at func(*T) *U) field[T] {
 
 // pointer is a nested object whose presence matters.
 func pointer[T, U any](name string, s *schema[U], at func(*T) **U) field[T] {
-	return field[T]{fieldInfo{name: name, children: s.infos()}, func(d *decoder, v value, into *T) {
+	return field[T]{fieldInfo{name: name, itself: true, children: s.infos()}, func(d *decoder, v value, into *T) {
 		inner := new(U)
 		decodeObject(d, v, s, inner)
 		*at(into) = inner

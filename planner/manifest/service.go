@@ -31,7 +31,7 @@ var serviceMetadata = newSchema(
 
 var specSchema = newSchema(append([]field[serviceSpec]{
 	number("replicas", 0, maxReplicas, func(s *serviceSpec) *int { return &s.replicas }),
-	flag("everyNode", func(s *serviceSpec) *bool { return &s.everyNode }),
+	boolean("everyNode", func(s *serviceSpec) *bool { return &s.everyNode }),
 	textMap("nodeSelector", maxLabels, labelKey, labelValue, func(s *serviceSpec) *map[string]string { return &s.nodeSelector }),
 	text("driver", dnsLabel(63), func(s *serviceSpec) *string { return &s.driver }).restart(),
 	objects("initContainers", maxContainers, containerSchema, func(s *serviceSpec) *[]container { return &s.initContainers }).restart().in("Container"),
