@@ -204,8 +204,11 @@ func TestDocumentationMatchesSchema(t *testing.T) {
 		if title, ok := strings.CutPrefix(line, "## "); ok {
 			section = strings.TrimSpace(title)
 		}
-		cells := strings.Split(strings.TrimSpace(line), " | ")
-		if name, ok := strings.CutPrefix(cells[0], "| `"); ok && len(cells) >= 5 {
+		cells := strings.Split(strings.Trim(strings.TrimSpace(line), "|"), "|")
+		for i := range cells {
+			cells[i] = strings.TrimSpace(cells[i])
+		}
+		if name, ok := strings.CutPrefix(cells[0], "`"); ok && len(cells) == 5 {
 			key := section + " " + strings.TrimSuffix(name, "`")
 			if rows[key] != nil {
 				t.Errorf("two rows for %s", key)
