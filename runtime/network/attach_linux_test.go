@@ -386,7 +386,13 @@ func BenchmarkPublish(b *testing.B) {
 	})
 	b.Run("50 ports, one target changes", func(b *testing.B) {
 		for i := range b.N {
-			ports[10].Targets[0].Port = 1 + i%1000
+			ports[10].Targets[0].Port = 1 + i%1000 // tcp
+			publish(b, n, ports...)
+		}
+	})
+	b.Run("50 ports, one udp target changes", func(b *testing.B) {
+		for i := range b.N {
+			ports[11].Targets[0].Port = 1 + i%1000
 			publish(b, n, ports...)
 		}
 	})

@@ -22,7 +22,9 @@ type flows struct {
 	settled bool
 }
 
-// settle forgets every UDP flow that would go elsewhere if it began now.
+// settle forgets every UDP flow that would go elsewhere if it began now. The
+// kernel can only be asked for all connections, which takes 10 ms and more:
+// nothing is asked unless UDP ports changed.
 func (f *flows) settle(h *netlink.Handle, want fronts, changed bool) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()

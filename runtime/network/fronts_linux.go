@@ -109,7 +109,14 @@ type change struct{ del, add elements }
 
 type elements struct{ dispatch, targets, refused []nftables.SetElement }
 
-func (e elements) empty() bool { return len(e.dispatch)+len(e.targets)+len(e.refused) == 0 }
+// Every front has one element in dispatch.
+func (c change) empty() bool { return len(c.del.dispatch)+len(c.add.dispatch) == 0 }
+
+func (c change) concerns(protocol uint8) bool {
+	return slices.ContainsFunc(slices.Concat(c.del.dispatch, c.add.dispatch), func(e nftables.SetElement) bool {
+		return frontOf(e.Key).proto == protocol
+	})
+}
 
 // diff compares by front: one whose targets differ is replaced whole, all
 // others are not mentioned.

@@ -61,7 +61,7 @@ func (n *Network) tryRules() error {
 	if err != nil {
 		return err
 	}
-	tx, err := connect()
+	tx, err := openNFTables()
 	if err != nil {
 		return err
 	}
@@ -94,7 +94,7 @@ func (n *Network) nameNote() (string, error) {
 // foreignNote names firewalls that drop what we forward. A packet must pass
 // every table, so ours cannot overrule them.
 func (n *Network) foreignNote() (string, error) {
-	c, err := connect()
+	c, err := openNFTables()
 	if err != nil {
 		return "", err
 	}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/orpheus-cd/orpheus/runtime"
 )
 
@@ -18,12 +20,12 @@ func (n *Network) Publish(ctx context.Context, ports []runtime.PublishedPort) er
 	if err != nil {
 		return fmt.Errorf("set up the node's network: %w", err)
 	}
-	changed, err := n.rules.publish(want)
+	c, err := n.rules.publish(want)
 	if err != nil {
 		return fmt.Errorf("publish %d ports: %w", len(ports), err)
 	}
-	if changed {
+	if !c.empty() {
 		n.cfg.Log.Debug("ports published", "ports", len(ports))
 	}
-	return n.flows.settle(h, want, changed)
+	return n.flows.settle(h, want, c.concerns(unix.IPPROTO_UDP))
 }

@@ -307,10 +307,10 @@ func TestPublishSameSetWritesNothing(t *testing.T) {
 	publish(t, n, ports...)
 	same := func(n *Network, what string) {
 		t.Helper()
-		before, err := generation()
+		before, err := n.rules.generation()
 		must(t, err)
 		publish(t, n, ports...)
-		if after, _ := generation(); after != before {
+		if after, _ := n.rules.generation(); after != before {
 			t.Errorf("%s: %d transactions, want none", what, after-before)
 		}
 	}

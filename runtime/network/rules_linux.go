@@ -1,7 +1,6 @@
 package network
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"maps"
@@ -12,9 +11,7 @@ import (
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/userdata"
-	"github.com/mdlayher/netlink"
 	"github.com/vishvananda/netlink/nl"
-	"golang.org/x/sys/unix"
 )
 
 // rules keeps our nftables table as wanted. Every change is one transaction:
@@ -28,6 +25,12 @@ type rules struct {
 	// nobody changed anything. 0 = unknown.
 	gen       uint32
 	published fronts
+
+	// Both sockets stay open: closing one makes the kernel wait, some 10 ms,
+	// until all that was deleted is gone (net/netfilter/nf_tables_api.c,
+	// nft_rcv_nl_event).
+	tx  *nftables.Conn
+	ask *nl.SocketHandle
 }
 
 // ensure restores the table if it is missing or was tampered with. What is
@@ -39,7 +42,7 @@ func (r *rules) ensure() error {
 }
 
 func (r *rules) ensureLocked() error {
-	gen, err := generation()
+	gen, err := r.generation()
 	if err != nil {
 		return err
 	}
@@ -60,19 +63,18 @@ func (r *rules) ensureLocked() error {
 	return r.replace(r.published)
 }
 
-// publish makes exactly these fronts stand and reports whether it had to
-// change anything.
-func (r *rules) publish(want fronts) (changed bool, err error) {
+// publish makes exactly these fronts stand and returns what it had to change.
+func (r *rules) publish(want fronts) (change, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if err := r.ensureLocked(); err != nil {
-		return false, err
+		return change{}, err
 	}
 	c := diff(r.published, want)
-	if c.del.empty() && c.add.empty() {
-		return false, nil
+	if c.empty() {
+		return c, nil
 	}
-	return true, r.apply(c, want)
+	return c, r.apply(c, want)
 }
 
 // apply changes what differs between published and want.
@@ -136,23 +138,25 @@ func (r *rules) write(tx *nftables.Conn, want fronts) error {
 
 // commit runs one transaction, after which want stands.
 func (r *rules) commit(want fronts, fill func(*nftables.Conn) error) error {
-	before, err := generation()
+	before, err := r.generation()
 	if err != nil {
 		return err
 	}
 	r.gen = 0
-	tx, err := connect()
+	tx, err := r.connect()
 	if err != nil {
 		return err
 	}
-	if err := fill(tx); err != nil {
-		return err
+	err = fill(tx)
+	if err == nil {
+		err = tx.Flush()
 	}
-	if err := tx.Flush(); err != nil {
+	if err != nil {
+		r.disconnect() // it may hold messages, or answers nobody read
 		return fmt.Errorf("write nftables table %s: %w", r.cfg.Table, explain(err))
 	}
 	r.published = want
-	after, err := generation()
+	after, err := r.generation()
 	if err != nil {
 		return err
 	}
@@ -165,10 +169,15 @@ func (r *rules) commit(want fronts, fill func(*nftables.Conn) error) error {
 // read returns what the kernel's table publishes, and whether its rules are
 // the ones we write. A table that is missing publishes nothing.
 func (r *rules) read() (have fronts, whole bool, err error) {
-	c, err := connect()
+	c, err := r.connect()
 	if err != nil {
 		return nil, false, err
 	}
+	defer func() {
+		if err != nil {
+			r.disconnect()
+		}
+	}()
 	have = fronts{}
 	tables, err := c.ListTablesOfFamily(nftables.TableFamilyIPv4)
 	if err != nil {
@@ -328,50 +337,4 @@ func (s sets) each(e elements, do func(*nftables.Set, []nftables.SetElement) err
 		}
 	}
 	return nil
-}
-
-// connect opens nftables with room for a transaction of every port there is.
-func connect() (*nftables.Conn, error) {
-	const room = 16 << 20
-	c, err := nftables.New(nftables.WithSockOptions(func(s *netlink.Conn) error {
-		return errors.Join(s.SetWriteBuffer(room), s.SetReadBuffer(room))
-	}))
-	if err != nil {
-		return nil, fmt.Errorf("open nftables: %w", err)
-	}
-	return c, nil
-}
-
-// generation is the number of changes that were made to any nftables rule of
-// this namespace since it is there.
-func generation() (uint32, error) {
-	req := nl.NewNetlinkRequest(unix.NFNL_SUBSYS_NFTABLES<<8|unix.NFT_MSG_GETGEN, 0)
-	req.AddData(&nl.Nfgenmsg{NfgenFamily: unix.AF_UNSPEC, Version: unix.NFNETLINK_V0})
-	replies, err := req.Execute(unix.NETLINK_NETFILTER, unix.NFNL_SUBSYS_NFTABLES<<8|unix.NFT_MSG_NEWGEN)
-	if err != nil {
-		return 0, fmt.Errorf("ask nftables: %w", explain(err))
-	}
-	for _, reply := range replies {
-		if len(reply) < nl.SizeofNfgenmsg {
-			continue
-		}
-		attrs, err := nl.ParseRouteAttr(reply[nl.SizeofNfgenmsg:])
-		if err != nil {
-			return 0, fmt.Errorf("ask nftables for its generation: %w", err)
-		}
-		for _, a := range attrs {
-			if a.Attr.Type == unix.NFTA_GEN_ID && len(a.Value) == 4 {
-				return binary.BigEndian.Uint32(a.Value), nil
-			}
-		}
-	}
-	return 0, errors.New("nftables did not tell its generation")
-}
-
-// explain adds the remedy to what the kernel says when it lacks nftables.
-func explain(err error) error {
-	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EPROTONOSUPPORT) {
-		return fmt.Errorf("%w (does the kernel have nftables? load nf_tables, nft_chain_nat, nft_numgen, nft_fib_ipv4, nft_ct, nft_masq, nft_nat, nft_reject_ipv4)", err)
-	}
-	return err
 }
