@@ -81,7 +81,7 @@ func (w *writtenService) checkProcess() {
 		if d.has(c.at + ".volumeMounts") {
 			d.fault(c.at+".volumeMounts", "a process sees volumes where they are on the node", "remove it: the path is in $ORPHEUS_VOLUME_<NAME>")
 		}
-		if len(c.Command) == 0 && !d.has(c.at+".command[0]") {
+		if d.has(c.at) && len(c.Command) == 0 {
 			d.fault(c.at+".command", "is required", "name the program and its arguments")
 		}
 	}
@@ -110,7 +110,7 @@ func (w *writtenService) checkVolumes() {
 			d.fault(at+".name", "volume "+quote(v.Name)+" exists already", "choose another name")
 		}
 		first[v.Name] = true
-		if v.sources(d, at) != 1 {
+		if d.has(at) && v.sources(d, at) != 1 {
 			d.fault(at, "must have exactly one of local, emptyDir, hostPath and file", "")
 		}
 		if e := v.EmptyDir; e != nil && e.SizeLimit > 0 && e.Medium == "" {
@@ -229,7 +229,7 @@ func (w *writtenService) checkExpansion(c placed) {
 func (w *writtenService) checkDevices(c placed) {
 	seen := map[string]bool{}
 	for i, path := range c.Devices {
-		if seen[path] {
+		if path != "" && seen[path] {
 			w.d.fault(fmt.Sprintf("%s.devices[%d]", c.at, i), quote(path)+" is listed twice", "remove one")
 		}
 		seen[path] = true

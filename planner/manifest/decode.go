@@ -138,6 +138,7 @@ func (d *decoder) mapping(v value) bool {
 		return true
 	}
 	d.wrong(v, "must be an object, not "+kindOf(v.node), "")
+	delete(d.seen, v.path) // nothing more is said of what it lacks
 	return false
 }
 

@@ -84,3 +84,11 @@ func (e *RefusedError) Error() string {
 	}
 	return s
 }
+
+// Report is what `orpheus validate` prints of a refused commit.
+func (e *RefusedError) Report() Report {
+	if len(e.Faults) > 0 {
+		return Report{Faults: e.Faults}
+	}
+	return Report{Faults: []planner.Fault{{Reason: e.Reason, Remedy: e.Remedy}}}
+}

@@ -88,7 +88,7 @@ func decodeFleet(d *decoder, v value) *planner.Fleet {
 	}
 	seen := map[string]bool{}
 	for i, n := range e.spec.nodes {
-		if seen[n] {
+		if n != "" && seen[n] {
 			d.fault(fmt.Sprintf("spec.nodes[%d]", i), "node "+quote(n)+" is listed twice", "remove one")
 		}
 		seen[n] = true

@@ -191,6 +191,9 @@ func repositoryPath(s string) (string, string) {
 	if path.Clean(s) != s || s == "." {
 		return "is not a clean path", "write it relative to the top of the repository, without . and .."
 	}
+	if s == ".." || strings.HasPrefix(s, "../") {
+		return "leads out of the repository", "write the path relative to the top of the repository"
+	}
 	for _, part := range strings.Split(s, "/") {
 		if reason := evilName(part); reason != "" {
 			return reason, "write it relative to the top of the repository, without . and .."

@@ -136,13 +136,13 @@ func boolean[T any](name string, at func(*T) *bool) field[T] {
 	}}
 }
 
-// texts is a list of strings that obey the rule.
+// texts is a list of strings that obey the rule. A broken item is "" and keeps
+// its place.
 func texts[T any](name string, limit int, rule rule, at func(*T) *[]string) field[T] {
 	return field[T]{fieldInfo{name: name, list: true}, func(d *decoder, v value, into *T) {
 		for _, item := range d.items(v, limit) {
-			if s, ok := d.text(item, rule); ok {
-				*at(into) = append(*at(into), s)
-			}
+			s, _ := d.text(item, rule)
+			*at(into) = append(*at(into), s)
 		}
 	}}
 }
