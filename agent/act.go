@@ -50,8 +50,8 @@ func (a *Agent) launch(ctx context.Context, action planner.Action) {
 		cancel()
 		a.cfg.Metrics.acted(action.Kind, time.Since(begin), err)
 		after := d.begun.Load()
-		d.list()
 		a.post(func() { a.landed(f, at, err, cancelled, after) })
+		d.list() // after the message: what this listing finds is taken in later
 	})
 }
 
@@ -141,16 +141,15 @@ func (a *Agent) starting(action planner.Action, d *driverState) func(context.Con
 			}
 		}
 		if !ready {
-			if _, err := d.driver.Prepare(ctx, w, nil); err != nil {
+			if _, err := a.fetch(ctx, d, w, nil); err != nil {
 				return nil, err
 			}
 		}
-		select {
-		case a.starts <- struct{}{}:
-			defer func() { <-a.starts }()
-		case <-ctx.Done():
-			return nil, ctx.Err()
+		leave, err := a.starts.enter(ctx)
+		if err != nil {
+			return nil, err
 		}
+		defer leave()
 		at, err := a.start(ctx, d, w, s.Template, caps, contentOf(files))
 		if err != nil {
 			if errors.Is(err, runtime.ErrUnavailable) {
@@ -203,12 +202,11 @@ func contentOf(files []planner.File) func(string) ([]byte, error) {
 func (a *Agent) ending(action planner.Action, d *driverState) func(context.Context) (*runtime.Attachment, error) {
 	id := action.Instance
 	return func(ctx context.Context) (*runtime.Attachment, error) {
-		select {
-		case a.stops <- struct{}{}:
-			defer func() { <-a.stops }()
-		case <-ctx.Done():
-			return nil, ctx.Err()
+		leave, err := a.stops.enter(ctx)
+		if err != nil {
+			return nil, err
 		}
+		defer leave()
 		if action.Kind == planner.ActionStop {
 			if err := d.driver.Stop(ctx, id, action.Grace); err != nil {
 				return nil, fmt.Errorf("stop: %w", err)

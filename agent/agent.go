@@ -48,7 +48,8 @@ type Config struct {
 
 	// Resync is how often drivers are listed without a hint; 0 = 10 s.
 	Resync time.Duration
-	// Starts bounds how many instances start at once; 0 = 8.
+	// Starts bounds how many instances start at once; 0 = 8. Those that have
+	// not started after 10 s (init containers at work) are not counted.
 	Starts int
 	// LogMaxBytes bounds each container's log file; 0 = 10 MiB. LogFiles older
 	// ones are kept beside it; 0 = 2.
@@ -91,9 +92,9 @@ type Agent struct {
 	mailbox chan func()
 	ended   chan struct{} // closed when the loop has ended
 	workers sync.WaitGroup
-	starts  chan struct{} // a token per start that may run at once
-	stops   chan struct{}
-	pulls   chan struct{}
+	starts  gate
+	stops   gate
+	pulls   gate
 	status  atomic.Pointer[api.Status]
 	polling atomic.Int64 // the fleet's poll interval
 
@@ -129,9 +130,9 @@ func New(cfg Config) (*Agent, error) {
 		startedAt: cfg.Clock().Wall,
 		mailbox:   make(chan func(), 256),
 		ended:     make(chan struct{}),
-		starts:    make(chan struct{}, cfg.Starts),
-		stops:     make(chan struct{}, 4*cfg.Starts),
-		pulls:     make(chan struct{}, 4),
+		starts:    newGate(cfg.Starts, 10*time.Second),
+		stops:     newGate(4*cfg.Starts, 10*time.Second),
+		pulls:     newGate(4, time.Minute),
 		drivers:   map[string]*driverState{},
 		tracks:    map[string]*track{},
 		flights:   map[string]*flight{},

@@ -16,7 +16,7 @@ import (
 type Metrics struct {
 	registry *prometheus.Registry
 	looks    *prometheus.CounterVec
-	lastLook prometheus.Gauge
+	lastRead prometheus.Gauge
 	loads    prometheus.Histogram
 	lists    *prometheus.HistogramVec
 	listErrs *prometheus.CounterVec
@@ -35,7 +35,7 @@ func NewMetrics() *Metrics {
 		registry: prometheus.NewRegistry(),
 		looks: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "orpheus_repository_reports_total",
 			Help: "Changes reported of the repository, by result (ok, error)."}, []string{"result"}),
-		lastLook: prometheus.NewGauge(prometheus.GaugeOpts{Name: "orpheus_repository_last_read_timestamp_seconds",
+		lastRead: prometheus.NewGauge(prometheus.GaugeOpts{Name: "orpheus_repository_last_read_timestamp_seconds",
 			Help: "When the repository was last read successfully."}),
 		loads: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "orpheus_commit_load_seconds",
 			Help: "Time to read the manifests of a commit.", Buckets: short}),
@@ -56,7 +56,7 @@ func NewMetrics() *Metrics {
 		phases: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "orpheus_instances",
 			Help: "Instances on this node, by phase."}, []string{"phase"}),
 	}
-	m.registry.MustRegister(m.looks, m.lastLook, m.loads, m.lists, m.listErrs, m.passes, m.actions, m.acting,
+	m.registry.MustRegister(m.looks, m.lastRead, m.loads, m.lists, m.listErrs, m.passes, m.actions, m.acting,
 		m.prepares, m.services, m.phases, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -78,9 +78,6 @@ func result(err error) string {
 
 func (m *Metrics) looked(l Look) {
 	m.looks.WithLabelValues(result(l.Err)).Inc()
-	if !l.At.IsZero() {
-		m.lastLook.Set(float64(l.At.Unix()))
-	}
 }
 
 func (m *Metrics) loaded(took time.Duration) { m.loads.Observe(took.Seconds()) }
@@ -107,6 +104,9 @@ func (m *Metrics) prepared(err error) {
 func (m *Metrics) reported(st *api.Status) {
 	m.phases.Reset()
 	m.services.Reset()
+	if at := st.Repository.LastRead; !at.IsZero() {
+		m.lastRead.Set(float64(at.Unix()))
+	}
 	for _, s := range st.Services {
 		state := "progressing"
 		if s.Ready == s.Replicas && s.Updated == s.Replicas {

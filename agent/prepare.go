@@ -100,15 +100,23 @@ func (a *Agent) prepare(ctx context.Context) {
 
 // pull runs on a worker.
 func (a *Agent) pull(ctx context.Context, key planner.RevisionKey, p *preparation, d *driverState, w runtime.Workload) {
-	a.pulls <- struct{}{}
-	digests, err := d.driver.Prepare(ctx, w, p.pull.note)
-	<-a.pulls
+	digests, err := a.fetch(ctx, d, w, p.pull.note)
 	a.cfg.Metrics.prepared(err)
 	if ctx.Err() != nil {
 		err = ctx.Err()
 	}
 	p.cancel()
 	a.post(func() { a.prepared(key, p, digests, err) })
+}
+
+// fetch makes the images of a workload ready when its turn has come.
+func (a *Agent) fetch(ctx context.Context, d *driverState, w runtime.Workload, progress func(runtime.Progress)) (map[string]string, error) {
+	leave, err := a.pulls.enter(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	return d.driver.Prepare(ctx, w, progress)
 }
 
 // prepared takes in the outcome of a preparation.

@@ -12,13 +12,13 @@ import (
 
 // report makes the status anew and puts it where other goroutines read it.
 func (a *Agent) report() {
-	url, branch, path := a.cfg.Source.Describe()
+	from := a.cfg.Source.Describe()
 	src := a.source
 	st := &api.Status{
 		Node: a.cfg.Node.Name, Version: a.cfg.Version, StartedAt: a.startedAt,
 		Repository: api.Repository{
-			URL: url, Branch: branch, Path: path,
-			Applied: a.state.followed.Commit, Seen: src.look.Commit, Refused: src.refused, LastRead: src.look.At,
+			URL: from.URL, Branch: from.Branch, Path: from.Path, LastRead: from.LastRead,
+			Applied: a.state.followed.Commit, Seen: src.look.Commit, Refused: src.refused,
 		},
 		Faults: src.faults,
 	}

@@ -20,15 +20,20 @@ type Source interface {
 	Load(ctx context.Context, commit planner.Commit, since string) (Loaded, error)
 
 	// Describe names the repository for status, without credentials.
-	Describe() (url, branch, path string)
+	Describe() Description
 }
 
-// Look is one look at the repository.
+// Description says what is followed, and when it was last read.
+type Description struct {
+	URL, Branch, Path string
+	LastRead          time.Time // of the last successful look, zero = none yet
+}
+
+// Look is a change of what looking at the repository shows.
 type Look struct {
 	Commit planner.Commit // the branch's tip as last seen
 	Err    error          // why the repository cannot be read now
 	Since  time.Time      // when Err began
-	At     time.Time      // of the last successful look
 }
 
 // Loaded is what one commit asks for.

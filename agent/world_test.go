@@ -221,7 +221,7 @@ func (f *fakeSource) Follow(ctx context.Context, _ func() time.Duration) <-chan 
 		defer close(out)
 		for {
 			f.mu.Lock()
-			look, changed := Look{Commit: f.tip, At: time.Now()}, f.changed
+			look, changed := Look{Commit: f.tip}, f.changed
 			if f.err != nil {
 				look = Look{Commit: planner.Commit{}, Err: f.err, Since: f.since}
 			}
@@ -252,4 +252,4 @@ func (f *fakeSource) Load(_ context.Context, c planner.Commit, _ string) (Loaded
 	return l, nil
 }
 
-func (f *fakeSource) Describe() (url, branch, path string) { return "memory", "main", "" }
+func (f *fakeSource) Describe() Description { return Description{URL: "memory", Branch: "main"} }

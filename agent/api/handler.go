@@ -1,0 +1,181 @@
+package api
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Options are what a node tells, and where.
+type Options struct {
+	// Socket is the path of the unix socket; "" = none. Its folder is made, or
+	// must be closed to other users.
+	Socket string
+	// Listen is a loopback "host:port"; "" = none.
+	Listen string
+
+	// Status returns the newest status, never nil, and never changes one it
+	// has returned.
+	Status func() *Status
+	// Health says what keeps the agent from doing its work; nil = nothing ever.
+	Health func(context.Context) error
+	// Metrics serves /metrics; nil = not served.
+	Metrics http.Handler
+	// LogRoot holds <namespace>/<service>/<slot>/<container>.log and older
+	// parts beside them; "" = logs are not served.
+	LogRoot string
+	// Hint asks for a look at the repository now; nil = not offered. It must
+	// not block, and may be called as often as it likes.
+	Hint func()
+
+	Log *slog.Logger // nil = silent
+}
+
+const (
+	healthTimeout = 2 * time.Second
+	maxStreams    = 64   // of logs at once
+	maxBody       = 1024 // bytes of a request; none of ours has a body
+)
+
+// local marks requests that came over the unix socket, whose sender may do
+// what the agent's user may.
+type local struct{}
+
+// server answers requests.
+type server struct {
+	Options
+	streams chan struct{} // a token per log stream
+
+	mu   sync.Mutex
+	last *Status // what body and etag were made of
+	body []byte
+	etag string
+}
+
+// Handler serves the API to anyone: health, metrics and status, no more. The
+// server of the unix socket, made by Listen, offers logs and sync as well.
+func Handler(o Options) http.Handler {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	s := &server{Options: o, streams: make(chan struct{}, maxStreams)}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", s.health)
+	mux.HandleFunc("GET /v1/status", s.status)
+	mux.HandleFunc("GET /v1/logs", onlyLocal(s.logs))
+	mux.HandleFunc("POST /v1/sync", onlyLocal(s.sync))
+	if o.Metrics != nil {
+		mux.Handle("GET /metrics", o.Metrics)
+	}
+	return guard(mux)
+}
+
+// guard keeps web pages out, which reach loopback through the browser of
+// somebody on this machine: a name of theirs that points here is refused by
+// its Host header, and nothing is readable across origins.
+func guard(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("Cache-Control", "no-store")
+		h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+		h.Set("Cross-Origin-Resource-Policy", "same-origin")
+		h.Set("X-Content-Type-Options", "nosniff")
+		if !isLocal(r) && !loopbackHost(r.Host) {
+			http.Error(w, "this address answers only to localhost, 127.0.0.1 and [::1]", http.StatusMisdirectedRequest)
+			return
+		}
+		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+		next.ServeHTTP(w, r)
+	})
+}
+
+func isLocal(r *http.Request) bool { return r.Context().Value(local{}) != nil }
+
+// loopbackHost reports whether a Host header names this machine as only its
+// own users can.
+func loopbackHost(host string) bool {
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	host = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
+	if strings.EqualFold(host, "localhost") {
+		return true
+	}
+	addr, err := netip.ParseAddr(host)
+	return err == nil && addr.Unmap().IsLoopback()
+}
+
+func onlyLocal(next http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if !isLocal(r) {
+			http.Error(w, r.URL.Path+" is served on the agent's unix socket only", http.StatusForbidden)
+			return
+		}
+		next(w, r)
+	}
+}
+
+func (s *server) health(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	if s.Health != nil {
+		ctx, cancel := context.WithTimeout(r.Context(), healthTimeout)
+		defer cancel()
+		if err := s.Health(ctx); err != nil {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			fmt.Fprintln(w, err)
+			return
+		}
+	}
+	fmt.Fprintln(w, "ok")
+}
+
+func (s *server) status(w http.ResponseWriter, r *http.Request) {
+	body, etag, err := s.encoded()
+	if err != nil {
+		s.Log.Error("encode status", "err", err)
+		http.Error(w, "the status cannot be encoded", http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("ETag", etag)
+	if r.Header.Get("If-None-Match") == etag {
+		w.WriteHeader(http.StatusNotModified)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_, _ = w.Write(body) // an error means that the client has gone
+}
+
+// encoded returns the status as JSON, encoded once however many ask.
+func (s *server) encoded() (body []byte, etag string, err error) {
+	st := s.Status()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if st != s.last || s.last == nil {
+		body, err := json.Marshal(st)
+		if err != nil {
+			return nil, "", err
+		}
+		sum := sha256.Sum256(body)
+		s.last, s.body, s.etag = st, append(body, '\n'), `"`+hex.EncodeToString(sum[:12])+`"`
+	}
+	return s.body, s.etag, nil
+}
+
+func (s *server) sync(w http.ResponseWriter, _ *http.Request) {
+	if s.Hint == nil {
+		http.Error(w, "this agent does not take hints", http.StatusNotFound)
+		return
+	}
+	s.Hint()
+	w.WriteHeader(http.StatusAccepted)
+	fmt.Fprintln(w, "looking at the repository")
+}
