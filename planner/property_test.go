@@ -1,8 +1,10 @@
 package planner
 
 import (
+	"flag"
 	"maps"
 	"slices"
+	"strconv"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -16,6 +18,7 @@ import (
 // the faults end, and what runs must become exactly what is wanted. What must
 // hold at every step is checked by the world itself.
 func TestPropertyConvergence(t *testing.T) {
+	checks(t, 2500)
 	rapid.Check(t, func(t *rapid.T) {
 		w := newWorld(t)
 		t.Repeat(w.steps())
@@ -24,6 +27,20 @@ func TestPropertyConvergence(t *testing.T) {
 		w.checkConverged()
 		w.checkUnrelatedCommit()
 	})
+}
+
+// checks sets how many runs a property gets, unless the command line says it.
+func checks(t *testing.T, n int) {
+	t.Helper()
+	const name = "rapid.checks"
+	f := flag.Lookup(name)
+	if f.Value.String() != f.DefValue || testing.Short() {
+		return
+	}
+	if err := flag.Set(name, strconv.Itoa(n)); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = flag.Set(name, f.DefValue) })
 }
 
 // steps are all things that can happen; the agent's own are listed more often
