@@ -65,10 +65,10 @@ func (a *Agent) landed(f *flight, at *runtime.Attachment, err error, cancelled b
 		if at != nil {
 			a.attached[id] = *at
 		}
-		if f.action.Kind == planner.ActionRestart {
+		if at != nil && t.lastExit != "" {
 			t.restarts++
 		}
-		t.exitSeen, t.running = false, false
+		t.exitSeen, t.running, t.waitAt = false, false, 0
 	case cancelled: // nobody wants it any more, or the agent stops
 	default:
 		t.backoff = t.backoff.Failed(a.cfg.Clock().Boot, err.Error())
@@ -80,6 +80,9 @@ func (a *Agent) landed(f *flight, at *runtime.Attachment, err error, cancelled b
 			"failures", t.backoff.Failures, "err", err)
 		if errors.Is(err, runtime.ErrNotFound) {
 			a.unprepare(f.action)
+		}
+		if errors.Is(err, runtime.ErrUnavailable) {
+			a.restored = false // it may run, at an address nobody told us
 		}
 	}
 }

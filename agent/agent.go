@@ -109,11 +109,13 @@ type Agent struct {
 	prepares  map[planner.RevisionKey]*preparation // wanted or done in this process
 	waits     map[planner.LeaseKey]planner.Wait    // of the last plan
 	attached  map[string]runtime.Attachment        // by instance id
+	restored  bool                                 // attached was read from the network
 	published publication
 	problems  map[string]string // by what failed
 	timer     *time.Timer
-	swept     time.Duration // boot time of the last sweep; 0 = none yet
-	unsaved   bool          // followed changed since the state was last saved
+	swept     time.Duration   // boot time of the last sweep; 0 = none yet
+	sweeping  map[string]bool // what a sweep under way spares; nil = none
+	unsaved   bool            // followed changed since the state was last saved
 }
 
 const statePath = "state.json"
@@ -147,6 +149,7 @@ func New(cfg Config) (*Agent, error) {
 	if a.state, err = loadState(filepath.Join(cfg.StateDir, statePath)); err != nil {
 		a.problem("state", err)
 	}
+	a.state.claim(cfg.Node.Name)
 	a.polling.Store(int64(a.state.followed.Fleet.PollInterval))
 	a.report()
 	return a, nil
@@ -168,7 +171,6 @@ func (a *Agent) Run(ctx context.Context) error {
 	for _, name := range slices.Sorted(maps.Keys(a.drivers)) {
 		a.follow(ctx, a.drivers[name])
 	}
-	a.restoreNetwork(ctx)
 	a.work(func() { a.tendLogs(ctx) })
 	a.log.Info("agent started", "commit", a.state.followed.Commit.Short())
 	for {

@@ -90,6 +90,11 @@ func rotateLog(path string, max int64, keep int) error {
 	}
 	defer out.Close()
 	if _, err := io.Copy(out, in); err != nil {
+		// A full disk: a log twice its size is given up rather than the node.
+		err = errors.Join(err, out.Truncate(0))
+		if info, serr := in.Stat(); serr == nil && info.Size() > 2*max {
+			err = errors.Join(err, os.Truncate(path, 0))
+		}
 		return fmt.Errorf("rotate log: %w", err)
 	}
 	if err := os.Truncate(path, 0); err != nil {
@@ -99,14 +104,23 @@ func rotateLog(path string, max int64, keep int) error {
 }
 
 // sweepLogs removes the logs of slots that have neither lease nor instance.
-func (a *Agent) sweepLogs(all []planner.Instance) {
+func (a *Agent) sweepLogs() {
 	keep := map[string]bool{}
+	spare := func(slot planner.SlotID) {
+		// With the folders above it: a start may be making the slot's now.
+		dir := logDir(a.cfg.StateDir, slot)
+		keep[dir], keep[filepath.Dir(dir)], keep[filepath.Dir(filepath.Dir(dir))] = true, true, true
+	}
+	all, _ := a.instances()
 	for _, i := range all {
-		keep[logDir(a.cfg.StateDir, i.Slot)] = true
+		spare(i.Slot)
+	}
+	for _, f := range a.flights {
+		spare(f.action.Slot)
 	}
 	for id, doc := range a.state.docs {
 		for _, l := range doc.Leases {
-			keep[logDir(a.cfg.StateDir, planner.SlotID{Service: id, Name: l.Slot})] = true
+			spare(planner.SlotID{Service: id, Name: l.Slot})
 		}
 	}
 	root := LogRoot(a.cfg.StateDir)
@@ -114,9 +128,11 @@ func (a *Agent) sweepLogs(all []planner.Instance) {
 	for _, dir := range slots {
 		if !keep[dir] {
 			err = errors.Join(err, os.RemoveAll(dir))
-			// The folders above go when they are empty; otherwise this does nothing.
-			_ = os.Remove(filepath.Dir(dir))
-			_ = os.Remove(filepath.Dir(filepath.Dir(dir)))
+			for _, above := range []string{filepath.Dir(dir), filepath.Dir(filepath.Dir(dir))} {
+				if !keep[above] {
+					_ = os.Remove(above) // does nothing unless it is empty
+				}
+			}
 		}
 	}
 	a.problem("sweep logs", err)

@@ -61,6 +61,7 @@ func (a *Agent) follow(ctx context.Context, d *driverState) {
 
 // listings is the only goroutine that lists a driver.
 func (a *Agent) listings(ctx context.Context, d *driverState) {
+	informed := false
 	for n := int64(1); ; n++ {
 		begin := time.Now()
 		d.begun.Store(n)
@@ -70,8 +71,9 @@ func (a *Agent) listings(ctx context.Context, d *driverState) {
 		}
 		var info runtime.Info
 		infoErr := err
-		if n == 1 || err != nil || n%16 == 0 {
+		if !informed || err != nil || n%16 == 0 {
 			info, infoErr = infoOnce(ctx, d.driver)
+			informed = infoErr == nil
 		}
 		a.post(func() { a.listed(ctx, d, n, instances, err, info, infoErr) })
 		took := time.Since(begin)
@@ -139,11 +141,12 @@ func pause(ctx context.Context, d time.Duration) bool {
 // track is what the loop remembers of an instance between listings.
 type track struct {
 	driver   string
+	slot     planner.SlotID
 	running  bool
 	since    time.Duration // boot time since when it has been seen running
 	exitSeen bool          // the exit of this run has been counted
 	waiting  bool          // a worker waits for its exit
-	waitAt   time.Duration // not before: the last wait failed
+	waitAt   time.Duration // boot time before which no worker waits again
 	restarts int
 	backoff  planner.Backoff
 	lastExit string // how its last run ended, for people
@@ -179,7 +182,7 @@ func (a *Agent) listed(ctx context.Context, d *driverState, n int64, instances [
 	}
 	for id, t := range a.tracks {
 		if t.driver == d.name && !seen[id] {
-			t.running = false
+			a.vanished(id, t, now)
 		}
 	}
 }
@@ -187,7 +190,7 @@ func (a *Agent) listed(ctx context.Context, d *driverState, n int64, instances [
 // observe notes what one entry of a listing says that was not known before.
 func (a *Agent) observe(ctx context.Context, d *driverState, i planner.Instance, now planner.Time) {
 	t := a.track(i.ID)
-	t.driver = d.name
+	t.driver, t.slot = d.name, i.Slot
 	switch i.State {
 	case planner.StateRunning:
 		if !t.running {
@@ -201,7 +204,7 @@ func (a *Agent) observe(ctx context.Context, d *driverState, i planner.Instance,
 		a.await(ctx, d, i.ID, t, now)
 	case planner.StateExited:
 		if !t.exitSeen && a.flights[i.ID] == nil {
-			a.exited(i, t, now)
+			a.exited(i.ID, t, planner.DescribeExit(i.Exit), now)
 		}
 		t.running = false
 	default:
@@ -209,15 +212,23 @@ func (a *Agent) observe(ctx context.Context, d *driverState, i planner.Instance,
 	}
 }
 
+// vanished notes that an instance is not listed any more. If no action of ours
+// took it away its run has ended like any other.
+func (a *Agent) vanished(id string, t *track, now planner.Time) {
+	if t.running && a.flights[id] == nil {
+		a.exited(id, t, "it was removed by hand", now)
+	}
+	t.running = false
+}
+
 // exited counts the end of a run towards the instance's back-off.
-func (a *Agent) exited(i planner.Instance, t *track, now planner.Time) {
-	t.exitSeen = true
-	t.lastExit = planner.DescribeExit(i.Exit)
+func (a *Agent) exited(id string, t *track, reason string, now planner.Time) {
+	t.exitSeen, t.lastExit = true, reason
 	if t.running && now.Boot-t.since >= planner.BackoffReset {
 		t.backoff = planner.Backoff{}
 	}
 	t.backoff = t.backoff.Failed(now.Boot, t.lastExit)
-	a.log.Warn("instance ended", "slot", i.Slot, "instance", i.ID, "reason", t.lastExit, "failures", t.backoff.Failures)
+	a.log.Warn("instance ended", "slot", t.slot, "instance", id, "reason", reason, "failures", t.backoff.Failures)
 }
 
 // await holds the driver's Wait for a running instance: the exit signal. Its
@@ -228,12 +239,12 @@ func (a *Agent) await(ctx context.Context, d *driverState, id string, t *track, 
 	}
 	t.waiting = true
 	a.work(func() {
-		_, err := d.driver.Wait(ctx, id)
+		_, _ = d.driver.Wait(ctx, id) // whatever it says, the listing is the truth
 		a.post(func() {
 			t.waiting = false
-			if err != nil {
-				t.waitAt = a.cfg.Clock().Boot + time.Second
-			}
+			// Also after an exit: a driver that tells of one but lists the
+			// instance as running must not keep the node busy.
+			t.waitAt = a.cfg.Clock().Boot + time.Second
 			d.list()
 		})
 	})

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/orpheus-cd/orpheus/planner"
@@ -24,6 +25,9 @@ type sourceState struct {
 // look takes in what the repository shows.
 func (a *Agent) look(ctx context.Context, look Look) {
 	before := a.source.look
+	if look.Commit.Hash == "" {
+		look.Commit = before.Commit
+	}
 	a.source.look = look
 	switch {
 	case look.Err != nil && before.Err == nil:
@@ -41,6 +45,10 @@ func (a *Agent) load(ctx context.Context) {
 	commit := src.look.Commit
 	now := a.cfg.Clock().Boot
 	applied := a.desired != nil && a.desired.Commit.Hash == commit.Hash
+	if applied && src.failed.Hash != "" {
+		// The branch went back from a commit that was not accepted.
+		src.failed, src.refused, src.retryAt, src.faults = planner.Commit{}, "", 0, a.desired.Faults
+	}
 	refused := src.failed.Hash == commit.Hash && (src.retryAt == 0 || src.retryAt > now)
 	if commit.Hash == "" || applied || refused || src.loading != "" {
 		return
@@ -101,18 +109,31 @@ func (a *Agent) settle() {
 	a.polling.Store(int64(a.state.followed.Fleet.PollInterval))
 	for id, s := range before.Services {
 		if _, kept := a.state.followed.Services[id]; s.Orphan && !kept {
-			// The record that it was let go: its instances are orphans no more.
-			a.state.docs[id] = planner.LeaseDoc{Service: id, Commit: a.desired.Commit.Hash}
+			a.letGo(id)
 		}
 	}
 	a.unsaved = a.unsaved || before.Commit.Hash != a.state.followed.Commit.Hash
 }
 
+// letGo records that an orphan is not wanted: its instances are orphans no
+// more. No token they carry is given again.
+func (a *Agent) letGo(id planner.ServiceID) {
+	doc := a.state.docs[id]
+	doc.Service, doc.Commit = id, a.desired.Commit.Hash
+	all, _ := a.instances()
+	for _, i := range all {
+		if i.Slot.Service == id {
+			doc.Tokens = max(doc.Tokens, i.Token)
+		}
+	}
+	a.state.docs[id] = doc
+}
+
 // pass brings decisions up to date with everything the loop knows. It does
 // not block but for writing the state.
 func (a *Agent) pass(ctx context.Context) {
-	begin := time.Now()
-	if a.source.retryAt != 0 && a.source.retryAt <= a.cfg.Clock().Boot {
+	begin, now := time.Now(), a.cfg.Clock().Boot
+	if a.source.retryAt != 0 && a.source.retryAt <= now {
 		a.load(ctx)
 	}
 	a.keepOrphans()
@@ -124,12 +145,14 @@ func (a *Agent) pass(ctx context.Context) {
 	a.publish(ctx, plan)
 	a.cancelSuperseded()
 	for _, action := range plan.Actions {
-		a.launch(ctx, action)
+		if a.sweeping == nil || a.sweeping[action.Instance] {
+			a.launch(ctx, action)
+		}
 	}
 	a.prepare(ctx)
 	a.forget()
 	a.report()
-	a.schedule(plan)
+	a.schedule(plan, now)
 	a.cfg.Metrics.passed(time.Since(begin))
 }
 
@@ -209,8 +232,7 @@ func (a *Agent) ready(i planner.Instance, now planner.Time) bool {
 	return i.State == planner.StateRunning && t != nil && t.running && now.Boot-t.since >= readyAfter
 }
 
-// plan compares leases with instances. Until a commit was read, ever, nothing
-// is stopped: what runs may be all that is left of the state.
+// plan compares leases with instances.
 func (a *Agent) plan() planner.Plan {
 	all, unlisted := a.instances()
 	st := planner.NodeState{
@@ -231,15 +253,7 @@ func (a *Agent) plan() planner.Plan {
 		st.Backoff[id] = t.backoff
 	}
 	plan := planner.Reconcile(st)
-	kept := plan.Actions[:0]
-	for _, action := range plan.Actions {
-		ends := action.Kind == planner.ActionStop || action.Kind == planner.ActionRemove
-		if ends && (a.state.followed.Commit.Hash == "" || unlisted[action.Driver]) {
-			continue
-		}
-		kept = append(kept, action)
-	}
-	plan.Actions = kept
+	plan.Actions = a.permitted(plan.Actions, all, unlisted)
 	a.waits = map[planner.LeaseKey]planner.Wait{}
 	for _, w := range plan.Waits {
 		a.waits[planner.LeaseKey{Service: w.Slot.Service, Token: w.Token}] = w
@@ -247,19 +261,37 @@ func (a *Agent) plan() planner.Plan {
 	return plan
 }
 
+// permitted drops the ends of instances that this process may not bring about
+// yet. Until it has read a commit itself it stops nothing that runs (design
+// L17): the state on disk may be old. Until any commit was ever read it does
+// not even remove what does not run: it may be all that is left of the state.
+func (a *Agent) permitted(actions []planner.Action, all []planner.Instance, unlisted map[string]bool) []planner.Action {
+	running := map[string]bool{}
+	for _, i := range all {
+		running[i.ID] = i.State == planner.StateRunning
+	}
+	return slices.DeleteFunc(actions, func(action planner.Action) bool {
+		ends := action.Kind == planner.ActionStop || action.Kind == planner.ActionRemove
+		unread := a.state.followed.Commit.Hash == "" || a.desired == nil && running[action.Instance]
+		return ends && (unread || unlisted[action.Driver])
+	})
+}
+
 // schedule sets the timer to the next instant something is due although
-// nothing happens.
-func (a *Agent) schedule(plan planner.Plan) {
+// nothing happens. What was due when the pass began it has dealt with; what
+// became due while it lasted is due at once.
+func (a *Agent) schedule(plan planner.Plan, began time.Duration) {
 	now := a.cfg.Clock().Boot
 	next := now + time.Minute
 	due := func(t time.Duration) {
-		if t > now && t < next {
+		if t > began && t < next {
 			next = t
 		}
 	}
 	due(plan.Next)
 	due(a.source.retryAt)
 	due(a.swept + sweepInterval)
+	due(a.published.retry)
 	for _, t := range a.tracks {
 		if t.running {
 			due(t.since + readyAfter)
@@ -270,7 +302,7 @@ func (a *Agent) schedule(plan planner.Plan) {
 			due(p.backoff.NotBefore)
 		}
 	}
-	a.timer.Reset(next - now)
+	a.timer.Reset(max(0, next-now))
 }
 
 // forget drops what is remembered of instances that neither exist nor are

@@ -18,7 +18,7 @@ type preparation struct {
 	active  bool
 	cancel  context.CancelFunc
 	backoff planner.Backoff
-	refused string // why no further try can help; only a new commit or configuration can
+	refused string // why this node does not run it; "" = it does
 	pull    pullProgress
 }
 
@@ -76,14 +76,16 @@ func (a *Agent) want(needs []planner.RevisionKey) {
 func (a *Agent) prepare(ctx context.Context) {
 	now := a.cfg.Clock().Boot
 	for key, p := range a.prepares {
-		if p.done || p.active || p.refused != "" || p.backoff.NotBefore > now {
+		if p.done || p.active || p.backoff.NotBefore > now {
 			continue
 		}
 		s := a.state.followed.Services[key.Service]
 		d, refusal := a.admit(s)
-		if refusal != "" {
-			p.refused = refusal
+		if refusal != "" && refusal != p.refused {
 			a.log.Error("service refused by this node", "service", key.Service, "revision", key.Revision.Short(), "reason", refusal)
+		}
+		// Asked again at every pass: ports are no part of a revision.
+		if p.refused = refusal; refusal != "" {
 			continue
 		}
 		if d.info.Name == "" {

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"strings"
@@ -14,28 +15,25 @@ import (
 
 const (
 	publishTimeout = 10 * time.Second
-	sweepInterval  = 5 * time.Minute
-	sweepTimeout   = time.Minute
+	publishRetry   = 2 * time.Second
 )
 
 // publication is what was published last, and when.
 type publication struct {
 	ports []runtime.PublishedPort
 	at    time.Duration // boot time; 0 = nothing yet in this process
+	retry time.Duration // boot time of the next try after a failure
 }
 
-// restoreNetwork learns the addresses of the instances of an earlier run.
+// restoreNetwork learns the addresses of instances this process did not
+// attach. Until it has succeeded the kernel's ports stay as they are.
 func (a *Agent) restoreNetwork(ctx context.Context) {
-	if a.cfg.Network == nil {
-		return
-	}
 	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
 	defer cancel()
 	attached, err := a.cfg.Network.Attachments(ctx)
 	a.problem("network", err)
-	for id, at := range attached {
-		a.attached[id] = at
-	}
+	maps.Copy(a.attached, attached)
+	a.restored = err == nil
 }
 
 // publish opens the ports of what runs. It comes before the plan's stops are
@@ -43,6 +41,12 @@ func (a *Agent) restoreNetwork(ctx context.Context) {
 // decided; the kernel holds the result, whatever becomes of the agent.
 func (a *Agent) publish(ctx context.Context, plan planner.Plan) {
 	if a.cfg.Network == nil || !a.settled() {
+		return
+	}
+	if !a.restored {
+		a.restoreNetwork(ctx)
+	}
+	if !a.restored {
 		return
 	}
 	ports := a.ports(plan)
@@ -55,14 +59,20 @@ func (a *Agent) publish(ctx context.Context, plan planner.Plan) {
 	defer cancel()
 	err := a.cfg.Network.Publish(ctx, ports)
 	a.problem("published ports", err)
-	if err == nil {
-		a.published = publication{ports: ports, at: now}
+	if err != nil {
+		a.published.retry = now + publishRetry
+		return
 	}
+	a.published = publication{ports: ports, at: now}
 }
 
-// settled reports whether the drivers in use have been listed in this
-// process: before, nobody knows what runs, and the kernel's ports stay.
+// settled reports whether a commit was ever accepted and the drivers in use
+// have been listed in this process: before, nobody knows which ports are
+// wanted and what runs, and the kernel's ports stay.
 func (a *Agent) settled() bool {
+	if a.state.followed.Commit.Hash == "" {
+		return false
+	}
 	for name, d := range a.drivers {
 		if !d.listed && a.uses(name) {
 			return false
@@ -105,12 +115,45 @@ func (a *Agent) ports(plan planner.Plan) []runtime.PublishedPort {
 			targets = running[id]
 		}
 		for _, p := range s.Ports {
-			if p.Publish != nil {
-				out = append(out, a.port(s, p, targets))
+			if p.Publish == nil || slices.Contains(a.cfg.Policy.ReservedPorts, p.Publish.Port) {
+				continue
+			}
+			out = append(out, a.port(s, p, targets))
+		}
+	}
+	return a.withoutClashes(out)
+}
+
+// withoutClashes drops ports that two services claim, which one commit cannot
+// contain but a service kept from an earlier one can bring about: who has a
+// port keeps it, and nobody else's ports suffer.
+func (a *Agent) withoutClashes(ports []runtime.PublishedPort) []runtime.PublishedPort {
+	type front struct {
+		address, protocol string
+		port              int
+	}
+	of := func(p runtime.PublishedPort) front { return front{p.Address, p.Protocol, p.Port} }
+	owner := map[front]planner.ServiceID{}
+	for _, list := range [][]runtime.PublishedPort{ports, a.published.ports} {
+		claimed := map[front]bool{}
+		for _, p := range list {
+			wanted := slices.ContainsFunc(ports, func(q runtime.PublishedPort) bool { return of(q) == of(p) && q.Service == p.Service })
+			if wanted && !claimed[of(p)] {
+				owner[of(p)], claimed[of(p)] = p.Service, true
 			}
 		}
 	}
-	return out
+	var clash error
+	kept := ports[:0]
+	for _, p := range ports {
+		if has := owner[of(p)]; has != p.Service {
+			clash = fmt.Errorf("port %d/%s of service %s is not opened: service %s has it", p.Port, p.Protocol, p.Service, has)
+			continue
+		}
+		kept = append(kept, p)
+	}
+	a.problem("port clash", clash)
+	return kept
 }
 
 // justStarted reports whether the action that keeps an instance busy was its
@@ -157,39 +200,4 @@ func describePort(p planner.Port) string {
 		address = "*"
 	}
 	return fmt.Sprintf("%s:%d/%s→%d", address, p.Publish.Port, p.Protocol, p.Container)
-}
-
-// sweepDue reports whether leftovers of interrupted work should be looked for
-// now: only while every driver has been listed and nothing is under way.
-func (a *Agent) sweepDue() bool {
-	now := a.cfg.Clock().Boot
-	return a.allListed() && len(a.flights) == 0 && (a.swept == 0 || now-a.swept >= sweepInterval)
-}
-
-// sweep removes what belongs to no instance. It runs on the loop, so that no
-// action can begin meanwhile.
-func (a *Agent) sweep(ctx context.Context) {
-	a.swept = max(a.cfg.Clock().Boot, 1)
-	live := map[string]bool{}
-	all, _ := a.instances()
-	for _, i := range all {
-		live[i.ID] = true
-	}
-	ctx, cancel := context.WithTimeout(ctx, sweepTimeout)
-	defer cancel()
-	for name, d := range a.drivers {
-		if s, ok := d.driver.(runtime.Sweeper); ok {
-			a.problem("sweep "+name, s.Sweep(ctx, live))
-		}
-	}
-	if a.cfg.Network != nil {
-		a.problem("sweep network", a.cfg.Network.Sweep(ctx, live))
-		for id := range a.attached {
-			if !live[id] {
-				delete(a.attached, id)
-			}
-		}
-	}
-	a.problem("sweep volumes", a.cfg.Volumes.Sweep(ctx, live))
-	a.sweepLogs(all)
 }

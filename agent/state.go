@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"maps"
 	"os"
@@ -52,12 +53,12 @@ func newState() state {
 // One that cannot be read is set aside and reported: the node goes on from
 // what its drivers list, and nothing is stopped before Git was read.
 func loadState(path string) (state, error) {
-	data, err := os.ReadFile(path)
+	data, err := readBounded(path, maxState)
 	if errors.Is(err, fs.ErrNotExist) {
 		return newState(), nil
 	}
 	if err != nil {
-		return newState(), fmt.Errorf("read state: %w", err)
+		return newState(), setAside(path, err)
 	}
 	var f stateFile
 	if err := json.Unmarshal(data, &f); err != nil {
@@ -81,6 +82,32 @@ func loadState(path string) (state, error) {
 	}
 	maps.Copy(s.specs, f.Specs)
 	return s, nil
+}
+
+// maxState bounds the state file: some ten thousand services.
+const maxState = 256 << 20
+
+func readBounded(path string, limit int64) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err == nil && int64(len(data)) > limit {
+		err = fmt.Errorf("it is larger than %d bytes", limit)
+	}
+	return data, err
+}
+
+// claim makes the leases those of a node: a state folder has one node, also
+// when the node got another name.
+func (s state) claim(node planner.NodeName) {
+	for _, doc := range s.docs {
+		for k := range doc.Leases {
+			doc.Leases[k].Node = node
+		}
+	}
 }
 
 func setAside(path string, cause error) error {
