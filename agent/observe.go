@@ -212,11 +212,18 @@ func (a *Agent) observe(ctx context.Context, d *driverState, i planner.Instance,
 	}
 }
 
-// vanished notes that an instance is not listed any more. If no action of ours
-// took it away its run has ended like any other.
+// vanished notes that an instance is not listed any more although no action of
+// ours took it away. One that a person removed comes back at once; where
+// something removes it as soon as it runs, the back-off keeps the two apart.
 func (a *Agent) vanished(id string, t *track, now planner.Time) {
 	if t.running && a.flights[id] == nil {
-		a.exited(id, t, "it was removed by hand", now)
+		const reason = "it was removed by hand"
+		if now.Boot-t.since < readyAfter {
+			a.exited(id, t, reason, now)
+		} else {
+			t.lastExit = reason
+			a.log.Warn("instance is gone", "slot", t.slot, "instance", id, "reason", reason)
+		}
 	}
 	t.running = false
 }
