@@ -215,3 +215,5 @@ func TestFaultsAreOrdered(t *testing.T) {
 		t.Errorf("not in order:\n%s", lines(d.Faults))
 	}
 }
+
+var serviceGood = planner.ServiceID{Namespace: "default", Name: "good"}
