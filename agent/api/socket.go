@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	goruntime "runtime"
+	"syscall"
 	"time"
 )
 
@@ -67,9 +68,13 @@ func removeStale(path string) error {
 	if info.Mode().IsRegular() || info.IsDir() {
 		return fmt.Errorf("%s is in the way of the agent's socket and is not a socket: move it, or choose another --socket", path)
 	}
-	if conn, err := net.DialTimeout("unix", path, time.Second); err == nil {
+	conn, err := net.DialTimeout("unix", path, time.Second)
+	switch {
+	case err == nil:
 		conn.Close()
 		return fmt.Errorf("an agent already answers on %s: stop it, or give this one its own --socket", path)
+	case goruntime.GOOS != "windows" && !errors.Is(err, syscall.ECONNREFUSED):
+		return fmt.Errorf("find out whether an agent still uses %s: %w", path, err)
 	}
 	if err := os.Remove(path); err != nil {
 		return fmt.Errorf("remove the socket of an agent that has ended: %w", err)
