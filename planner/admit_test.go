@@ -156,6 +156,7 @@ func TestAttack22Registry(t *testing.T) {
 		{Policy{}, "[fd00:ec2::254]/web", no},
 		{Policy{}, "[fd00:0ec2::254]:80/web", no},
 		{Policy{}, "100.100.100.200/web", no},
+		{Policy{}, "[::ffff:100.100.100.200]/web", no},
 		{Policy{}, "metadata.google.internal/web", no},
 		{Policy{}, "Metadata.Google.Internal./web", no},
 		{Policy{}, "metadata:80/web", no},

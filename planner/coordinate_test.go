@@ -259,7 +259,7 @@ func TestCoordinateAdoption(t *testing.T) {
 		{name: "orphan", have: []Instance{running("0", "a", 5), running("3", "b", 6), running("n1", "a", 7)}, after: "0:a5 3:b6 n1:a7", tokens: 7},
 		{name: "orphan, exited", have: []Instance{running("0", "a", 5).in(StateExited)}, after: "", tokens: 5},
 		// An instance of a token the document gave is no stray: its lease went.
-		{name: "token was given", target: "a", replicas: 2, before: "0:a6+", have: []Instance{running("1", "a", 5)}, after: "=", tokens: 6},
+		{name: "token was given", target: "a", replicas: 2, before: "0:a6+", have: []Instance{running("1", "a", 6), running("1", "a", 5)}, after: "=", tokens: 6},
 		// The document is older than what runs (an old copy came back).
 		{name: "old document", target: "b", replicas: 1, before: "0:a1+", have: []Instance{running("0", "b", 5)}, ready: []uint64{1, 5}, after: "0:b5", tokens: 5},
 		{name: "old document, same revision", target: "a", replicas: 1, before: "0:a1+", have: []Instance{running("0", "a", 5)}, after: "0:a1", tokens: 5},
