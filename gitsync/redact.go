@@ -92,7 +92,9 @@ func (e *scrubbedError) Unwrap() []error { return e.kinds }
 // printable makes a text of strangers fit for a terminal: one line, at most
 // max runes, no control characters, valid UTF-8.
 func printable(text string, max int) string {
-	text = strings.TrimSpace(strings.ToValidUTF8(text, "\uFFFD"))
+	text = strings.TrimFunc(strings.ToValidUTF8(text, "\uFFFD"), func(r rune) bool {
+		return unicode.IsSpace(r) || unicode.IsControl(r)
+	})
 	var b strings.Builder
 	n := 0
 	for _, r := range text {
