@@ -7,11 +7,13 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	goruntime "runtime"
 	"strings"
 	"sync"
 	"testing"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"github.com/orpheus-cd/orpheus/runtime"
 )
@@ -200,7 +202,8 @@ func TestSubnetOverlapRefused(t *testing.T) {
 
 // Ids and settings become paths, link names and rules.
 func TestAttack23HostileNames(t *testing.T) {
-	n := newNetwork(t, testConfig(t.TempDir()))
+	n, err := New(testConfig(t.TempDir()))
+	must(t, err)
 	for _, id := range []string{"", ".", "..", "../x", "a/b", "A", "-a", "a\nb", strings.Repeat("a", 64), "a\x00"} {
 		if _, err := n.Attach(context.Background(), id); !errors.Is(err, runtime.ErrInvalid) {
 			t.Errorf("attach %q: %v, want invalid", id, err)
@@ -286,6 +289,59 @@ func TestNameFiles(t *testing.T) {
 	if string(got) != "options edns0\nsearch example.com\n" {
 		t.Errorf("resolv.conf without servers: %q", got)
 	}
+}
+
+// Two agents with one name for their bridges must not hurt each other.
+func TestAnotherAgentsBridge(t *testing.T) {
+	if !isolated(t) {
+		return
+	}
+	mine, other := testNetwork(t), testNetwork(t)
+	web := attach(t, mine, "web-0")
+	serve(t, web.NetNS, "web", ":8080")
+	publish(t, mine, port("tcp", 80, target(web)))
+	_, attachErr := other.Attach(context.Background(), "web-1")
+	_, infoErr := other.Info(context.Background())
+	for what, err := range map[string]error{"attach": attachErr, "info": infoErr, "publish": other.Publish(context.Background(), nil), "teardown": other.Teardown(context.Background())} {
+		if err == nil || !strings.Contains(err.Error(), "belongs to another agent") {
+			t.Errorf("%s: %v, want a refusal", what, err)
+		}
+	}
+	must(t, other.Sweep(context.Background(), nil))
+	if name, _ := ask(t, "", "127.0.0.1:80"); name != "web" {
+		t.Errorf("answered by %s, want web", name)
+	}
+}
+
+// Without privileges every call says what it takes, and none breaks anything.
+func TestWithoutPrivileges(t *testing.T) {
+	if os.Geteuid() == 0 && !isolated(t) {
+		return
+	}
+	n, err := New(testConfig(t.TempDir()))
+	must(t, err)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		goruntime.LockOSThread() // never unlocked: the thread ends here
+		header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+		var none [2]unix.CapUserData
+		if err := unix.Capset(&header, &none[0]); err != nil {
+			t.Error(err)
+			return
+		}
+		_, infoErr := n.Info(context.Background())
+		_, attachErr := n.Attach(context.Background(), "web-0")
+		for what, err := range map[string]error{"info": infoErr, "attach": attachErr, "publish": n.Publish(context.Background(), nil), "teardown": n.Teardown(context.Background())} {
+			if err == nil || !strings.Contains(err.Error(), "run the agent as root") {
+				t.Errorf("%s: %v, want the remedy", what, err)
+			}
+		}
+		if err := n.Sweep(context.Background(), nil); err != nil {
+			t.Errorf("sweep: %v, want nothing to do", err)
+		}
+	}()
+	<-done
 }
 
 func TestNamespaceSettings(t *testing.T) {

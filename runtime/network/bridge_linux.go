@@ -25,8 +25,13 @@ func (n *Network) ensureBridge(h *netlink.Handle) (whole bool, err error) {
 	if err != nil {
 		return false, fmt.Errorf("bridge %s: %w", n.cfg.Bridge, err)
 	}
-	if link.Type() != "bridge" {
-		return false, fmt.Errorf("%s is a %s and no bridge: give the bridge another name in the agent's configuration", n.cfg.Bridge, link.Type())
+	if err := n.checkOwner(link); err != nil {
+		return false, err
+	}
+	if link.Attrs().Alias == "" {
+		if err := h.LinkSetAlias(link, n.owner()); err != nil {
+			return false, fmt.Errorf("bridge %s: mark as ours: %w", n.cfg.Bridge, err)
+		}
 	}
 	if err := n.ensureBridgeAddress(h, link); err != nil {
 		return false, fmt.Errorf("bridge %s: %w", n.cfg.Bridge, err)
@@ -39,6 +44,26 @@ func (n *Network) ensureBridge(h *netlink.Handle) (whole bool, err error) {
 	whole = link.Attrs().Index == n.bridgeIndex
 	n.bridgeIndex = link.Attrs().Index
 	return whole, nil
+}
+
+// owner is the alias of our bridge. It follows from the state folder: another
+// agent on this host would sweep away our links, and we its.
+func (n *Network) owner() string {
+	sum := sha256.Sum256([]byte(filepath.Clean(n.cfg.StateDir)))
+	return fmt.Sprintf("orpheus %x", sum[:6])
+}
+
+// checkOwner refuses a link that is not our bridge. One without alias was made
+// by an agent that died, or by hand, for us.
+func (n *Network) checkOwner(link netlink.Link) error {
+	const remedy = "give the bridge another name in the agent's configuration"
+	if link.Type() != "bridge" {
+		return fmt.Errorf("%s is a %s and no bridge: %s", n.cfg.Bridge, link.Type(), remedy)
+	}
+	if alias := link.Attrs().Alias; alias != "" && alias != n.owner() {
+		return fmt.Errorf("bridge %s belongs to another agent on this host or to another state folder (its alias is %q): %s, or remove it if nobody uses it", n.cfg.Bridge, alias, remedy)
+	}
+	return nil
 }
 
 func (n *Network) makeBridge(h *netlink.Handle) (netlink.Link, error) {

@@ -14,6 +14,8 @@ import (
 	"testing"
 
 	"github.com/vishvananda/netlink"
+
+	"github.com/orpheus-cd/orpheus/runtime"
 )
 
 // steps are the points at which an agent can die and leave something behind.
@@ -27,6 +29,15 @@ func victim(spec string) {
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
+	}
+	if address, ok := strings.CutPrefix(last, "publish "); ok {
+		to := runtime.Target{Address: address, Port: 8080}
+		if err := n.Publish(context.Background(), []runtime.PublishedPort{port("tcp", 80, to)}); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		fmt.Println("published")
+		select {}
 	}
 	n.crash = func(step string) {
 		fmt.Println(step)
@@ -114,6 +125,32 @@ func TestKilledAgentLeavesNothing(t *testing.T) {
 		must(t, cmd.Process.Kill())
 		died(t, cmd)
 		check("at any moment")
+	}
+}
+
+// The kernel alone carries connections, old and new, when the agent is dead.
+func TestPortsOutliveTheAgent(t *testing.T) {
+	if !isolated(t) {
+		return
+	}
+	n, far := testNetwork(t), outside(t)
+	web := attach(t, n, "web-0")
+	serve(t, web.NetNS, "web", ":8080")
+	cmd, out := startVictim(t, n, "publish "+web.Address)
+	if !out.Scan() {
+		t.Fatal("victim did not publish")
+	}
+	c, err := dial(t, far, "tcp4", nodeAddress+":80")
+	must(t, err)
+	defer c.Close()
+	expect(t, c, "", "web")
+	must(t, cmd.Process.Kill())
+	died(t, cmd)
+	expect(t, c, "still there?\n", "still there?")
+	for _, from := range []string{far, ""} {
+		if name, _ := ask(t, from, nodeAddress+":80"); name != "web" {
+			t.Errorf("from %q answered by %s", from, name)
+		}
 	}
 }
 

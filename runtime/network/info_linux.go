@@ -35,10 +35,10 @@ func (n *Network) Info(ctx context.Context) (runtime.NetworkInfo, error) {
 		}
 	} else if err != nil {
 		return info, fmt.Errorf("bridge %s: %w", n.cfg.Bridge, err)
-	} else if link.Type() != "bridge" {
-		return info, fmt.Errorf("%s is a %s and no bridge: give the bridge another name in the agent's configuration", n.cfg.Bridge, link.Type())
+	} else if err := n.checkOwner(link); err != nil {
+		return info, err
 	}
-	info.Notes = []string{"IPv4 only: IPv6 is switched off inside instances"}
+	info.Notes = []string{"IPv4 only: IPv6 is off inside instances, and published ports do not answer on ::1"}
 	for _, note := range []func() (string, error){n.forwardingNote, n.nameNote, n.foreignNote} {
 		text, err := note()
 		if err != nil {

@@ -76,9 +76,13 @@ func (n *Network) sweepLinks(h *netlink.Handle, live map[string]bool) error {
 	}
 	bridge := -1
 	for _, l := range links {
-		if l.Attrs().Name == n.cfg.Bridge {
-			bridge = l.Attrs().Index
+		if l.Attrs().Name != n.cfg.Bridge {
+			continue
 		}
+		if n.checkOwner(l) != nil {
+			return nil // another's links
+		}
+		bridge = l.Attrs().Index
 	}
 	var faults []error
 	for _, l := range links {
@@ -115,7 +119,10 @@ func (n *Network) Teardown(ctx context.Context) error {
 		return err
 	}
 	link, err := h.LinkByName(n.cfg.Bridge)
-	if err == nil && link.Type() == "bridge" {
+	if err == nil {
+		if err := n.checkOwner(link); err != nil {
+			return fmt.Errorf("remove the node's network: %w", err)
+		}
 		err = h.LinkDel(link)
 	}
 	if err != nil && !isNotFound(err) {
