@@ -193,30 +193,27 @@ func (g group) folders() []string {
 	return all
 }
 
-// pids lists the living processes in the group.
-func (g group) pids() ([]int, error) {
-	seen := map[int]bool{}
-	var found []int
+// members finds the living processes in the group.
+func (g group) members(visit func(pid int)) error {
 	for _, folder := range g.folders() {
 		data, err := os.ReadFile(filepath.Join(folder, "cgroup.procs"))
 		if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ENODEV) {
 			continue
 		}
 		if err != nil {
-			return nil, err
+			return err
 		}
 		for _, field := range strings.Fields(string(data)) {
 			pid, err := strconv.Atoi(field)
-			if err != nil || pid <= 1 || seen[pid] {
+			if err != nil || pid <= 1 {
 				continue
 			}
-			if s, err := readStat(pid); err == nil && s.state != 'Z' && s.state != 'X' {
-				seen[pid] = true
-				found = append(found, pid)
+			if s, err := readStat(pid); err == nil && !s.dead() {
+				visit(pid)
 			}
 		}
 	}
-	return found, nil
+	return nil
 }
 
 // kill kills everything in the group's cgroup2 folder at once, and reports

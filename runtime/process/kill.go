@@ -14,12 +14,12 @@ import (
 // stopped process cannot fork, so each round leaves fewer that can.
 const freezeRounds = 64
 
-// killAll kills what find returns, until it returns nothing or the context
-// ends. Everything is stopped first, so that a tree that forks all the time
-// cannot outrun the kill. A process that was born during one pass is caught by
-// the next.
-func killAll(ctx context.Context, find func() ([]int, error)) error {
-	for pause := time.Millisecond; ; pause = min(2*pause, 100*time.Millisecond) {
+// killAll kills what find finds, until it finds nothing or the context ends.
+// Everything is stopped first, each process as soon as it is seen, so that a
+// tree that forks all the time cannot outrun the kill. What was born behind
+// the back of one pass is caught by the next.
+func killAll(ctx context.Context, find finder) error {
+	for pause := time.Millisecond; ; pause = min(2*pause, 20*time.Millisecond) {
 		victims, err := freeze(find)
 		if err != nil {
 			return fmt.Errorf("look for processes: %w", err)
@@ -36,22 +36,23 @@ func killAll(ctx context.Context, find func() ([]int, error)) error {
 	}
 }
 
-// freeze stops everything that find returns until it finds nothing new, and
+// freeze stops everything that find finds until that is nothing new, and
 // returns the last finding.
-func freeze(find func() ([]int, error)) ([]int, error) {
+func freeze(find finder) ([]int, error) {
 	var found []int
 	stopped := map[int]bool{}
 	for range freezeRounds {
-		var err error
-		if found, err = find(); err != nil {
-			return nil, err
-		}
 		fresh := false
-		for _, pid := range found {
+		found = found[:0]
+		err := find(func(pid int) {
+			found = append(found, pid)
 			if !stopped[pid] {
 				stopped[pid], fresh = true, true
 				unix.Kill(pid, unix.SIGSTOP)
 			}
+		})
+		if err != nil {
+			return nil, err
 		}
 		if !fresh {
 			break

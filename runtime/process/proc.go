@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -33,6 +34,9 @@ type procStat struct {
 	start   uint64
 	pages   int64 // resident
 }
+
+// dead: it has ended, its parent just did not collect it yet.
+func (s procStat) dead() bool { return s.state == 'Z' || s.state == 'X' }
 
 func readStat(pid int) (procStat, error) {
 	data, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
@@ -76,7 +80,7 @@ func (p process) alive() bool {
 		return false
 	}
 	s, err := readStat(p.PID)
-	return err == nil && s.start == p.Start && s.state != 'Z' && s.state != 'X'
+	return err == nil && s.start == p.Start && !s.dead()
 }
 
 // open returns a pidfd of the process; nil = it does not run any more.
@@ -156,52 +160,62 @@ func processes() ([]int, error) {
 	return pids, nil
 }
 
-// descendants lists the living descendants of a process.
-func descendants(root int) ([]int, error) {
-	pids, err := processes()
+// finder calls visit with each process it finds, as soon as it finds it.
+type finder func(visit func(pid int)) error
+
+// descendants finds the living descendants of a process. Parents mostly have
+// lower ids than their children, so most are visited in the first pass.
+func descendants(root int, visit func(pid int)) error {
+	all, err := processes()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	children := map[int][]int{}
-	living := map[int]bool{}
-	for _, pid := range pids {
-		if s, err := readStat(pid); err == nil {
-			children[s.parent] = append(children[s.parent], pid)
-			living[pid] = s.state != 'Z' && s.state != 'X'
+	slices.Sort(all)
+	family := map[int]bool{root: true}
+	others := map[int]int{} // to their parents
+	join := func(pid, parent int) bool {
+		if family[parent] && !family[pid] {
+			family[pid] = true
+			visit(pid)
+			return true
+		}
+		return false
+	}
+	for _, pid := range all {
+		// The children of a dead process have another parent already.
+		if s, err := readStat(pid); err == nil && !s.dead() && !join(pid, s.parent) {
+			others[pid] = s.parent
 		}
 	}
-	var found []int
-	for todo := children[root]; len(todo) > 0; {
-		pid := todo[len(todo)-1]
-		todo = append(todo[:len(todo)-1], children[pid]...)
-		if living[pid] {
-			found = append(found, pid)
+	for grown := true; grown; {
+		grown = false
+		for pid, parent := range others {
+			grown = join(pid, parent) || grown
 		}
 	}
-	return found, nil
+	return nil
 }
 
-// marked lists the living processes whose environment has the variable with a
+// marked finds the living processes whose environment has the variable with a
 // value that match accepts.
-func marked(match func(value string) bool) ([]int, error) {
-	pids, err := processes()
+func marked(match func(value string) bool, visit func(pid int)) error {
+	all, err := processes()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	var found []int
-	for _, pid := range pids {
+	for _, pid := range all {
 		env, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/environ")
 		if err != nil {
 			continue // gone, or of another user
 		}
 		for variable := range bytes.SplitSeq(env, []byte{0}) {
 			if value, ok := bytes.CutPrefix(variable, []byte(markerVariable+"=")); ok && match(string(value)) {
-				found = append(found, pid)
+				visit(pid)
 				break
 			}
 		}
 	}
-	return found, nil
+	return nil
 }
 
 // markerVariable is in the environment of every workload, with a value that

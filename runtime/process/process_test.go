@@ -3,9 +3,11 @@
 package process
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -30,16 +32,36 @@ const (
 func TestMain(m *testing.M) {
 	MaybeShim()
 	switch os.Getenv(roleVariable) {
-	case "starter":
+	case "starter": // it takes no flags
 		starter()
 	case "nobody":
 		os.Exit(m.Run())
 	}
 	code := m.Run()
+	if err := removeCgroups(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
 	if err := runtimetest.RemovePayload(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 	}
 	os.Exit(code)
+}
+
+// removeCgroups takes away what the drivers of the tests made for themselves.
+func removeCgroups() error {
+	mountinfo, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return err
+	}
+	unified, v1 := mountsOf(string(mountinfo))
+	var errs []error
+	for _, root := range append(slices.Collect(maps.Values(v1)), unified) {
+		if root != "" {
+			errs = append(errs, removeGroup(filepath.Join(root, cgroupParent)))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // payload is the path of the payload program.
@@ -134,7 +156,11 @@ func copySelf(t *testing.T, dir string) string {
 // files, cgroups, shims and processes.
 func leftovers(t *testing.T, stateDir string) []string {
 	t.Helper()
-	d := open(t, Config{StateDir: stateDir})
+	// Not open: that would take away the cgroups of the driver under test.
+	d, err := New(Config{StateDir: stateDir, CgroupParent: cgroupParent})
+	if err != nil {
+		t.Fatal(err)
+	}
 	var found []string
 	filepath.WalkDir(stateDir, func(path string, e os.DirEntry, err error) error {
 		if err == nil && path != stateDir && e.Name() != hintFile {
@@ -149,15 +175,23 @@ func leftovers(t *testing.T, stateDir string) []string {
 	for _, id := range ids {
 		found = append(found, "cgroup "+id)
 	}
-	strays, err := marked(func(value string) bool { return strings.HasPrefix(value, d.space+"/") })
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, pid := range append(strays, shims(t, stateDir)...) {
+	for _, pid := range append(strays(t, d), shims(t, stateDir)...) {
 		line, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
 		found = append(found, fmt.Sprintf("process %d %q", pid, line))
 	}
 	slices.Sort(found)
+	return found
+}
+
+// strays lists the processes that carry a marker of the driver.
+func strays(t *testing.T, d *Driver) []int {
+	t.Helper()
+	var found []int
+	err := marked(func(value string) bool { return strings.HasPrefix(value, d.space+"/") },
+		func(pid int) { found = append(found, pid) })
+	if err != nil {
+		t.Fatal(err)
+	}
 	return found
 }
 

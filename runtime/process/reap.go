@@ -7,6 +7,8 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	goruntime "runtime"
+	"runtime/debug"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -15,6 +17,7 @@ import (
 // serve waits for the program, writes down how it ended, and kills what it
 // left. It reaps every descendant that lost its parent.
 func (s *shim) serve() {
+	s.takePrecedence()
 	for {
 		var status unix.WaitStatus
 		pid, err := unix.Wait4(-1, &status, 0, nil)
@@ -25,11 +28,24 @@ func (s *shim) serve() {
 			return
 		}
 		if pid == s.state.Workload.PID {
+			if !s.state.Group.kill() {
+				freeze(orphans)
+			}
 			s.saveExit(status)
 			break
 		}
 	}
 	s.killTree()
+}
+
+// takePrecedence lets the shim get its turn among the many processes of a tree
+// that forks all the time, without pauses to collect garbage. It sleeps but
+// for the moments when that counts. Only root may do the first.
+func (s *shim) takePrecedence() {
+	goruntime.LockOSThread()
+	unix.SchedSetAttr(0, &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_FIFO, Priority: 1}, 0)
+	debug.SetGCPercent(-1)
+	debug.SetMemoryLimit(64 << 20)
 }
 
 // saveExit writes exit.json. A disk that is full is waited for: the exit
@@ -56,11 +72,15 @@ func (s *shim) saveExit(status unix.WaitStatus) {
 // those that left the cgroup.
 func (s *shim) killTree() {
 	s.state.Group.kill()
-	killAll(context.Background(), func() ([]int, error) {
-		reap()
-		return descendants(os.Getpid())
-	})
+	killAll(context.Background(), orphans)
 	reap()
+}
+
+// orphans finds the descendants of this process, after it has collected its
+// dead children.
+func orphans(visit func(pid int)) error {
+	reap()
+	return descendants(os.Getpid(), visit)
 }
 
 // reap collects the children that are dead.

@@ -23,20 +23,19 @@ func (d *Driver) Stats(ctx context.Context, id string) (runtime.Usage, error) {
 		return runtime.Usage{}, fmt.Errorf("stats of %s: %w", id, err)
 	}
 	u := runtime.Usage{}
-	running, err := d.remains(i.state)
-	if err != nil {
-		return runtime.Usage{}, fmt.Errorf("stats of %s: %w", id, err)
-	}
 	seen := map[int]bool{}
-	for _, pid := range running {
+	err = d.remains(i.state, func(pid int) {
 		s, err := readStat(pid)
 		if err != nil || seen[pid] {
-			continue
+			return
 		}
 		seen[pid] = true
 		u.CPU += time.Duration(s.ticks) * time.Second / userHz
 		u.MemoryBytes += s.pages * int64(os.Getpagesize())
 		u.PIDs += s.threads
+	})
+	if err != nil {
+		return runtime.Usage{}, fmt.Errorf("stats of %s: %w", id, err)
 	}
 	g := i.state.Group
 	if usec := field(g.Unified, "cpu.stat", "usage_usec"); usec > 0 {

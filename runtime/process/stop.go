@@ -32,7 +32,7 @@ func (d *Driver) stop(ctx context.Context, id string, grace time.Duration) error
 	case errors.Is(err, runtime.ErrNotFound):
 		return nil
 	case errors.Is(err, errGarbage):
-		i.state = state{ID: id, Group: d.cgroups.group(id)} // what can be known without it
+		return d.stopUnknown(ctx, id)
 	case err != nil:
 		return err
 	}
@@ -47,8 +47,23 @@ func (d *Driver) stop(ctx context.Context, id string, grace time.Duration) error
 	return d.killTree(ctx, i)
 }
 
+// stopUnknown kills an instance whose state cannot be read, by what its id
+// tells. Its shim ends when it has no children left.
+func (d *Driver) stopUnknown(ctx context.Context, id string) error {
+	if err := d.killTree(ctx, instance{state: state{ID: id, Group: d.cgroups.group(id)}}); err != nil {
+		return err
+	}
+	bounded, cancel := context.WithTimeout(ctx, shimPatience)
+	defer cancel()
+	if err := poll(bounded, func() bool { return !locked(d.folder(id)) }); err != nil {
+		return fmt.Errorf("its state cannot be read and %s is still locked: %w", d.folder(id), err)
+	}
+	return nil
+}
+
 // settled loads an instance, and waits for one that is just being started by
-// a shim whose agent died, until it is known what to kill.
+// a shim whose agent died, until it is known what to kill: a shim killed
+// between fork and exec would leave a process that nothing tells as ours.
 func (d *Driver) settled(ctx context.Context, id string) (instance, error) {
 	var i instance
 	var err error
@@ -56,8 +71,7 @@ func (d *Driver) settled(ctx context.Context, id string) (instance, error) {
 	defer cancel()
 	poll(bounded, func() bool {
 		i, err = d.load(id)
-		starting := err == nil && i.state.Shim.PID == 0 || errors.Is(err, errGarbage)
-		return !starting || !locked(d.folder(id))
+		return err != nil || i.state.Workload.PID > 0 || !locked(d.folder(id))
 	})
 	if ended := ctx.Err(); ended != nil {
 		return instance{}, ended
@@ -80,7 +94,7 @@ func awaitFor(ctx context.Context, p process, most time.Duration) error {
 // runs any more, the shim included.
 func (d *Driver) killTree(ctx context.Context, i instance) error {
 	s := i.state
-	if i.shim && s.Workload.PID == 0 { // it has not come far: nothing to record
+	if i.shim && s.Workload.PID == 0 { // it hangs before it has begun
 		if err := s.Shim.signal(unix.SIGKILL); err != nil {
 			return err
 		}
@@ -103,29 +117,24 @@ func (d *Driver) killTree(ctx context.Context, i instance) error {
 			return err
 		}
 	}
-	return killAll(ctx, func() ([]int, error) { return d.remains(s) })
+	return killAll(ctx, func(visit func(int)) error { return d.remains(s, visit) })
 }
 
-// remains lists what runs of an instance without its shim: what is in its
-// cgroups, descends from its program, or has its marker.
-func (d *Driver) remains(s state) ([]int, error) {
-	found, err := s.Group.pids()
-	if err != nil {
-		return nil, err
-	}
-	if d.contained(s) {
-		return found, nil
+// remains finds what runs of an instance without its shim: what is in its
+// cgroups, or descends from its program, or has its marker. It may find a
+// process twice.
+func (d *Driver) remains(s state, visit func(pid int)) error {
+	if err := s.Group.members(visit); err != nil || d.contained(s) {
+		return err
 	}
 	if s.Boot == d.boot && s.Workload.alive() {
-		below, err := descendants(s.Workload.PID)
-		if err != nil {
-			return nil, err
+		visit(s.Workload.PID)
+		if err := descendants(s.Workload.PID, visit); err != nil {
+			return err
 		}
-		found = append(append(found, s.Workload.PID), below...)
 	}
 	marker := d.marker(s.ID)
-	strays, err := marked(func(value string) bool { return value == marker })
-	return append(found, strays...), err
+	return marked(func(value string) bool { return value == marker }, visit)
 }
 
 // contained reports whether everything of the instance is in a cgroup that

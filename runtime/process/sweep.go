@@ -40,13 +40,13 @@ func (d *Driver) known() ([]string, error) {
 		return nil, err
 	}
 	ids = append(ids, groups...)
-	_, err = marked(func(value string) bool {
+	err = marked(func(value string) bool {
 		id, ours := strings.CutPrefix(value, d.space+"/")
 		if ours && validID(id) {
 			ids = append(ids, id)
 		}
 		return false
-	})
+	}, nil)
 	slices.Sort(ids)
 	return slices.Compact(ids), err
 }
@@ -56,11 +56,11 @@ func (d *Driver) known() ([]string, error) {
 func (d *Driver) sweep(ctx context.Context, id string) error {
 	_, err := d.load(id)
 	if errors.Is(err, errGarbage) {
-		running, err := d.remains(state{ID: id, Group: d.cgroups.group(id)})
-		if err != nil {
+		running := 0
+		if err := d.remains(state{ID: id, Group: d.cgroups.group(id)}, func(int) { running++ }); err != nil {
 			return err
 		}
-		if len(running) > 0 || locked(d.folder(id)) {
+		if running > 0 || locked(d.folder(id)) {
 			d.log.Warn("instance folder cannot be read and something of it runs: left alone", "instance", id, "err", err)
 			return nil
 		}

@@ -10,7 +10,7 @@ import (
 
 var adoptionCases = []testCase{
 	{name: "Adoption/SameProcess", run: func(s *scene) {
-		w := s.begin(s.workload("sleep"))
+		w := s.beginReady(s.workload("sleep"))
 		before := s.pid(w.ID)
 		s.restartAgent()
 		if after := s.pid(w.ID); after != before {
@@ -48,7 +48,7 @@ var adoptionCases = []testCase{
 		}
 		return ""
 	}, run: func(s *scene) {
-		w := s.begin(s.workload("trap"))
+		w := s.beginReady(s.workload("trap"))
 		before := s.pid(w.ID)
 		ctx, cancel := context.WithTimeout(s.Context(), patience)
 		defer cancel()

@@ -22,7 +22,7 @@
 //	memory              allocate and touch memory without end
 //	burn                keep two cores busy
 //	fork N              start N children; print "forked all" or "fork refused", wait
-//	bomb TOKEN          start children that start children, without end
+//	bomb TOKEN          start children that start children, for 4 seconds at most
 package main
 
 import (
@@ -104,7 +104,11 @@ func main() {
 	case "fork":
 		fork(number(args, 0))
 	case "bomb":
-		bomb(text(args, 0))
+		end := time.Now().Add(4 * time.Second)
+		if len(args) > 1 {
+			end = time.Unix(int64(number(args, 1)), 0)
+		}
+		bomb(text(args, 0), end)
 	default:
 		fail("unknown mode " + os.Args[1])
 	}
@@ -152,10 +156,10 @@ func branch(token string) {
 	}
 }
 
-// bomb starts more bombs as fast as it can, each in its own session.
-func bomb(token string) {
-	for {
-		child := self(true, "bomb", token)
+// bomb starts more bombs, each in its own session.
+func bomb(token string, end time.Time) {
+	for time.Now().Before(end) {
+		child := self(true, "bomb", token, strconv.FormatInt(end.Unix(), 10))
 		if err := child.Start(); err == nil {
 			go child.Wait()
 		}
