@@ -41,8 +41,8 @@ const PruneTrailer = "Prune-Approved"
 // Services in files without fault are taken as they are. A service that the
 // commit lacks goes only if every file of the commit was read without fault
 // and the deletion is within the budget: at most max(2, 20 %) of all services
-// at once, none with a volume that keeps data. What exceeds it runs on until a
-// later commit approves it.
+// at once, none with a volume that keeps data, none known only from what runs
+// (it may keep data). What exceeds it runs on until a later commit approves it.
 func Settle(prev Followed, next Desired, approved []string) Followed {
 	out := Followed{
 		Commit:   next.Commit,
@@ -70,7 +70,7 @@ func Settle(prev Followed, next Desired, approved []string) Followed {
 				out.Pending[id] = since
 			}
 			continue
-		case !pending && !over && !s.HasVolumes():
+		case !pending && !over && !s.HasVolumes() && !s.Orphan:
 			continue // deleted
 		case !pending:
 			since = next.Commit.Hash
@@ -144,7 +144,10 @@ func incompleteReason(s Service, next Desired) string {
 
 func pendingReason(s Service, since string) string {
 	short := Commit{Hash: since}.Short()
-	if s.HasVolumes() {
+	switch {
+	case s.Orphan:
+		return fmt.Sprintf("found running here, but no record tells of it and commit %s does not have it: it runs on until a commit approves its end", short)
+	case s.HasVolumes():
 		return fmt.Sprintf("commit %s deletes it, but it keeps data in a volume: it runs on until a commit approves the deletion", short)
 	}
 	return fmt.Sprintf("commit %s deletes it together with more than 20 %% of all services: it runs on until a commit approves the deletion", short)

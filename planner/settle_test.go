@@ -214,3 +214,19 @@ func TestFault(t *testing.T) {
 		t.Errorf("order %v", shuffled)
 	}
 }
+
+// An orphan may keep data nobody knows of any more: it goes only by a
+// person's word.
+func TestSettleOrphanWaitsForApproval(t *testing.T) {
+	web := ServiceID{Namespace: DefaultNamespace, Name: "web"}
+	prev := Followed{Services: map[ServiceID]Service{web: {ID: web, Orphan: true}}}
+	lacks := Desired{Commit: Commit{Hash: "1111111111111111111111111111111111111111"}}
+	held := Settle(prev, lacks, nil)
+	if len(held.Held) != 1 || held.Held[0].Approve == "" || len(held.Services) != 1 {
+		t.Fatalf("followed %+v, want the orphan held until it is approved", held)
+	}
+	approving := Desired{Commit: Commit{Hash: "2222222222222222222222222222222222222222"}}
+	if gone := Settle(held, approving, []string{lacks.Commit.Hash}); len(gone.Services) != 0 {
+		t.Errorf("services %v, want none after the approval", gone.Services)
+	}
+}
