@@ -121,14 +121,20 @@ func TestAttack15Modes(t *testing.T) {
 	root := newTree(map[string]string{"fleet.yaml": goodFleet, "good.yaml": manifestOf("good", "w:1")})
 	root.add("README", fs.ModeSymlink, "/etc/passwd") // none of our business
 	root.add("link.yaml", fs.ModeSymlink, "good.yaml")
-	root.add("module.yaml", fs.ModeIrregular, "")
-	root.add("module", fs.ModeIrregular, "")
+	root.add("module.yaml", fs.ModeIrregular, "has mode 160000, which is neither file nor folder")
+	root.add("module", fs.ModeIrregular, "has mode 160000, which is neither file nor folder")
+	root.add(`"a\x00b"`, fs.ModeIrregular, "has control characters in its name")
+	root.add("device", fs.ModeIrregular, "has mode 020644, which is neither file nor folder")
+	root.add("twice", fs.ModeIrregular, "stands 2 times in its folder")
 	root.add("pipe.yaml", fs.ModeNamedPipe, "")
 	d := load(t, root)
-	want := `link.yaml: is a symbolic link: links are not followed; commit the file itself
+	want := `"a\x00b": is refused: it has control characters in its name; remove it from the repository
+device: is refused: it has mode 020644, which is neither file nor folder; remove it from the repository
+link.yaml: is a symbolic link: links are not followed; commit the file itself
 module: is a submodule: submodules are not followed; copy its files, or list it in spec.ignore of fleet.yaml
-module.yaml: is not a regular file; commit the file itself
+module.yaml: is a submodule: submodules are not followed; copy its files, or list it in spec.ignore of fleet.yaml
 pipe.yaml: is not a regular file; commit the file itself
+twice: is refused: it stands 2 times in its folder; remove it from the repository
 `
 	if got := lines(d.Faults); got != want || len(d.Services) != 1 {
 		t.Errorf("%d services, faults:\n%s", len(d.Services), got)

@@ -54,6 +54,7 @@ const (
 	maxServiceName = 58 // a slot's host name is "name-999" and must be a DNS label
 	maxTextBytes   = 32 << 10
 	maxPathBytes   = 1024
+	maxPathDepth   = 32
 	maxImageBytes  = 512
 	maxCPUMillis   = 4096 * 1000
 	minMemoryBytes = 1 << 20

@@ -205,12 +205,7 @@ func (e *tooLargeError) Error() string {
 // readFile reads a regular file of at most limit bytes. Its size is asked for
 // before its content, which may be expensive to unpack.
 func readFile(fsys fs.FS, name string, limit int64) ([]byte, error) {
-	f, err := fsys.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	info, err := f.Stat()
+	info, err := statNoFollow(fsys, name)
 	if err != nil {
 		return nil, err
 	}
@@ -220,6 +215,11 @@ func readFile(fsys fs.FS, name string, limit int64) ([]byte, error) {
 	if info.Size() > limit {
 		return nil, &tooLargeError{limit}
 	}
+	f, err := fsys.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
 	data, err := io.ReadAll(io.LimitReader(f, limit+1))
 	if err == nil && int64(len(data)) > limit {
 		err = &tooLargeError{limit}

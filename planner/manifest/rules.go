@@ -194,7 +194,11 @@ func repositoryPath(s string) (string, string) {
 	if s == ".." || strings.HasPrefix(s, "../") {
 		return "leads out of the repository", "write the path relative to the top of the repository"
 	}
-	for _, part := range strings.Split(s, "/") {
+	parts := strings.Split(s, "/")
+	if len(parts) > maxPathDepth {
+		return fmt.Sprintf("lies more than %d folders deep", maxPathDepth), ""
+	}
+	for _, part := range parts {
 		if reason := evilName(part); reason != "" {
 			return reason, "write it relative to the top of the repository, without . and .."
 		}

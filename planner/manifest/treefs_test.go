@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -122,6 +123,9 @@ func (t *tree) Open(name string) (fs.File, error) {
 	at, err := t.find("open", name)
 	if err != nil {
 		return nil, err
+	}
+	if at.mode&fs.ModeIrregular != 0 {
+		return nil, &fs.PathError{Op: "open", Path: name, Err: errors.New(string(at.data))}
 	}
 	*t.opened++
 	return &openTree{tree: at, r: bytes.NewReader(at.data), left: at.entries}, nil

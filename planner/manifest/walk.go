@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"path"
 	"slices"
 	"strings"
 
@@ -24,6 +25,8 @@ type entry struct {
 	name   string
 	id     string // object id, "" = unknown
 	folder bool
+	// irregular entries say why they are refused when they are opened.
+	irregular bool
 	// reason says why the entry is not followed, "" = it is.
 	reason, remedy string
 }
@@ -54,6 +57,19 @@ func objectID(info fs.FileInfo) string {
 		return o.ObjectID()
 	}
 	return ""
+}
+
+// entryID is the object id of an entry. One that knows it itself is not asked
+// for its FileInfo, which may have to look up a size.
+func entryID(e fs.DirEntry) (string, error) {
+	if o, ok := e.(planner.ObjectID); ok && (e.IsDir() || e.Type().IsRegular()) {
+		return o.ObjectID(), nil
+	}
+	info, err := e.Info()
+	if err != nil {
+		return "", err
+	}
+	return objectID(info), nil
 }
 
 // walk visits the folder rel, relative to the fleet's, "" for the fleet's own.
@@ -149,6 +165,11 @@ func (w *walker) list(name, id string) (*listing, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read folder %s: %w", name, err)
 	}
+	for i := range l.entries {
+		if e := &l.entries[i]; e.irregular {
+			e.reason, e.remedy = whyIrregular(w.fsys, path.Join(name, e.name))
+		}
+	}
 	if id != "" {
 		l.last = w.generation
 		w.listings[id] = l
@@ -186,6 +207,28 @@ func readFolder(fsys fs.FS, name string, limit int) ([]fs.DirEntry, error) {
 	}
 }
 
+// whyIrregular asks the file system what is wrong with an entry that is
+// neither file, folder nor link.
+func whyIrregular(fsys fs.FS, name string) (reason, remedy string) {
+	f, err := fsys.Open(name)
+	if err == nil {
+		f.Close()
+		return "is not a regular file", "commit the file itself"
+	}
+	why := err.Error()
+	var pathError *fs.PathError
+	if errors.As(err, &pathError) {
+		why = pathError.Err.Error()
+	}
+	if strings.Contains(why, gitlinkMode) {
+		return "is a submodule: submodules are not followed", "copy its files, or list it in spec.ignore of fleet.yaml"
+	}
+	return "is refused: it " + shorten(why), "remove it from the repository"
+}
+
+// gitlinkMode is the mode Git gives a submodule.
+const gitlinkMode = "160000"
+
 // newListing judges the entries of a folder.
 func newListing(entries []fs.DirEntry) (*listing, error) {
 	slices.SortFunc(entries, func(a, b fs.DirEntry) int { return strings.Compare(a.Name(), b.Name()) })
@@ -213,30 +256,32 @@ func newListing(entries []fs.DirEntry) (*listing, error) {
 func judge(e fs.DirEntry) (*entry, error) {
 	name := e.Name()
 	ours := &entry{name: name, folder: e.IsDir()}
+	irregular := e.Type()&fs.ModeIrregular != 0
+	if irregular && !hidden(name) {
+		// Its name may stand for one that cannot be said.
+		ours.irregular = true
+		return ours, nil
+	}
 	if reason := evilName(name); reason != "" {
 		ours.reason, ours.remedy = "the entry "+quote(name)+" "+reason, "remove it from the repository"
 		return ours, nil
 	}
-	gitlink := e.Type()&fs.ModeIrregular != 0
 	switch {
 	case hidden(name) && !strings.EqualFold(name, ".git"):
 		return nil, nil
-	case !e.IsDir() && !gitlink && !isManifestName(name) && !almostManifestName(name) && !hidden(name):
+	case !e.IsDir() && !isManifestName(name) && !almostManifestName(name) && !hidden(name):
 		return nil, nil
 	}
-	info, err := e.Info()
-	if err != nil {
+	var err error
+	if ours.id, err = entryID(e); err != nil {
 		return nil, err
 	}
-	ours.id = objectID(info)
 	switch {
 	case hidden(name): // .git: a work tree has one, a commit never
 		if ours.id == "" {
 			return nil, nil
 		}
 		ours.reason, ours.remedy = "the entry "+quote(name)+" is Git's own folder", "remove it from the repository"
-	case gitlink && !isManifestName(name):
-		ours.reason, ours.remedy = "is a submodule: submodules are not followed", "copy its files, or list it in spec.ignore of fleet.yaml"
 	case almostManifestName(name):
 		ours.reason, ours.remedy = "looks like a manifest, but only names ending in .yaml and .yml are read", "rename it"
 	case e.IsDir() && strings.TrimRight(name, ". ") != name:
