@@ -43,7 +43,7 @@ func TestDroppedFaultsStillHoldBack(t *testing.T) {
 func TestSuggest(t *testing.T) {
 	rows := []struct{ word, want string }{
 		{"imgae", "image"}, {"Image", "image"}, {"replica", "replicas"}, {"prots", "ports"},
-		{"env", "env"}, {"evn", ""}, // too short to guess
+		{"env", "env"}, {"evn", "env"}, {"x", ""},
 		{"completely-different", ""},
 	}
 	for _, row := range rows {
