@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 )
 
 // cgroupRoot is where the kernel's control groups are mounted.
@@ -111,6 +112,24 @@ func removeCgroup(dir string) error {
 		}
 	}
 	return ignoreMissing(os.Remove(dir))
+}
+
+// kill ends every process in a cgroup and those below it.
+func (c cgroups) kill(path string) {
+	for _, root := range c.mounts {
+		_ = filepath.WalkDir(filepath.Join(root, path), func(dir string, e fs.DirEntry, err error) error {
+			if err != nil || !e.IsDir() {
+				return nil // gone, or a file
+			}
+			procs, _ := os.ReadFile(filepath.Join(dir, "cgroup.procs"))
+			for _, field := range strings.Fields(string(procs)) {
+				if pid, err := strconv.Atoi(field); err == nil && pid > 1 {
+					_ = syscall.Kill(pid, syscall.SIGKILL)
+				}
+			}
+			return nil
+		})
+	}
 }
 
 // children lists the names of the cgroups directly below path, of all

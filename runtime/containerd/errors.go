@@ -45,8 +45,10 @@ func (d *Driver) fail(what string, err error) error {
 	switch {
 	case classified(err), errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return fmt.Errorf("%s: %w", what, err)
-	case errdefs.IsUnavailable(err), strings.Contains(err.Error(), "connection is closing"):
+	case strings.Contains(err.Error(), "connection error"), strings.Contains(err.Error(), "connection is closing"), strings.Contains(err.Error(), "error reading from server"):
 		return fmt.Errorf("%s: containerd at %s does not answer: %w", what, d.cfg.Address, runtime.ErrUnavailable)
+	case errdefs.IsUnavailable(err): // it answers, but a shim does not
+		return fmt.Errorf("%s: %w: %w", what, runtime.ErrUnavailable, err)
 	case errdefs.IsNotFound(err):
 		return fmt.Errorf("%s: %w: %w", what, runtime.ErrNotFound, err)
 	case errdefs.IsInvalidArgument(err):

@@ -52,8 +52,8 @@ func (d *Driver) list(ctx context.Context, filter string) ([]planner.Instance, e
 	}
 	if filter == allFilter {
 		d.seen.replace(records)
-		for id := range processes {
-			d.addOrphan(byInstance, id)
+		for _, p := range processes {
+			d.addOrphan(byInstance, p)
 		}
 	}
 	out := make([]planner.Instance, 0, len(byInstance))
@@ -112,21 +112,19 @@ func (d *Driver) process(ctx context.Context, id string) (*task.Process, error) 
 
 // addOrphan lists a process whose record was deleted, as part of an instance
 // that is not whole: somebody must remove it before its slot is used again.
-func (d *Driver) addOrphan(byInstance map[string][]container, id string) {
-	prefix, ours := prefixOf(id)
+// Where this driver has never seen the record, only the id is known.
+func (d *Driver) addOrphan(byInstance map[string][]container, p *task.Process) {
+	prefix, ours := prefixOf(p.ID)
 	if !ours {
 		return
 	}
-	if rec, ok := d.seen.record(id); ok {
-		if _, listed := byInstance[rec.Instance.ID]; !listed {
-			byInstance[rec.Instance.ID] = []container{{record: rec}}
-		}
-		return
+	rec, known := d.seen.record(p.ID)
+	if !known {
+		instance := strings.TrimSuffix(prefix, ".")
+		rec = record{ID: p.ID, Instance: planner.Instance{ID: instance, Driver: planner.DriverContainerd}}
 	}
-	instance := strings.TrimSuffix(prefix, ".")
-	if _, listed := byInstance[instance]; !listed && instancePattern.MatchString(instance) {
-		byInstance[instance] = []container{{record: record{ID: id, Instance: planner.Instance{ID: instance, Driver: planner.DriverContainerd}}}}
-	}
+	rec.Count = 0 // so that the instance counts as partial
+	byInstance[rec.Instance.ID] = append(byInstance[rec.Instance.ID], container{rec, p})
 }
 
 // instanceOf derives the state of an instance from its containers.

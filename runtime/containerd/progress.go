@@ -4,7 +4,9 @@ package containerd
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -118,9 +120,30 @@ func (m *meter) arrived(ctx context.Context) (done, total int64) {
 	return done, m.total
 }
 
-// stop ends the reports with a last one.
-func (m *meter) stop(ctx context.Context) {
+// stop ends the reports with a last one: everything, if the image is there,
+// whatever of it did not have to be fetched.
+func (m *meter) stop(ctx context.Context, complete bool) {
 	close(m.quit)
 	<-m.ended
-	m.report(m.arrived(ctx))
+	done, total := m.arrived(ctx)
+	if complete {
+		done = total
+	}
+	m.report(done, total)
+}
+
+// abortPartial drops what has arrived of blobs that are not complete.
+func (m *meter) abortPartial(ctx context.Context) error {
+	store := m.driver.client.ContentStore()
+	statuses, err := store.ListStatuses(ctx)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, s := range statuses {
+		if at := strings.Index(s.Ref, "sha256:"); at >= 0 && m.known[digest.Digest(s.Ref[at:])] {
+			errs = append(errs, m.driver.abort(ctx, store, s.Ref))
+		}
+	}
+	return errors.Join(errs...)
 }

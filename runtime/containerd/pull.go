@@ -6,12 +6,15 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
+	"net/http"
 	"time"
 
 	"github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/containerd/v2/core/leases"
+	remoteerrors "github.com/containerd/containerd/v2/core/remotes/errors"
 	"github.com/containerd/platforms"
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sync/errgroup"
@@ -89,16 +92,7 @@ func (d *Driver) pull(ctx context.Context, ref imageRef, report func(done, total
 		return "", err
 	}
 	defer release()
-	meter := startMeter(ctx, d, report)
-	defer meter.stop(ctx)
-	_, err = d.client.Pull(ctx, ref.name(desc.Digest),
-		client.WithResolver(resolved{Resolver: resolver, desc: desc}),
-		client.WithPlatformMatcher(platforms.Default()),
-		client.WithPullSnapshotter(d.cfg.Snapshotter),
-		client.WithPullUnpack,
-		client.WithImageHandlerWrapper(func(h images.Handler) images.Handler {
-			return meter.wrap(h, d.cfg.MaxImageBytes)
-		}))
+	err = d.fetch(ctx, ref, resolved{Resolver: resolver, desc: desc}, report)
 	if err != nil {
 		return "", err
 	}
@@ -108,6 +102,30 @@ func (d *Driver) pull(ctx context.Context, ref imageRef, report func(done, total
 		return "", err
 	}
 	return desc.Digest, nil
+}
+
+// fetch gets and unpacks what of an image is missing. A blob that is there in
+// part is continued; registries that cannot do that get a second request.
+func (d *Driver) fetch(ctx context.Context, ref imageRef, from resolved, report func(done, total int64)) error {
+	for again := false; ; again = true {
+		meter := startMeter(ctx, d, report)
+		_, err := d.client.Pull(ctx, ref.name(from.desc.Digest),
+			client.WithResolver(from),
+			client.WithPlatformMatcher(platforms.Default()),
+			client.WithPullSnapshotter(d.cfg.Snapshotter),
+			client.WithPullUnpack,
+			client.WithImageHandlerWrapper(func(h images.Handler) images.Handler {
+				return meter.wrap(h, d.cfg.MaxImageBytes)
+			}))
+		meter.stop(ctx, err == nil)
+		var answer remoteerrors.ErrUnexpectedStatus
+		if again || !errors.As(err, &answer) || answer.StatusCode != http.StatusRequestedRangeNotSatisfiable {
+			return err
+		}
+		if err := meter.abortPartial(ctx); err != nil {
+			return err
+		}
+	}
 }
 
 // ready reports whether an image is there and unpacked.

@@ -10,7 +10,9 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
+	"time"
 
 	"github.com/containerd/containerd/api/services/tasks/v1"
 	"github.com/containerd/containerd/api/types"
@@ -36,18 +38,29 @@ func (d *Driver) Start(ctx context.Context, w runtime.Workload) error {
 	}
 	ctx = d.context(ctx)
 	err := d.startFresh(ctx, w)
-	if errors.Is(err, errLeftovers) {
-		var running bool
-		if running, err = d.isRunning(ctx, w.ID); err == nil && !running {
-			if err = d.remove(ctx, w.ID); err == nil {
-				err = d.startFresh(ctx, w)
-			}
-		}
+	if errors.Is(err, errLeftovers) || errors.Is(err, runtime.ErrNotFound) {
+		err = d.startOver(ctx, w, err)
 	}
 	if err != nil {
 		return fmt.Errorf("start %s: %w", w.ID, err)
 	}
 	return nil
+}
+
+// startOver goes on where a fresh start could not: a complete instance that
+// runs is left alone, even if its image is gone by now; leftovers are replaced.
+func (d *Driver) startOver(ctx context.Context, w runtime.Workload, why error) error {
+	running, err := d.isRunning(ctx, w.ID)
+	if err != nil || running {
+		return err
+	}
+	if !errors.Is(why, errLeftovers) {
+		return why
+	}
+	if err := d.remove(ctx, w.ID); err != nil {
+		return err
+	}
+	return d.startFresh(ctx, w)
 }
 
 // checkWorkload refuses what has no meaning or would leave the driver's bounds.
@@ -171,20 +184,36 @@ func (d *Driver) create(ctx context.Context, w runtime.Workload, index int) erro
 		return fmt.Errorf("container %s: %w", c.Name, err)
 	}
 	output := logURI(c.LogPath)
-	request := &tasks.CreateTaskRequest{ContainerID: rec.ID, Rootfs: rootfs, Stdout: output, Stderr: output}
-	if _, err := d.client.TaskService().Create(ctx, request); err != nil {
-		if !isThere(err) {
+	return d.createTask(ctx, c, &tasks.CreateTaskRequest{ContainerID: rec.ID, Rootfs: rootfs, Stdout: output, Stderr: output})
+}
+
+// createTask makes the process, up to but without running the program. What an
+// earlier record of the same id has left behind is taken away first.
+func (d *Driver) createTask(ctx context.Context, c runtime.Container, request *tasks.CreateTaskRequest) error {
+	for began := time.Now(); ; {
+		_, err := d.client.TaskService().Create(ctx, request)
+		switch {
+		case err == nil:
+			return nil
+		case isThere(err): // the process of a record that was deleted behind our back
+			if err := d.removeTask(ctx, request.ContainerID); err != nil {
+				return err
+			}
+		case isBundleThere(err) && ctx.Err() == nil: // containerd is about to undo what a killed agent asked for
+			time.Sleep(20 * time.Millisecond)
+		default:
 			return d.startError(c, err)
 		}
-		// The process of a record that was deleted behind our back.
-		if err := d.removeTask(ctx, rec.ID); err != nil {
-			return err
-		}
-		if _, err := d.client.TaskService().Create(ctx, request); err != nil {
+		if time.Since(began) > busyTimeout {
 			return d.startError(c, err)
 		}
 	}
-	return nil
+}
+
+// isBundleThere reports that the folder of a process exists, which containerd
+// knows no process for (yet, or any more).
+func isBundleThere(err error) bool {
+	return strings.Contains(err.Error(), "mkdir ") && strings.Contains(err.Error(), ": file exists")
 }
 
 func (d *Driver) createRecord(ctx context.Context, w runtime.Workload, c runtime.Container, rec record, img image) error {
@@ -242,10 +271,23 @@ func (d *Driver) createRootfs(ctx context.Context, rec record, img image) ([]*ty
 	return out, nil
 }
 
-// startError names the container; the runtime's own words say the rest
-// ("exec: \"/app\": stat /app: no such file or directory").
+// startError names the container; the runtime's own words say the rest. Some
+// of them mean that it can never start as it is.
 func (d *Driver) startError(c runtime.Container, err error) error {
-	return d.fail(fmt.Sprintf("container %s", c.Name), err)
+	if err == nil {
+		return nil
+	}
+	what, text := "container "+c.Name, err.Error()
+	for _, hopeless := range []string{
+		"exec: ",            // the program is not there or cannot be executed
+		"exec format error", // it is for another machine
+		"chdir to cwd",      // no such working folder
+	} {
+		if strings.Contains(text, "OCI runtime create failed") && strings.Contains(text, hopeless) {
+			return fmt.Errorf("%s: %w: %w", what, runtime.ErrInvalid, native(err))
+		}
+	}
+	return d.fail(what, err)
 }
 
 // makeLog creates the file a shim appends to, so that it is ours alone and no

@@ -18,6 +18,9 @@ import (
 // the kill or the news of its end was lost.
 const killCheck = 2 * time.Second
 
+// busyTimeout is how long a removed instance's cgroup may stay busy.
+const busyTimeout = 10 * time.Second
+
 // Stop signals all containers of the instance at once, kills what is left
 // after grace, and returns when nothing runs. Called again, it keeps to the
 // time given the first time.
@@ -152,22 +155,47 @@ func (d *Driver) Remove(ctx context.Context, id string) error {
 	return nil
 }
 
+// remove deletes what there is of an instance, again and again until its
+// cgroup is free. A busy one means that something is still under way: the
+// creation of a process that a killed agent asked for, or processes whose shim
+// is dead, which are killed here when nobody else has done it for a while.
 func (d *Driver) remove(ctx context.Context, id string) error {
-	containers, err := d.containersOf(ctx, id)
-	if err != nil {
-		return err
-	}
-	for _, c := range containers {
-		if err := d.removeContainer(ctx, c.ID); err != nil {
+	began := time.Now()
+	for {
+		containers, err := d.containersOf(ctx, id)
+		if err != nil {
 			return err
 		}
+		for _, c := range containers {
+			if c.process == nil {
+				err = d.settle(ctx, c.ID)
+			}
+			if err == nil {
+				err = d.removeContainer(ctx, c.ID)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		groups, group := detectCgroups(), d.cgroupOfInstance(id)
+		busy := groups.remove(group)
+		if busy == nil {
+			d.seen.forget(id)
+			d.forgetKillTime(id)
+			return nil
+		}
+		switch waited := time.Since(began); {
+		case waited > busyTimeout:
+			return fmt.Errorf("remove cgroup: %w", busy)
+		case waited > busyTimeout/2:
+			groups.kill(group)
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(20 * time.Millisecond):
+		}
 	}
-	d.seen.forget(id)
-	d.forgetKillTime(id)
-	if err := detectCgroups().remove(d.cgroupOfInstance(id)); err != nil {
-		return fmt.Errorf("remove cgroup: %w", err)
-	}
-	return nil
 }
 
 // removeContainer takes away process, root filesystem and record, in this
@@ -191,7 +219,7 @@ func (d *Driver) removeContainer(ctx context.Context, id string) error {
 
 // removeTask deletes a process and its shim, killing it first if need be.
 func (d *Driver) removeTask(ctx context.Context, id string) error {
-	for {
+	for tries := 1; ; tries++ {
 		err := d.withRecord(ctx, id, func() error {
 			_, err := d.client.TaskService().Delete(ctx, &tasks.DeleteTaskRequest{ContainerID: id})
 			return err
@@ -200,17 +228,15 @@ func (d *Driver) removeTask(ctx context.Context, id string) error {
 			return nil
 		}
 		p, perr := d.process(ctx, id)
-		if perr != nil {
+		if perr != nil || p == nil {
 			return perr
 		}
-		if p == nil {
-			return nil
-		}
-		if p.Status == task.Status_STOPPED {
+		if p.Status != task.Status_STOPPED {
+			if err := d.kill(ctx, id); err != nil {
+				return err
+			}
+		} else if tries == 3 { // it may have ended just after the first try
 			return d.fail("delete process of "+id, err)
-		}
-		if err := d.kill(ctx, id); err != nil {
-			return err
 		}
 	}
 }

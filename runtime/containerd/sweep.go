@@ -9,7 +9,9 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
+	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/leases"
 	"github.com/containerd/containerd/v2/core/snapshots"
 )
@@ -25,6 +27,7 @@ func (d *Driver) Sweep(ctx context.Context, live map[string]bool) error {
 	}
 	if err := errors.Join(
 		d.sweepContainers(ctx, live, prefixes),
+		d.sweepShims(ctx, prefixes),
 		d.sweepSnapshots(ctx, live),
 		d.sweepPulls(ctx),
 		d.sweepCgroups(prefixes),
@@ -45,11 +48,12 @@ func (d *Driver) sweepContainers(ctx context.Context, live, prefixes map[string]
 		return err
 	}
 	var errs []error
+	dead := map[string]bool{}
 	for _, rec := range records {
 		delete(processes, rec.ID)
-		if !live[rec.Instance.ID] {
-			errs = append(errs, d.removeContainer(ctx, rec.ID))
-			d.seen.forget(rec.Instance.ID)
+		if id := rec.Instance.ID; !live[id] && !dead[id] {
+			dead[id] = true
+			errs = append(errs, d.remove(ctx, id))
 		}
 	}
 	for id := range processes {
@@ -108,24 +112,42 @@ func (d *Driver) sweepPulls(ctx context.Context) error {
 		return errors.Join(append(errs, d.fail("list partial downloads", err))...)
 	}
 	for _, s := range partial {
-		if err := store.Abort(ctx, s.Ref); err != nil && !isGone(err) {
-			errs = append(errs, d.fail("abort partial download "+s.Ref, err))
-		}
+		errs = append(errs, d.abort(ctx, store, s.Ref))
 	}
 	return errors.Join(errs...)
 }
 
-// sweepCgroups removes the cgroups of dead instances. One that still holds
-// processes is left: its container was not ours to remove, and shows in the
-// listing.
+// abort removes a partial download. The server may still be writing the last
+// of what a dead client sent, and then cannot.
+func (d *Driver) abort(ctx context.Context, store content.Store, ref string) error {
+	for tries := 1; ; tries++ {
+		err := store.Abort(ctx, ref)
+		if err == nil || isGone(err) {
+			return nil
+		}
+		if tries == 5 || ctx.Err() != nil {
+			return d.fail("abort partial download "+ref, err)
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+}
+
+// sweepCgroups removes the cgroups of dead instances. Processes in one are
+// beyond containerd's knowledge by now, their shim being dead, and are killed.
 func (d *Driver) sweepCgroups(prefixes map[string]bool) error {
 	groups := detectCgroups()
 	for name := range groups.children(d.cfg.Cgroup) {
 		if prefixes[name+"."] {
 			continue
 		}
-		if err := groups.remove(filepath.Join(d.cfg.Cgroup, name)); err != nil {
-			d.cfg.Log.Warn("cgroup of a dead instance is busy", "cgroup", name, "err", err)
+		group := filepath.Join(d.cfg.Cgroup, name)
+		if groups.remove(group) == nil {
+			continue
+		}
+		d.cfg.Log.Warn("killing processes of a dead instance that nobody looks after", "cgroup", group)
+		groups.kill(group)
+		if err := groups.remove(group); err != nil {
+			d.cfg.Log.Debug("cgroup is left for the next sweep", "cgroup", group, "err", err)
 		}
 	}
 	return nil

@@ -60,7 +60,11 @@ func report() {
 	try("mount", syscall.Mount("none", "/tmp", "tmpfs", 0, ""))
 	try("unshare-user", syscall.Unshare(syscall.CLONE_NEWUSER))
 	try("sysctl", os.WriteFile("/proc/sys/kernel/domainname", []byte("x"), 0o600))
-	try("cgroup", os.Mkdir("/sys/fs/cgroup/made", 0o700))
+	group := "/sys/fs/cgroup/memory" // version 1 has a folder for each controller
+	if _, err := os.Stat(group); err != nil {
+		group = "/sys/fs/cgroup"
+	}
+	try("cgroup", os.Mkdir(group+"/made", 0o700))
 	_, err = os.ReadFile("/proc/sysrq-trigger")
 	try("sysrq", err)
 	score, _ := os.ReadFile("/proc/self/oom_score_adj")
