@@ -5,8 +5,10 @@ import (
 	"errors"
 	"io/fs"
 	"maps"
+	"math/rand"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"testing/fstest"
 	"time"
@@ -248,4 +250,66 @@ func TestManyCommits(t *testing.T) {
 	if n := gitsynctest.Must(clone.Git("", "rev-list", "--count", "HEAD"))(t); n != "60" {
 		t.Fatalf("%s commits", n)
 	}
+}
+
+// TestCredentialsAreReadAnew: a rotated token is picked up by the next look.
+func TestCredentialsAreReadAnew(t *testing.T) {
+	srv := gitsynctest.NewServer(t, gitsynctest.Options{Token: "new"})
+	repo := gitsynctest.Must(srv.NewRepo("fleet.git"))(t)
+	id := commit(t, repo, map[string]string{"a": "b"})
+	token, err := "old", error(nil)
+	r := open(t, gitsync.Config{URL: srv.RepoURL(repo), Credentials: func(context.Context) (gitsync.Credentials, error) {
+		return gitsync.Credentials{Token: token}, err
+	}})
+	if _, got := r.Fetch(t.Context()); !errors.Is(got, gitsync.ErrUnauthorized) {
+		t.Fatal(got)
+	}
+	token, err = "new", errors.New("token file is gone")
+	if _, got := r.Fetch(t.Context()); !errors.Is(got, gitsync.ErrUnauthorized) {
+		t.Fatal(got)
+	}
+	err = nil
+	wantTip(t, r, id, map[string]string{"a": "b"})
+}
+
+// TestNoGitProgram: a local repository needs one, and the error says so.
+func TestNoGitProgram(t *testing.T) {
+	repo := newRepo(t)
+	r := open(t, gitsync.Config{URL: repo.Dir})
+	t.Setenv("PATH", "")
+	if _, err := r.Fetch(t.Context()); !errors.Is(err, gitsync.ErrUnreachable) || !strings.Contains(err.Error(), "git program") {
+		t.Fatal(err)
+	}
+}
+
+// TestGrownCloneIsMadeAnew: what rewritten history left behind goes away.
+func TestGrownCloneIsMadeAnew(t *testing.T) {
+	repo := newRepo(t)
+	one := commit(t, repo, map[string]string{"a": "b"})
+	dir := t.TempDir()
+	r := open(t, gitsync.Config{URL: repo.Dir, Dir: dir})
+	fetch(t, r)
+	noise := make([]byte, 17*mebi)
+	source := rand.New(rand.NewSource(1))
+	for range 2 {
+		if err := repo.SetBranch("main", one); err != nil {
+			t.Fatal(err)
+		}
+		source.Read(noise)
+		commit(t, repo, map[string]string{"noise": string(noise)})
+		fetch(t, r)
+	}
+	packs, _ := filepath.Glob(filepath.Join(dir, "clone/objects/pack/*.pack"))
+	var size int64
+	for _, p := range packs {
+		if info, err := os.Stat(p); err == nil {
+			size += info.Size()
+		}
+	}
+	if size > 20*mebi {
+		t.Errorf("clone has %d MiB", size/mebi)
+	}
+	wantFiles(t, r, one, map[string]string{"a": "b"})
+	two := commit(t, repo, map[string]string{"noise": gitsynctest.Delete, "a": "c"})
+	wantTip(t, r, two, map[string]string{"a": "c"})
 }

@@ -87,7 +87,7 @@ func (r *httpRemote) do(ctx context.Context, c Credentials, method, address, bod
 	req, err := http.NewRequestWithContext(ctx, method, address, strings.NewReader(body))
 	if err != nil {
 		cancel(err)
-		return nil, r.errorf(ErrUnreachable, "make request: bad address")
+		return nil, &remoteError{kind: ErrUnreachable, text: "make request: bad address"}
 	}
 	kind := "advertisement"
 	if method == http.MethodPost {
@@ -130,7 +130,7 @@ func (r *httpRemote) sendError(ctx context.Context, err error) error {
 	if errors.As(err, &outer) {
 		err = outer.Err
 	}
-	return r.errorf(ErrUnreachable, "%s", printable(err.Error(), 300))
+	return &remoteError{kind: ErrUnreachable, text: printable(err.Error(), 300)}
 }
 
 // checkResponse turns every answer but the expected one into an error. The
@@ -190,6 +190,7 @@ func (r *httpRemote) checkRedirect(req *http.Request, via []*http.Request) error
 	return r.errorf(ErrUnreachable, "redirects to %s, which is not followed; use that address if you trust it", target)
 }
 
+// errorf tells what the server did.
 func (r *httpRemote) errorf(kind error, format string, args ...any) *remoteError {
-	return &remoteError{kind: kind, text: r.url.String() + " " + fmt.Sprintf(format, args...)}
+	return &remoteError{kind: kind, text: "the server " + fmt.Sprintf(format, args...)}
 }

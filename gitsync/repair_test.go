@@ -138,7 +138,7 @@ func TestAttack09Killed(t *testing.T) {
 	id := commit(t, repo, files)
 	dir := t.TempDir()
 	for round := range 12 {
-		cmd := exec.Command(os.Args[0], "-test.run=^TestAttack09Killed$")
+		cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestAttack09Killed$")
 		cmd.Env = append(os.Environ(), "GITSYNC_TEST_CHILD_URL="+repo.Dir, "GITSYNC_TEST_CHILD_DIR="+dir)
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
