@@ -396,7 +396,10 @@ func BenchmarkAttachDetach(b *testing.B) {
 	}
 	n := newNetwork(b, testConfig(b.TempDir()))
 	attach(b, n, "first")
-	defer n.Sweep(context.Background(), nil)
+	defer func() {
+		must(b, n.Sweep(context.Background(), nil))
+		must(b, n.Teardown(context.Background()))
+	}()
 	b.Run("attach", func(b *testing.B) {
 		for i := range b.N {
 			attach(b, n, fmt.Sprint("web-", i))

@@ -154,8 +154,9 @@ func TestPortsOutliveTheAgent(t *testing.T) {
 	}
 }
 
-// leftovers lists all that an attachment could leave: links, addresses,
-// mounts, files.
+// leftovers lists all that an attachment could leave: links, rules, and the
+// mounts and files below the network's folders. Mounts elsewhere are copies of
+// the host's and go when their folders go there.
 func leftovers(t testing.TB, n *Network) string {
 	t.Helper()
 	var all []string
@@ -166,10 +167,12 @@ func leftovers(t testing.TB, n *Network) string {
 	}
 	mounts, err := os.ReadFile("/proc/self/mountinfo")
 	must(t, err)
-	for line := range strings.Lines(string(mounts)) {
-		all = append(all, "mount "+strings.Fields(line)[4])
-	}
 	root := filepath.Dir(n.cfg.StateDir)
+	for line := range strings.Lines(string(mounts)) {
+		if point := strings.Fields(line)[4]; strings.HasPrefix(point, root) {
+			all = append(all, "mount "+point)
+		}
+	}
 	must(t, filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
 		all = append(all, "file "+path)
 		return err
