@@ -27,7 +27,7 @@ const (
 // Errors that callers branch on; the ones returned say more.
 var (
 	// ErrNotRunning: nobody answers at the address.
-	ErrNotRunning = errors.New("no agent is running there")
+	ErrNotRunning = errors.New("no agent answers")
 	// ErrDenied: the address belongs to another user.
 	ErrDenied = errors.New("permission denied")
 )
@@ -55,7 +55,7 @@ func NewClient(address string) (*Client, error) {
 	c := &Client{address: address, http: &http.Client{Transport: transport, CheckRedirect: noRedirect}}
 	if u, err := url.Parse(address); err == nil && u.Scheme == "http" && u.Host != "" {
 		if u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.User != nil {
-			return nil, fmt.Errorf("address %s: write it as http://127.0.0.1:9320", u.Redacted())
+			return nil, fmt.Errorf("address %s: write it as http://127.0.0.1:7717", u.Redacted())
 		}
 		c.base = "http://" + u.Host
 		return c, nil

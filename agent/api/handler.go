@@ -20,8 +20,8 @@ type Options struct {
 	// Socket is the path of the unix socket; "" = none. Its folder is made, or
 	// must be closed to other users.
 	Socket string
-	// Listen is a loopback "host:port"; "" = none.
-	Listen string
+	// Address is a loopback "host:port"; "" = none.
+	Address string
 
 	// Status returns the newest status, never nil, and never changes one it
 	// has returned.
@@ -33,9 +33,9 @@ type Options struct {
 	// LogRoot holds <namespace>/<service>/<slot>/<container>.log and older
 	// parts beside them; "" = logs are not served.
 	LogRoot string
-	// Hint asks for a look at the repository now; nil = not offered. It must
+	// Sync asks for a look at the repository now; nil = not offered. It must
 	// not block, and may be called as often as it likes.
-	Hint func()
+	Sync func()
 
 	Log *slog.Logger // nil = silent
 }
@@ -171,11 +171,11 @@ func (s *server) encoded() (body []byte, etag string, err error) {
 }
 
 func (s *server) sync(w http.ResponseWriter, _ *http.Request) {
-	if s.Hint == nil {
+	if s.Sync == nil {
 		http.Error(w, "this agent does not take hints", http.StatusNotFound)
 		return
 	}
-	s.Hint()
+	s.Sync()
 	w.WriteHeader(http.StatusAccepted)
 	fmt.Fprintln(w, "looking at the repository")
 }

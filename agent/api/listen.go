@@ -24,15 +24,15 @@ type Server struct {
 	log       *slog.Logger
 }
 
-// Listen opens what the options name. The caller calls Serve next.
+// Listen opens what the options name. The caller calls Run next.
 func Listen(o Options) (*Server, error) {
 	s := &Server{handler: Handler(o), log: o.Log}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
 	var err error
-	if o.Listen != "" {
-		if s.tcp, err = listenLoopback(o.Listen); err != nil {
+	if o.Address != "" {
+		if s.tcp, err = listenLoopback(o.Address); err != nil {
 			return nil, err
 		}
 	}
@@ -55,8 +55,8 @@ func (s *Server) Addr() string {
 	return s.tcp.Addr().String()
 }
 
-// Serve answers until ctx ends, and has ended every request when it returns.
-func (s *Server) Serve(ctx context.Context) error {
+// Run answers until ctx ends, and has ended every request when it returns.
+func (s *Server) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var done sync.WaitGroup
@@ -89,7 +89,7 @@ func Serve(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	return s.Serve(ctx)
+	return s.Run(ctx)
 }
 
 // serve runs one HTTP server. Its base context ends with ctx, which ends the
@@ -128,7 +128,7 @@ func (s *Server) serve(ctx context.Context, l net.Listener) error {
 func listenLoopback(address string) (net.Listener, error) {
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {
-		return nil, fmt.Errorf("listen address %q: %w; write it as 127.0.0.1:9320", address, err)
+		return nil, fmt.Errorf("listen address %q: %w; write it as 127.0.0.1:7717", address, err)
 	}
 	if host == "localhost" {
 		host = "127.0.0.1"

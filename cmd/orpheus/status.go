@@ -1,0 +1,164 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/orpheus-cd/orpheus/agent/api"
+)
+
+// exitNotReady answers `status --exit-code`.
+const exitNotReady = 3
+
+func newStatusCommand(e *env) *cobra.Command {
+	var output string
+	var watch, exitCode bool
+	cmd := &cobra.Command{
+		Use:   "status [SERVICE]",
+		Short: "Show what runs on this node, and what keeps it from running",
+		Long: `Show the commit in force, what is wrong, and the services of this node; with a
+SERVICE (NAME or NAMESPACE/NAME) its instances and images.
+
+--watch shows it anew whenever it changes: in place on a terminal, else as a new
+block, or with -o json as a document on a line of its own.
+
+Exit codes: 0 shown, 1 no agent answers or there is no such service, 2 wrong
+usage. With --exit-code also 3: not all that is shown is as the repository asks
+(a service is not ready or not on its newest revision, a commit was refused, a
+manifest has a fault, the repository cannot be read, the node has a problem).`,
+		Example: `  orpheus status
+  orpheus status shop/web --watch
+  until orpheus status web --exit-code >/dev/null; do sleep 1; done`,
+		Args:              cobra.MaximumNArgs(1),
+		ValidArgsFunction: e.completeServices(false),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			client, err := e.client()
+			if err != nil {
+				return err
+			}
+			defer client.Close()
+			view := statusView{env: e, json: output == "json"}
+			if len(args) > 0 {
+				view.service = args[0]
+			}
+			if watch {
+				ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt)
+				defer stop()
+				return view.watch(ctx, client)
+			}
+			st, err := client.Status(cmd.Context())
+			if err != nil {
+				return e.explainAgent(err)
+			}
+			if st, err = view.narrow(st); err != nil {
+				return err
+			}
+			if err := view.print(st); err != nil {
+				return err
+			}
+			if exitCode && !asAsked(st) {
+				return &exitError{code: exitNotReady}
+			}
+			return nil
+		},
+	}
+	addOutputFlag(cmd, &output, "text", "json")
+	cmd.Flags().BoolVarP(&watch, "watch", "w", false, "go on showing it")
+	cmd.Flags().BoolVar(&exitCode, "exit-code", false, "exit with 3 if not all is as the repository asks")
+	cmd.MarkFlagsMutuallyExclusive("watch", "exit-code")
+	return cmd
+}
+
+// explainAgent adds what only the command line knows: an agent of root's that
+// the default socket of another user misses.
+func (e *env) explainAgent(err error) error {
+	const rootDir = "/run/orpheus"
+	if errors.Is(err, api.ErrNotRunning) && e.socket == defaultSocket() && defaultRunDir() != rootDir {
+		if _, statErr := os.Stat(rootDir); statErr == nil {
+			return fmt.Errorf("%w; %s exists, so root's agent may be meant: use sudo", err, rootDir)
+		}
+	}
+	return err
+}
+
+// statusView is one way to show the status.
+type statusView struct {
+	*env
+	service string // "" = all
+	json    bool
+}
+
+// narrow keeps the service that was asked for.
+func (v statusView) narrow(st *api.Status) (*api.Status, error) {
+	if v.service == "" {
+		return st, nil
+	}
+	for _, s := range st.Services {
+		if s.ID().String() == v.service || s.Namespace+"/"+s.Name == v.service {
+			one := *st
+			one.Services, one.Faults = []api.Service{s}, nil
+			for _, f := range st.Faults {
+				if s.File != "" && f.File == s.File {
+					one.Faults = append(one.Faults, f)
+				}
+			}
+			return &one, nil
+		}
+	}
+	return nil, noService(st, v.service)
+}
+
+// noService says which services there are.
+func noService(st *api.Status, name string) error {
+	names := serviceNames(st, false)
+	const few = 12
+	switch {
+	case len(names) == 0:
+		return fmt.Errorf("there is no service %q on node %s, nor any other", name, st.Node)
+	case len(names) > few:
+		return fmt.Errorf("there is no service %q on node %s; \"orpheus status\" lists its %d services", name, st.Node, len(names))
+	}
+	return fmt.Errorf("there is no service %q on node %s; it has %s", name, st.Node, strings.Join(names, ", "))
+}
+
+func (v statusView) print(st *api.Status) error {
+	if v.json {
+		enc := json.NewEncoder(v.stdout)
+		enc.SetIndent("", "  ")
+		return enc.Encode(st)
+	}
+	return v.render(st).writeTo(v.stdout)
+}
+
+// render draws the view for where it goes to: cut to a terminal's width,
+// whole in a pipe.
+func (v statusView) render(st *api.Status) *screen {
+	s := v.newScreen()
+	drawStatus(s, st, v.service != "", v.now())
+	return s
+}
+
+// asAsked reports whether nothing is amiss.
+func asAsked(st *api.Status) bool {
+	r := st.Repository
+	if r.Refused != "" || r.Error != "" || r.Applied.Hash == "" || broken(st.Faults) > 0 || len(st.Problems) > 0 {
+		return false
+	}
+	for _, d := range st.Drivers {
+		if d.Error != "" {
+			return false
+		}
+	}
+	for _, s := range st.Services {
+		if !settled(s) {
+			return false
+		}
+	}
+	return st.Network == nil || st.Network.Error == ""
+}

@@ -1,0 +1,333 @@
+package main
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/orpheus-cd/orpheus/agent/api"
+	"github.com/orpheus-cd/orpheus/planner"
+)
+
+// maxShownFaults is how many faults a status lists; validate lists all.
+const maxShownFaults = 10
+
+// drawStatus draws a node, or with detail its first service.
+func drawStatus(s *screen, st *api.Status, detail bool, now time.Time) {
+	drawNode(s, st, detail, now)
+	drawTrouble(s, st)
+	if detail {
+		drawService(s, st.Services[0], now)
+		return
+	}
+	drawServices(s, st)
+}
+
+// drawNode draws the block at the top. Trouble of the repository stands here.
+func drawNode(s *screen, st *api.Status, brief bool, now time.Time) {
+	about := string(st.Node)
+	if st.Version != "" {
+		about += ", orpheus " + st.Version
+	}
+	s.labelled("NODE", plain, about+", up "+age(now.Sub(st.StartedAt)))
+	r := st.Repository
+	if r.Applied.Hash == "" {
+		s.labelled("COMMIT", yellow, "none yet")
+	} else {
+		s.labelled("COMMIT", plain, describeCommit(r.Applied, now))
+	}
+	switch {
+	case r.Refused != "":
+		s.labelled("REFUSED", red, describeCommit(r.Seen, now))
+		s.prose("          ", plain, red, r.Refused)
+		s.prose("          ", plain, plain, "Nothing changed for it: the commit above stays in force.")
+	case r.Seen.Hash != "" && r.Seen.Hash != r.Applied.Hash:
+		s.labelled("NEXT", yellow, describeCommit(r.Seen, now))
+	}
+	where := strings.TrimSpace(r.URL + " " + r.Branch)
+	if r.Path != "" && r.Path != "." {
+		where += " in " + r.Path
+	}
+	if r.Error == "" && !r.LastRead.IsZero() {
+		where += ", read " + age(now.Sub(r.LastRead)) + " ago"
+	}
+	s.labelled("GIT", plain, where)
+	if r.Error != "" {
+		s.prose("          ", plain, red, "cannot be read since "+age(now.Sub(r.ErrorSince))+": "+r.Error)
+		s.prose("          ", plain, plain, "What runs keeps running and is kept in order.")
+	}
+	if brief {
+		return
+	}
+	drawDrivers(s, st)
+	if len(st.Services) > 0 {
+		drawSummary(s, st)
+	}
+}
+
+func describeCommit(c planner.Commit, now time.Time) string {
+	text := c.Short()
+	if c.Subject != "" {
+		text += " " + c.Subject
+	}
+	if !c.Time.IsZero() {
+		text += " (" + age(now.Sub(c.Time)) + " ago)"
+	}
+	return text
+}
+
+// drawDrivers draws a line of what works, and one for each that does not.
+func drawDrivers(s *screen, st *api.Status) {
+	var fine []string
+	for _, d := range st.Drivers {
+		if d.Error == "" {
+			name := strings.TrimSpace(d.Name + " " + d.Version)
+			fine = append(fine, name+" ("+count(d.Instances, "instance")+")")
+		}
+	}
+	if len(fine) > 0 {
+		s.labelled("DRIVERS", plain, strings.Join(fine, ", "))
+	}
+	for _, d := range st.Drivers {
+		if d.Error != "" {
+			s.labelled("DRIVER", red, d.Name+" "+d.Error)
+		}
+	}
+	if st.Network != nil && st.Network.Error != "" {
+		s.labelled("NETWORK", red, st.Network.Error)
+	}
+}
+
+func drawSummary(s *screen, st *api.Status) {
+	ready := 0
+	for _, service := range st.Services {
+		if settled(service) {
+			ready++
+		}
+	}
+	c := green
+	if ready < len(st.Services) {
+		c = yellow
+	}
+	s.labelled("SERVICES", c, fmt.Sprintf("%d of %d ready", ready, len(st.Services)))
+}
+
+// drawTrouble draws the node's problems and the faults of the newest commit.
+func drawTrouble(s *screen, st *api.Status) {
+	if len(st.Problems) > 0 {
+		s.blank()
+		s.line(s.paint(bold, "PROBLEMS"))
+		for _, p := range st.Problems {
+			s.prose("  ", plain, red, p)
+		}
+	}
+	if len(st.Faults) == 0 {
+		return
+	}
+	s.blank()
+	title := "FAULTS"
+	if seen := st.Repository.Seen.Short(); seen != "" {
+		title += " in " + seen
+	}
+	s.line(s.paint(bold, title))
+	for i, f := range st.Faults {
+		if i == maxShownFaults {
+			s.prose("  ", plain, dim, fmt.Sprintf("and %d more: \"orpheus validate\" in the repository lists all", len(st.Faults)-i))
+			break
+		}
+		c, where := red, f
+		if where.Remedy = ""; f.Warning {
+			c = yellow
+		}
+		s.prose("  ", plain, c, where.String())
+		if f.Remedy != "" {
+			s.prose("    → ", dim, plain, f.Remedy)
+		}
+	}
+	if broken(st.Faults) > 0 && st.Repository.Refused == "" {
+		s.prose("  ", plain, dim, "Services of these files stay as they were; the others follow the commit.")
+	}
+}
+
+func drawServices(s *screen, st *api.Status) {
+	s.blank()
+	if len(st.Services) == 0 {
+		s.prose("", plain, plain, "No service is to run on this node.")
+		return
+	}
+	t := table{titles: []string{"NAME", "READY", "REVISION", "DRIVER", "PORTS", "MESSAGE"}, spare: []int{3, 2}}
+	for _, service := range st.Services {
+		state := serviceColour(service)
+		t.add(message(service), noteColour(state),
+			cell{service.ID().String(), plain},
+			cell{fmt.Sprintf("%d/%d", service.Ready, service.Replicas), state},
+			cell{service.Revision.Short(), plain},
+			cell{service.Driver, plain},
+			cell{ports(service.Published), plain})
+	}
+	t.draw(s)
+}
+
+// message is a service's sentence, with the way out where it waits for one.
+func message(service api.Service) string {
+	if service.Approve == "" {
+		return service.Message
+	}
+	return service.Message + "; to let it happen, commit with the trailer " + service.Approve
+}
+
+// ports shortens "*:8080/tcp→80" to "8080→80": everywhere and TCP go without
+// saying.
+func ports(published []string) string {
+	var short []string
+	for _, p := range published {
+		short = append(short, strings.Replace(strings.TrimPrefix(p, "*:"), "/tcp→", "→", 1))
+	}
+	return strings.Join(short, ",")
+}
+
+// settled reports whether a service is as its manifest asks.
+func settled(s api.Service) bool {
+	return s.Ready == s.Replicas && s.Updated == s.Replicas && len(s.Instances) == s.Replicas && s.Approve == ""
+}
+
+// serviceColour is red where something fails, yellow where it is under way.
+func serviceColour(s api.Service) colour {
+	if slices.ContainsFunc(s.Instances, func(i api.Instance) bool { return phaseColour(i.Phase) == red }) {
+		return red
+	}
+	if settled(s) {
+		return green
+	}
+	return yellow
+}
+
+func noteColour(state colour) colour {
+	if state == green {
+		return plain
+	}
+	return state
+}
+
+func phaseColour(p planner.Phase) colour {
+	switch p {
+	case planner.PhaseReady, planner.PhaseSucceeded:
+		return green
+	case planner.PhaseFailed, planner.PhaseUnhealthy:
+		return red
+	}
+	return yellow
+}
+
+// drawService draws one service with its instances and images.
+func drawService(s *screen, service api.Service, now time.Time) {
+	s.blank()
+	s.labelled("SERVICE", bold, service.ID().String())
+	ready := fmt.Sprintf("%d of %d", service.Ready, service.Replicas)
+	if service.Updated != service.Replicas {
+		ready += fmt.Sprintf(", %d with the newest revision", service.Updated)
+	}
+	s.labelled("READY", serviceColour(service), ready)
+	for _, field := range []struct{ label, text string }{
+		{"REVISION", string(service.Revision.Short())}, {"DRIVER", service.Driver},
+		{"PORTS", ports(service.Published)}, {"FILE", service.File},
+	} {
+		if field.text != "" {
+			s.labelled(field.label, plain, field.text)
+		}
+	}
+	if text := message(service); text != "" {
+		s.labelled("MESSAGE", noteColour(serviceColour(service)), text)
+	}
+	drawInstances(s, service, now)
+	drawContainers(s, service)
+	drawImages(s, service)
+}
+
+func drawInstances(s *screen, service api.Service, now time.Time) {
+	s.blank()
+	t := table{titles: []string{"SLOT", "PHASE", "RESTARTS", "AGE", "ADDRESS", "REVISION", "REASON"}, spare: []int{4, 5}}
+	for _, i := range service.Instances {
+		since := ""
+		if !i.StartedAt.IsZero() {
+			since = age(now.Sub(i.StartedAt))
+		}
+		state := phaseColour(i.Phase)
+		t.add(i.Reason, noteColour(state),
+			cell{planner.SlotID{Service: service.ID(), Name: i.Slot}.String(), plain},
+			cell{string(i.Phase), state},
+			cell{strconv.Itoa(i.Restarts), plain},
+			cell{since, plain},
+			cell{i.Address, plain},
+			cell{i.Revision.Short(), plain})
+	}
+	t.draw(s)
+}
+
+// drawContainers draws them where the instance does not say it all.
+func drawContainers(s *screen, service api.Service) {
+	several := slices.ContainsFunc(service.Instances, func(i api.Instance) bool { return len(i.Containers) > 1 })
+	if !several {
+		return
+	}
+	s.blank()
+	t := table{titles: []string{"SLOT", "CONTAINER", "STATE", "PID", "EXIT"}}
+	for _, i := range service.Instances {
+		for _, c := range i.Containers {
+			exit, pid := "", ""
+			if c.Exit != nil {
+				exit = planner.DescribeExit(c.Exit)
+			}
+			if c.PID > 0 {
+				pid = strconv.Itoa(c.PID)
+			}
+			t.add(exit, plain, cell{planner.SlotID{Service: service.ID(), Name: i.Slot}.String(), plain}, cell{c.Name, plain}, cell{c.State, plain}, cell{pid, plain})
+		}
+	}
+	t.draw(s)
+}
+
+// drawImages draws what each reference was resolved to. Digests are never
+// cut: they are there to be copied.
+func drawImages(s *screen, service api.Service) {
+	digests := map[string][]string{}
+	for _, i := range service.Instances {
+		for ref, digest := range i.Images {
+			if !slices.Contains(digests[ref], digest) {
+				digests[ref] = append(digests[ref], digest)
+			}
+		}
+	}
+	if len(digests) == 0 {
+		return
+	}
+	s.blank()
+	s.line(s.paint(bold, "IMAGES"))
+	for _, ref := range slices.Sorted(maps.Keys(digests)) {
+		s.prose("  ", plain, plain, ref)
+		slices.Sort(digests[ref])
+		for _, digest := range digests[ref] {
+			s.prose("    ", plain, dim, digest)
+		}
+	}
+}
+
+func broken(faults []planner.Fault) int {
+	n := 0
+	for _, f := range faults {
+		if !f.Warning {
+			n++
+		}
+	}
+	return n
+}
+
+func count(n int, what string) string {
+	if n != 1 {
+		what += "s"
+	}
+	return fmt.Sprintf("%d %s", n, what)
+}

@@ -1,0 +1,136 @@
+package main
+
+import (
+	"strings"
+
+	"github.com/orpheus-cd/orpheus/planner/manifest"
+)
+
+// cell is one field of a table.
+type cell struct {
+	text   string
+	colour colour
+}
+
+// row is one line of a table. Its note stands in the last column if there is
+// room for it, else in lines of its own below.
+type row struct {
+	cells      []cell
+	note       string
+	noteColour colour
+}
+
+// table has columns with titles, the last of which is for notes. Columns that
+// are empty in all rows are left out.
+type table struct {
+	titles []string
+	// spare lists columns that may be left out of a narrow screen, by index,
+	// the first one first.
+	spare []int
+	rows  []row
+}
+
+const (
+	gap      = 2  // columns between columns
+	minNotes = 40 // columns that notes need beside the others
+	noteLead = "  └ "
+	maxNote  = 4 // lines below a row
+)
+
+func (t *table) add(note string, c colour, cells ...cell) {
+	for i := range cells {
+		cells[i].text = manifest.Printable(cells[i].text)
+	}
+	t.rows = append(t.rows, row{cells, manifest.Printable(note), c})
+}
+
+// widths measures the columns; 0 = left out. room is what is left for notes,
+// below 0 if there is no bound.
+func (t *table) widths(width int) (columnWidths []int, room int) {
+	last := len(t.titles) - 1
+	w := make([]int, last)
+	for _, r := range t.rows {
+		for i, c := range r.cells {
+			if c.text != "" {
+				w[i] = max(w[i], columns(c.text), columns(t.titles[i]))
+			}
+		}
+	}
+	if width == 0 {
+		return w, -1
+	}
+	spare := t.spare
+	for {
+		used := 0
+		for _, n := range w {
+			if n > 0 {
+				used += n + gap
+			}
+		}
+		if used-gap <= width || len(spare) == 0 {
+			return w, max(0, width-used)
+		}
+		w[spare[0]], spare = 0, spare[1:]
+	}
+}
+
+// draw adds the table to a screen.
+func (t *table) draw(s *screen) {
+	if len(t.rows) == 0 {
+		return
+	}
+	w, room := t.widths(s.width)
+	notes := false
+	for _, r := range t.rows {
+		notes = notes || r.note != ""
+	}
+	beside := room < 0 || room >= minNotes
+	var titles []cell
+	for _, title := range t.titles[:len(t.titles)-1] {
+		titles = append(titles, cell{title, bold})
+	}
+	line := t.join(s, w, titles)
+	if notes && beside {
+		line += s.paint(bold, t.titles[len(t.titles)-1])
+	}
+	s.line(line)
+	for _, r := range t.rows {
+		line := t.join(s, w, r.cells)
+		if r.note == "" || beside {
+			note := r.note
+			if room >= 0 {
+				note = clip(note, room)
+			}
+			s.line(line + s.paint(r.noteColour, note))
+			continue
+		}
+		s.line(line)
+		t.below(s, r)
+	}
+}
+
+func (t *table) join(s *screen, w []int, cells []cell) string {
+	var b strings.Builder
+	for i, c := range cells {
+		if w[i] > 0 {
+			b.WriteString(s.paint(c.colour, c.text) + strings.Repeat(" ", w[i]-columns(c.text)+gap))
+		}
+	}
+	return b.String()
+}
+
+// below draws a row's note under it.
+func (t *table) below(s *screen, r row) {
+	lines := wrap(r.note, s.room(columns(noteLead)))
+	if len(lines) > maxNote {
+		lines = lines[:maxNote]
+		lines[maxNote-1] = clip(lines[maxNote-1]+" …", s.room(columns(noteLead)))
+	}
+	for i, l := range lines {
+		lead := noteLead
+		if i > 0 {
+			lead = strings.Repeat(" ", columns(noteLead))
+		}
+		s.line(s.paint(dim, lead) + s.paint(r.noteColour, l))
+	}
+}
