@@ -80,26 +80,16 @@ func checkWorkload(w runtime.Workload) error {
 }
 
 // startFresh starts an instance of which nothing is there. If something is, it
-// fails with errLeftovers and has changed nothing; if it fails otherwise it
-// takes away what it made.
+// fails with errLeftovers; whenever it fails it takes away what it made, and
+// only that.
 func (d *Driver) startFresh(ctx context.Context, w runtime.Workload) (err error) {
-	var made []string
-	defer func() {
-		if err == nil {
-			d.seen.running(w.ID)
-			return
+	containers := w.AllContainers()
+	images := make([]image, len(containers))
+	for i, c := range containers {
+		if images[i], err = d.imageOf(ctx, c); err != nil {
+			return fmt.Errorf("container %s: %w", c.Name, err)
 		}
-		undo, cancel := d.rollback(ctx)
-		defer cancel()
-		for _, id := range made {
-			if uerr := d.removeContainer(undo, id); uerr != nil {
-				d.cfg.Log.Warn("cannot take back a start; the next sweep will", "instance", w.ID, "err", uerr)
-			}
-		}
-		if len(made) > 0 {
-			_ = detectCgroups().remove(d.cgroupOfInstance(w.ID))
-		}
-	}()
+	}
 	if len(w.Init) > 0 {
 		// An init container may not run again beside a complete instance.
 		there, err := d.records(ctx, instanceFilter(w.ID))
@@ -110,26 +100,55 @@ func (d *Driver) startFresh(ctx context.Context, w runtime.Workload) (err error)
 			return errLeftovers
 		}
 	}
-	for i := range w.Init {
-		made = append(made, containerID(w.ID, i))
-		if err := d.runInit(ctx, w, i); err != nil {
-			if errors.Is(err, errLeftovers) {
-				made = made[:i]
+	var made []string // container ids
+	defer func() {
+		if err != nil {
+			d.takeBack(ctx, w.ID, made)
+		}
+	}()
+	for i, c := range containers {
+		rec := d.newRecord(w, i, images[i])
+		if err := d.createRecord(ctx, w, c, rec, images[i]); err != nil {
+			return fmt.Errorf("container %s: %w", c.Name, err)
+		}
+		made = append(made, rec.ID)
+		if err := d.create(ctx, c, rec, images[i]); err != nil {
+			return fmt.Errorf("container %s: %w", c.Name, err)
+		}
+		if rec.Init {
+			if err := d.runInit(ctx, rec); err != nil {
+				return fmt.Errorf("container %s: %w", c.Name, err)
 			}
-			return err
+			made = made[:0]
 		}
 	}
-	for i := range w.Containers {
-		index := len(w.Init) + i
-		made = append(made, containerID(w.ID, index))
-		if err := d.create(ctx, w, index); err != nil {
-			if errors.Is(err, errLeftovers) {
-				made = made[:index]
-			}
-			return err
+	if err := d.startAll(ctx, w); err != nil {
+		return err
+	}
+	d.seen.running(w.ID)
+	return nil
+}
+
+// takeBack removes what a failed start made. It goes on when the start's
+// context has ended.
+func (d *Driver) takeBack(ctx context.Context, id string, made []string) {
+	if len(made) == 0 {
+		return
+	}
+	ctx, cancel := d.rollback(ctx)
+	defer cancel()
+	for _, container := range made {
+		err := d.settle(ctx, container)
+		if err == nil {
+			err = d.removeContainer(ctx, container)
+		}
+		if err != nil {
+			d.cfg.Log.Warn("cannot take back a start; the next sweep will", "instance", id, "err", err)
 		}
 	}
-	return d.startAll(ctx, w)
+	if err := detectCgroups().remove(d.cgroupOfInstance(id)); err != nil {
+		d.cfg.Log.Debug("cgroup is left for the next sweep", "instance", id, "err", err)
+	}
 }
 
 // startAll starts the created processes of the main containers at once.
@@ -138,58 +157,48 @@ func (d *Driver) startAll(ctx context.Context, w runtime.Workload) error {
 	for i, c := range w.Containers {
 		g.Go(func() error {
 			_, err := d.client.TaskService().Start(ctx, &tasks.StartRequest{ContainerID: containerID(w.ID, len(w.Init)+i)})
-			return d.startError(c, err)
+			if err != nil {
+				return fmt.Errorf("container %s: %w", c.Name, d.startError(err))
+			}
+			return nil
 		})
 	}
 	return g.Wait()
 }
 
-// runInit runs one init container to its end and takes it away.
-func (d *Driver) runInit(ctx context.Context, w runtime.Workload, index int) error {
-	id, c := containerID(w.ID, index), w.Init[index]
-	if err := d.create(ctx, w, index); err != nil {
-		return err
+// runInit runs a created init container to its end and takes it away.
+func (d *Driver) runInit(ctx context.Context, rec record) error {
+	if _, err := d.client.TaskService().Start(ctx, &tasks.StartRequest{ContainerID: rec.ID}); err != nil {
+		return d.startError(err)
 	}
-	if _, err := d.client.TaskService().Start(ctx, &tasks.StartRequest{ContainerID: id}); err != nil {
-		return d.startError(c, err)
-	}
-	ended, err := d.client.TaskService().Wait(ctx, &tasks.WaitRequest{ContainerID: id})
+	ended, err := d.client.TaskService().Wait(ctx, &tasks.WaitRequest{ContainerID: rec.ID})
 	if err != nil {
-		return d.fail("wait for init container "+c.Name, err)
+		return d.fail("wait for its end", err)
 	}
-	if exit := d.exitOf(record{ID: id, Container: c.Name}, ended.ExitStatus, ended.ExitedAt.AsTime()); exit.Code != 0 {
+	if exit := d.exitOf(rec, ended.ExitStatus, ended.ExitedAt.AsTime()); exit.Code != 0 {
 		return &InitError{Exit: exit}
 	}
-	return d.removeContainer(ctx, id)
+	return d.removeContainer(ctx, rec.ID)
 }
 
-// create makes record, root filesystem and process of one container, in this
-// order: the record holds the other two, for the garbage collector of
-// containerd and for ours.
-func (d *Driver) create(ctx context.Context, w runtime.Workload, index int) error {
-	c := w.AllContainers()[index]
-	img, err := d.imageOf(ctx, c)
-	if err != nil {
-		return fmt.Errorf("container %s: %w", c.Name, err)
-	}
-	rec := d.newRecord(w, index, img)
-	if err := d.createRecord(ctx, w, c, rec, img); err != nil {
-		return fmt.Errorf("container %s: %w", c.Name, err)
-	}
+// create makes root filesystem and process of a container whose record is
+// made. The record comes first because it holds the other two, for the garbage
+// collector of containerd and for ours.
+func (d *Driver) create(ctx context.Context, c runtime.Container, rec record, img image) error {
 	rootfs, err := d.createRootfs(ctx, rec, img)
 	if err != nil {
-		return fmt.Errorf("container %s: %w", c.Name, err)
+		return err
 	}
 	if err := makeLog(c.LogPath); err != nil {
-		return fmt.Errorf("container %s: %w", c.Name, err)
+		return err
 	}
 	output := logURI(c.LogPath)
-	return d.createTask(ctx, c, &tasks.CreateTaskRequest{ContainerID: rec.ID, Rootfs: rootfs, Stdout: output, Stderr: output})
+	return d.createTask(ctx, &tasks.CreateTaskRequest{ContainerID: rec.ID, Rootfs: rootfs, Stdout: output, Stderr: output})
 }
 
 // createTask makes the process, up to but without running the program. What an
 // earlier record of the same id has left behind is taken away first.
-func (d *Driver) createTask(ctx context.Context, c runtime.Container, request *tasks.CreateTaskRequest) error {
+func (d *Driver) createTask(ctx context.Context, request *tasks.CreateTaskRequest) error {
 	for began := time.Now(); ; {
 		_, err := d.client.TaskService().Create(ctx, request)
 		switch {
@@ -202,10 +211,10 @@ func (d *Driver) createTask(ctx context.Context, c runtime.Container, request *t
 		case isBundleThere(err) && ctx.Err() == nil: // containerd is about to undo what a killed agent asked for
 			time.Sleep(20 * time.Millisecond)
 		default:
-			return d.startError(c, err)
+			return d.startError(err)
 		}
 		if time.Since(began) > busyTimeout {
-			return d.startError(c, err)
+			return d.startError(err)
 		}
 	}
 }
@@ -271,23 +280,20 @@ func (d *Driver) createRootfs(ctx context.Context, rec record, img image) ([]*ty
 	return out, nil
 }
 
-// startError names the container; the runtime's own words say the rest. Some
-// of them mean that it can never start as it is.
-func (d *Driver) startError(c runtime.Container, err error) error {
-	if err == nil {
-		return nil
-	}
-	what, text := "container "+c.Name, err.Error()
+// startError wraps an error of the runtime, whose own words say the most. Some
+// of them mean that the container can never start as it is.
+func (d *Driver) startError(err error) error {
+	text := err.Error()
 	for _, hopeless := range []string{
 		"exec: ",            // the program is not there or cannot be executed
 		"exec format error", // it is for another machine
 		"chdir to cwd",      // no such working folder
 	} {
 		if strings.Contains(text, "OCI runtime create failed") && strings.Contains(text, hopeless) {
-			return fmt.Errorf("%s: %w: %w", what, runtime.ErrInvalid, native(err))
+			return fmt.Errorf("run it: %w: %w", runtime.ErrInvalid, native(err))
 		}
 	}
-	return d.fail(what, err)
+	return d.fail("run it", err)
 }
 
 // makeLog creates the file a shim appends to, so that it is ours alone and no

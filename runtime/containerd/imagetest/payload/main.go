@@ -49,7 +49,9 @@ func main() {
 	case "deaf":
 		signal.Ignore(syscall.SIGTERM)
 		fmt.Println("ready")
-		select {}
+		for {
+			time.Sleep(time.Hour) // an empty select would be taken for a deadlock
+		}
 	case "exit":
 		code, err := strconv.Atoi(argument(args))
 		check(err)
