@@ -85,7 +85,7 @@ func (d *Driver) startShim(ctx context.Context, j job, lock *os.File) error {
 	if err != nil {
 		return fmt.Errorf("start shim: %w", err)
 	}
-	go shim.Wait() // reaps it whenever it ends; it tells everything by files
+	go reapShim(shim)
 	stop := context.AfterFunc(ctx, func() { ready.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
 	text, err = io.ReadAll(io.LimitReader(ready, maxStateSize))
@@ -104,6 +104,15 @@ func (d *Driver) startShim(ctx context.Context, j job, lock *os.File) error {
 		return errors.New(a.Error)
 	}
 	return nil
+}
+
+// reapShim collects a shim whenever it ends; it tells everything by files. It
+// waits without a thread of its own, for there may be hundreds.
+func reapShim(shim *exec.Cmd) {
+	if p, err := identify(shim.Process.Pid); err == nil {
+		p.await(context.Background())
+	}
+	shim.Wait()
 }
 
 // lockFolder takes the folder's lock, which the shim inherits.
