@@ -75,7 +75,7 @@ func (a *Agent) landed(f *flight, at *runtime.Attachment, err error, cancelled b
 		if t.backoff.Failures == 1 {
 			t.backoff.NotBefore += time.Second
 		}
-		t.exitSeen = true
+		t.exitSeen, t.running = true, false
 		a.log.Warn("action failed", "action", string(f.action.Kind), "slot", f.action.Slot, "instance", id,
 			"failures", t.backoff.Failures, "err", err)
 		if errors.Is(err, runtime.ErrNotFound) {
@@ -132,7 +132,10 @@ func (a *Agent) starting(action planner.Action, d *driverState) func(context.Con
 	s.Template = a.state.specs[l.Revision]
 	caps := d.info.Capabilities
 	w := workload(a.cfg, s, a.state.docs[s.ID], l, id)
-	prepared := a.prepares[planner.RevisionKey{Service: s.ID, Revision: l.Revision}]
+	key := planner.RevisionKey{Service: s.ID, Revision: l.Revision}
+	all, _ := a.instances()
+	pinUnpinned(w, listedDigests(all, key))
+	prepared := a.prepares[key]
 	ready := prepared != nil && prepared.done
 	return func(ctx context.Context) (*runtime.Attachment, error) {
 		if reasons := planner.Admit(a.cfg.Policy, s); len(reasons) > 0 {
@@ -144,9 +147,11 @@ func (a *Agent) starting(action planner.Action, d *driverState) func(context.Con
 			}
 		}
 		if !ready {
-			if _, err := a.fetch(ctx, d, w, nil); err != nil {
+			digests, err := a.fetch(ctx, d, w, nil)
+			if err != nil {
 				return nil, err
 			}
+			pinUnpinned(w, digests) // what is prepared now is what starts; the listing makes pins of them
 		}
 		leave, err := a.starts.enter(ctx)
 		if err != nil {

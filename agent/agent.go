@@ -115,6 +115,7 @@ type Agent struct {
 	timer     *time.Timer
 	swept     time.Duration   // boot time of the last sweep; 0 = none yet
 	sweeping  map[string]bool // what a sweep under way spares; nil = none
+	unwritten bool            // the last pass could not write the leases it decided
 	unsaved   bool            // followed changed since the state was last saved
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"path/filepath"
 	"slices"
 	"time"
@@ -183,6 +184,7 @@ func (a *Agent) keepOrphans() {
 func (a *Agent) coordinate() {
 	all, _ := a.instances()
 	now := a.cfg.Clock()
+	a.unwritten = false
 	view := planner.View{
 		Node:     a.cfg.Node,
 		Docs:     a.state.docs,
@@ -194,14 +196,16 @@ func (a *Agent) coordinate() {
 	for key, p := range a.prepares {
 		view.Prepared[key] = p.done
 	}
-	decided := planner.Coordinate(a.state.followed, view)
+	decided := planner.Coordinate(a.decidable(), view)
 	a.want(decided.Prepare)
+	decided.Docs = a.pinListed(decided.Docs, all)
 	if len(decided.Docs) == 0 && !a.unsaved {
 		return
 	}
 	next := a.state.with(decided.Docs)
 	if err := next.save(filepath.Join(a.cfg.StateDir, statePath)); err != nil {
-		a.problem("state", fmt.Errorf("%w: no lease is given until it can be written", err))
+		a.problem("state", fmt.Errorf("%w: nothing new is started or stopped until it can be written", err))
+		a.unwritten = true
 		return
 	}
 	a.problem("state", nil)
@@ -209,6 +213,20 @@ func (a *Agent) coordinate() {
 	for _, d := range decided.Docs {
 		a.log.Debug("leases decided", "service", d.Service, "commit", d.Commit, "leases", len(d.Leases), "tokens", d.Tokens)
 	}
+}
+
+// decidable is what is followed without the services that leases cannot be
+// given for yet: no document knows their tokens, and the driver that may run
+// them since before the state was lost has not been listed.
+func (a *Agent) decidable() planner.Followed {
+	f := a.state.followed
+	f.Services = maps.Clone(f.Services)
+	maps.DeleteFunc(f.Services, func(id planner.ServiceID, s planner.Service) bool {
+		_, recorded := a.state.docs[id]
+		d := a.drivers[s.Template.DriverName()]
+		return !recorded && !s.Orphan && d != nil && !d.listed
+	})
+	return f
 }
 
 // readyLeases lists the leases whose instance has been running long enough.
@@ -265,6 +283,7 @@ func (a *Agent) plan() planner.Plan {
 // yet. Until it has read a commit itself it stops nothing that runs (design
 // L17): the state on disk may be old. Until any commit was ever read it does
 // not even remove what does not run: it may be all that is left of the state.
+// While leases cannot be written nothing ends for the lack of one.
 func (a *Agent) permitted(actions []planner.Action, all []planner.Instance, unlisted map[string]bool) []planner.Action {
 	running := map[string]bool{}
 	for _, i := range all {
@@ -273,7 +292,7 @@ func (a *Agent) permitted(actions []planner.Action, all []planner.Instance, unli
 	return slices.DeleteFunc(actions, func(action planner.Action) bool {
 		ends := action.Kind == planner.ActionStop || action.Kind == planner.ActionRemove
 		unread := a.state.followed.Commit.Hash == "" || a.desired == nil && running[action.Instance]
-		return ends && (unread || unlisted[action.Driver])
+		return ends && (unread || a.unwritten || unlisted[action.Driver])
 	})
 }
 

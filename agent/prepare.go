@@ -75,6 +75,7 @@ func (a *Agent) want(needs []planner.RevisionKey) {
 // prepare starts the preparations that are due.
 func (a *Agent) prepare(ctx context.Context) {
 	now := a.cfg.Clock().Boot
+	all, _ := a.instances()
 	for key, p := range a.prepares {
 		if p.done || p.active || p.backoff.NotBefore > now {
 			continue
@@ -96,6 +97,7 @@ func (a *Agent) prepare(ctx context.Context) {
 		workCtx, p.cancel = context.WithCancel(ctx)
 		p.active = true
 		w := workload(a.cfg, s, a.state.docs[key.Service], planner.Lease{Revision: key.Revision}, "")
+		pinUnpinned(w, listedDigests(all, key))
 		a.work(func() { a.pull(workCtx, key, p, d, w) })
 	}
 }

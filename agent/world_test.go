@@ -4,13 +4,14 @@ import (
 	"context"
 	"crypto/sha1"
 	"encoding/hex"
+	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"maps"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -35,6 +36,24 @@ type world struct {
 	booted   time.Time
 	services map[planner.ServiceID]planner.Service
 	policy   planner.Policy
+	more     map[string]runtime.Driver // beside driver
+	log      slog.Handler
+	process  *process
+}
+
+// process is the life of one agent. The fakes see in a call's context whose it
+// is, so that a test can make the calls of a killed one come to nothing.
+type process struct{ dead atomic.Bool }
+
+type processKey struct{}
+
+// alive is a hook for fakes: a killed process does nothing any more, not even
+// tidy up.
+func alive(ctx context.Context) error {
+	if p, ok := ctx.Value(processKey{}).(*process); ok && p.dead.Load() {
+		return errors.New("the process is dead")
+	}
+	return nil
 }
 
 // inWorld runs f in a bubble with one agent running.
@@ -45,6 +64,7 @@ func inWorld(t *testing.T, f func(w *world)) {
 			t: t, state: state, repo: newFakeSource(), driver: runtimetest.NewFake(planner.DriverContainerd),
 			network: runtimetest.NewFakeNetwork(), volumes: runtimetest.NewFakeVolumes(),
 			booted: time.Now().Add(-time.Hour), services: map[planner.ServiceID]planner.Service{},
+			log: slog.DiscardHandler,
 		}
 		for _, image := range []string{"a", "b", "c"} {
 			w.driver.PushImage("registry.example.com/" + image)
@@ -58,24 +78,36 @@ func inWorld(t *testing.T, f func(w *world)) {
 // start begins a new agent process on the node.
 func (w *world) start() {
 	w.t.Helper()
+	drivers := map[string]runtime.Driver{planner.DriverContainerd: w.driver}
+	maps.Copy(drivers, w.more)
 	a, err := New(Config{
 		Node: planner.Node{Name: "n1"}, Version: "test", StateDir: w.state, Source: w.repo,
-		Drivers: map[string]runtime.Driver{planner.DriverContainerd: w.driver},
-		Network: w.network, Volumes: w.volumes, Policy: w.policy, Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Drivers: drivers,
+		Network: w.network, Volumes: w.volumes, Policy: w.policy, Log: slog.New(w.log),
 		Clock: func() planner.Time { return planner.Time{Boot: time.Since(w.booted), Wall: time.Now()} },
 	})
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
+	w.process = &process{}
+	ctx, cancel := context.WithCancel(context.WithValue(context.Background(), processKey{}, w.process))
 	w.agent, w.kill, w.ended = a, cancel, make(chan error, 1)
-	go func() { w.ended <- a.Run(ctx) }()
+	go func() { w.ended <- a.Run(ctx); close(w.ended) }()
 }
 
 // crash ends the agent's process wherever it is.
 func (w *world) crash() {
 	w.kill()
 	<-w.ended
+}
+
+// killHard ends it like kill -9: starts under way leave their parts behind.
+// The hooks of the fakes must ask alive.
+func (w *world) killHard() {
+	w.process.dead.Store(true)
+	w.driver.LeavePartial(true)
+	defer w.driver.LeavePartial(false)
+	w.crash()
 }
 
 // settle lets everything happen that does not need more than d of time.
