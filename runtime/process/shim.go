@@ -55,12 +55,12 @@ func ShimMain(id string) {
 	json.NewEncoder(ready).Encode(a) // an agent that died reads the folder instead
 	ready.Close()
 	if err != nil {
-		os.Exit(1)
+		syscall.Exit(1)
 	}
 	debug.FreeOSMemory()
 	s.serve()
 	goruntime.KeepAlive(lock)
-	os.Exit(0)
+	syscall.Exit(0) // nothing is left to flush
 }
 
 // errHopeless marks errors that trying again does not cure.
