@@ -1,0 +1,75 @@
+# make demo    the whole story on this machine, in a minute or two
+# make test    every test, installing what they need (Debian, Ubuntu)
+# make check   what must be clean before a commit: format, vet, lint, races, fuzz
+# make bench   benchmarks, each beside the thing it is compared with
+# make build   bin/orpheus, one static binary
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := build
+
+GO      ?= go
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS := -s -w -X main.version=$(VERSION)
+
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
+FUZZTIME    ?= 5s
+BENCHTIME   ?= 1s
+
+# cgo only for the race detector.
+export CGO_ENABLED := 0
+
+.PHONY: build demo test check deps lint race fuzz vuln cross bench clean
+
+build:
+	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/orpheus ./cmd/orpheus
+
+demo: build
+	.ci/install demo
+	$(GO) build -trimpath -o bin/orpheus-demo ./cmd/orpheus-demo
+	bin/orpheus-demo --orpheus bin/orpheus
+
+deps:
+	.ci/install test
+
+test: deps build cross
+	$(GO) vet ./...
+	$(GO) test -timeout 20m ./...
+
+check: deps lint race fuzz vuln cross
+
+lint:
+	@unformatted=$$(git ls-files '*.go' | xargs -r gofmt -l); \
+	  if [ -n "$$unformatted" ]; then echo "gofmt would change:"; echo "$$unformatted"; exit 1; fi
+	$(GO) vet ./...
+	$(GO) run $(STATICCHECK) ./...
+	$(GO) mod tidy -diff
+
+race:
+	CGO_ENABLED=1 $(GO) test -race -timeout 30m ./...
+
+# Every fuzz target for a moment: enough to find what a change just broke.
+fuzz:
+	@for pkg in $$($(GO) list ./...); do \
+	  for target in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
+	    echo "fuzz $$pkg $$target"; \
+	    $(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $$pkg; \
+	  done; \
+	done
+
+# The vulnerability database is asked only where it can be reached.
+vuln:
+	@if curl -fsS -m 10 -o /dev/null https://vuln.go.dev/index/db.json 2>/dev/null; then \
+	  $(GO) run $(GOVULNCHECK) ./...; \
+	else echo "govulncheck left out: its database cannot be reached from here"; fi
+
+# The verbs for a laptop build everywhere.
+cross:
+	GOOS=darwin GOARCH=arm64 $(GO) build -o /dev/null ./cmd/orpheus
+	GOOS=windows GOARCH=amd64 $(GO) build -o /dev/null ./cmd/orpheus
+
+bench: deps
+	$(GO) test -run '^$$' -bench . -benchtime $(BENCHTIME) -timeout 60m ./...
+
+clean:
+	rm -rf bin build

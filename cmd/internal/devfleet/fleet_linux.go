@@ -1,0 +1,262 @@
+package devfleet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/orpheus-cd/orpheus/gitsync/gitsynctest"
+	"github.com/orpheus-cd/orpheus/planner"
+	"github.com/orpheus-cd/orpheus/runtime/containerd/containerdtest"
+	"github.com/orpheus-cd/orpheus/runtime/containerd/imagetest"
+)
+
+// Options of a fleet.
+type Options struct {
+	Orpheus string // the binary whose agent runs
+	Driver  string // planner.DriverContainerd or planner.DriverProcess
+	// LocalPath has the agent follow the repository by its path instead of http.
+	LocalPath bool
+	// Config is further YAML for the agent's configuration.
+	Config string
+}
+
+// Fleet is one node and what it needs.
+type Fleet struct {
+	Dir        string // holds everything
+	Git        *gitsynctest.Server
+	Repo       *gitsynctest.Repo
+	Registry   *imagetest.Registry    // nil with the process driver
+	Containerd *containerdtest.Server // nil with the process driver
+	Payload    string                 // path of the program that images hold
+
+	opts  Options
+	agent *exec.Cmd
+	log   *os.File
+}
+
+// New makes a fleet. Close takes all of it away again. The agent is started
+// by StartAgent.
+func New(ctx context.Context, opts Options) (_ *Fleet, err error) {
+	dir, err := os.MkdirTemp("", "orpheus-")
+	if err != nil {
+		return nil, err
+	}
+	f := &Fleet{Dir: dir, opts: opts}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, f.Close())
+		}
+	}()
+	for _, sub := range []string{"git", "bin"} {
+		if err := os.Mkdir(filepath.Join(dir, sub), 0o755); err != nil {
+			return nil, err
+		}
+	}
+	if f.opts.Orpheus, err = filepath.Abs(opts.Orpheus); err != nil {
+		return nil, err
+	}
+	if f.Git, err = gitsynctest.Start(gitsynctest.Options{Root: filepath.Join(dir, "git"), Push: true}); err != nil {
+		return nil, err
+	}
+	if f.Repo, err = f.Git.NewRepo("fleet.git"); err != nil {
+		return nil, err
+	}
+	if f.Payload, err = imagetest.BuildPayload(ctx, filepath.Join(dir, "bin")); err != nil {
+		return nil, err
+	}
+	if opts.Driver == planner.DriverProcess {
+		return f, nil
+	}
+	if f.Registry, err = imagetest.StartRegistry(imagetest.RegistryOptions{}); err != nil {
+		return nil, err
+	}
+	if f.Containerd, err = containerdtest.Start(filepath.Join(dir, "c"), containerdtest.Options{}); err != nil {
+		return nil, err
+	}
+	return f, nil
+}
+
+// RepoURL is where users clone from and push to.
+func (f *Fleet) RepoURL() string { return f.Git.RepoURL(f.Repo) }
+
+// PushImage puts a build of the payload that calls itself version behind
+// name:tag.
+func (f *Fleet) PushImage(nameTag, version string) (ref, digest string, err error) {
+	img, err := imagetest.Build(imagetest.Options{Binary: f.Payload, Env: []string{"VERSION=" + version}})
+	if err != nil {
+		return "", "", err
+	}
+	return f.Registry.Push(nameTag, img)
+}
+
+// StateDir is the agent's state folder, Socket the socket of its API.
+func (f *Fleet) StateDir() string { return filepath.Join(f.Dir, "state") }
+
+// Socket is the path of the agent's socket.
+func (f *Fleet) Socket() string { return filepath.Join(f.Dir, "run", "orpheus.sock") }
+
+// Cgroup is the parent of the cgroups of the fleet's containers.
+func (f *Fleet) Cgroup() string { return "/" + filepath.Base(f.Dir) }
+
+func (f *Fleet) config() string {
+	url := f.RepoURL()
+	if f.opts.LocalPath {
+		url = f.Repo.Dir
+	}
+	config := fmt.Sprintf(`node: {name: node-1}
+repository: {url: %q, branch: main}
+stateDir: %s
+runDir: %s
+api: {address: none}
+process: {cgroup: %s}
+`, url, f.StateDir(), filepath.Dir(f.Socket()), strings.TrimPrefix(f.Cgroup(), "/"))
+	if !strings.Contains(f.opts.Config, "policy:") {
+		config += fmt.Sprintf("policy: {drivers: [%s]}\n", f.opts.Driver)
+	}
+	if f.Containerd == nil {
+		return config + "containerd: {disabled: true}\n" + f.opts.Config
+	}
+	return config + fmt.Sprintf("containerd: {address: %s, cgroup: %s}\nregistries: {%q: {plainHTTP: true}}\n",
+		f.Containerd.Address, f.Cgroup(), f.Registry.Host) + f.opts.Config
+}
+
+// StartAgent runs the agent as a user would.
+func (f *Fleet) StartAgent() error {
+	file := filepath.Join(f.Dir, "agent.yaml")
+	if err := os.WriteFile(file, []byte(f.config()), 0o600); err != nil {
+		return err
+	}
+	var err error
+	if f.log, err = os.OpenFile(f.logFile(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600); err != nil {
+		return err
+	}
+	f.agent = exec.Command(f.opts.Orpheus, "agent", "--config", file)
+	f.agent.Stdout, f.agent.Stderr = f.log, f.log
+	return f.agent.Start()
+}
+
+// EndAgent sends the agent a signal that ends it, and waits until it has.
+func (f *Fleet) EndAgent(sig syscall.Signal) error {
+	if f.agent == nil {
+		return nil
+	}
+	err := f.agent.Process.Signal(sig)
+	_ = f.agent.Wait() // it was told to end: how it did says nothing
+	f.agent = nil
+	return errors.Join(err, f.log.Close())
+}
+
+// AgentPID is the agent's process id, 0 while it does not run.
+func (f *Fleet) AgentPID() int {
+	if f.agent == nil {
+		return 0
+	}
+	return f.agent.Process.Pid
+}
+
+func (f *Fleet) logFile() string { return filepath.Join(f.Dir, "agent.log") }
+
+// AgentLog is the end of what the agents of this fleet logged.
+func (f *Fleet) AgentLog(lines int) string {
+	log, err := os.ReadFile(f.logFile())
+	if err != nil {
+		return err.Error()
+	}
+	all := strings.Split(strings.TrimSpace(string(log)), "\n")
+	return strings.Join(all[max(0, len(all)-lines):], "\n")
+}
+
+// Close stops and removes everything, also what a half-made fleet has.
+func (f *Fleet) Close() error {
+	var errs []error
+	errs = append(errs, f.EndAgent(syscall.SIGTERM))
+	if f.Containerd != nil {
+		errs = append(errs, f.Containerd.Close())
+	}
+	if f.Registry != nil {
+		f.Registry.Stop()
+	}
+	if f.Git != nil {
+		f.Git.Close()
+	}
+	errs = append(errs, f.killProcesses(), f.unmount(), f.removeCgroups(), os.RemoveAll(f.Dir))
+	return errors.Join(errs...)
+}
+
+// killProcesses ends what the process driver left running: everything that
+// runs the payload.
+func (f *Fleet) killProcesses() error {
+	if f.Payload == "" {
+		return nil
+	}
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		pids := running(f.Payload)
+		if len(pids) == 0 {
+			return nil
+		}
+		for _, pid := range pids {
+			_ = syscall.Kill(pid, syscall.SIGKILL) // it may have just ended
+		}
+	}
+	return fmt.Errorf("programs of the fleet still run: %v", running(f.Payload))
+}
+
+// running lists the processes that run a program.
+func running(program string) []int {
+	var pids []int
+	links, _ := filepath.Glob("/proc/[0-9]*/exe")
+	for _, link := range links {
+		if target, err := os.Readlink(link); err == nil && strings.TrimSuffix(target, " (deleted)") == program {
+			if pid, err := strconv.Atoi(filepath.Base(filepath.Dir(link))); err == nil {
+				pids = append(pids, pid)
+			}
+		}
+	}
+	return pids
+}
+
+// unmount takes away what is mounted below the folder: namespaces and
+// memory volumes of instances that were not removed.
+func (f *Fleet) unmount() error {
+	mounts, err := os.ReadFile("/proc/self/mounts")
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for line := range strings.Lines(string(mounts)) {
+		if fields := strings.Fields(line); len(fields) > 1 && strings.HasPrefix(fields[1], f.Dir+"/") {
+			errs = append(errs, syscall.Unmount(fields[1], syscall.MNT_DETACH))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// removeCgroups removes the fleet's cgroups from all hierarchies, innermost
+// first; those of other owners are not below its name.
+func (f *Fleet) removeCgroups() error {
+	var errs []error
+	roots, _ := filepath.Glob("/sys/fs/cgroup/*" + f.Cgroup())
+	for _, root := range append(roots, "/sys/fs/cgroup"+f.Cgroup()) {
+		var dirs []string
+		_ = filepath.WalkDir(root, func(path string, d os.DirEntry, err error) error {
+			if err == nil && d.IsDir() {
+				dirs = append(dirs, path)
+			}
+			return nil
+		})
+		for i := len(dirs) - 1; i >= 0; i-- {
+			if err := os.Remove(dirs[i]); err != nil && !errors.Is(err, os.ErrNotExist) {
+				errs = append(errs, err)
+			}
+		}
+	}
+	return errors.Join(errs...)
+}

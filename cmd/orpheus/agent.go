@@ -1,0 +1,156 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"regexp"
+	"strings"
+	"sync"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/orpheus-cd/orpheus/agent"
+	"github.com/orpheus-cd/orpheus/agent/api"
+)
+
+// nodeName is a DNS label, so that it can be part of paths, labels and refs.
+var nodeName = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`)
+
+func init() { platformCommands = append(platformCommands, newAgentCommand) }
+
+func newAgentCommand(*env) *cobra.Command {
+	var file string
+	var labels []string
+	var flags config
+	cmd := &cobra.Command{
+		Use:   "agent",
+		Short: "Run the agent of this node",
+		Long: `Run the agent of this node: follow the fleet's repository and keep the node
+in the state its manifests ask for. The agent may be stopped, killed or
+upgraded at any time: what runs keeps running.
+
+Configuration comes from ` + defaultConfigFile + ` (or --config); flags override it.
+SIGHUP makes the agent look at the repository now.`,
+		Example: `  orpheus agent --repository https://git.example.com/team/fleet.git --token-file /etc/orpheus/token
+  orpheus agent --repository /srv/git/fleet.git --branch main --path fleets/prod`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := loadConfig(file)
+			if err != nil {
+				return err
+			}
+			if err := c.override(flags, labels); err != nil {
+				return err
+			}
+			if err := c.complete(); err != nil {
+				return fmt.Errorf("configuration: %w", err)
+			}
+			return runAgent(cmd.Context(), c)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&file, "config", "", "configuration file (default "+defaultConfigFile+" if it exists)")
+	f.StringVar(&flags.Repository.URL, "repository", "", "the fleet's repository: https://… or an absolute path")
+	f.StringVar(&flags.Repository.Branch, "branch", "", "branch to follow (default main)")
+	f.StringVar(&flags.Repository.Path, "path", "", "folder of fleet.yaml in the repository (default: its top)")
+	f.StringVar(&flags.Repository.TokenFile, "token-file", "", "file with the token for the repository")
+	f.StringVar(&flags.Repository.CAFile, "ca-file", "", "file with certificates to trust for the repository, beside the system's")
+	f.StringVar(&flags.Node.Name, "node", "", "name of this node (default: the host's name)")
+	f.StringSliceVar(&labels, "label", nil, "label of this node, KEY=VALUE; may be repeated")
+	f.StringVar(&flags.StateDir, "state-dir", "", "folder for what must survive a reboot (default "+defaultStateDir()+")")
+	f.StringVar(&flags.RunDir, "run-dir", "", "folder for sockets and mounts (default "+defaultRunDir()+")")
+	f.StringVar(&flags.Containerd.Address, "containerd", "", "socket of containerd (default its usual place)")
+	f.StringVar(&flags.API.Address, "listen", "", "loopback address of status and metrics, or none (default "+defaultAPIAddress+")")
+	f.StringVar(&flags.Log.Level, "log-level", "", "debug, info, warn or error (default info)")
+	f.StringVar(&flags.Log.Format, "log-format", "", "text or json (default text)")
+	return cmd
+}
+
+// override lays what flags say over the file.
+func (c *config) override(flags config, labels []string) error {
+	for field, value := range map[*string]string{
+		&c.Repository.URL: flags.Repository.URL, &c.Repository.Branch: flags.Repository.Branch,
+		&c.Repository.Path: flags.Repository.Path, &c.Repository.TokenFile: flags.Repository.TokenFile,
+		&c.Repository.CAFile: flags.Repository.CAFile, &c.Node.Name: flags.Node.Name,
+		&c.StateDir: flags.StateDir, &c.RunDir: flags.RunDir, &c.Containerd.Address: flags.Containerd.Address,
+		&c.API.Address: flags.API.Address, &c.Log.Level: flags.Log.Level, &c.Log.Format: flags.Log.Format,
+	} {
+		if value != "" {
+			*field = value
+		}
+	}
+	for _, l := range labels {
+		key, value, ok := strings.Cut(l, "=")
+		if !ok || key == "" {
+			return fmt.Errorf("--label %q: write KEY=VALUE", l)
+		}
+		if c.Node.Labels == nil {
+			c.Node.Labels = map[string]string{}
+		}
+		c.Node.Labels[key] = value
+	}
+	return nil
+}
+
+func runAgent(ctx context.Context, c config) error {
+	log := c.logger(os.Stderr)
+	unlock, err := agent.Lock(c.StateDir)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	n, err := newNode(c, log)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err := n.close(); err != nil {
+			log.Warn("not closed cleanly", "err", err)
+		}
+	}()
+	a, metrics, err := n.agent()
+	if err != nil {
+		return err
+	}
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	var helpers sync.WaitGroup
+	defer helpers.Wait()
+	defer stop()
+	helpers.Go(func() { n.watch(ctx) })
+	helpers.Go(func() { n.hangups(ctx) })
+	serving, err := api.Listen(api.Options{
+		Address: c.apiAddress(), Socket: c.socket(), Status: a.Status, Metrics: metrics.Handler(),
+		LogRoot: agent.LogRoot(c.StateDir), Sync: n.hintNow, Log: log,
+	})
+	if err != nil {
+		return err
+	}
+	helpers.Go(func() {
+		if err := serving.Run(ctx); err != nil {
+			log.Error("status cannot be served", "err", err)
+		}
+	})
+	return a.Run(ctx)
+}
+
+// hangups turns SIGHUP into a look at the repository.
+func (n *node) hangups(ctx context.Context) {
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	defer signal.Stop(hup)
+	for {
+		select {
+		case <-hup:
+			n.log.Info("SIGHUP: looking at the repository now")
+			n.hintNow()
+		case <-ctx.Done():
+			return
+		}
+	}
+}

@@ -1,0 +1,320 @@
+//go:build linux
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/api/resource"
+	"sigs.k8s.io/yaml"
+
+	"github.com/orpheus-cd/orpheus/gitsync"
+	"github.com/orpheus-cd/orpheus/planner"
+	"github.com/orpheus-cd/orpheus/runtime/containerd"
+)
+
+// config is the agent's configuration: a YAML file, then flags over it. It is
+// the node's own; nothing in the repository can change it. docs/agent.md
+// documents every field.
+type config struct {
+	Node         nodeConfig                `json:"node"`
+	Repository   repositoryConfig          `json:"repository"`
+	Coordination string                    `json:"coordination"` // "none": the only one in this version
+	StateDir     string                    `json:"stateDir"`
+	RunDir       string                    `json:"runDir"`
+	Containerd   containerdConfig          `json:"containerd"`
+	Process      processConfig             `json:"process"`
+	Network      networkConfig             `json:"network"`
+	Registries   map[string]registryConfig `json:"registries"`
+	Policy       policyConfig              `json:"policy"`
+	API          apiConfig                 `json:"api"`
+	Logs         logsConfig                `json:"logs"`
+	Log          logConfig                 `json:"log"`
+}
+
+type nodeConfig struct {
+	Name   string            `json:"name"` // "" = the host's name
+	Labels map[string]string `json:"labels"`
+}
+
+type repositoryConfig struct {
+	URL          string `json:"url"`
+	Branch       string `json:"branch"` // "" = main
+	Path         string `json:"path"`   // "" = the top of the repository
+	Username     string `json:"username"`
+	PasswordFile string `json:"passwordFile"`
+	TokenFile    string `json:"tokenFile"`
+	CAFile       string `json:"caFile"`
+}
+
+type containerdConfig struct {
+	Disabled    bool   `json:"disabled"`
+	Address     string `json:"address"`
+	Namespace   string `json:"namespace"`
+	Snapshotter string `json:"snapshotter"`
+	Cgroup      string `json:"cgroup"`
+}
+
+type processConfig struct {
+	Cgroup string `json:"cgroup"`
+}
+
+type networkConfig struct {
+	Bridge string `json:"bridge"`
+	Subnet string `json:"subnet"`
+	Table  string `json:"table"`
+	MTU    int    `json:"mtu"`
+}
+
+type registryConfig struct {
+	PlainHTTP    bool   `json:"plainHTTP"`
+	CAFile       string `json:"caFile"`
+	Username     string `json:"username"`
+	PasswordFile string `json:"passwordFile"`
+}
+
+type policyConfig struct {
+	Drivers      []string `json:"drivers"`
+	HostPaths    []string `json:"hostPaths"`
+	Devices      []string `json:"devices"`
+	Capabilities []string `json:"capabilities"`
+	Privileged   bool     `json:"privileged"`
+	HostNetwork  bool     `json:"hostNetwork"`
+	Registries   []string `json:"registries"`
+}
+
+type apiConfig struct {
+	Address string `json:"address"` // host:port on loopback; "" = 127.0.0.1:7717, "none" = the unix socket only
+}
+
+type logsConfig struct {
+	MaxSize string `json:"maxSize"` // quantity, such as 10Mi
+	Files   int    `json:"files"`
+}
+
+type logConfig struct {
+	Level  string `json:"level"`  // debug, info, warn, error
+	Format string `json:"format"` // text, json
+}
+
+const (
+	defaultConfigFile = "/etc/orpheus/agent.yaml"
+	defaultAPIAddress = "127.0.0.1:7717"
+	maxConfigBytes    = 1 << 20
+)
+
+// loadConfig reads a configuration file; a default file that does not exist
+// is an empty one.
+func loadConfig(path string) (config, error) {
+	var c config
+	explicit := path != ""
+	if !explicit {
+		path = defaultConfigFile
+	}
+	info, err := os.Stat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && !explicit:
+		return c, nil
+	case err != nil:
+		return c, fmt.Errorf("read configuration: %w", err)
+	case info.Size() > maxConfigBytes:
+		return c, fmt.Errorf("read configuration: %s is larger than %d bytes", path, maxConfigBytes)
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return c, fmt.Errorf("read configuration: %w", err)
+	}
+	if err := yaml.UnmarshalStrict(data, &c); err != nil {
+		return c, fmt.Errorf("configuration %s: %w", path, err)
+	}
+	return c, nil
+}
+
+// complete fills in defaults and lists everything that is wrong.
+func (c *config) complete() error {
+	root := os.Geteuid() == 0
+	set := func(field *string, value string) {
+		if *field == "" {
+			*field = value
+		}
+	}
+	if c.Node.Name == "" {
+		host, err := os.Hostname()
+		if err != nil {
+			return fmt.Errorf("node.name: %w", err)
+		}
+		c.Node.Name, _, _ = strings.Cut(strings.ToLower(host), ".")
+	}
+	set(&c.Repository.Branch, "main")
+	set(&c.Repository.Path, ".")
+	set(&c.Coordination, "none")
+	set(&c.StateDir, defaultStateDir())
+	set(&c.RunDir, defaultRunDir())
+	set(&c.API.Address, defaultAPIAddress)
+	set(&c.Logs.MaxSize, "10Mi")
+	set(&c.Log.Level, "info")
+	set(&c.Log.Format, "text")
+	if len(c.Policy.Drivers) == 0 {
+		c.Policy.Drivers = []string{planner.DriverContainerd}
+		if !root {
+			c.Policy.Drivers = []string{planner.DriverProcess}
+		}
+	}
+	if !root && c.Containerd.Address == "" {
+		c.Containerd.Disabled = true
+	}
+	return c.validate()
+}
+
+func (c *config) validate() error {
+	var faults []error
+	fault := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
+	if !nodeName.MatchString(c.Node.Name) {
+		fault("node.name: %q is not a DNS label (a-z, 0-9 and -, at most 63)", c.Node.Name)
+	}
+	if c.Repository.URL == "" {
+		fault("repository.url: is missing; give the fleet's repository here or with --repository")
+	}
+	if filepath.IsAbs(c.Repository.Path) || !fs.ValidPath(filepath.Clean(c.Repository.Path)) {
+		fault("repository.path: %q must be a folder inside the repository, such as fleets/prod", c.Repository.Path)
+	}
+	if c.Repository.TokenFile != "" && c.Repository.PasswordFile != "" {
+		fault("repository: give tokenFile or passwordFile, not both")
+	}
+	if c.Coordination != "none" {
+		fault("coordination: %q is not supported by this version; write none", c.Coordination)
+	}
+	for name, dir := range map[string]string{"stateDir": c.StateDir, "runDir": c.RunDir} {
+		if !filepath.IsAbs(dir) {
+			fault("%s: %q must be an absolute path", name, dir)
+		}
+	}
+	if c.Network.Subnet != "" {
+		if _, err := netip.ParsePrefix(c.Network.Subnet); err != nil {
+			fault("network.subnet: %w", err)
+		}
+	}
+	if _, err := resource.ParseQuantity(c.Logs.MaxSize); err != nil {
+		fault("logs.maxSize: %q: %w; write a size such as 10Mi", c.Logs.MaxSize, err)
+	}
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(c.Log.Level)); err != nil {
+		fault("log.level: %q is none of debug, info, warn, error", c.Log.Level)
+	}
+	if c.Log.Format != "text" && c.Log.Format != "json" {
+		fault("log.format: %q is neither text nor json", c.Log.Format)
+	}
+	for host, r := range c.Registries {
+		if r.PasswordFile == "" && r.Username != "" {
+			fault("registries[%s]: username without passwordFile", host)
+		}
+	}
+	return errors.Join(faults...)
+}
+
+// socket is where the agent's own command line reaches it.
+func (c *config) socket() string { return filepath.Join(c.RunDir, "orpheus.sock") }
+
+// apiAddress is where status is served beside the socket; "" = nowhere.
+func (c *config) apiAddress() string {
+	if c.API.Address == "none" {
+		return ""
+	}
+	return c.API.Address
+}
+
+func (c *config) logger(w *os.File) *slog.Logger {
+	var level slog.Level
+	_ = level.UnmarshalText([]byte(c.Log.Level)) // validated
+	opts := &slog.HandlerOptions{Level: level}
+	if c.Log.Format == "json" {
+		return slog.New(slog.NewJSONHandler(w, opts))
+	}
+	return slog.New(slog.NewTextHandler(w, opts))
+}
+
+// git is the part of the configuration that gitsync needs.
+func (c *config) git(log *slog.Logger) gitsync.Config {
+	r := c.Repository
+	out := gitsync.Config{
+		URL: r.URL, Branch: r.Branch, CAFile: r.CAFile, Log: log,
+		Dir: filepath.Join(c.StateDir, "git"),
+	}
+	if r.TokenFile != "" || r.PasswordFile != "" {
+		out.Credentials = func(context.Context) (gitsync.Credentials, error) {
+			if r.TokenFile != "" && r.Username == "" {
+				token, err := readSecret(r.TokenFile)
+				return gitsync.Credentials{Token: token}, err
+			}
+			password, err := readSecret(r.PasswordFile + r.TokenFile)
+			return gitsync.Credentials{Username: r.Username, Password: password}, err
+		}
+	}
+	return out
+}
+
+// readSecret reads a secret from its file at every use, so that it can be
+// renewed without a restart.
+func readSecret(path string) (string, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return "", fmt.Errorf("read credentials: %w", err)
+	}
+	return string(bytes.TrimSpace(data)), nil
+}
+
+// registries is the part of the configuration that the containerd driver
+// needs to pull.
+func (c *config) registries() (map[string]containerd.Registry, error) {
+	out := map[string]containerd.Registry{}
+	for host, r := range c.Registries {
+		reg := containerd.Registry{PlainHTTP: r.PlainHTTP}
+		if r.CAFile != "" {
+			pem, err := os.ReadFile(r.CAFile)
+			if err != nil {
+				return nil, fmt.Errorf("registries[%s].caFile: %w", host, err)
+			}
+			reg.CA = x509.NewCertPool()
+			if !reg.CA.AppendCertsFromPEM(pem) {
+				return nil, fmt.Errorf("registries[%s].caFile: %s holds no PEM certificate", host, r.CAFile)
+			}
+		}
+		if r.PasswordFile != "" {
+			reg.Credentials = func(context.Context) (string, string, error) {
+				password, err := readSecret(r.PasswordFile)
+				return r.Username, password, err
+			}
+		}
+		out[host] = reg
+	}
+	return out, nil
+}
+
+// policy is what the node allows, with what is the agent's own reserved.
+func (c *config) policy() planner.Policy {
+	p := planner.Policy{
+		Drivers: c.Policy.Drivers, HostPaths: c.Policy.HostPaths, Devices: c.Policy.Devices,
+		Privileged: c.Policy.Privileged, HostNetwork: c.Policy.HostNetwork, Registries: c.Policy.Registries,
+		ReservedPaths: []string{c.StateDir, c.RunDir, filepath.Dir(c.containerdAddress())},
+	}
+	for _, name := range c.Policy.Capabilities {
+		p.Capabilities = append(p.Capabilities, strings.TrimPrefix(strings.ToUpper(name), "CAP_"))
+	}
+	for host := range c.Registries {
+		p.KnownRegistries = append(p.KnownRegistries, host)
+	}
+	if addr, err := netip.ParseAddrPort(c.API.Address); err == nil {
+		p.ReservedPorts = append(p.ReservedPorts, int(addr.Port()))
+	}
+	return p
+}

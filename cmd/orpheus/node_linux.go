@@ -1,0 +1,165 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	goruntime "runtime"
+
+	"github.com/containerd/containerd/v2/defaults"
+	"k8s.io/apimachinery/pkg/api/resource"
+
+	"github.com/orpheus-cd/orpheus/agent"
+	"github.com/orpheus-cd/orpheus/gitsync"
+	"github.com/orpheus-cd/orpheus/planner"
+	"github.com/orpheus-cd/orpheus/planner/manifest"
+	"github.com/orpheus-cd/orpheus/runtime"
+	"github.com/orpheus-cd/orpheus/runtime/containerd"
+	"github.com/orpheus-cd/orpheus/runtime/network"
+	"github.com/orpheus-cd/orpheus/runtime/process"
+	"github.com/orpheus-cd/orpheus/runtime/volume"
+)
+
+// node is everything one agent is wired from.
+type node struct {
+	config  config
+	log     *slog.Logger
+	source  *gitSource
+	drivers map[string]runtime.Driver
+	network runtime.Network // nil without containers of their own network
+	volumes runtime.Volumes
+	hint    chan struct{} // look at the repository now
+	closers []func() error
+}
+
+// newNode wires a node from its configuration. It touches neither the
+// network, nor Git, nor a driver's backend.
+func newNode(c config, log *slog.Logger) (_ *node, err error) {
+	n := &node{config: c, log: log, hint: make(chan struct{}, 1), drivers: map[string]runtime.Driver{}}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, n.close())
+		}
+	}()
+	repo, err := gitsync.Open(c.git(log))
+	if err != nil {
+		return nil, err
+	}
+	n.closers = append(n.closers, repo.Close)
+	n.source = &gitSource{
+		repo: repo, loader: manifest.NewLoader(manifest.Limits{}), config: c.Repository,
+		shown: repo.URL(), hints: n.hint, log: log,
+	}
+	if err := n.addDrivers(); err != nil {
+		return nil, err
+	}
+	n.volumes, err = volume.New(volume.Config{StateDir: c.StateDir, Log: log})
+	if err != nil {
+		return nil, fmt.Errorf("volumes: %w", err)
+	}
+	return n, nil
+}
+
+func (n *node) addDrivers() error {
+	c := n.config
+	proc, err := process.New(process.Config{
+		StateDir: filepath.Join(c.StateDir, "processes"), CgroupParent: c.Process.Cgroup, Log: n.log,
+	})
+	if err != nil {
+		return fmt.Errorf("driver process: %w", err)
+	}
+	n.drivers[planner.DriverProcess] = proc
+	if c.Containerd.Disabled {
+		return nil
+	}
+	registries, err := c.registries()
+	if err != nil {
+		return err
+	}
+	ctrd, err := containerd.New(containerd.Config{
+		Address: c.containerdAddress(), Namespace: c.Containerd.Namespace, Snapshotter: c.Containerd.Snapshotter,
+		Cgroup: c.Containerd.Cgroup, StateDir: filepath.Join(c.RunDir, "containerd"), Registries: registries, Log: n.log,
+	})
+	if err != nil {
+		return fmt.Errorf("driver containerd: %w", err)
+	}
+	n.drivers[planner.DriverContainerd] = ctrd
+	n.closers = append(n.closers, ctrd.Close)
+	if os.Geteuid() != 0 {
+		return nil
+	}
+	var subnet netip.Prefix
+	if c.Network.Subnet != "" {
+		subnet = netip.MustParsePrefix(c.Network.Subnet) // validated
+	}
+	n.network, err = network.New(network.Config{
+		Bridge: c.Network.Bridge, Subnet: subnet, Table: c.Network.Table, MTU: c.Network.MTU,
+		StateDir: filepath.Join(c.StateDir, "network"), RunDir: filepath.Join(c.RunDir, "network"), Log: n.log,
+	})
+	if err != nil {
+		return fmt.Errorf("network: %w", err)
+	}
+	return nil
+}
+
+func (c *config) containerdAddress() string {
+	if c.Containerd.Address != "" {
+		return c.Containerd.Address
+	}
+	return defaults.DefaultAddress
+}
+
+// agent makes the node's agent.
+func (n *node) agent() (*agent.Agent, *agent.Metrics, error) {
+	c := n.config
+	maxSize := resource.MustParse(c.Logs.MaxSize) // validated
+	metrics := agent.NewMetrics()
+	metrics.Register(n.source.collectors()...)
+	a, err := agent.New(agent.Config{
+		Node: planner.Node{
+			Name: planner.NodeName(c.Node.Name), Labels: c.Node.Labels, OS: goruntime.GOOS, Arch: goruntime.GOARCH,
+		},
+		Version: version, StateDir: c.StateDir, Source: n.source,
+		Drivers: n.drivers, Network: n.network, Volumes: n.volumes, Policy: c.policy(), Log: n.log, Metrics: metrics,
+		LogMaxBytes: maxSize.Value(), LogFiles: c.Logs.Files,
+	})
+	return a, metrics, err
+}
+
+// hintNow asks for a look at the repository; a hint that is waiting serves
+// for this one too.
+func (n *node) hintNow() {
+	select {
+	case n.hint <- struct{}{}:
+	default:
+	}
+}
+
+// watch turns changes of a repository on this machine into hints. Where it
+// cannot, the timer is enough.
+func (n *node) watch(ctx context.Context) {
+	path, local := n.source.repo.LocalPath()
+	if !local {
+		return
+	}
+	changes, err := gitsync.WatchLocal(ctx, path)
+	if err != nil {
+		n.log.Warn("repository is polled only: its folder cannot be watched", "err", err)
+		return
+	}
+	for range changes {
+		n.hintNow()
+	}
+}
+
+func (n *node) close() error {
+	var errs []error
+	for _, c := range n.closers {
+		errs = append(errs, c())
+	}
+	return errors.Join(errs...)
+}

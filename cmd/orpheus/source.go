@@ -1,0 +1,111 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/orpheus-cd/orpheus/agent"
+	"github.com/orpheus-cd/orpheus/gitsync"
+	"github.com/orpheus-cd/orpheus/planner"
+	"github.com/orpheus-cd/orpheus/planner/manifest"
+)
+
+// gitSource is where Git and manifests meet: gitsync fetches commits, the
+// manifest loader reads them.
+type gitSource struct {
+	repo   *gitsync.Repository
+	loader *manifest.Loader
+	config repositoryConfig
+	shown  string // URL without credentials
+	hints  <-chan struct{}
+	log    *slog.Logger
+
+	lastRead atomic.Pointer[time.Time]
+}
+
+var (
+	_ agent.Source    = (*gitSource)(nil)
+	_ gitsync.Fetcher = (*gitSource)(nil)
+)
+
+func (s *gitSource) Describe() agent.Description {
+	d := agent.Description{URL: s.shown, Branch: s.config.Branch, Path: s.config.Path}
+	if at := s.lastRead.Load(); at != nil {
+		d.LastRead = *at
+	}
+	return d
+}
+
+// Fetch is the repository's, with a note of when it last succeeded.
+func (s *gitSource) Fetch(ctx context.Context) (planner.Commit, error) {
+	commit, err := s.repo.Fetch(ctx)
+	if err == nil {
+		now := time.Now()
+		s.lastRead.Store(&now)
+	}
+	return commit, err
+}
+
+func (s *gitSource) Follow(ctx context.Context, interval func() time.Duration) <-chan agent.Look {
+	updates := gitsync.Follow(ctx, s, gitsync.FollowOptions{Interval: interval, Hints: s.hints, Log: s.log})
+	looks := make(chan agent.Look)
+	go func() {
+		defer close(looks)
+		for u := range updates {
+			select {
+			case looks <- agent.Look{Commit: u.Commit, Err: u.Err, Since: u.Since}:
+			case <-ctx.Done():
+			}
+		}
+	}()
+	return looks
+}
+
+func (s *gitSource) Load(ctx context.Context, commit planner.Commit, since string) (agent.Loaded, error) {
+	tree, err := s.repo.FS(commit.Hash)
+	if err != nil {
+		return agent.Loaded{}, err
+	}
+	desired, err := s.loader.Load(ctx, tree, s.config.Path, commit)
+	var refused *manifest.RefusedError
+	if errors.As(err, &refused) {
+		return agent.Loaded{}, &agent.Refusal{Faults: refused.Faults}
+	}
+	if err != nil {
+		return agent.Loaded{}, fmt.Errorf("read manifests of commit %s: %w", commit.Short(), err)
+	}
+	loaded := agent.Loaded{Desired: desired}
+	if since != "" && since != commit.Hash {
+		loaded.Approved, err = s.repo.Approvals(ctx, since, commit.Hash)
+		if err != nil && !errors.Is(err, gitsync.ErrUnknownCommit) {
+			return agent.Loaded{}, fmt.Errorf("read approvals of commit %s: %w", commit.Short(), err)
+		}
+	}
+	return loaded, nil
+}
+
+// collectors shows the manifest cache in /metrics.
+func (s *gitSource) collectors() []prometheus.Collector {
+	counter := func(name, help string, value func(manifest.Stats) uint64) prometheus.Collector {
+		return prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: help},
+			func() float64 { return float64(value(s.loader.Stats())) })
+	}
+	return []prometheus.Collector{
+		counter("orpheus_manifest_loads_total", "Commits whose manifests were read.",
+			func(st manifest.Stats) uint64 { return st.Loads }),
+		counter("orpheus_manifest_blobs_parsed_total", "Manifest files that were read and parsed.",
+			func(st manifest.Stats) uint64 { return st.Parsed }),
+		counter("orpheus_manifest_blobs_reused_total", "Manifest files known by their object id, not parsed again.",
+			func(st manifest.Stats) uint64 { return st.Reused }),
+		counter("orpheus_manifest_folders_walked_total", "Folders whose entries were read.",
+			func(st manifest.Stats) uint64 { return st.FoldersWalked }),
+	}
+}
