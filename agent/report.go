@@ -143,8 +143,8 @@ func (a *Agent) reportLease(slot planner.SlotID, l planner.Lease, have []planner
 		out.Reason = w.Reason
 		if t != nil && t.backoff.Failures > 0 {
 			out.Phase = planner.PhaseFailed
-			if left := w.Until - a.cfg.Clock().Boot; left > 0 {
-				out.Reason += fmt.Sprintf(" (tried %d times; again in %d s)", t.backoff.Failures, int(left.Seconds())+1)
+			if w.Until > a.cfg.Clock().Boot {
+				out.Reason += a.tried(t.backoff)
 			}
 		}
 	} else if t != nil && t.lastExit != "" && out.Phase != planner.PhaseReady {
@@ -197,18 +197,7 @@ func (a *Agent) explain(out *api.Service, s planner.Service, followed bool) {
 		out.Message = "found running, but no manifest is known for it: kept until the repository is read"
 		return
 	}
-	p := a.prepares[planner.RevisionKey{Service: out.ID(), Revision: s.Revision}]
-	switch {
-	case p == nil || p.done:
-	case p.refused != "":
-		out.Message = "revision " + s.Revision.Short() + " refused: " + p.refused
-	case p.backoff.Failures > 0:
-		out.Message = fmt.Sprintf("revision %s waits (tried %d times): %s", s.Revision.Short(), p.backoff.Failures, p.backoff.Reason)
-	case p.pull.String() != "":
-		out.Message = "pulling " + p.pull.String()
-	default:
-		out.Message = "making its images ready"
-	}
+	out.Message = a.explainRevision(out, s)
 	if out.Message == "" && out.Updated > 0 && out.Updated < out.Replicas {
 		out.Message = fmt.Sprintf("replacing: %d of %d slots have revision %s", out.Updated, out.Replicas, s.Revision.Short())
 	}
@@ -221,4 +210,46 @@ func (a *Agent) explain(out *api.Service, s planner.Service, followed bool) {
 			return
 		}
 	}
+}
+
+// explainRevision says what keeps the wanted revision of a service from its
+// first start; "" = nothing does.
+func (a *Agent) explainRevision(out *api.Service, s planner.Service) string {
+	stays := ""
+	if len(out.Instances) > 0 {
+		stays = ", what runs stays"
+	}
+	revision := "revision " + s.Revision.Short()
+	p := a.prepares[planner.RevisionKey{Service: out.ID(), Revision: s.Revision}]
+	d := a.drivers[out.Driver]
+	if reasons := planner.Admit(a.cfg.Policy, s); len(reasons) > 0 && out.Replicas > 0 {
+		return revision + " is refused by this node" + stays + ": " + strings.Join(reasons, "; ")
+	}
+	if d != nil && d.err != nil && d.err != errNotListed {
+		return "driver " + d.name + " does not answer, what runs goes on: " + d.err.Error()
+	}
+	switch {
+	case p == nil || p.done:
+		return ""
+	case p.refused != "":
+		return revision + " is refused by this node" + stays + ": " + p.refused
+	case p.backoff.Failures > 0:
+		return revision + " cannot start yet" + stays + ": " + p.backoff.Reason + a.tried(p.backoff)
+	case p.pull.String() != "":
+		return "pulling images of " + revision + ": " + p.pull.String()
+	}
+	return "making the images of " + revision + " ready"
+}
+
+// tried says how often something failed and when it is tried again.
+func (a *Agent) tried(b planner.Backoff) string {
+	times := "once"
+	if b.Failures > 1 {
+		times = fmt.Sprintf("%d times", b.Failures)
+	}
+	left := b.NotBefore - a.cfg.Clock().Boot
+	if left <= 0 {
+		return " (tried " + times + ")"
+	}
+	return fmt.Sprintf(" (tried %s; again in %d s)", times, int(left.Seconds())+1)
 }

@@ -22,7 +22,7 @@ import (
 )
 
 var (
-	simSeeds = flag.Int("sim.seeds", 12, "how many seeds the simulation runs")
+	simSeeds = flag.Int("sim.seeds", 30, "how many seeds the simulation runs")
 	simSeed  = flag.Uint64("sim.seed", 1, "the first seed")
 )
 
@@ -87,7 +87,7 @@ type heal struct {
 
 func newSimulation(t *testing.T, seed uint64, dirs string) *simulation {
 	w := &world{
-		t: t, repo: newFakeSource(), driver: runtimetest.NewFake(planner.DriverContainerd),
+		t: t, name: "n1", repo: newFakeSource(), driver: runtimetest.NewFake(planner.DriverContainerd),
 		network: runtimetest.NewFakeNetwork(), volumes: runtimetest.NewFakeVolumes(), booted: time.Now().Add(-time.Hour),
 		policy: planner.Policy{Drivers: []string{planner.DriverContainerd, planner.DriverProcess}},
 	}

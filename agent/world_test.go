@@ -16,6 +16,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/orpheus-cd/orpheus/agent/api"
 	"github.com/orpheus-cd/orpheus/planner"
 	"github.com/orpheus-cd/orpheus/runtime"
 	"github.com/orpheus-cd/orpheus/runtime/runtimetest"
@@ -25,6 +26,7 @@ import (
 // fake backend that outlives agents, and agents that come and go.
 type world struct {
 	t        *testing.T
+	name     planner.NodeName
 	state    string
 	repo     *fakeSource
 	driver   *runtimetest.Fake
@@ -64,7 +66,7 @@ func inWorld(t *testing.T, f func(w *world)) {
 			t: t, state: state, repo: newFakeSource(), driver: runtimetest.NewFake(planner.DriverContainerd),
 			network: runtimetest.NewFakeNetwork(), volumes: runtimetest.NewFakeVolumes(),
 			booted: time.Now().Add(-time.Hour), services: map[planner.ServiceID]planner.Service{},
-			log: slog.DiscardHandler,
+			log: slog.DiscardHandler, name: "n1",
 		}
 		for _, image := range []string{"a", "b", "c"} {
 			w.driver.PushImage("registry.example.com/" + image)
@@ -81,7 +83,7 @@ func (w *world) start() {
 	drivers := map[string]runtime.Driver{planner.DriverContainerd: w.driver}
 	maps.Copy(drivers, w.more)
 	a, err := New(Config{
-		Node: planner.Node{Name: "n1"}, Version: "test", StateDir: w.state, Source: w.repo,
+		Node: planner.Node{Name: w.name}, Version: "test", StateDir: w.state, Source: w.repo,
 		Drivers: drivers,
 		Network: w.network, Volumes: w.volumes, Policy: w.policy, Log: slog.New(w.log),
 		Clock: func() planner.Time { return planner.Time{Boot: time.Since(w.booted), Wall: time.Now()} },
@@ -108,6 +110,18 @@ func (w *world) killHard() {
 	w.driver.LeavePartial(true)
 	defer w.driver.LeavePartial(false)
 	w.crash()
+}
+
+// service is what the status says of one.
+func (w *world) service(name string) api.Service {
+	w.t.Helper()
+	for _, s := range w.agent.Status().Services {
+		if s.Name == name {
+			return s
+		}
+	}
+	w.t.Fatalf("no service %s in the status:\n%s", name, describe(w.agent))
+	return api.Service{}
 }
 
 // settle lets everything happen that does not need more than d of time.
