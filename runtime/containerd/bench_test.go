@@ -88,7 +88,7 @@ func (b *bench) rawStart(t testing.TB, i int) {
 	c, err := b.client.NewContainer(ctx, id,
 		client.WithNewSnapshot(id, img),
 		client.WithNewSpec(oci.WithImageConfigArgs(img, []string{"lines"}),
-			oci.WithHostNamespace("network"), seccomp.WithDefaultProfile()))
+			oci.WithHostNamespace("network"), oci.WithCgroup(testCgroup()+"/"+id), seccomp.WithDefaultProfile()))
 	if err != nil {
 		t.Error(err)
 		return

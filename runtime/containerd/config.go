@@ -4,11 +4,14 @@ package containerd
 
 import (
 	"context"
+	"crypto/sha256"
 	"crypto/x509"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
 	"os"
+	"path"
 	"path/filepath"
 	"strings"
 
@@ -35,8 +38,9 @@ type Config struct {
 	Snapshotter string
 	// Runtime is the shim; "" = io.containerd.runc.v2.
 	Runtime string
-	// Cgroup is the parent of all cgroups of the driver, which belongs to it
-	// alone: two drivers on one machine need two; "" = "/orpheus".
+	// Cgroup is the parent of the driver's own cgroup, which is named after
+	// address and namespace, so that drivers may share the parent;
+	// "" = "/orpheus".
 	Cgroup string
 	// StateDir is a folder for short-lived pipes; it is made with mode 0700.
 	StateDir string
@@ -97,6 +101,12 @@ func (c Config) validate() error {
 		errs = append(errs, fmt.Errorf("namespace %q: not a containerd identifier", c.Namespace))
 	}
 	return errors.Join(errs...)
+}
+
+// cgroup is the driver's own, and everything in it the driver's to remove.
+func (c Config) cgroup() string {
+	sum := sha256.Sum256([]byte(c.Address + "\x00" + c.Namespace))
+	return path.Join(c.Cgroup, "containerd-"+hex.EncodeToString(sum[:4]))
 }
 
 // execDir holds the pipes of commands run inside instances.

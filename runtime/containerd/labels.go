@@ -173,12 +173,12 @@ func prefixOf(containerID string) (string, bool) {
 // cgroupPath is the cgroup of a container, below its instance's.
 func (d *Driver) cgroupPath(containerID string) string {
 	prefix, _ := prefixOf(containerID)
-	return path.Join(d.cfg.Cgroup, strings.TrimSuffix(prefix, "."), containerID[len(prefix):])
+	return path.Join(d.cfg.cgroup(), strings.TrimSuffix(prefix, "."), containerID[len(prefix):])
 }
 
 // cgroupOfInstance holds the cgroups of an instance's containers.
 func (d *Driver) cgroupOfInstance(id string) string {
-	return path.Join(d.cfg.Cgroup, strings.TrimSuffix(containerPrefix(id), "."))
+	return path.Join(d.cfg.cgroup(), strings.TrimSuffix(containerPrefix(id), "."))
 }
 
 // checkLabels refuses what containerd would not store.

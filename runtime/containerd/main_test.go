@@ -112,7 +112,7 @@ func testCgroup() string { return fmt.Sprintf("/orpheus-test-%d", os.Getpid()) }
 // config of a driver on the bench's server.
 func (b *bench) config() Config {
 	return Config{
-		Address: b.server.Address, StateDir: filepath.Join(b.dir, "state"), Cgroup: testCgroup(),
+		Address: b.server.Address, Namespace: DefaultNamespace, StateDir: filepath.Join(b.dir, "state"), Cgroup: testCgroup(),
 		Log: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
 	}
 }
@@ -251,7 +251,7 @@ func (b *bench) everything(t testing.TB) []string {
 	for _, m := range b.server.Mounts() {
 		all = append(all, "mount "+m)
 	}
-	for name := range detectCgroups().children(testCgroup()) {
+	for name := range detectCgroups().children(b.config().cgroup()) {
 		all = append(all, "cgroup "+name)
 	}
 	_ = filepath.WalkDir(filepath.Join(b.dir, "state", "exec"), func(p string, e fs.DirEntry, err error) error {

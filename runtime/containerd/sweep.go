@@ -136,11 +136,11 @@ func (d *Driver) abort(ctx context.Context, store content.Store, ref string) err
 // beyond containerd's knowledge by now, their shim being dead, and are killed.
 func (d *Driver) sweepCgroups(prefixes map[string]bool) error {
 	groups := detectCgroups()
-	for name := range groups.children(d.cfg.Cgroup) {
+	for name := range groups.children(d.cfg.cgroup()) {
 		if prefixes[name+"."] {
 			continue
 		}
-		group := filepath.Join(d.cfg.Cgroup, name)
+		group := filepath.Join(d.cfg.cgroup(), name)
 		if groups.remove(group) == nil {
 			continue
 		}
