@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -228,6 +229,7 @@ func TestOrderOfReplacement(t *testing.T) {
 				old, oldAddress := w.ids()[0], w.network.Published()[0].Targets[0].Address
 				var log []string
 				published := "old"
+				var mu sync.Mutex
 				look := func() {
 					if now := w.targets(oldAddress); now != published {
 						published = now
@@ -236,6 +238,8 @@ func TestOrderOfReplacement(t *testing.T) {
 				}
 				w.driver.Before(func(_ context.Context, c runtimetest.Call) error {
 					if c.Verb == "Start" || c.Verb == "Stop" {
+						mu.Lock()
+						defer mu.Unlock()
 						look()
 						log = append(log, c.Verb+map[bool]string{true: " old", false: " new"}[c.ID == old])
 					}
@@ -244,7 +248,9 @@ func TestOrderOfReplacement(t *testing.T) {
 				w.commit(service("web", "b", published80, row.edit))
 				for range 500 { // the ports are looked at before each call, and now and then
 					w.settle(10 * time.Millisecond)
+					mu.Lock()
 					look()
+					mu.Unlock()
 				}
 				if got := strings.Join(log, ", "); got != row.want {
 					t.Errorf("calls: %s\nwant:  %s", got, row.want)

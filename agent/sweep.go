@@ -10,6 +10,7 @@ import (
 
 const (
 	sweepInterval = 5 * time.Minute
+	sweepRetry    = 30 * time.Second
 	sweepTimeout  = time.Minute
 )
 
@@ -73,6 +74,9 @@ func (a *Agent) sweptAll(live map[string]bool, results map[string]error) {
 	a.sweeping = nil
 	for what, err := range results {
 		a.problem(what, err)
+		if err != nil {
+			a.swept = max(a.cfg.Clock().Boot-sweepInterval+sweepRetry, 1)
+		}
 	}
 	for id := range a.attached {
 		if !live[id] {

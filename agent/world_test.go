@@ -94,7 +94,8 @@ func (w *world) start() {
 	w.process = &process{}
 	ctx, cancel := context.WithCancel(context.WithValue(context.Background(), processKey{}, w.process))
 	w.agent, w.kill, w.ended = a, cancel, make(chan error, 1)
-	go func() { w.ended <- a.Run(ctx); close(w.ended) }()
+	ended := w.ended
+	go func() { ended <- a.Run(ctx); close(ended) }()
 }
 
 // crash ends the agent's process wherever it is.
