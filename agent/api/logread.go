@@ -40,11 +40,17 @@ func newLogReader(dir string, req LogRequest) *logReader {
 
 // run emits what is there and, when following, what comes.
 func (r *logReader) run(ctx context.Context, emit func(LogLine) error, flush func() error) error {
-	if err := r.each(func(root *os.Root, t *logTail) error { return t.begin(root, r.Tail, emit) }); err != nil {
+	begin := func(root *os.Root, t *logTail) error {
+		if err := t.begin(root, r.Tail, emit); err != nil || r.Follow || len(t.pending) == 0 {
+			return err
+		}
+		return t.line(false, emit) // the last one, without end
+	}
+	if err := r.each(begin); err != nil {
 		return err
 	}
 	if !r.Follow {
-		return errors.Join(r.end(emit), flush())
+		return flush()
 	}
 	tick := time.NewTicker(logPoll)
 	defer tick.Stop()
@@ -90,16 +96,6 @@ func (r *logReader) each(visit func(*os.Root, *logTail) error) error {
 		}
 	}
 	return nil
-}
-
-// end emits what stands behind the last line ends.
-func (r *logReader) end(emit func(LogLine) error) error {
-	return r.each(func(_ *os.Root, t *logTail) error {
-		if len(t.pending) == 0 {
-			return nil
-		}
-		return t.line(false, emit)
-	})
 }
 
 // scan finds the files of the request, and forgets those that are gone.

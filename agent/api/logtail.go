@@ -15,6 +15,8 @@ import (
 const (
 	// maxLine is where a longer line is cut into records.
 	maxLine = 16 << 10
+	// placeMark is how many bytes a place in a log is recognised by.
+	placeMark = 64
 	// freshPart is how old the newest rotated part can be when its copying is
 	// the reason why a log has become shorter.
 	freshPart = 10 * time.Second
@@ -24,15 +26,15 @@ const (
 //
 // Logs are rotated by copying them to NAME.1 and truncating them, since their
 // writer holds them open: a log that is shorter than the place reached has its
-// missed lines in NAME.1. A log that outgrows the place reached between a
-// rotation and the next poll looks as if it had only grown: its first lines
-// are not shown.
+// missed lines in NAME.1, and so has one that has grown past that place again
+// but does not hold the same text before it.
 type logTail struct {
 	name            string // relative to the folder of all logs
 	slot, container string
 
 	info    fs.FileInfo // of the file offset belongs to; nil = none yet
 	offset  int64
+	before  []byte // the last bytes up to offset
 	pending []byte // of a line without end, below maxLine
 	quiet   int    // polls since the last growth
 }
@@ -66,16 +68,31 @@ func (t *logTail) begin(root *os.Root, tail int, emit func(LogLine) error) error
 		}
 	}
 	if len(parts) > 0 {
-		t.info, t.offset = parts[0].info, parts[0].info.Size()
+		t.mark(parts[0])
 	}
 	return nil
+}
+
+// mark remembers that a part was read to the size it had.
+func (t *logTail) mark(p logPart) {
+	t.info, t.offset = p.info, p.info.Size()
+	t.before = textBefore(p.file, t.offset)
+}
+
+// textBefore returns the bytes by which a place is recognised; fewer if the
+// file has become shorter, which is recognised too.
+func textBefore(r io.ReaderAt, offset int64) []byte {
+	text := make([]byte, min(offset, placeMark))
+	n, _ := r.ReadAt(text, offset-int64(len(text))) // what there is
+	return text[:n]
 }
 
 // poll emits what has been written since the last time.
 func (t *logTail) poll(root *os.Root, emit func(LogLine) error) error {
 	info, err := root.Lstat(t.name)
 	if err != nil || !info.Mode().IsRegular() {
-		return nil // it may come back; scan forgets it if not
+		t.info = nil // should it come back, it is another
+		return nil
 	}
 	if t.info != nil && os.SameFile(info, t.info) && info.Size() == t.offset {
 		if t.quiet++; t.quiet == quietly && len(t.pending) > 0 {
@@ -95,15 +112,15 @@ func (t *logTail) poll(root *os.Root, emit func(LogLine) error) error {
 	switch {
 	case t.info == nil || !os.SameFile(info, t.info):
 		t.offset = 0
-	case info.Size() < t.offset:
+	case !bytes.Equal(textBefore(f, t.offset), t.before):
 		if err := t.missed(root, emit); err != nil {
 			return err
 		}
 		t.offset = 0
 	}
-	from := t.offset
-	t.info, t.offset = info, info.Size()
-	return t.copy(logPart{f, info}, from, emit)
+	part, from := logPart{f, info}, t.offset
+	t.mark(part)
+	return t.copy(part, from, emit)
 }
 
 // missed emits what was written between the last poll and a rotation.

@@ -12,8 +12,14 @@ import (
 	"github.com/orpheus-cd/orpheus/planner"
 )
 
-// maxShownFaults is how many faults a status lists; validate lists all.
-const maxShownFaults = 10
+const (
+	// maxShownFaults is how many faults a status lists; validate lists all.
+	maxShownFaults = 10
+	// maxShownNames is how many services are named in a sentence.
+	maxShownNames = 5
+	// staleRead is from when on the last look at the repository is worth a word.
+	staleRead = time.Minute
+)
 
 // drawStatus draws a node, or with detail its first service.
 func drawStatus(s *screen, st *api.Status, detail bool, now time.Time) {
@@ -51,8 +57,8 @@ func drawNode(s *screen, st *api.Status, brief bool, now time.Time) {
 	if r.Path != "" && r.Path != "." {
 		where += " in " + r.Path
 	}
-	if r.Error == "" && !r.LastRead.IsZero() {
-		where += ", read " + age(now.Sub(r.LastRead)) + " ago"
+	if stale := now.Sub(r.LastRead); r.Error == "" && !r.LastRead.IsZero() && stale > staleRead {
+		where += ", last read " + age(stale) + " ago"
 	}
 	s.labelled("GIT", plain, where)
 	if r.Error != "" {
@@ -93,7 +99,7 @@ func drawDrivers(s *screen, st *api.Status) {
 	}
 	for _, d := range st.Drivers {
 		if d.Error != "" {
-			s.labelled("DRIVER", red, d.Name+" "+d.Error)
+			s.labelled("DRIVER", red, d.Name+": "+d.Error)
 		}
 	}
 	if st.Network != nil && st.Network.Error != "" {
@@ -101,18 +107,23 @@ func drawDrivers(s *screen, st *api.Status) {
 	}
 }
 
+// drawSummary names the services that are not as their manifests ask.
 func drawSummary(s *screen, st *api.Status) {
-	ready := 0
+	var unsettled []string
 	for _, service := range st.Services {
-		if settled(service) {
-			ready++
+		if !settled(service) {
+			unsettled = append(unsettled, service.ID().String())
 		}
 	}
-	c := green
-	if ready < len(st.Services) {
-		c = yellow
+	text := fmt.Sprintf("%d of %d up to date and ready", len(st.Services)-len(unsettled), len(st.Services))
+	if len(unsettled) == 0 {
+		s.labelled("SERVICES", green, text)
+		return
 	}
-	s.labelled("SERVICES", c, fmt.Sprintf("%d of %d ready", ready, len(st.Services)))
+	if n := len(unsettled) - maxShownNames; n > 0 {
+		unsettled = append(unsettled[:maxShownNames], fmt.Sprintf("%d more", n))
+	}
+	s.labelled("SERVICES", yellow, text+", not "+strings.Join(unsettled, ", "))
 }
 
 // drawTrouble draws the node's problems and the faults of the newest commit.
@@ -279,7 +290,9 @@ func drawContainers(s *screen, service api.Service) {
 		for _, c := range i.Containers {
 			exit, pid := "", ""
 			if c.Exit != nil {
-				exit = planner.DescribeExit(c.Exit)
+				own := *c.Exit
+				own.Container = "" // it stands in its column
+				exit = planner.DescribeExit(&own)
 			}
 			if c.PID > 0 {
 				pid = strconv.Itoa(c.PID)

@@ -12,8 +12,8 @@ type cell struct {
 	colour colour
 }
 
-// row is one line of a table. Its note stands in the last column if there is
-// room for it, else in lines of its own below.
+// row is one line of a table. Its note stands in the last column if it fits
+// there, else in lines of its own below.
 type row struct {
 	cells      []cell
 	note       string
@@ -96,12 +96,8 @@ func (t *table) draw(s *screen) {
 	s.line(line)
 	for _, r := range t.rows {
 		line := t.join(s, w, r.cells)
-		if r.note == "" || beside {
-			note := r.note
-			if room >= 0 {
-				note = clip(note, room)
-			}
-			s.line(line + s.paint(r.noteColour, note))
+		if r.note == "" || beside && (room < 0 || columns(r.note) <= room) {
+			s.line(line + s.paint(r.noteColour, r.note))
 			continue
 		}
 		s.line(line)
