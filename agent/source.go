@@ -46,10 +46,16 @@ type Loaded struct {
 
 // Refusal says why a commit as a whole is not accepted: no fleet.yaml at the
 // path, or one that cannot be read.
-type Refusal struct{ Faults []planner.Fault }
+type Refusal struct {
+	Reason string // in one sentence, with the remedy; "" = the first fault says it
+	Faults []planner.Fault
+}
 
 func (r *Refusal) Error() string {
-	if len(r.Faults) == 0 {
+	switch {
+	case r.Reason != "":
+		return r.Reason
+	case len(r.Faults) == 0:
 		return "refused"
 	}
 	s := r.Faults[0].String()

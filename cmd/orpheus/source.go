@@ -77,7 +77,7 @@ func (s *gitSource) Load(ctx context.Context, commit planner.Commit, since strin
 	desired, err := s.loader.Load(ctx, tree, s.config.Path, commit)
 	var refused *manifest.RefusedError
 	if errors.As(err, &refused) {
-		return agent.Loaded{}, &agent.Refusal{Faults: refused.Faults}
+		return agent.Loaded{}, &agent.Refusal{Reason: refused.Why(), Faults: refused.Faults}
 	}
 	if err != nil {
 		return agent.Loaded{}, fmt.Errorf("read manifests of commit %s: %w", commit.Short(), err)

@@ -68,8 +68,11 @@ type RefusedError struct {
 	Faults []planner.Fault
 }
 
-func (e *RefusedError) Error() string {
-	s := "commit refused: " + e.Reason
+func (e *RefusedError) Error() string { return "commit refused: " + e.Why() }
+
+// Why is the reason in one sentence, with the first place and the remedy.
+func (e *RefusedError) Why() string {
+	s := e.Reason
 	for _, f := range e.Faults {
 		if !f.Warning {
 			s += ": " + f.String()

@@ -24,6 +24,14 @@ type Options struct {
 	Driver  string // planner.DriverContainerd or planner.DriverProcess
 	// LocalPath has the agent follow the repository by its path instead of http.
 	LocalPath bool
+	// Payload is a payload that was built before; "" = build one.
+	Payload string
+	// Git says how the Git server listens and whom it lets in; its root is the
+	// fleet's.
+	Git gitsynctest.Options
+	// Registry says what the image registry demands. What its credentials and
+	// certificate ask of the agent is for Config to say.
+	Registry imagetest.RegistryOptions
 	// Config is further YAML for the agent's configuration.
 	Config string
 }
@@ -63,25 +71,42 @@ func New(ctx context.Context, opts Options) (_ *Fleet, err error) {
 	if f.opts.Orpheus, err = filepath.Abs(opts.Orpheus); err != nil {
 		return nil, err
 	}
-	if f.Git, err = gitsynctest.Start(gitsynctest.Options{Root: filepath.Join(dir, "git"), Push: true}); err != nil {
+	git := opts.Git
+	git.Root, git.Push = filepath.Join(dir, "git"), true
+	if f.Git, err = gitsynctest.Start(git); err != nil {
 		return nil, err
 	}
 	if f.Repo, err = f.Git.NewRepo("fleet.git"); err != nil {
 		return nil, err
 	}
-	if f.Payload, err = imagetest.BuildPayload(ctx, filepath.Join(dir, "bin")); err != nil {
+	if err := f.bringPayload(ctx); err != nil {
 		return nil, err
 	}
 	if opts.Driver == planner.DriverProcess {
 		return f, nil
 	}
-	if f.Registry, err = imagetest.StartRegistry(imagetest.RegistryOptions{}); err != nil {
+	if f.Registry, err = imagetest.StartRegistry(opts.Registry); err != nil {
 		return nil, err
 	}
 	if f.Containerd, err = containerdtest.Start(filepath.Join(dir, "c"), containerdtest.Options{}); err != nil {
 		return nil, err
 	}
 	return f, nil
+}
+
+// bringPayload puts the payload where this fleet alone runs it from.
+func (f *Fleet) bringPayload(ctx context.Context) (err error) {
+	bin := filepath.Join(f.Dir, "bin")
+	if f.opts.Payload == "" {
+		f.Payload, err = imagetest.BuildPayload(ctx, bin)
+		return err
+	}
+	program, err := os.ReadFile(f.opts.Payload)
+	if err != nil {
+		return err
+	}
+	f.Payload = filepath.Join(bin, "payload")
+	return os.WriteFile(f.Payload, program, 0o755)
 }
 
 // RepoURL is where users clone from and push to.
@@ -106,18 +131,22 @@ func (f *Fleet) Socket() string { return filepath.Join(f.Dir, "run", "orpheus.so
 // Cgroup is the parent of the cgroups of the fleet's containers.
 func (f *Fleet) Cgroup() string { return "/" + filepath.Base(f.Dir) }
 
+func (f *Fleet) caFile() string { return filepath.Join(f.Dir, "git-ca.pem") }
+
 func (f *Fleet) config() string {
-	url := f.RepoURL()
+	url, caFile := f.RepoURL(), ""
 	if f.opts.LocalPath {
 		url = f.Repo.Dir
+	} else if f.opts.TLS {
+		caFile = f.caFile()
 	}
 	config := fmt.Sprintf(`node: {name: node-1}
-repository: {url: %q, branch: main}
+repository: {url: %q, branch: main, caFile: %q}
 stateDir: %s
 runDir: %s
 api: {address: none}
 process: {cgroup: %s}
-`, url, f.StateDir(), filepath.Dir(f.Socket()), strings.TrimPrefix(f.Cgroup(), "/"))
+`, url, caFile, f.StateDir(), filepath.Dir(f.Socket()), strings.TrimPrefix(f.Cgroup(), "/"))
 	if !strings.Contains(f.opts.Config, "policy:") {
 		config += fmt.Sprintf("policy: {drivers: [%s]}\n", f.opts.Driver)
 	}

@@ -16,6 +16,7 @@ func (f *Fleet) Status(ctx context.Context) (*api.Status, error) {
 	if err != nil {
 		return nil, err
 	}
+	defer client.Close()
 	return client.Status(ctx)
 }
 
