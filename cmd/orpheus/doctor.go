@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os/exec"
@@ -91,9 +90,7 @@ func examine(ctx context.Context, checks []check) []finding {
 
 func (e *env) writeFindings(findings []finding, output string) error {
 	if output == "json" {
-		enc := json.NewEncoder(e.stdout)
-		enc.SetIndent("", "  ")
-		return enc.Encode(findings)
+		return writeJSON(e.stdout, findings, false)
 	}
 	s := e.newScreen()
 	width := 0

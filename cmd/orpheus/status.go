@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -114,24 +113,29 @@ func (v statusView) narrow(st *api.Status) (*api.Status, error) {
 	return nil, noService(st, v.service)
 }
 
-// noService says which services there are.
+// noService says which services there are, and that a broken manifest may be
+// the reason why one is missing.
 func noService(st *api.Status, name string) error {
 	names := serviceNames(st, false)
+	text := fmt.Sprintf("there is no service %q on node %s", name, st.Node)
 	const few = 12
 	switch {
 	case len(names) == 0:
-		return fmt.Errorf("there is no service %q on node %s, nor any other", name, st.Node)
+		text += ", nor any other"
 	case len(names) > few:
-		return fmt.Errorf("there is no service %q on node %s; \"orpheus status\" lists its %d services", name, st.Node, len(names))
+		text += fmt.Sprintf("; \"orpheus status\" lists its %d services", len(names))
+	default:
+		text += "; it has " + strings.Join(names, ", ")
 	}
-	return fmt.Errorf("there is no service %q on node %s; it has %s", name, st.Node, strings.Join(names, ", "))
+	if n := broken(st.Faults); n > 0 {
+		text += fmt.Sprintf("; %s of the commit may hold it back, see \"orpheus status\"", count(n, "fault"))
+	}
+	return errors.New(text)
 }
 
 func (v statusView) print(st *api.Status) error {
 	if v.json {
-		enc := json.NewEncoder(v.stdout)
-		enc.SetIndent("", "  ")
-		return enc.Encode(st)
+		return writeJSON(v.stdout, st, false)
 	}
 	return v.render(st).writeTo(v.stdout)
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"flag"
 	"fmt"
 	"os"
@@ -9,6 +10,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode"
 
 	"github.com/orpheus-cd/orpheus/agent/api"
 	"github.com/orpheus-cd/orpheus/planner"
@@ -213,15 +215,14 @@ func TestServiceScreens(t *testing.T) {
 // TestScreensFit holds every line to the width of the screen.
 func TestScreensFit(t *testing.T) {
 	for name, st := range scenarios() {
-		for _, width := range []int{60, 80, 120, 200} {
+		for _, width := range []int{80, 120, 200} {
 			for _, detail := range []bool{false, true} {
 				if detail && len(st.Services) == 0 {
 					continue
 				}
 				for line := range strings.Lines(drawn(st, detail, width)) {
 					line = strings.TrimRight(line, "\n")
-					// A name is never cut, and a table keeps what it cannot do without.
-					if columns(line) > width && width >= 80 {
+					if columns(line) > width {
 						t.Errorf("%s at %d columns: line of %d: %s", name, width, columns(line), line)
 					}
 				}
@@ -242,6 +243,25 @@ func TestAttack23StatusCannotActOnTerminal(t *testing.T) {
 					t.Fatalf("detail %v, width %d: %q reaches the terminal", detail, width, r)
 				}
 			}
+		}
+	}
+}
+
+func TestAttack23JSONCannotActOnTerminal(t *testing.T) {
+	evil := map[string]string{"a": "\x1b[2J \u009b31m \x7f \u202e \U000e0001 日本 <&>"}
+	for _, oneLine := range []bool{false, true} {
+		var b bytes.Buffer
+		if err := writeJSON(&b, evil, oneLine); err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range b.String() {
+			if r != '\n' && !unicode.IsPrint(r) {
+				t.Errorf("%q reaches the terminal", r)
+			}
+		}
+		var back map[string]string
+		if err := json.Unmarshal(b.Bytes(), &back); err != nil || back["a"] != evil["a"] {
+			t.Errorf("%q, %v", back["a"], err)
 		}
 	}
 }

@@ -126,7 +126,7 @@ func validate(ctx context.Context, root, fleet string) (manifest.Report, error) 
 func writeReport(w io.Writer, r manifest.Report, output string) error {
 	switch output {
 	case "json":
-		return manifest.WriteJSON(w, r)
+		return writeJSON(w, r, false)
 	case "github":
 		return manifest.WriteGitHub(w, r)
 	}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	goruntime "runtime"
 	"runtime/debug"
@@ -67,9 +66,7 @@ func newVersionCommand(e *env) *cobra.Command {
 		Short: "Print the version of this program",
 		RunE: func(*cobra.Command, []string) error {
 			if output == "json" {
-				enc := json.NewEncoder(e.stdout)
-				enc.SetIndent("", "  ")
-				return enc.Encode(readBuildInfo())
+				return writeJSON(e.stdout, readBuildInfo(), false)
 			}
 			_, err := fmt.Fprintln(e.stdout, readBuildInfo())
 			return err

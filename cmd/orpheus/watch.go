@@ -112,7 +112,7 @@ func (v statusView) append(st *api.Status, problem error) error {
 		if problem != nil {
 			return nil // the next document comes with the agent
 		}
-		return json.NewEncoder(v.stdout).Encode(st)
+		return writeJSON(v.stdout, st, true)
 	}
 	if _, err := fmt.Fprintf(v.stdout, "--- %s\n", v.now().Format(time.RFC3339)); err != nil {
 		return err
