@@ -53,6 +53,9 @@ func TestStaleListingStartsNothingTwice(t *testing.T) {
 		stale := &staleDriver{Fake: w.driver}
 		w.crash()
 		w.more = map[string]runtime.Driver{planner.DriverContainerd: stale}
+		w.driver.Behave(func(runtime.Workload, runtime.Container) runtimetest.Behaviour {
+			return runtimetest.Behaviour{StartDelay: 2500 * time.Millisecond}
+		})
 		w.start()
 		w.settle(time.Second)
 		w.commit(service("web", "a", replicas(5)), service("db", "b", withVolume))
@@ -74,6 +77,82 @@ func (d *staleDriver) List(ctx context.Context) ([]planner.Instance, error) {
 	case <-ctx.Done():
 	}
 	return have, err
+}
+
+// TestNothingRemovedBeforeGit: with the state lost and Git down, not even what
+// has ended is removed: it is all that is known.
+func TestNothingRemovedBeforeGit(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.commit(service("web", "a"))
+		w.settle(3 * time.Second)
+		w.crash()
+		w.state = filepath.Join(w.state, "lost")
+		w.repo.fail(errors.New("connection refused"))
+		w.driver.Reboot()
+		w.start()
+		w.settle(time.Minute)
+		if len(w.ids()) != 1 {
+			t.Errorf("instances %v, want the one that ended", w.ids())
+		}
+		w.repo.fail(nil)
+		w.settle(10 * time.Second)
+		w.wantRunning("web-0 a")
+	})
+}
+
+// TestStopIsNoFailure: an instance that the agent stops has not failed.
+func TestStopIsNoFailure(t *testing.T) {
+	var told trace
+	inWorld(t, func(w *world) {
+		w.crash()
+		w.log = newTail(&told)
+		w.driver.Behave(func(runtime.Workload, runtime.Container) runtimetest.Behaviour {
+			return runtimetest.Behaviour{StopDelay: 3 * time.Second}
+		})
+		w.driver.Before(func(_ context.Context, c runtimetest.Call) error {
+			if c.Verb == "Remove" {
+				time.Sleep(3 * time.Second)
+			}
+			return nil
+		})
+		w.start()
+		w.commit(service("web", "a"), service("db", "b", withVolume))
+		w.settle(5 * time.Second)
+		w.commit(service("web", "b"), service("db", "c", withVolume))
+		w.settle(30 * time.Second)
+		w.wantRunning("db-0 c", "web-0 b")
+		for _, line := range strings.Split(told.last(1000), "\n") {
+			if strings.Contains(line, "instance ended") || strings.Contains(line, "instance is gone") {
+				t.Error(line)
+			}
+		}
+	})
+}
+
+// TestSweepSparesWhatBeginsMeanwhile: a service that comes while a sweep is
+// under way is not swept away.
+func TestSweepSparesWhatBeginsMeanwhile(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.commit(service("web", "a"))
+		w.settle(5 * time.Second)
+		w.driver.Before(func(_ context.Context, c runtimetest.Call) error {
+			if c.Verb == "Sweep" {
+				time.Sleep(5 * time.Second)
+			}
+			return nil
+		})
+		for len(w.driver.Called("Sweep")) < 2 {
+			w.settle(time.Second)
+		}
+		w.commit(service("web", "a"), service("api", "b"))
+		w.settle(20 * time.Second)
+		w.wantRunning("api-0 b", "web-0 a")
+		for _, e := range w.driver.History() {
+			if e.Removed {
+				t.Errorf("%s was removed", e.Instance.ID)
+			}
+		}
+	})
 }
 
 // TestShutdownWithFullMailbox: workers that have much to say do not keep the

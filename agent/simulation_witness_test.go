@@ -13,6 +13,10 @@ import (
 	"github.com/orpheus-cd/orpheus/runtime/runtimetest"
 )
 
+// settleTime is how long an instance runs before it counts as ready, written
+// out: the witness does not take the agent's word.
+const settleTime = time.Second
+
 // witness reads what happened to instances and checks the rules at each event.
 type witness struct {
 	s       *simulation
@@ -185,13 +189,13 @@ func (w *witness) stopped(e runtimetest.Event, was *sighting) {
 		if !other.since.IsZero() {
 			ran = max(ran, e.At.Sub(other.since))
 		}
-		successor = successor || ran >= readyAfter
+		successor = successor || ran >= settleTime
 	}
 	if wanted && !twin {
 		w.s.violated("%s: %s (%s at %s) stopped although every commit wants it", e.At.Format("15:04:05.000"), i.ID, i.Slot, i.Revision.Short())
 	}
 	single := strings.HasPrefix(i.Slot.Service.Name, "db")
-	if slotWanted && !single && !successor && was.since.After(w.lost) && e.At.Sub(was.since) > readyAfter {
+	if slotWanted && !single && !successor && was.since.After(w.lost) && e.At.Sub(was.since) > settleTime {
 		w.s.violated("%s: %s stopped before another of its slot was ready", e.At.Format("15:04:05.000"), i.ID)
 	}
 }

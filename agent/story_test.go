@@ -245,6 +245,10 @@ func TestOrderOfReplacement(t *testing.T) {
 					}
 					return nil
 				})
+				w.network.Before(func(context.Context, runtimetest.Call) error {
+					time.Sleep(50 * time.Millisecond) // what does not wait for it comes before it
+					return nil
+				})
 				w.commit(service("web", "b", published80, row.edit))
 				for range 500 { // the ports are looked at before each call, and now and then
 					w.settle(10 * time.Millisecond)
@@ -328,7 +332,7 @@ func TestLostStateKeepsDigests(t *testing.T) {
 		w.settle(100 * time.Millisecond)
 		w.driver.PushImage("registry.example.com/a")
 		w.crash()
-		w.driver.Reboot()
+		w.driver.Vanish(w.ids()[0]) // what it ran from is on disk alone
 		w.driver.ForgetImages()
 		w.start()
 		w.settle(10 * time.Second)
