@@ -163,6 +163,8 @@ func checkDisk(dir string) (level, string, string) {
 		return levelFail, fmt.Sprintf("%s, %d inodes", text, st.Ffree), "make room: the agent must be able to write there"
 	case st.Flags&unix.ST_RDONLY != 0:
 		return levelFail, text + ", but it is mounted read-only", "mount it writable"
+	case unix.Access(at, unix.W_OK|unix.X_OK) != nil:
+		return levelFail, fmt.Sprintf("%s, but user %d may not write in %s", text, os.Geteuid(), at), "run this as the agent's user, or give it the folder"
 	case free < scarceBytes && !memory:
 		return levelWarn, text, "make room: images may not fit"
 	}

@@ -32,7 +32,8 @@ func orpheus(t *testing.T, dir string, args ...string) (code int, stdout, stderr
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), os.Args[0], args...)
 	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), asMain+"=1", "HOME="+t.TempDir())
+	// The race detector would wait a second at each exit.
+	cmd.Env = append(os.Environ(), asMain+"=1", "HOME="+t.TempDir(), "GORACE=atexit_sleep_ms=0")
 	if !strings.Contains(strings.Join(args, " "), "--socket") {
 		cmd.Env = append(cmd.Env, "ORPHEUS_SOCKET="+filepath.Join(t.TempDir(), "none.sock"))
 	}
