@@ -429,3 +429,17 @@ func TestNodeGetsAnotherName(t *testing.T) {
 		}
 	})
 }
+
+// TestStateIsBounded: a file that is no state of ours is not read whole.
+func TestStateIsBounded(t *testing.T) {
+	path := filepath.Join(t.TempDir(), statePath)
+	if err := os.WriteFile(path, []byte("12345678"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if data, err := readBounded(path, 8); err != nil || len(data) != 8 {
+		t.Errorf("file of the size allowed: %q, %v", data, err)
+	}
+	if _, err := readBounded(path, 7); err == nil || !strings.Contains(err.Error(), "larger than 7 bytes") {
+		t.Errorf("larger file: %v", err)
+	}
+}
