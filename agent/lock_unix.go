@@ -6,8 +6,17 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	"golang.org/x/sys/unix"
+)
+
+// lockPatience is how long Lock waits for a folder in use. A process that an
+// agent was about to start when it was killed holds its lock for an instant
+// more.
+const (
+	lockPatience = 2 * time.Second
+	lockPoll     = 10 * time.Millisecond
 )
 
 // Lock makes this process the only agent on a state folder until unlock is
@@ -20,9 +29,13 @@ func Lock(stateDir string) (unlock func(), err error) {
 	if err != nil {
 		return nil, fmt.Errorf("lock the agent's folder: %w", err)
 	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+	err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	for begin := time.Now(); err != nil && time.Since(begin) < lockPatience; time.Sleep(lockPoll) {
+		err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	}
+	if err != nil {
 		f.Close()
-		return nil, fmt.Errorf("folder %s is in use by another agent (%w); stop it, or give this one its own --state-dir", stateDir, err)
+		return nil, fmt.Errorf("folder %s is in use by another agent (%w): stop it, or give this one its own --state-dir", stateDir, err)
 	}
 	return func() { f.Close() }, nil
 }

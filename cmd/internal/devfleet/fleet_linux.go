@@ -76,6 +76,11 @@ func New(ctx context.Context, opts Options) (_ *Fleet, err error) {
 	if f.Git, err = gitsynctest.Start(git); err != nil {
 		return nil, err
 	}
+	if git.TLS {
+		if err := f.Git.WriteCA(f.caFile()); err != nil {
+			return nil, err
+		}
+	}
 	if f.Repo, err = f.Git.NewRepo("fleet.git"); err != nil {
 		return nil, err
 	}
@@ -131,13 +136,14 @@ func (f *Fleet) Socket() string { return filepath.Join(f.Dir, "run", "orpheus.so
 // Cgroup is the parent of the cgroups of the fleet's containers.
 func (f *Fleet) Cgroup() string { return "/" + filepath.Base(f.Dir) }
 
+// caFile holds the certificate of a Git server that speaks TLS.
 func (f *Fleet) caFile() string { return filepath.Join(f.Dir, "git-ca.pem") }
 
 func (f *Fleet) config() string {
 	url, caFile := f.RepoURL(), ""
 	if f.opts.LocalPath {
 		url = f.Repo.Dir
-	} else if f.opts.TLS {
+	} else if f.opts.Git.TLS {
 		caFile = f.caFile()
 	}
 	config := fmt.Sprintf(`node: {name: node-1}
@@ -221,13 +227,10 @@ func (f *Fleet) Close() error {
 }
 
 // killProcesses ends what the process driver left running: everything that
-// runs the payload.
+// runs the payload, and the shims above, which work in the fleet's folder.
 func (f *Fleet) killProcesses() error {
-	if f.Payload == "" {
-		return nil
-	}
 	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
-		pids := running(f.Payload)
+		pids := f.running()
 		if len(pids) == 0 {
 			return nil
 		}
@@ -235,16 +238,19 @@ func (f *Fleet) killProcesses() error {
 			_ = syscall.Kill(pid, syscall.SIGKILL) // it may have just ended
 		}
 	}
-	return fmt.Errorf("programs of the fleet still run: %v", running(f.Payload))
+	return fmt.Errorf("programs of the fleet still run: %v", f.running())
 }
 
-// running lists the processes that run a program.
-func running(program string) []int {
+// running lists the processes that run the payload or work below the fleet's
+// folder.
+func (f *Fleet) running() []int {
 	var pids []int
-	links, _ := filepath.Glob("/proc/[0-9]*/exe")
-	for _, link := range links {
-		if target, err := os.Readlink(link); err == nil && strings.TrimSuffix(target, " (deleted)") == program {
-			if pid, err := strconv.Atoi(filepath.Base(filepath.Dir(link))); err == nil {
+	procs, _ := filepath.Glob("/proc/[0-9]*")
+	for _, proc := range procs {
+		exe, _ := os.Readlink(filepath.Join(proc, "exe"))
+		cwd, _ := os.Readlink(filepath.Join(proc, "cwd"))
+		if f.Payload != "" && strings.TrimSuffix(exe, " (deleted)") == f.Payload || strings.HasPrefix(cwd, f.Dir+"/") {
+			if pid, err := strconv.Atoi(filepath.Base(proc)); err == nil {
 				pids = append(pids, pid)
 			}
 		}

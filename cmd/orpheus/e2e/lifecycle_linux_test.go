@@ -3,7 +3,6 @@ package e2e
 import (
 	"fmt"
 	"strings"
-	"syscall"
 	"testing"
 
 	"github.com/orpheus-cd/orpheus/agent/api"
@@ -169,9 +168,7 @@ func (n *node) deleteAll() {
 	contains(n.t, "orpheus status", out, trailer, "approve")
 
 	// A killed agent must not forget that it waits for a word.
-	if err := n.EndAgent(syscall.SIGKILL); err != nil {
-		n.t.Fatal(err)
-	}
+	n.kill()
 	n.agent()
 	n.await("the agent is back", devfleet.SettledAt(hash))
 	n.untouched("the agent was killed while deletions waited", before)

@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -31,10 +32,12 @@ type node struct {
 	*devfleet.Fleet
 	t      *testing.T
 	driver string
+	bridge string // and the nftables table
 }
 
 // onEachDriver tells a story once on containers and once on processes.
 func onEachDriver(t *testing.T, opts devfleet.Options, story func(*node)) {
+	t.Parallel()
 	for _, driver := range []string{planner.DriverContainerd, planner.DriverProcess} {
 		t.Run(driver, func(t *testing.T) {
 			opts.Driver = driver
@@ -59,12 +62,13 @@ func newNode(t *testing.T, opts devfleet.Options) *node {
 	t.Parallel()
 	opts.Orpheus, opts.Payload = orpheus, payload
 	k := networks.Add(1)
-	opts.Config += fmt.Sprintf("network: {bridge: e2e%d, table: e2e%d, subnet: 10.%d.0.0/16}\n", k, k, 100+k)
+	bridge := fmt.Sprintf("e2e%d", k)
+	opts.Config += fmt.Sprintf("network: {bridge: %s, table: %s, subnet: 10.%d.0.0/16}\n", bridge, bridge, 100+k)
 	fleet, err := devfleet.New(t.Context(), opts)
 	if err != nil {
 		t.Fatal(err)
 	}
-	n := &node{Fleet: fleet, t: t, driver: opts.Driver}
+	n := &node{Fleet: fleet, t: t, driver: opts.Driver, bridge: bridge}
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Logf("the agent's last words:\n%s", n.AgentLog(60))
@@ -76,13 +80,28 @@ func newNode(t *testing.T, opts devfleet.Options) *node {
 	return n
 }
 
-// agent starts the agent and waits until it answers.
+// kill ends the agent as nothing else can: at once.
+func (n *node) kill() {
+	n.t.Helper()
+	if err := n.EndAgent(syscall.SIGKILL); err != nil {
+		n.t.Fatal(err)
+	}
+}
+
+// agent starts the agent and waits until it knows what runs.
 func (n *node) agent() {
 	n.t.Helper()
 	if err := n.StartAgent(); err != nil {
 		n.t.Fatal(err)
 	}
-	n.await("the agent answers", func(*api.Status) string { return "" })
+	n.await("the agent has listed what runs", func(st *api.Status) string {
+		for _, d := range st.Drivers {
+			if d.Error != "" {
+				return d.Name + ": " + d.Error
+			}
+		}
+		return ""
+	})
 }
 
 // commit writes files on top of the branch the agent follows and returns the
