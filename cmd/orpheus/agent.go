@@ -125,7 +125,7 @@ func runAgent(ctx context.Context, c config) error {
 	helpers.Go(func() { n.watch(ctx) })
 	helpers.Go(func() { n.hangups(ctx) })
 	serving, err := api.Listen(api.Options{
-		Address: c.apiAddress(), Socket: c.socket(), Status: a.Status, Metrics: metrics.Handler(),
+		Address: c.apiAddress(), Socket: c.socket(), Status: a.Status, Health: a.Health, Metrics: metrics.Handler(),
 		LogRoot: agent.LogRoot(c.StateDir), Sync: n.hintNow, Log: log,
 	})
 	if err != nil {

@@ -135,7 +135,12 @@ func loadConfig(path string) (config, error) {
 		return c, fmt.Errorf("read configuration: %w", err)
 	}
 	if err := yaml.UnmarshalStrict(data, &c); err != nil {
-		return c, fmt.Errorf("configuration %s: %w", path, err)
+		// The decoder speaks of the JSON that the YAML was turned into.
+		text := err.Error()
+		for _, prefix := range []string{"error unmarshaling JSON: ", "while decoding JSON: ", "error converting YAML to JSON: ", "json: "} {
+			text = strings.TrimPrefix(text, prefix)
+		}
+		return c, fmt.Errorf("configuration %s: %s", path, text)
 	}
 	return c, nil
 }

@@ -73,6 +73,7 @@ least one check failed, 2 wrong usage.`,
 		},
 	}
 	addOutputFlag(cmd, &output, "text", "json")
+	cmd.Flags().StringVar(&e.configFile, "config", "", "the agent's configuration file (default its usual place)")
 	return cmd
 }
 

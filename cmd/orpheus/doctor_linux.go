@@ -2,33 +2,27 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
-	versionservice "github.com/containerd/containerd/api/services/version/v1"
 	"golang.org/x/sys/unix"
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials/insecure"
-	"google.golang.org/protobuf/types/known/emptypb"
 )
 
 func init() {
-	platformChecks = append(platformChecks, func(*env) []check {
-		return []check{
+	platformChecks = append(platformChecks, func(e *env) []check {
+		n := examinedNode(e.configFile)
+		return append([]check{
 			{"privileges", checkPrivileges},
 			{"kernel", checkKernel},
 			{"overlay", checkOverlay},
 			{"cgroups", checkCgroups},
-			{"containerd", checkContainerd},
-			{"state folder", func(context.Context) (level, string, string) { return checkDisk(defaultStateDir()) }},
-			{"run folder", func(context.Context) (level, string, string) { return checkDisk(defaultRunDir()) }},
-		}
+			{"state folder", func(context.Context) (level, string, string) { return checkDisk(n.config.StateDir) }},
+			{"run folder", func(context.Context) (level, string, string) { return checkDisk(n.config.RunDir) }},
+		}, n.checks()...)
 	})
 }
 
@@ -107,34 +101,6 @@ func judgeCgroups(version, dir string, have []string) (level, string, string) {
 		return levelWarn, version + ", not writable for this user: limits are not enforced", "run the agent as root, or in a delegated cgroup"
 	}
 	return levelOK, version + " with " + strings.Join(limitControllers, ", "), ""
-}
-
-// checkContainerd asks containerd at its usual place for its version.
-func checkContainerd(ctx context.Context) (level, string, string) {
-	address := os.Getenv("CONTAINERD_ADDRESS")
-	if address == "" {
-		address = "/run/containerd/containerd.sock"
-	}
-	switch _, err := os.Stat(address); {
-	case errors.Is(err, fs.ErrNotExist):
-		return levelWarn, "there is no " + address + ": only the process driver can be used",
-			"install and start containerd, or set CONTAINERD_ADDRESS to its socket"
-	case err != nil:
-		return levelWarn, err.Error(), "run this with sudo"
-	}
-	if err := unix.Access(address, unix.W_OK); err != nil {
-		return levelWarn, address + ": " + err.Error(), "run this with sudo"
-	}
-	conn, err := grpc.NewClient("unix://"+address, grpc.WithTransportCredentials(insecure.NewCredentials()))
-	if err != nil {
-		return levelFail, err.Error(), "correct CONTAINERD_ADDRESS"
-	}
-	defer conn.Close()
-	answer, err := versionservice.NewVersionClient(conn).Version(ctx, &emptypb.Empty{})
-	if err != nil {
-		return levelFail, fmt.Sprintf("containerd at %s does not answer: %v", address, err), "start it, or look at its log"
-	}
-	return levelOK, fmt.Sprintf("containerd %s at %s", strings.TrimPrefix(answer.GetVersion(), "v"), address), ""
 }
 
 const (

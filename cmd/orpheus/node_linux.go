@@ -57,6 +57,9 @@ func newNode(c config, log *slog.Logger) (_ *node, err error) {
 	if err := n.addDrivers(); err != nil {
 		return nil, err
 	}
+	if err := n.addNetwork(); err != nil {
+		return nil, err
+	}
 	n.volumes, err = volume.New(volume.Config{StateDir: c.StateDir, Log: log})
 	if err != nil {
 		return nil, fmt.Errorf("volumes: %w", err)
@@ -64,6 +67,8 @@ func newNode(c config, log *slog.Logger) (_ *node, err error) {
 	return n, nil
 }
 
+// addDrivers makes the drivers that the configuration names; their folders are
+// made at once.
 func (n *node) addDrivers() error {
 	c := n.config
 	proc, err := process.New(process.Config{
@@ -89,20 +94,28 @@ func (n *node) addDrivers() error {
 	}
 	n.drivers[planner.DriverContainerd] = ctrd
 	n.closers = append(n.closers, ctrd.Close)
-	if os.Geteuid() != 0 {
+	return nil
+}
+
+// addNetwork makes the node's network, where containers are to have one and
+// this user can.
+func (n *node) addNetwork() error {
+	c := n.config
+	if c.Containerd.Disabled || os.Geteuid() != 0 {
 		return nil
 	}
 	var subnet netip.Prefix
 	if c.Network.Subnet != "" {
 		subnet = netip.MustParsePrefix(c.Network.Subnet) // validated
 	}
-	n.network, err = network.New(network.Config{
+	net, err := network.New(network.Config{
 		Bridge: c.Network.Bridge, Subnet: subnet, Table: c.Network.Table, MTU: c.Network.MTU,
 		StateDir: filepath.Join(c.StateDir, "network"), RunDir: filepath.Join(c.RunDir, "network"), Log: n.log,
 	})
 	if err != nil {
 		return fmt.Errorf("network: %w", err)
 	}
+	n.network = net
 	return nil
 }
 

@@ -25,6 +25,7 @@ const (
 type env struct {
 	stdout, stderr io.Writer
 	socket         string // the agent's: a path, or an http URL
+	configFile     string // of the agent; "" = its usual place
 	now            func() time.Time
 }
 

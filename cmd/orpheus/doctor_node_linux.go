@@ -1,0 +1,134 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"strings"
+
+	"github.com/orpheus-cd/orpheus/gitsync"
+	"github.com/orpheus-cd/orpheus/planner"
+	"github.com/orpheus-cd/orpheus/runtime"
+)
+
+// nodeExam looks at what the agent's configuration names.
+type nodeExam struct {
+	config config
+	file   string // "" = there is none
+	err    error  // of the configuration
+}
+
+// examinedNode reads the configuration as the agent would. Without a file
+// there is nothing to say of a repository: flags name it.
+func examinedNode(file string) nodeExam {
+	n := nodeExam{file: file}
+	if file == "" {
+		if _, err := os.Stat(defaultConfigFile); !errors.Is(err, fs.ErrNotExist) {
+			n.file = defaultConfigFile
+		}
+	}
+	if n.config, n.err = loadConfig(n.file); n.err != nil {
+		n.config = config{}
+	}
+	if err := n.config.complete(); n.err == nil && n.file != "" {
+		n.err = err
+	}
+	return n
+}
+
+func (n nodeExam) checks() []check {
+	checks := []check{{"configuration", n.configuration}}
+	if n.err != nil {
+		return checks
+	}
+	if n.config.Repository.URL != "" {
+		checks = append(checks, check{"repository", n.repository})
+	}
+	return append(checks, n.wired()...)
+}
+
+// wired checks the drivers and the network as the agent would make them. The
+// drivers get folders of their own, so that nothing is left behind.
+func (n nodeExam) wired() []check {
+	broken := func(err error) []check {
+		return []check{{"drivers", func(context.Context) (level, string, string) {
+			return levelFail, err.Error(), "correct the configuration"
+		}}}
+	}
+	nodes := node{config: n.config, log: slog.New(slog.DiscardHandler), drivers: map[string]runtime.Driver{}}
+	if err := nodes.addNetwork(); err != nil {
+		return broken(err)
+	}
+	dir, err := os.MkdirTemp("", "orpheus-doctor-")
+	if err != nil {
+		return broken(err)
+	}
+	defer os.RemoveAll(dir)
+	nodes.config.StateDir, nodes.config.RunDir = dir, dir
+	if err := nodes.addDrivers(); err != nil {
+		return broken(err)
+	}
+	var checks []check
+	for _, name := range []string{planner.DriverContainerd, planner.DriverProcess} {
+		if d := nodes.drivers[name]; d != nil {
+			checks = append(checks, check{name, func(ctx context.Context) (level, string, string) { return driverHealth(ctx, d) }})
+		}
+	}
+	if nodes.network != nil {
+		checks = append(checks, check{"network", func(ctx context.Context) (level, string, string) { return networkHealth(ctx, nodes.network) }})
+	}
+	return checks
+}
+
+func (n nodeExam) configuration(context.Context) (level, string, string) {
+	switch {
+	case n.err != nil:
+		return levelFail, n.err.Error(), "correct " + n.file + "; docs/agent.md describes every field"
+	case n.file == "":
+		return levelOK, "there is no " + defaultConfigFile + ": flags and defaults", ""
+	}
+	return levelOK, n.file, ""
+}
+
+// repository takes one look at the repository, in a clone of its own.
+func (n nodeExam) repository(ctx context.Context) (level, string, string) {
+	dir, err := os.MkdirTemp("", "orpheus-doctor-")
+	if err != nil {
+		return levelWarn, err.Error(), "make room in the folder for temporary files"
+	}
+	defer os.RemoveAll(dir)
+	c := n.config.git(nil)
+	c.Dir = dir
+	repo, err := gitsync.Open(c)
+	if err != nil {
+		return levelFail, err.Error(), "correct repository in " + n.file
+	}
+	defer repo.Close()
+	commit, err := repo.Fetch(ctx)
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
+		return levelWarn, fmt.Sprintf("%s answers slowly: no clone within %s", repo.URL(), checkTimeout), "try again; the agent is more patient"
+	case err != nil:
+		return levelFail, err.Error(), "correct repository in " + n.file + ", or the access to it"
+	}
+	return levelOK, fmt.Sprintf("%s, branch %s at %s %q", repo.URL(), c.Branch, commit.Short(), commit.Subject), ""
+}
+
+func driverHealth(ctx context.Context, d runtime.Driver) (level, string, string) {
+	info, err := d.Info(ctx)
+	if err != nil {
+		return levelWarn, err.Error(), "install and start it, or name its socket in the agent's configuration"
+	}
+	return levelOK, strings.Join(append([]string{strings.TrimSpace(info.Name + " " + info.Version)}, info.Notes...), "; "), ""
+}
+
+func networkHealth(ctx context.Context, n runtime.Network) (level, string, string) {
+	info, err := n.Info(ctx)
+	if err != nil {
+		return levelFail, err.Error(), "without it no container can have a network of its own"
+	}
+	return levelOK, strings.Join(append([]string{"bridge " + info.Bridge + ", subnet " + info.Subnet}, info.Notes...), "; "), ""
+}
