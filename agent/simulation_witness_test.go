@@ -102,7 +102,7 @@ func (w *witness) event(e runtimetest.Event) {
 	runs := e.Instance.State == planner.StateRunning && !e.Removed
 	switch {
 	case runs && ran:
-		now.since, now.doomed, now.slotDoomed = before.since, before.doomed, before.slotDoomed
+		now.since = before.since
 	case runs:
 		now.since = e.At
 		now.judge(w.s.commits[w.applied:]...)
@@ -117,6 +117,8 @@ func (w *witness) event(e runtimetest.Event) {
 		}
 	}
 	if before != nil {
+		// An instance that is restarted keeps its lease, and what dooms that.
+		now.doomed, now.slotDoomed = now.doomed || before.doomed, now.slotDoomed || before.slotDoomed
 		now.longest = max(now.longest, before.longest)
 	}
 	w.seen[id] = now
