@@ -85,6 +85,19 @@ func (w *witness) look() {
 	}
 }
 
+// spoken is the newest commit up to that in force that has the service: where
+// later ones keep it as it was, that one says what it is to become.
+func (w *witness) spoken(id planner.ServiceID) int {
+	n := w.applied
+	for n > 0 {
+		if _, has := w.s.commits[n].services[id]; has {
+			break
+		}
+		n--
+	}
+	return n
+}
+
 // committed takes in a commit that is about to be made.
 func (w *witness) committed(c simCommit) {
 	w.look()
@@ -105,7 +118,7 @@ func (w *witness) event(e runtimetest.Event) {
 		now.since = before.since
 	case runs:
 		now.since = e.At
-		now.judge(w.s.commits[w.applied:]...)
+		now.judge(w.s.commits[w.spoken(e.Instance.Slot.Service):]...)
 	}
 	if ran && !runs && w.byAgent(e) {
 		w.stopped(e, before)
