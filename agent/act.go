@@ -158,7 +158,7 @@ func (a *Agent) starting(action planner.Action, d *driverState) func(context.Con
 			return nil, err
 		}
 		defer leave()
-		at, err := a.start(ctx, d, w, s.Template, caps, contentOf(files))
+		at, err := a.start(ctx, d, w, s, caps, contentOf(files))
 		if err != nil {
 			if errors.Is(err, runtime.ErrUnavailable) {
 				// It may have come to life: what it needs stays until a listing tells.
@@ -172,17 +172,21 @@ func (a *Agent) starting(action planner.Action, d *driverState) func(context.Con
 
 // start attaches, mounts and starts; what it made before a failure is taken
 // away by its caller.
-func (a *Agent) start(ctx context.Context, d *driverState, w runtime.Workload, t planner.Template, caps runtime.Capabilities, files func(string) ([]byte, error)) (*runtime.Attachment, error) {
+func (a *Agent) start(ctx context.Context, d *driverState, w runtime.Workload, s planner.Service, caps runtime.Capabilities, files func(string) ([]byte, error)) (*runtime.Attachment, error) {
+	t := s.Template
 	var at runtime.Attachment
 	var err error
 	if caps.NetNS && !t.HostNetwork {
-		if at, err = a.cfg.Network.Attach(ctx, w.ID); err != nil {
+		if at, err = a.cfg.Network.Attach(ctx, w.ID, w.Hostname); err != nil {
 			return nil, fmt.Errorf("attach to the node's network: %w", err)
 		}
 	}
-	volumes, err := a.cfg.Volumes.Mount(ctx, w.ID, w.Slot, t.Volumes, files)
+	volumes, err := a.cfg.Volumes.Mount(ctx, w.ID, w.Slot, t.Volumes, ownerOf(t), files)
 	if err != nil {
 		return nil, fmt.Errorf("make volumes ready: %w", err)
+	}
+	if reasons := planner.Admit(a.cfg.Policy, resolved(s, volumes)); len(reasons) > 0 {
+		return nil, fmt.Errorf("%w: refused by this node: %s", runtime.ErrInvalid, reasons[0])
 	}
 	if err := os.MkdirAll(logDir(a.cfg.StateDir, w.Slot), 0o700); err != nil {
 		return nil, fmt.Errorf("make log folder: %w", err)

@@ -3,6 +3,7 @@ package agent
 import (
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/orpheus-cd/orpheus/planner"
@@ -105,6 +106,9 @@ func place(w *runtime.Workload, t planner.Template, caps runtime.Capabilities, a
 	}
 	specs := t.AllContainers()
 	add := func(c *runtime.Container, spec planner.Container) {
+		if caps.LimitsPIDs && c.Resources.Limits.PIDs == 0 {
+			c.Resources.Limits.PIDs = defaultPIDs
+		}
 		if !caps.Mounts {
 			for _, v := range t.Volumes {
 				c.Env = append(c.Env, runtime.Env{Name: volumeEnv(v.Name), Value: volumes[v.Name]})
@@ -116,11 +120,15 @@ func place(w *runtime.Workload, t planner.Template, caps runtime.Capabilities, a
 				Volume: m.Name, Source: volumes[m.Name], Target: m.MountPath, ReadOnly: m.ReadOnly || isFile(t, m.Name),
 			})
 		}
-		if at.ResolvConf != "" {
-			c.Mounts = append(c.Mounts, runtime.Mount{Source: at.ResolvConf, Target: "/etc/resolv.conf", ReadOnly: true})
-		}
-		if at.Hosts != "" {
-			c.Mounts = append(c.Mounts, runtime.Mount{Source: at.Hosts, Target: "/etc/hosts", ReadOnly: true})
+		// What the manifest mounts there itself comes first.
+		for _, ours := range []runtime.Mount{
+			{Source: at.ResolvConf, Target: "/etc/resolv.conf", ReadOnly: true},
+			{Source: at.Hosts, Target: "/etc/hosts", ReadOnly: true},
+		} {
+			taken := func(m runtime.Mount) bool { return m.Target == ours.Target }
+			if ours.Source != "" && !slices.ContainsFunc(c.Mounts, taken) {
+				c.Mounts = append(c.Mounts, ours)
+			}
 		}
 	}
 	for i := range w.Init {
@@ -129,6 +137,30 @@ func place(w *runtime.Workload, t planner.Template, caps runtime.Capabilities, a
 	for i := range w.Containers {
 		add(&w.Containers[i], specs[len(w.Init)+i])
 	}
+}
+
+// ownerOf is the user that local volumes are made for: the first container's.
+func ownerOf(t planner.Template) runtime.Owner {
+	var o runtime.Owner
+	if sec := t.Containers[0].Security; sec.RunAsUser != nil {
+		o.UID, o.GID = int(*sec.RunAsUser), int(*sec.RunAsUser)
+		if sec.RunAsGroup != nil {
+			o.GID = int(*sec.RunAsGroup)
+		}
+	}
+	return o
+}
+
+// resolved is the service with its host paths where they really lead: a link
+// that a container planted below an allowed path does not take others along.
+func resolved(s planner.Service, paths map[string]string) planner.Service {
+	s.Template.Volumes = slices.Clone(s.Template.Volumes)
+	for i, v := range s.Template.Volumes {
+		if v.HostPath != nil {
+			s.Template.Volumes[i].HostPath = &planner.HostPathVolume{Path: paths[v.Name]}
+		}
+	}
+	return s
 }
 
 func isFile(t planner.Template, volume string) bool {

@@ -15,8 +15,8 @@ type Network interface {
 	Info(ctx context.Context) (NetworkInfo, error)
 
 	// Attach gives the instance a network namespace with an address and a way
-	// out, or returns the one it has.
-	Attach(ctx context.Context, id string) (Attachment, error)
+	// out, or returns the one it has. Its own name for itself is hostname.
+	Attach(ctx context.Context, id, hostname string) (Attachment, error)
 
 	// Detach takes namespace and address away again.
 	Detach(ctx context.Context, id string) error

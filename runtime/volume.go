@@ -11,9 +11,11 @@ import (
 // Every method may be repeated.
 type Volumes interface {
 	// Mount makes the volumes of an instance ready and returns where each lies
-	// on the host, by volume name. files gives the content of file volumes by
-	// its SHA-256; it is not asked for what is on disk already.
-	Mount(ctx context.Context, id string, slot planner.SlotID, volumes []planner.Volume, files func(sha256 string) ([]byte, error)) (map[string]string, error)
+	// on the host, by volume name. A local volume that is made now belongs to
+	// owner. files gives the content of file volumes by its SHA-256; it is not
+	// asked for what is on disk already. Links in a host path are resolved: its
+	// real place is returned, for the caller to judge.
+	Mount(ctx context.Context, id string, slot planner.SlotID, volumes []planner.Volume, owner Owner, files func(sha256 string) ([]byte, error)) (map[string]string, error)
 
 	// Release takes away what Mount made for this instance alone.
 	Release(ctx context.Context, id string) error
@@ -23,6 +25,10 @@ type Volumes interface {
 
 	Sweeper
 }
+
+// Owner is the user and group a workload runs as; zero is the agent's own, or
+// unknown.
+type Owner struct{ UID, GID int }
 
 // LocalVolume is one local volume on the node's disk.
 type LocalVolume struct {

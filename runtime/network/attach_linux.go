@@ -25,7 +25,7 @@ const linkPrefix = "orph"
 // The steps are: address record, name files, namespace, links, and last the
 // alias of the host's link. The alias is the mark of a whole attachment: what
 // has none is taken apart and made again, with the same address.
-func (n *Network) Attach(ctx context.Context, id string) (runtime.Attachment, error) {
+func (n *Network) Attach(ctx context.Context, id, hostname string) (runtime.Attachment, error) {
 	if err := checkID(id); err != nil {
 		return runtime.Attachment{}, err
 	}
@@ -41,21 +41,21 @@ func (n *Network) Attach(ctx context.Context, id string) (runtime.Attachment, er
 	n.step("address")
 	if n.attached(h, id) {
 		if !n.hasNames(id) {
-			err = n.writeNames(id, addr)
+			err = n.writeNames(id, hostname, addr)
 		}
 		return n.attachment(id, addr), err
 	}
-	if err := n.attach(h, id, addr); err != nil {
+	if err := n.attach(h, id, hostname, addr); err != nil {
 		return runtime.Attachment{}, errors.Join(fmt.Errorf("attach %s: %w", id, err), n.detach(h, id))
 	}
 	return n.attachment(id, addr), nil
 }
 
-func (n *Network) attach(h *netlink.Handle, id string, addr netip.Addr) error {
+func (n *Network) attach(h *netlink.Handle, id, hostname string, addr netip.Addr) error {
 	if err := n.takeApart(h, id); err != nil {
 		return err
 	}
-	if err := n.writeNames(id, addr); err != nil {
+	if err := n.writeNames(id, hostname, addr); err != nil {
 		return err
 	}
 	n.step("names")

@@ -60,7 +60,7 @@ func TestConcurrentAttach(t *testing.T) {
 		for range 2 { // each twice at once: one attachment
 			wg.Go(func() {
 				id := fmt.Sprintf("web-%d", i)
-				a, err := n.Attach(context.Background(), id)
+				a, err := n.Attach(context.Background(), id, "host")
 				if err != nil {
 					t.Error(err)
 					return
@@ -192,7 +192,7 @@ func TestSubnetOverlapRefused(t *testing.T) {
 	cfg.Subnet = netip.MustParsePrefix("198.51.100.128/25")
 	n := newNetwork(t, cfg)
 	_, infoErr := n.Info(context.Background())
-	_, attachErr := n.Attach(context.Background(), "web-0")
+	_, attachErr := n.Attach(context.Background(), "web-0", "host")
 	for what, err := range map[string]error{"info": infoErr, "attach": attachErr} {
 		if err == nil || !strings.Contains(err.Error(), "set another subnet") {
 			t.Errorf("%s with the node's own network: %v, want the remedy", what, err)
@@ -205,7 +205,7 @@ func TestAttack23HostileNames(t *testing.T) {
 	n, err := New(testConfig(t.TempDir()))
 	must(t, err)
 	for _, id := range []string{"", ".", "..", "../x", "a/b", "A", "-a", "a\nb", strings.Repeat("a", 64), "a\x00"} {
-		if _, err := n.Attach(context.Background(), id); !errors.Is(err, runtime.ErrInvalid) {
+		if _, err := n.Attach(context.Background(), id, "host"); !errors.Is(err, runtime.ErrInvalid) {
 			t.Errorf("attach %q: %v, want invalid", id, err)
 		}
 		if err := n.Detach(context.Background(), id); !errors.Is(err, runtime.ErrInvalid) {
@@ -265,7 +265,7 @@ func TestNameFiles(t *testing.T) {
 	a := attach(t, n, "web-0")
 	for path, want := range map[string]string{
 		a.ResolvConf: "nameserver 192.0.2.53\nsearch example.com\n",
-		a.Hosts:      "127.0.0.1\tlocalhost\n" + a.Address + "\tweb-0\n",
+		a.Hosts:      "127.0.0.1\tlocalhost\n" + a.Address + "\thost\n",
 	} {
 		got, err := os.ReadFile(path)
 		must(t, err)
@@ -300,7 +300,7 @@ func TestAnotherAgentsBridge(t *testing.T) {
 	web := attach(t, mine, "web-0")
 	serve(t, web.NetNS, "web", ":8080")
 	publish(t, mine, port("tcp", 80, target(web)))
-	_, attachErr := other.Attach(context.Background(), "web-1")
+	_, attachErr := other.Attach(context.Background(), "web-1", "host")
 	_, infoErr := other.Info(context.Background())
 	for what, err := range map[string]error{"attach": attachErr, "info": infoErr, "publish": other.Publish(context.Background(), nil), "teardown": other.Teardown(context.Background())} {
 		if err == nil || !strings.Contains(err.Error(), "belongs to another agent") {
@@ -331,7 +331,7 @@ func TestWithoutPrivileges(t *testing.T) {
 			return
 		}
 		_, infoErr := n.Info(context.Background())
-		_, attachErr := n.Attach(context.Background(), "web-0")
+		_, attachErr := n.Attach(context.Background(), "web-0", "host")
 		for what, err := range map[string]error{"info": infoErr, "attach": attachErr, "publish": n.Publish(context.Background(), nil), "teardown": n.Teardown(context.Background())} {
 			if err == nil || !strings.Contains(err.Error(), "run the agent as root") {
 				t.Errorf("%s: %v, want the remedy", what, err)

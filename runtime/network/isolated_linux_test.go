@@ -105,7 +105,7 @@ func testConfig(dir string) Config {
 
 func attach(t testing.TB, n *Network, id string) runtime.Attachment {
 	t.Helper()
-	a, err := n.Attach(context.Background(), id)
+	a, err := n.Attach(context.Background(), id, "host")
 	must(t, err)
 	return a
 }

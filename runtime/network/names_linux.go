@@ -18,7 +18,7 @@ const maxResolvConf = 64 << 10
 func (n *Network) names(id string) string { return filepath.Join(n.cfg.RunDir, "etc", id) }
 
 // writeNames makes the instance's hosts and resolv.conf.
-func (n *Network) writeNames(id string, addr netip.Addr) error {
+func (n *Network) writeNames(id, hostname string, addr netip.Addr) error {
 	dir := n.names(id)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("make name files: %w", err)
@@ -27,7 +27,7 @@ func (n *Network) writeNames(id string, addr netip.Addr) error {
 	if err != nil {
 		return err
 	}
-	hosts := fmt.Sprintf("127.0.0.1\tlocalhost\n%s\t%s\n", addr, id)
+	hosts := fmt.Sprintf("127.0.0.1\tlocalhost\n%s\t%s\n", addr, hostname)
 	for name, body := range map[string]string{"hosts": hosts, "resolv.conf": resolv} {
 		path := filepath.Join(dir, name)
 		if err := os.WriteFile(path, []byte(body), 0o644); err != nil {

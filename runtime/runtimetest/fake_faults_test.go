@@ -198,11 +198,11 @@ func TestFakeHookIsPerInstance(t *testing.T) {
 
 func TestFakeNetworkAndVolumes(t *testing.T) {
 	n := NewFakeNetwork()
-	first, err := n.Attach(t.Context(), "a")
+	first, err := n.Attach(t.Context(), "a", "a")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if again, _ := n.Attach(t.Context(), "a"); again != first {
+	if again, _ := n.Attach(t.Context(), "a", "a"); again != first {
 		t.Errorf("second Attach: %+v; want %+v", again, first)
 	}
 	if err := n.Sweep(t.Context(), nil); err != nil || len(n.Attached()) != 0 {
@@ -215,7 +215,7 @@ func TestFakeNetworkAndVolumes(t *testing.T) {
 		{Name: "data", Local: &planner.LocalVolume{}}, {Name: "conf", File: &planner.FileVolume{SHA256: "ab"}},
 	}
 	for _, id := range []string{"a", "b"} {
-		if _, err := v.Mount(t.Context(), id, planner.SlotID{Name: "0"}, volumes, file); err != nil {
+		if _, err := v.Mount(t.Context(), id, planner.SlotID{Name: "0"}, volumes, runtime.Owner{}, file); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -42,7 +42,7 @@ func (v *FakeVolumes) enter(ctx context.Context, c Call) (func(error) error, err
 }
 
 // Mount implements runtime.Volumes. files must not call the fake.
-func (v *FakeVolumes) Mount(ctx context.Context, id string, slot planner.SlotID, volumes []planner.Volume, files func(sha256 string) ([]byte, error)) (map[string]string, error) {
+func (v *FakeVolumes) Mount(ctx context.Context, id string, slot planner.SlotID, volumes []planner.Volume, _ runtime.Owner, files func(sha256 string) ([]byte, error)) (map[string]string, error) {
 	end, err := v.enter(ctx, Call{Verb: "Mount", ID: id})
 	if err != nil {
 		return nil, end(err)

@@ -55,14 +55,14 @@ func TestAttack14HostileNames(t *testing.T) {
 }
 
 func mountErr(v *Volumes, id string, slot planner.SlotID, volumes ...planner.Volume) error {
-	_, err := v.Mount(ctx, id, slot, volumes, func(string) ([]byte, error) { return nil, errors.New("no repository") })
+	_, err := v.Mount(ctx, id, slot, volumes, runtime.Owner{}, func(string) ([]byte, error) { return nil, errors.New("no repository") })
 	return err
 }
 
 // Content that does not have the sum it is asked for by.
 func TestAttack15WrongContent(t *testing.T) {
 	v, _ := newVolumes(t)
-	_, err := v.Mount(ctx, "a", slot, []planner.Volume{fileOf("conf", "config")}, func(string) ([]byte, error) { return []byte("evil"), nil })
+	_, err := v.Mount(ctx, "a", slot, []planner.Volume{fileOf("conf", "config")}, runtime.Owner{}, func(string) ([]byte, error) { return []byte("evil"), nil })
 	if !errors.Is(err, runtime.ErrInvalid) {
 		t.Errorf("wrong content: %v, want invalid", err)
 	}

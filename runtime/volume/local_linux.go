@@ -15,17 +15,41 @@ import (
 )
 
 // local makes the slot's volume, or returns the one there is.
-func (v *Volumes) local(root *os.Root, slot planner.SlotID, name string) (string, error) {
+func (v *Volumes) local(root *os.Root, slot planner.SlotID, name string, owner runtime.Owner) (string, error) {
 	for what, e := range map[string]string{"namespace": slot.Service.Namespace, "service": slot.Service.Name, "slot": slot.Name} {
 		if err := check(what, e); err != nil {
 			return "", err
 		}
 	}
+	dir, err := makeFolder(root, slotMode, volumesDir, slot.Service.Namespace, slot.Service.Name, slot.Name)
+	if err != nil {
+		return "", err
+	}
+	if err := give(root, dir, owner); err != nil {
+		return "", err
+	}
+	_, err = root.Lstat(filepath.Join(dir, name))
+	fresh := errors.Is(err, os.ErrNotExist)
 	rel, err := makeFolder(root, localMode, volumesDir, slot.Service.Namespace, slot.Service.Name, slot.Name, name)
+	if err == nil && fresh {
+		err = give(root, rel, owner)
+	}
 	if err != nil {
 		return "", err
 	}
 	return v.path(rel), nil
+}
+
+// give makes the owner of a folder the workload's, where that is known and the
+// agent may.
+func give(root *os.Root, rel string, owner runtime.Owner) error {
+	if owner == (runtime.Owner{}) || os.Geteuid() != 0 {
+		return nil
+	}
+	if err := root.Lchown(rel, owner.UID, owner.GID); err != nil {
+		return fmt.Errorf("give folder to user %d: %w", owner.UID, err)
+	}
+	return nil
 }
 
 // Local implements runtime.Volumes, ordered by slot and name.

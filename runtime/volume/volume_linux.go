@@ -52,11 +52,13 @@ const (
 )
 
 // Modes. The way to a volume can be walked by who knows it, and listed by the
-// agent only. A local volume belongs to the agent's user, as Docker's do to
-// root; scratch is anybody's, as /tmp is.
+// agent only. A local volume is anybody's inside its slot's folder, which only
+// its owner can pass: whatever user an image runs as can write it, and nobody
+// else on the machine reaches it. Scratch is anybody's, as /tmp is.
 const (
 	passageMode = 0o711
-	localMode   = 0o755
+	slotMode    = 0o700
+	localMode   = 0o777
 	scratchMode = 0o777 | os.ModeSticky
 )
 
@@ -68,7 +70,7 @@ const maxVolumes = 256
 var element = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,252}$`)
 
 // Mount implements runtime.Volumes.
-func (v *Volumes) Mount(ctx context.Context, id string, slot planner.SlotID, volumes []planner.Volume, files func(sha256 string) ([]byte, error)) (map[string]string, error) {
+func (v *Volumes) Mount(ctx context.Context, id string, slot planner.SlotID, volumes []planner.Volume, owner runtime.Owner, files func(sha256 string) ([]byte, error)) (map[string]string, error) {
 	if len(volumes) > maxVolumes {
 		return nil, fmt.Errorf("mount volumes of %s: %d are more than %d: %w", id, len(volumes), maxVolumes, runtime.ErrInvalid)
 	}
@@ -90,7 +92,7 @@ func (v *Volumes) Mount(ctx context.Context, id string, slot planner.SlotID, vol
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		path, err := v.mount(root, id, slot, vol, files)
+		path, err := v.mount(root, id, slot, vol, owner, files)
 		if err != nil {
 			return nil, fmt.Errorf("mount volume %q of %s: %w", vol.Name, id, err)
 		}
@@ -102,13 +104,13 @@ func (v *Volumes) Mount(ctx context.Context, id string, slot planner.SlotID, vol
 	return paths, nil
 }
 
-func (v *Volumes) mount(root *os.Root, id string, slot planner.SlotID, vol planner.Volume, files func(string) ([]byte, error)) (string, error) {
+func (v *Volumes) mount(root *os.Root, id string, slot planner.SlotID, vol planner.Volume, owner runtime.Owner, files func(string) ([]byte, error)) (string, error) {
 	if err := check("volume", vol.Name); err != nil {
 		return "", err
 	}
 	switch {
 	case vol.Local != nil:
-		return v.local(root, slot, vol.Name)
+		return v.local(root, slot, vol.Name, owner)
 	case vol.EmptyDir != nil:
 		return v.emptyDir(root, id, vol.Name, *vol.EmptyDir)
 	case vol.HostPath != nil:

@@ -78,7 +78,7 @@ func newVolumes(t *testing.T) (*Volumes, *bytes.Buffer) {
 
 func mount(t *testing.T, v *Volumes, id string, volumes ...planner.Volume) map[string]string {
 	t.Helper()
-	paths, err := v.Mount(ctx, id, slot, volumes, func(string) ([]byte, error) { return nil, errors.New("no repository") })
+	paths, err := v.Mount(ctx, id, slot, volumes, runtime.Owner{}, func(string) ([]byte, error) { return nil, errors.New("no repository") })
 	must(t, err)
 	return paths
 }
@@ -124,7 +124,7 @@ func TestVolumesLiveAndDie(t *testing.T) {
 		repo := &source{contents: []string{"config", "other"}}
 		host := t.TempDir()
 		volumes := []planner.Volume{local("data"), empty("tmp", "", 0), fileOf("conf", "config"), hostPath("host", host)}
-		paths, err := v.Mount(ctx, "db-0-a", slot, volumes, repo.read)
+		paths, err := v.Mount(ctx, "db-0-a", slot, volumes, runtime.Owner{}, repo.read)
 		must(t, err)
 		want := map[string]string{
 			"data": v.path("volumes/shop/db/0/data"), "tmp": v.path("scratch/db-0-a/tmp"),
@@ -136,7 +136,7 @@ func TestVolumesLiveAndDie(t *testing.T) {
 			}
 		}
 		for name, mode := range map[string]os.FileMode{
-			"data": os.ModeDir | 0o755, "tmp": os.ModeDir | os.ModeSticky | 0o777, "conf": 0o444,
+			"data": os.ModeDir | 0o777, "tmp": os.ModeDir | os.ModeSticky | 0o777, "conf": 0o444,
 		} {
 			if st, err := os.Stat(paths[name]); err != nil || st.Mode() != mode {
 				t.Errorf("%s: %v, %v, want %v", name, st.Mode(), err, mode)
@@ -149,7 +149,7 @@ func TestVolumesLiveAndDie(t *testing.T) {
 		must(t, os.Chmod(paths["data"], 0o700))
 
 		// Again, as for an instance that runs: all as it was, nothing asked.
-		again, err := v.Mount(ctx, "db-0-a", slot, volumes, repo.read)
+		again, err := v.Mount(ctx, "db-0-a", slot, volumes, runtime.Owner{}, repo.read)
 		must(t, err)
 		if fmt.Sprint(again) != fmt.Sprint(paths) || repo.asked != 1 {
 			t.Errorf("mounted again: %v, %d contents asked for, want %v and 1", again, repo.asked, paths)
@@ -163,7 +163,7 @@ func TestVolumesLiveAndDie(t *testing.T) {
 
 		// The next instance of the slot has the same local volume; a file that
 		// two use goes with the second.
-		next, err := v.Mount(ctx, "db-0-b", slot, []planner.Volume{local("data"), fileOf("conf", "config"), fileOf("more", "other")}, repo.read)
+		next, err := v.Mount(ctx, "db-0-b", slot, []planner.Volume{local("data"), fileOf("conf", "config"), fileOf("more", "other")}, runtime.Owner{}, repo.read)
 		must(t, err)
 		if next["data"] != paths["data"] {
 			t.Errorf("next instance has its data at %s", next["data"])
@@ -249,11 +249,11 @@ func TestTornFileIsWrittenAgain(t *testing.T) {
 		},
 	} {
 		repo.asked = 0
-		paths, err := v.Mount(ctx, "a", slot, []planner.Volume{fileOf("conf", "config")}, repo.read)
+		paths, err := v.Mount(ctx, "a", slot, []planner.Volume{fileOf("conf", "config")}, runtime.Owner{}, repo.read)
 		must(t, err)
 		must(t, damage(paths["conf"]))
 		repo.asked = 0
-		paths, err = v.Mount(ctx, "a", slot, []planner.Volume{fileOf("conf", "config")}, repo.read)
+		paths, err = v.Mount(ctx, "a", slot, []planner.Volume{fileOf("conf", "config")}, runtime.Owner{}, repo.read)
 		must(t, err)
 		st, err := os.Lstat(paths["conf"])
 		must(t, err)
@@ -279,7 +279,7 @@ func TestConcurrentMountsAndSweeps(t *testing.T) {
 	var wg sync.WaitGroup
 	for id := range live {
 		wg.Go(func() {
-			paths, err := v.Mount(ctx, id, slot, []planner.Volume{local("data"), empty("tmp", "", 0), fileOf("conf", "config")}, repo.read)
+			paths, err := v.Mount(ctx, id, slot, []planner.Volume{local("data"), empty("tmp", "", 0), fileOf("conf", "config")}, runtime.Owner{}, repo.read)
 			if err == nil {
 				_, err = os.Stat(paths["conf"])
 			}
