@@ -111,7 +111,7 @@ func (w *writtenService) checkVolumes() {
 		}
 		first[v.Name] = true
 		if d.has(at) && v.sources(d, at) != 1 {
-			d.fault(at, "must have exactly one of local, emptyDir, hostPath and file", "")
+			d.fault(at, "must have exactly one of local, emptyDir, hostPath and file", "keep the one that is meant")
 		}
 		if e := v.EmptyDir; e != nil && e.SizeLimit > 0 && e.Medium == "" {
 			d.fault(at+".emptyDir.sizeLimit", "is not possible on disk", "add medium: Memory, or remove it")
@@ -203,7 +203,7 @@ func (w *writtenService) checkEnv(c placed) {
 			d.fault(at+".valueFrom", "is given beside value", "remove one of them")
 		}
 		if (e.ValueFrom.SecretKeyRef == nil) == (e.ValueFrom.ConfigMapKeyRef == nil) {
-			d.fault(at+".valueFrom", "must have exactly one of secretKeyRef and configMapKeyRef", "")
+			d.fault(at+".valueFrom", "must have exactly one of secretKeyRef and configMapKeyRef", "keep the one that is meant")
 		}
 	}
 }

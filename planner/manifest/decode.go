@@ -110,7 +110,7 @@ func decodeObject[T any](d *decoder, v value, s *schema[T], into *T) {
 	}
 	for _, f := range s.fields {
 		if f.required && !given[f.name] {
-			d.fault(v.child(f.name, nil).path, "is required", "")
+			d.fault(v.child(f.name, nil).path, "is required", "add it")
 		}
 	}
 }
@@ -121,6 +121,8 @@ func (d *decoder) unknown(v value, key *yaml.Node, names []string, remedy string
 	if remedy == "" {
 		if meant = nearest(key.Value, names); meant != "" {
 			remedy = didYouMean(meant)
+		} else {
+			remedy = "remove it, or look in the documentation of manifests for what it may have"
 		}
 	}
 	d.faults.add(planner.Fault{Line: key.Line, Column: key.Column, Field: v.path,
@@ -137,7 +139,7 @@ func (d *decoder) mapping(v value) bool {
 	if v.node.Kind == yaml.MappingNode {
 		return true
 	}
-	d.wrong(v, "must be an object, not "+kindOf(v.node), "")
+	d.wrong(v, "must be an object, not "+kindOf(v.node), "write its fields below it, indented")
 	delete(d.seen, v.path) // nothing more is said of what it lacks
 	return false
 }
@@ -149,7 +151,7 @@ func (d *decoder) items(v value, limit int) []value {
 		return nil
 	}
 	if n := len(v.node.Content); n > limit {
-		d.wrong(v, fmt.Sprintf("has %d items, more than the limit of %d", n, limit), "")
+		d.wrong(v, fmt.Sprintf("has %d items, more than the limit of %d", n, limit), "remove some")
 		return nil
 	}
 	items := make([]value, 0, len(v.node.Content))
@@ -166,7 +168,7 @@ func (d *decoder) textMap(v value, limit int, keyRule, valueRule rule) map[strin
 		return nil
 	}
 	if n := len(v.node.Content) / 2; n > limit {
-		d.wrong(v, fmt.Sprintf("has %d entries, more than the limit of %d", n, limit), "")
+		d.wrong(v, fmt.Sprintf("has %d entries, more than the limit of %d", n, limit), "remove some")
 		return nil
 	}
 	m := make(map[string]string, len(v.node.Content)/2)
@@ -196,7 +198,7 @@ func (d *decoder) textMap(v value, limit int, keyRule, valueRule rule) map[strin
 func (d *decoder) text(v value, rule rule) (string, bool) {
 	n := v.node
 	if n.Kind != yaml.ScalarNode {
-		d.wrong(v, "must be text, not "+kindOf(n), "")
+		d.wrong(v, "must be text, not "+kindOf(n), "write one value, in quotes")
 		return "", false
 	}
 	if isNull(n) {
@@ -218,15 +220,16 @@ var decimal = regexp.MustCompile(`^-?(0|[1-9][0-9]*)$`)
 
 func (d *decoder) number(v value, low, high int64) (int64, bool) {
 	n := v.node
+	remedy := fmt.Sprintf("write a number from %d to %d", low, high)
 	switch {
 	case n.Kind != yaml.ScalarNode || isNull(n):
-		d.wrong(v, "must be a whole number, not "+kindOf(n), "")
+		d.wrong(v, "must be a whole number, not "+kindOf(n), remedy)
 		return 0, false
 	case n.Style != 0 && decimal.MatchString(n.Value):
 		d.wrong(v, "must be a number, not text", "write "+shorten(n.Value)+" without quotes")
 		return 0, false
 	case n.Style != 0 || n.Tag != "!!int" && n.Tag != "!!float":
-		d.wrong(v, "must be a whole number, not "+quote(n.Value), "")
+		d.wrong(v, "must be a whole number, not "+quote(n.Value), remedy)
 		return 0, false
 	case !decimal.MatchString(n.Value):
 		d.wrong(v, "must be a whole number in plain decimal digits, not "+shorten(n.Value), "write it without leading zeros, signs, underscores and exponents")
@@ -234,7 +237,7 @@ func (d *decoder) number(v value, low, high int64) (int64, bool) {
 	}
 	i, err := strconv.ParseInt(n.Value, 10, 64)
 	if err != nil || i < low || i > high {
-		d.wrong(v, fmt.Sprintf("must be from %d to %d, not %s", low, high, shorten(n.Value)), "")
+		d.wrong(v, shorten(n.Value)+" is out of range", remedy)
 		return 0, false
 	}
 	return i, true

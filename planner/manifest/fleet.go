@@ -70,7 +70,7 @@ func decodePoll(d *decoder, v value, into *fleetSpec) {
 	case err != nil:
 		d.wrong(v, quote(s)+" is not a duration", "write one like 5s or 1m30s")
 	case interval < minPollInterval || interval > maxPollInterval:
-		d.wrong(v, fmt.Sprintf("must be from %s to %s, not %s", minPollInterval, maxPollInterval, interval), "")
+		d.wrong(v, interval.String()+" is out of range", fmt.Sprintf("write a duration from %s to %s", minPollInterval, maxPollInterval))
 	default:
 		into.poll = interval
 	}

@@ -41,7 +41,7 @@ func (d *decoder) lintKeys(n *yaml.Node) {
 		key := n.Content[i]
 		switch {
 		case key.Kind != yaml.ScalarNode:
-			d.refuse(key, "a key must be text", "")
+			d.refuse(key, "a key must be text", "write it in quotes, if it is meant")
 		case key.Tag == "!!merge":
 			d.refuse(key, "merge keys are not supported", "write the values out")
 		case key.Style&yaml.TaggedStyle != 0 || key.Anchor != "":

@@ -59,7 +59,7 @@ func TestOneBrokenFileHoldsBackOnlyItself(t *testing.T) {
 		t.Errorf("%d services, want 20", len(d.Services))
 	}
 	want := `apps/broken.yaml:5:3: spec: unknown field "imgae"; did you mean image?
-apps/broken.yaml:6:13: spec.replicas: must be from 0 to 1000, not -1
+apps/broken.yaml:6:13: spec.replicas: -1 is out of range; write a number from 0 to 1000
 apps/broken.yaml:8:25: spec.env[0].value: must be text, but 8080 unquoted reads as a number; write "8080" in quotes
 `
 	if got := lines(d.Faults); got != want {

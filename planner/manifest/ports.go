@@ -72,9 +72,9 @@ func decodeAddress(d *decoder, v value, into *planner.Publish) {
 	addr, err := netip.ParseAddr(s)
 	switch {
 	case err != nil || addr.Zone() != "":
-		d.wrong(v, quote(s)+" is not an IP address", "")
+		d.wrong(v, quote(s)+" is not an IP address", "write one such as 192.0.2.10, or remove the line for all addresses")
 	case addr.IsMulticast() || addr == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
-		d.wrong(v, quote(s)+" is not the address of a node", "")
+		d.wrong(v, quote(s)+" is not the address of a node", "write one such as 192.0.2.10, or remove the line for all addresses")
 	case addr.IsUnspecified(): // all addresses, the default
 	default:
 		into.Address = addr.Unmap().String()

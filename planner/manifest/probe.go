@@ -95,10 +95,10 @@ func checkProbe(d *decoder, at string, p *planner.Probe) {
 		}
 	}
 	if given != 1 {
-		d.fault(at, "must have exactly one of httpGet, tcpSocket, grpc and exec", "")
+		d.fault(at, "must have exactly one of httpGet, tcpSocket, grpc and exec", "keep the one that is meant")
 	}
 	if p.Exec != nil && len(p.Exec.Command) == 0 && d.has(at+".exec.command") {
-		d.fault(at+".exec.command", "must not be empty", "")
+		d.fault(at+".exec.command", "must not be empty", "write a command, or remove the probe")
 	}
 	if h := p.HTTPGet; h != nil {
 		zeroIf(&h.Path, "/")

@@ -77,7 +77,7 @@ func (d *decoder) bytes(v value) (int64, bool) {
 		return 0, false
 	}
 	if q.Cmp(*resource.NewQuantity(maxMemoryBytes, resource.BinarySI)) > 0 {
-		d.wrong(v, quote(v.node.Value)+" is more than 1Pi", "")
+		d.wrong(v, quote(v.node.Value)+" is more than 1Pi", "write an amount from 1Mi to 1Pi")
 		return 0, false
 	}
 	if q.Sign() != 0 && q.Cmp(*resource.NewQuantity(minMemoryBytes, resource.BinarySI)) < 0 {
@@ -89,7 +89,7 @@ func (d *decoder) bytes(v value) (int64, bool) {
 		return 0, false
 	}
 	if q.Cmp(*resource.NewQuantity(q.Value(), resource.BinarySI)) != 0 {
-		d.wrong(v, quote(v.node.Value)+" is not a whole number of bytes", "")
+		d.wrong(v, quote(v.node.Value)+" is not a whole number of bytes", "write an amount such as 128Mi")
 		return 0, false
 	}
 	return q.Value(), true

@@ -141,7 +141,7 @@ func (w *writtenService) gather() {
 			w.main = append(w.main, placed{&w.spec.containers[i], fmt.Sprintf("spec.containers[%d]", i)})
 		}
 		if len(w.main) == 0 {
-			d.fault("spec.containers", "must have at least one container", "")
+			d.fault("spec.containers", "must have at least one container", "add one, or write its fields directly in spec")
 		}
 		return
 	}
