@@ -27,7 +27,9 @@ type Network interface {
 	// Publish makes exactly these ports reachable on loopback and on the
 	// node's addresses, in one atomic step: ports that are not in the list are
 	// closed. New connections are spread over the targets; a port without
-	// targets refuses them at once. Connections that stand are not touched.
+	// targets refuses them at once. Connections that stand are not touched. A
+	// port that a program of the machine already listens on is left out and
+	// reported (ErrInvalid); the others are published all the same.
 	Publish(ctx context.Context, ports []PublishedPort) error
 
 	Sweeper

@@ -246,7 +246,7 @@ func TestAttack24BadPortsChangeNothing(t *testing.T) {
 		"many targets":    {port("tcp", 80, make([]runtime.Target, maxTargets+1)...)},
 		"many ports":      make([]runtime.PublishedPort, maxPorts+1),
 	} {
-		if _, err := parseFronts(ports); !errors.Is(err, runtime.ErrInvalid) {
+		if _, _, err := parseFronts(ports); !errors.Is(err, runtime.ErrInvalid) {
 			t.Errorf("%s: %v, want invalid", name, err)
 		}
 	}
@@ -456,7 +456,7 @@ func BenchmarkPublish(b *testing.B) {
 		}
 	})
 	b.Run("50 ports, whole table", func(b *testing.B) {
-		want, err := parseFronts(ports)
+		want, _, err := parseFronts(ports)
 		must(b, err)
 		for range b.N {
 			must(b, n.rules.replace(want))

@@ -38,27 +38,27 @@ var anyAddr = netip.IPv4Unspecified()
 var protocols = map[string]uint8{"tcp": unix.IPPROTO_TCP, "udp": unix.IPPROTO_UDP}
 
 // parseFronts checks what is to be published, all of it: one bad port means
-// that nothing changes.
-func parseFronts(ports []runtime.PublishedPort) (fronts, error) {
+// that nothing changes. owner says whose each is.
+func parseFronts(ports []runtime.PublishedPort) (fronts, map[front]runtime.PublishedPort, error) {
 	if len(ports) > maxPorts {
-		return nil, fmt.Errorf("%d ports are more than the %d one node publishes: %w", len(ports), maxPorts, runtime.ErrInvalid)
+		return nil, nil, fmt.Errorf("%d ports are more than the %d one node publishes: %w", len(ports), maxPorts, runtime.ErrInvalid)
 	}
 	all, owner := fronts{}, map[front]runtime.PublishedPort{}
 	for _, p := range ports {
 		f, err := parseFront(p)
 		if err != nil {
-			return nil, fmt.Errorf("publish port %d/%s of %s: %w: %w", p.Port, p.Protocol, p.Service, err, runtime.ErrInvalid)
+			return nil, nil, fmt.Errorf("publish port %d/%s of %s: %w: %w", p.Port, p.Protocol, p.Service, err, runtime.ErrInvalid)
 		}
 		if other, taken := owner[f]; taken {
-			return nil, fmt.Errorf("publish port %d/%s of %s: %s publishes it already: %w", p.Port, p.Protocol, p.Service, other.Service, runtime.ErrInvalid)
+			return nil, nil, fmt.Errorf("publish port %d/%s of %s: %s publishes it already: %w", p.Port, p.Protocol, p.Service, other.Service, runtime.ErrInvalid)
 		}
 		targets, err := parseTargets(p.Targets)
 		if err != nil {
-			return nil, fmt.Errorf("publish port %d/%s of %s: %w: %w", p.Port, p.Protocol, p.Service, err, runtime.ErrInvalid)
+			return nil, nil, fmt.Errorf("publish port %d/%s of %s: %w: %w", p.Port, p.Protocol, p.Service, err, runtime.ErrInvalid)
 		}
 		owner[f], all[f] = p, targets
 	}
-	return all, nil
+	return all, owner, nil
 }
 
 func parseFront(p runtime.PublishedPort) (front, error) {

@@ -54,7 +54,7 @@ func (n *Network) Info(ctx context.Context) (runtime.NetworkInfo, error) {
 // tryRules writes the whole table into the calling thread's namespace, which
 // is thrown away: the one sure way to know that the kernel takes it.
 func (n *Network) tryRules() error {
-	sample, err := parseFronts([]runtime.PublishedPort{
+	sample, _, err := parseFronts([]runtime.PublishedPort{
 		{Port: 1, Protocol: "tcp", Targets: []runtime.Target{{Address: "192.0.2.1", Port: 1}, {Address: "192.0.2.2", Port: 1}}},
 		{Port: 1, Protocol: "udp"},
 	})

@@ -204,8 +204,9 @@ func serve(t testing.TB, namespace, name, address string) {
 	}()
 }
 
-// serveUDP answers every packet with name.
-func serveUDP(t testing.TB, namespace, name, address string) {
+// serveUDP answers every packet with name, until stop is called or the test
+// ends.
+func serveUDP(t testing.TB, namespace, name, address string) (stop func() error) {
 	t.Helper()
 	var c net.PacketConn
 	within(t, namespace, func() {
@@ -224,6 +225,7 @@ func serveUDP(t testing.TB, namespace, name, address string) {
 			c.WriteTo([]byte(name), from)
 		}
 	}()
+	return c.Close
 }
 
 // dial connects from the namespace, "" = ours.

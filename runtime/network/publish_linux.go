@@ -2,6 +2,7 @@ package network
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"golang.org/x/sys/unix"
@@ -12,13 +13,17 @@ import (
 // Publish implements runtime.Network. It changes only what differs from what
 // stands, in one transaction; nothing is written when nothing differs.
 func (n *Network) Publish(ctx context.Context, ports []runtime.PublishedPort) error {
-	want, err := parseFronts(ports)
+	want, owners, err := parseFronts(ports)
 	if err != nil {
 		return err
 	}
 	h, err := n.ensure(ctx)
 	if err != nil {
 		return fmt.Errorf("set up the node's network: %w", err)
+	}
+	want, taken := withoutTaken(want, n.rules.standing(), owners)
+	if want == nil {
+		return taken
 	}
 	c, err := n.rules.publish(want)
 	if err != nil {
@@ -27,5 +32,5 @@ func (n *Network) Publish(ctx context.Context, ports []runtime.PublishedPort) er
 	if !c.empty() {
 		n.cfg.Log.Debug("ports published", "ports", len(ports))
 	}
-	return n.flows.settle(h, want, c.concerns(unix.IPPROTO_UDP))
+	return errors.Join(taken, n.flows.settle(h, want, c.concerns(unix.IPPROTO_UDP)))
 }

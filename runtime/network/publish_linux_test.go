@@ -2,6 +2,7 @@ package network
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -145,7 +146,8 @@ func TestPortWithoutTargetsRefuses(t *testing.T) {
 	}
 	n, far := testNetwork(t), outside(t)
 	web := attach(t, n, "web-0")
-	// Even where a process of the host listens: the port is the service's.
+	publish(t, n, port("tcp", 80), port("udp", 53))
+	// Even where a process of the host listens since: the port is the service's.
 	serve(t, "/proc/self/ns/net", "host", ":80")
 	publish(t, n, port("tcp", 80), port("udp", 53))
 	refused(t, "", "127.0.0.1:80")
@@ -224,7 +226,6 @@ func TestUDPFlowMovesWithItsTargets(t *testing.T) {
 	a, b := attach(t, n, "dns-a"), attach(t, n, "dns-b")
 	serveUDP(t, a.NetNS, "a", ":8080")
 	serveUDP(t, b.NetNS, "b", ":8080")
-	serveUDP(t, "/proc/self/ns/net", "host", "0.0.0.0:53")
 
 	c, err := dial(t, far, "udp4", nodeAddress+":53")
 	must(t, err)
@@ -243,11 +244,16 @@ func TestUDPFlowMovesWithItsTargets(t *testing.T) {
 		{[]runtime.PublishedPort{{Address: nodeAddress, Port: 53, Protocol: "udp", Targets: []runtime.Target{target(a)}}}, "a"},
 	} {
 		publish(t, n, step.ports...)
-		expect(t, c, "?", step.want)
-		if len(step.ports) == 1 && step.ports[0].Address != "" {
-			step.want = "host"
+		stop, own := func() error { return nil }, step.want
+		switch {
+		case step.ports == nil: // the port is the host's while it is not published
+			stop = serveUDP(t, "/proc/self/ns/net", "host", "0.0.0.0:53")
+		case step.ports[0].Address != "":
+			own, stop = "host", serveUDP(t, "/proc/self/ns/net", "host", "127.0.0.1:53")
 		}
-		expect(t, lo, "?", step.want)
+		expect(t, c, "?", step.want)
+		expect(t, lo, "?", own)
+		must(t, stop())
 	}
 }
 
@@ -289,8 +295,8 @@ func TestTargetOnTheNode(t *testing.T) {
 		return
 	}
 	n, far := testNetwork(t), outside(t)
-	serve(t, "/proc/self/ns/net", "host", ":8080")
 	publish(t, n, port("tcp", 80, runtime.Target{Address: nodeAddress, Port: 8080}), port("tcp", 8080))
+	serve(t, "/proc/self/ns/net", "host", ":8080")
 	for _, from := range []string{far, ""} {
 		if name, _ := ask(t, from, nodeAddress+":80"); name != "host" {
 			t.Errorf("answered by %s, want host", name)
@@ -435,4 +441,27 @@ func run(t testing.TB, name string, args ...string) string {
 		t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
 	}
 	return string(out)
+}
+
+func TestPortOfTheHostIsNotTaken(t *testing.T) {
+	if !isolated(t) {
+		return
+	}
+	n, far := testNetwork(t), outside(t)
+	web := attach(t, n, "web-0")
+	serve(t, web.NetNS, "web", ":8080")
+	serve(t, "/proc/self/ns/net", "sshd", ":22")
+	target := runtime.Target{Address: web.Address, Port: 8080}
+	ports := []runtime.PublishedPort{port("tcp", 22, target), port("tcp", 80, target)}
+	for range 2 { // also when the rest stands already
+		err := n.Publish(t.Context(), ports)
+		if !errors.Is(err, runtime.ErrInvalid) || !strings.Contains(err.Error(), "port 22/tcp") || strings.Contains(err.Error(), "port 80/tcp") {
+			t.Fatalf("publish: %v, want port 22 reported and nothing else", err)
+		}
+		for address, want := range map[string]string{":22": "sshd", ":80": "web"} {
+			if name, err := ask(t, far, nodeAddress+address); name != want {
+				t.Errorf("%s is answered by %q (%v), want %q", address, name, err, want)
+			}
+		}
+	}
 }

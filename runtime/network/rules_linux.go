@@ -63,6 +63,13 @@ func (r *rules) ensureLocked() error {
 	return r.replace(r.published)
 }
 
+// standing is what is published now, as last known.
+func (r *rules) standing() fronts {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.published
+}
+
 // publish makes exactly these fronts stand and returns what it had to change.
 func (r *rules) publish(want fronts) (change, error) {
 	r.mu.Lock()
