@@ -100,8 +100,9 @@ type Agent struct {
 
 	// Everything below belongs to the loop.
 	state     state
-	desired   *planner.Desired // newest accepted reading in this process
-	approved  []string         // with desired, not settled yet
+	here      []planner.ServiceID // services that run here by what is followed, in no order
+	desired   *planner.Desired    // newest accepted reading in this process
+	approved  []string            // with desired, not settled yet
 	source    sourceState
 	drivers   map[string]*driverState
 	tracks    map[string]*track                    // by instance id
@@ -151,7 +152,7 @@ func New(cfg Config) (*Agent, error) {
 		a.problem("state", err)
 	}
 	a.state.claim(cfg.Node.Name)
-	a.polling.Store(int64(a.state.followed.Fleet.PollInterval))
+	a.followed(a.state.followed)
 	a.report()
 	return a, nil
 }

@@ -280,8 +280,8 @@ func (a *Agent) uses(driver string) bool {
 			return true
 		}
 	}
-	for id, s := range a.state.followed.Services {
-		if _, here := a.state.docs[id]; here && s.Template.DriverName() == driver {
+	for id := range a.state.docs {
+		if s, ok := a.state.followed.Services[id]; ok && s.Template.DriverName() == driver {
 			return true
 		}
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"path/filepath"
 	"slices"
 	"time"
@@ -106,14 +105,42 @@ func (a *Agent) loaded(commit planner.Commit, loaded Loaded, err error) {
 // settle lays the newest commit over what is followed.
 func (a *Agent) settle() {
 	before := a.state.followed
-	a.state.followed = planner.Settle(a.state.followed, *a.desired, a.approved)
-	a.polling.Store(int64(a.state.followed.Fleet.PollInterval))
+	a.followed(planner.Settle(a.state.followed, *a.desired, a.approved))
 	for id, s := range before.Services {
 		if _, kept := a.state.followed.Services[id]; s.Orphan && !kept {
 			a.letGo(id)
 		}
 	}
 	a.unsaved = a.unsaved || before.Commit.Hash != a.state.followed.Commit.Hash
+}
+
+// followed takes in what the node works towards from now on. Only this goes
+// over every service of the repository: what runs here is noted, so that a
+// pass costs as much as the node has to do, however large the fleet is.
+func (a *Agent) followed(f planner.Followed) {
+	a.state.followed = f
+	a.polling.Store(int64(f.Fleet.PollInterval))
+	a.here = a.here[:0]
+	for id, s := range f.Services {
+		if s.Orphan || planner.RunsHere(a.cfg.Node, f.Fleet, s) {
+			a.here = append(a.here, id)
+		}
+	}
+}
+
+// concerned lists the services that have anything to do with this node, in
+// order: that run here by what is followed, that leases were given for, or of
+// which there are instances.
+func (a *Agent) concerned(all []planner.Instance) []planner.ServiceID {
+	ids := slices.Clone(a.here)
+	for id := range a.state.docs {
+		ids = append(ids, id)
+	}
+	for _, i := range all {
+		ids = append(ids, i.Slot.Service)
+	}
+	slices.SortFunc(ids, planner.ServiceID.Compare)
+	return slices.Compact(ids)
 }
 
 // letGo records that an orphan is not wanted: its instances are orphans no
@@ -169,6 +196,7 @@ func (a *Agent) keepOrphans() {
 		_, recorded := a.state.docs[id]
 		if !followed && !recorded {
 			a.state.followed.Services[id] = planner.Service{ID: id, Orphan: true}
+			a.here = append(a.here, id)
 			found = true
 			a.log.Warn("instance of an unknown service found: it is kept", "service", id, "instance", i.ID)
 		}
@@ -196,7 +224,7 @@ func (a *Agent) coordinate() {
 	for key, p := range a.prepares {
 		view.Prepared[key] = p.done
 	}
-	decided := planner.Coordinate(a.decidable(), view)
+	decided := planner.Coordinate(a.decidable(all), view)
 	a.want(decided.Prepare)
 	decided.Docs = a.pinListed(decided.Docs, all)
 	if len(decided.Docs) == 0 && !a.unsaved {
@@ -215,17 +243,21 @@ func (a *Agent) coordinate() {
 	}
 }
 
-// decidable is what is followed without the services that leases cannot be
-// given for yet: no document knows their tokens, and the driver that may run
-// them since before the state was lost has not been listed.
-func (a *Agent) decidable() planner.Followed {
+// decidable is what is followed of the services that concern this node,
+// without those that leases cannot be given for yet: no document knows their
+// tokens, and the driver that may run them since before the state was lost has
+// not been listed.
+func (a *Agent) decidable(all []planner.Instance) planner.Followed {
 	f := a.state.followed
-	f.Services = maps.Clone(f.Services)
-	maps.DeleteFunc(f.Services, func(id planner.ServiceID, s planner.Service) bool {
+	f.Services = map[planner.ServiceID]planner.Service{}
+	for _, id := range a.concerned(all) {
+		s, followed := a.state.followed.Services[id]
 		_, recorded := a.state.docs[id]
 		d := a.drivers[s.Template.DriverName()]
-		return !recorded && !s.Orphan && d != nil && !d.listed
-	})
+		if followed && (recorded || s.Orphan || d == nil || d.listed) {
+			f.Services[id] = s
+		}
+	}
 	return f
 }
 

@@ -105,9 +105,9 @@ func (a *Agent) ports(plan planner.Plan) []runtime.PublishedPort {
 		}
 	}
 	var out []runtime.PublishedPort
-	for _, id := range sortedServices(a.state.followed.Services) {
-		s := a.state.followed.Services[id]
-		if _, here := a.state.docs[id]; !here || s.Template.HostNetwork || s.Template.DriverName() == planner.DriverProcess {
+	for _, id := range sortedServices(a.state.docs) {
+		s, followed := a.state.followed.Services[id]
+		if !followed || s.Template.HostNetwork || s.Template.DriverName() == planner.DriverProcess {
 			continue
 		}
 		targets := ready[id]

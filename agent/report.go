@@ -56,19 +56,16 @@ func (a *Agent) reportDriver(d *driverState) api.Driver {
 
 // reported lists the services that have anything to do with this node.
 func (a *Agent) reported(all []planner.Instance) []planner.ServiceID {
-	ids := map[planner.ServiceID]bool{}
-	for id, s := range a.state.followed.Services {
-		if s.Orphan || len(planner.Slots(a.cfg.Node, a.state.followed.Fleet, s)) > 0 {
-			ids[id] = true
-		}
-		if doc, here := a.state.docs[id]; here && len(doc.Leases) > 0 {
-			ids[id] = true
-		}
-	}
+	running := map[planner.ServiceID]bool{}
 	for _, i := range all {
-		ids[i.Slot.Service] = true
+		running[i.Slot.Service] = true
 	}
-	return sortedServices(ids)
+	return slices.DeleteFunc(a.concerned(all), func(id planner.ServiceID) bool {
+		s, followed := a.state.followed.Services[id]
+		leased := followed && len(a.state.docs[id].Leases) > 0
+		wanted := s.Orphan || len(planner.Slots(a.cfg.Node, a.state.followed.Fleet, s)) > 0
+		return !running[id] && !leased && !wanted
+	})
 }
 
 func (a *Agent) reportService(id planner.ServiceID, bySlot map[planner.SlotID][]planner.Instance) api.Service {

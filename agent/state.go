@@ -142,17 +142,15 @@ func (s state) with(docs []planner.LeaseDoc) state {
 // finds either this state or a later one.
 func (s state) save(path string) error {
 	f := stateFile{Format: stateFormat, Followed: s.followed, Specs: s.specs}
-	for _, id := range sortedServices(s.followed.Services) {
+	for _, id := range sortedServices(s.docs) {
 		// Only what runs here is needed without Git.
-		if _, here := s.docs[id]; here {
-			f.Services = append(f.Services, s.followed.Services[id])
+		if svc, followed := s.followed.Services[id]; followed {
+			f.Services = append(f.Services, svc)
 		}
+		f.Leases = append(f.Leases, s.docs[id])
 	}
 	for _, id := range sortedServices(s.followed.Pending) {
 		f.Pending = append(f.Pending, pendingDeletion{id, s.followed.Pending[id]})
-	}
-	for _, id := range sortedServices(s.docs) {
-		f.Leases = append(f.Leases, s.docs[id])
 	}
 	data, err := json.Marshal(f)
 	if err != nil {
