@@ -84,10 +84,7 @@ func (s *story) prepare(ctx context.Context) error {
 			}
 		}
 	}
-	if err := s.cmd(ctx, s.fleet.Dir, "git", "clone", "--quiet", s.fleet.RepoURL(), "fleet"); err != nil {
-		return err
-	}
-	return s.fleet.StartAgent()
+	return s.cmd(ctx, s.fleet.Dir, "git", "clone", "--quiet", s.fleet.RepoURL(), "fleet")
 }
 
 func (s *story) deploy(ctx context.Context) error {
@@ -101,6 +98,11 @@ func (s *story) deploy(ctx context.Context) error {
 	}
 	show("cat web.yaml", files["web.yaml"])
 	if err := s.commit(ctx, "web and worker: first version"); err != nil {
+		return err
+	}
+	say("\nThe agent of the node starts, and from now on looks at the repository every second:")
+	show("orpheus agent --config agent.yaml &", "")
+	if err := s.fleet.StartAgent(); err != nil {
 		return err
 	}
 	return s.ends(ctx, "1")
