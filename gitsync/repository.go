@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/go-git/go-git/v5/plumbing"
 
@@ -53,7 +54,8 @@ const (
 // Open checks cfg, takes the folder for this process and opens the clone in
 // it, or makes an empty one. It never touches the network. A clone that is
 // damaged is set aside and replaced by an empty one, which the next Fetch
-// fills; the only errors are of the configuration, the folder and its lock.
+// fills; the only errors are of the configuration, the folder and its lock
+// (ErrLocked after lockPatience).
 func Open(cfg Config) (*Repository, error) {
 	s, err := cfg.validate()
 	if err != nil {
@@ -66,7 +68,7 @@ func Open(cfg Config) (*Repository, error) {
 	if err != nil {
 		return nil, storageError(err)
 	}
-	if err := lockFile(lock); err != nil {
+	if err := waitLock(lock); err != nil {
 		lock.Close()
 		return nil, fmt.Errorf("lock %s: %w", s.Dir, err)
 	}
@@ -84,6 +86,21 @@ func Open(cfg Config) (*Repository, error) {
 		s.Log.Warn("repository is followed over plain http: anybody on the way can change what runs here", "url", s.remote.String())
 	}
 	return r, nil
+}
+
+const (
+	// lockPatience is how long Open waits for the lock: a process killed while
+	// it starts git leaves it to that child for an instant.
+	lockPatience = time.Second
+	lockRetry    = 5 * time.Millisecond
+)
+
+func waitLock(f *os.File) error {
+	for deadline := time.Now().Add(lockPatience); ; time.Sleep(lockRetry) {
+		if err := lockFile(f); !errors.Is(err, ErrLocked) || time.Now().After(deadline) {
+			return err
+		}
+	}
 }
 
 func (r *Repository) path(name string) string { return filepath.Join(r.settings.Dir, name) }
