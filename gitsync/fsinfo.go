@@ -46,11 +46,22 @@ type dirEntry struct {
 	entry    treeEntry
 }
 
+var _ planner.ObjectID = dirEntry{}
+
 func (d dirEntry) Name() string               { return d.entry.name }
 func (d dirEntry) IsDir() bool                { return d.entry.mode.IsDir() }
 func (d dirEntry) Type() fs.FileMode          { return d.entry.mode.Type() }
 func (d dirEntry) Info() (fs.FileInfo, error) { return d.snapshot.info(d.entry) }
 func (d dirEntry) String() string             { return fs.FormatDirEntry(d) }
+
+// ObjectID implements planner.ObjectID without looking up a size; "" for what
+// is neither file nor folder.
+func (d dirEntry) ObjectID() string {
+	if d.entry.mode.IsRegular() || d.IsDir() {
+		return d.entry.id.String()
+	}
+	return ""
+}
 
 // openFile is a file whose content is in memory.
 type openFile struct {

@@ -187,6 +187,22 @@ func TestFSConforms(t *testing.T) {
 	}
 }
 
+// TestDirEntryObjectID: a listing tells object ids without looking up sizes.
+func TestDirEntryObjectID(t *testing.T) {
+	repo := newRepo(t)
+	id := blob(t, repo, "x")
+	fsys := handmade(t, repo, gitsync.Limits{}, gitsynctest.TreeEntry("100644", "file", id), gitsynctest.TreeEntry("120000", "link", id))
+	entries, err := fs.ReadDir(fsys, ".")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []string{id, ""} {
+		if got := entries[i].(planner.ObjectID).ObjectID(); got != want {
+			t.Errorf("object id of %s is %q, want %q", entries[i].Name(), got, want)
+		}
+	}
+}
+
 // TestLookCostsOneRequest: a tip that is known costs the advertisement.
 func TestLookCostsOneRequest(t *testing.T) {
 	srv := gitsynctest.NewServer(t, gitsynctest.Options{})
@@ -229,8 +245,8 @@ func TestRestartWithoutRemote(t *testing.T) {
 	}
 }
 
-// TestManyCommits: every fetch adds a pack; they are merged, and git agrees
-// with the result.
+// TestManyCommits: every fetch adds a pack; they do not pile up, and git
+// agrees with the result.
 func TestManyCommits(t *testing.T) {
 	repo := newRepo(t)
 	dir := t.TempDir()
