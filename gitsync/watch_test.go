@@ -10,7 +10,9 @@ import (
 	"github.com/orpheus-cd/orpheus/gitsync/gitsynctest"
 )
 
-// settle waits until no hint has come for a while.
+// settle takes away what one command still causes, so that it is not taken for
+// the hint of the next: git writes several files, and nothing tells which was
+// the last. Waiting too short would let a test pass, never fail.
 func settle(hints <-chan struct{}) {
 	for {
 		select {
