@@ -1,10 +1,9 @@
 package gitsync
 
 import (
-	"crypto/sha1"
 	"errors"
 	"fmt"
-	"io"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -22,8 +21,16 @@ type clone struct {
 	store *store
 	tip   plumbing.Hash // zero: nothing was fetched yet
 	// base is the size of the first full download; the clone is made anew
-	// when it has grown far beyond.
-	base int64
+	// when it has grown far beyond, or has more than maxPacks packs.
+	base     int64
+	maxPacks int
+}
+
+// newClone is the clone in dir, with nothing in it. Every one has a maxPacks
+// of its own, from half the limit up: nodes that followed a branch together
+// do not download it again together.
+func newClone(dir string) *clone {
+	return &clone{dir: dir, store: newStore(), maxPacks: maxPacks/2 + rand.IntN(maxPacks/2+1)}
 }
 
 const (
@@ -42,14 +49,14 @@ func createClone(dir string) (*clone, error) {
 	if err := os.WriteFile(filepath.Join(dir, "config"), []byte(cloneSetup), 0o600); err != nil {
 		return nil, storageError(err)
 	}
-	c := &clone{dir: dir, store: &store{cache: newObjectCache()}}
+	c := newClone(dir)
 	return c, c.writeFile("HEAD", unbornHead)
 }
 
 // openClone reads the clone in dir and checks every byte of it: packs and
 // indexes carry checksums.
 func openClone(dir string) (*clone, error) {
-	c := &clone{dir: dir, store: &store{cache: newObjectCache()}}
+	c := newClone(dir)
 	head, err := os.ReadFile(filepath.Join(dir, "HEAD"))
 	if err != nil {
 		return nil, err
@@ -63,7 +70,7 @@ func openClone(dir string) (*clone, error) {
 		if !isPack {
 			continue
 		}
-		p, err := openPack(filepath.Join(c.packDir(), name))
+		p, err := openPack(filepath.Join(c.packDir(), name), c.store.cache)
 		if err != nil {
 			c.close()
 			return nil, fmt.Errorf("%s: %w", e.Name(), err)
@@ -115,46 +122,6 @@ func (c *clone) removeLeftovers(entries []os.DirEntry) {
 	}
 }
 
-// openPack opens and checks base.pack and base.idx.
-func openPack(base string) (*pack, error) {
-	f, err := os.Open(base + ".pack")
-	if err != nil {
-		return nil, err
-	}
-	p := &pack{file: f}
-	if err := p.check(base + ".idx"); err != nil {
-		f.Close()
-		return nil, err
-	}
-	return p, nil
-}
-
-func (p *pack) check(indexPath string) error {
-	info, err := p.file.Stat()
-	if err != nil {
-		return err
-	}
-	p.size = info.Size()
-	data, err := os.ReadFile(indexPath)
-	if err != nil {
-		return err
-	}
-	if p.index, _, err = readPackIndex(data, p.size); err != nil {
-		return err
-	}
-	sum, trailer := sha1.New(), make([]byte, packTrailerSize)
-	if _, err := io.Copy(sum, io.NewSectionReader(p.file, 0, p.size-packTrailerSize)); err != nil {
-		return err
-	}
-	if _, err := p.file.ReadAt(trailer, p.size-packTrailerSize); err != nil {
-		return err
-	}
-	if [sha1.Size]byte(sum.Sum(nil)) != p.index.pack || [sha1.Size]byte(trailer) != p.index.pack {
-		return fmt.Errorf("%w: wrong checksum", errPack)
-	}
-	return nil
-}
-
 func (c *clone) packDir() string { return filepath.Join(c.dir, "objects", "pack") }
 
 // size is the sum of all packs.
@@ -202,7 +169,7 @@ func (c *clone) writeFile(name, content string) error {
 	return storageError(syncDir(c.dir))
 }
 
-func (c *clone) close() { c.store.closeExcept(&store{}) }
+func (c *clone) close() { c.store.close() }
 
 // syncDir makes renames in dir durable.
 func syncDir(dir string) error {

@@ -18,18 +18,11 @@ const maxCommitSize = 1 * mebi
 
 // readCommit reads and parses a commit object.
 func readCommit(s *store, id plumbing.Hash) (*object.Commit, error) {
-	kind, data, err := s.object(id, maxCommitSize)
+	o, err := s.object(plumbing.CommitObject, id, maxCommitSize)
 	switch {
 	case errors.Is(err, errNoObject):
 		return nil, fmt.Errorf("commit %s: %w", id, ErrUnknownCommit)
 	case err != nil:
-		return nil, err
-	case kind != kindCommit:
-		return nil, fmt.Errorf("object %s is no commit: %w", id, ErrCorrupt)
-	}
-	o := &plumbing.MemoryObject{}
-	o.SetType(plumbing.CommitObject)
-	if _, err := o.Write(data); err != nil {
 		return nil, err
 	}
 	c, err := object.DecodeCommit(nil, o) // the storer is for lazy methods, which are not used

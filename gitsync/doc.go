@@ -15,10 +15,15 @@
 // pack, every single object, their number and their sum, and the time all this
 // takes have limits ([Limits]); what is over them is refused with a
 // [LimitError] that names the limit. Nothing is read into memory before its
-// size is known: that is why the pack is scanned and indexed by code of this
-// package (go-git's parser inflates first and asks later), and why the two
-// requests of the smart protocol are spoken here, over HTTP or to a
-// git-upload-pack process, without any process-wide registry of transports.
+// size is known.
+//
+// The formats of Git are go-git's: packets and requests (packp, sideband), the
+// entries of packs, deltas and indexes (packfile, idxfile), commits (object).
+// What is here is what bounds them: a client for each transport without any
+// process-wide registry (http.go, local.go), the passes that bound and index a
+// pack (packscan.go and packresolve.go say why not go-git's), the quarantine,
+// and the names and modes of folders (tree.go).
+//
 // Submodules, LFS pointers and symbolic links are shown as what they are and
 // never followed.
 //

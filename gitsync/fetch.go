@@ -14,7 +14,11 @@ import (
 
 const (
 	// maxPacks is how many packs the clone may have: every fetch adds one, and
-	// every read looks into each.
+	// every read looks into each. Then the clone is made anew, which costs each
+	// fetch a fiftieth of a full download on average: 20 KiB for 10,000
+	// manifests that pack into 1 MiB. Joining the packs here would be code of
+	// our own (go-git's RepackObjects searches deltas anew among all objects,
+	// in memory).
 	maxPacks = 50
 	// cloneSlack is how much larger than twice its first size the clone may
 	// grow before it is made anew.
@@ -130,10 +134,12 @@ func (r *Repository) download(ctx context.Context, creds Credentials, c *clone, 
 		return err
 	}
 	defer body.Close()
-	q, err := c.receivePack(ctx, newPackStream(body), r.settings.Limits)
-	if errors.Is(err, errPack) && !errors.Is(err, ErrCorrupt) {
-		return fmt.Errorf("download: %w: %w", err, ErrCorrupt)
-	} else if err != nil {
+	stream, err := newPackStream(body)
+	if err != nil {
+		return transferError(ctx, "download", err)
+	}
+	q, err := c.receivePack(ctx, stream, r.settings.Limits)
+	if err != nil {
 		return err
 	}
 	before := c.store
@@ -224,14 +230,10 @@ func (r *Repository) exchange() error {
 // tidy keeps the clone small. The tip is in it already: an error only means
 // that the next fetch tries again.
 func (r *Repository) tidy(ctx context.Context, creds Credentials, adv advertisement) {
-	var err error
-	switch {
-	case r.clone.size() > 2*r.clone.base+cloneSlack:
-		err = r.reclone(ctx, creds, adv)
-	case len(r.clone.store.packs) > maxPacks:
-		err = r.mergePacks(ctx)
+	if r.clone.size() <= 2*r.clone.base+cloneSlack && len(r.clone.store.packs) <= r.clone.maxPacks {
+		return
 	}
-	if err != nil {
+	if err := r.reclone(ctx, creds, adv); err != nil {
 		r.settings.Log.Warn("clone could not be tidied", "dir", r.clone.dir, "err", newScrubber(creds).error(err))
 	}
 }

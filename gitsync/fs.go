@@ -2,7 +2,6 @@ package gitsync
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"sort"
 	"strings"
@@ -19,7 +18,8 @@ import (
 //   - everything else is fs.ModeIrregular and cannot be opened: submodules,
 //     unknown modes, names that are no names (quoted), and entries whose name
 //     stands twice in a folder. Opening one says why.
-//   - FileInfo.Sys of files and folders implements planner.ObjectID.
+//   - FileInfo.Sys of files and folders implements planner.ObjectID, and so
+//     does every fs.DirEntry, where "" says that there is no id.
 //
 // Files over Limits.Blob, folders over Limits.TreeEntries and paths deeper
 // than Limits.Depth are a LimitError inside the *fs.PathError.
@@ -95,7 +95,7 @@ func (s *snapshot) ReadFile(name string) ([]byte, error) {
 	if err != nil {
 		return nil, pathError("read", name, err)
 	}
-	return append([]byte(nil), data...), nil
+	return data, nil
 }
 
 // Stat implements fs.StatFS. Links are described, not followed.
@@ -173,7 +173,14 @@ func (s *snapshot) folder(id plumbing.Hash) ([]treeEntry, error) {
 		return entries, nil
 	}
 	limits := s.repo.settings.Limits
-	data, err := s.object(id, kindTree, limits.Object)
+	size, err := s.objectSize(id)
+	if err != nil {
+		return nil, err
+	}
+	if size > maxFolderSize(limits.TreeEntries) {
+		return nil, tooManyEntries(limits.TreeEntries)
+	}
+	data, err := s.object(plumbing.TreeObject, id, limits.Object)
 	if err != nil {
 		return nil, err
 	}
@@ -201,17 +208,17 @@ func (s *snapshot) content(e treeEntry) ([]byte, error) {
 		return nil, errors.New(e.bad)
 	}
 	limit := s.repo.settings.Limits.Blob
-	size, err := s.blobSize(e.id)
+	size, err := s.objectSize(e.id)
 	if err != nil {
 		return nil, err
 	}
 	if size > limit {
 		return nil, &LimitError{Limit: "Blob", What: "the file", Max: limit, Value: size, Bytes: true}
 	}
-	return s.object(e.id, kindBlob, limit)
+	return s.object(plumbing.BlobObject, e.id, limit)
 }
 
-func (s *snapshot) blobSize(id plumbing.Hash) (size int64, err error) {
+func (s *snapshot) objectSize(id plumbing.Hash) (size int64, err error) {
 	err = s.repo.reading(func(st *store) error {
 		size, err = st.size(id)
 		return err
@@ -220,13 +227,9 @@ func (s *snapshot) blobSize(id plumbing.Hash) (size int64, err error) {
 }
 
 // object reads an object that must be of the kind.
-func (s *snapshot) object(id plumbing.Hash, kind byte, limit int64) (data []byte, err error) {
+func (s *snapshot) object(kind plumbing.ObjectType, id plumbing.Hash, limit int64) (data []byte, err error) {
 	err = s.repo.reading(func(st *store) error {
-		var got byte
-		got, data, err = st.object(id, limit)
-		if err == nil && got != kind {
-			err = fmt.Errorf("object %s is not of the kind its folder says: %w", id, ErrCorrupt)
-		}
+		data, err = st.content(kind, id, limit)
 		return err
 	})
 	return data, err
@@ -237,7 +240,7 @@ func (s *snapshot) info(e treeEntry) (fs.FileInfo, error) {
 	info := fileInfo{entry: e}
 	if e.mode.IsRegular() {
 		var err error
-		if info.size, err = s.blobSize(e.id); err != nil {
+		if info.size, err = s.objectSize(e.id); err != nil {
 			return nil, err
 		}
 	}

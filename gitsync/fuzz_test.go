@@ -2,11 +2,19 @@ package gitsync
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha1"
 	"io"
 	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 	"time"
+
+	"github.com/go-git/go-git/v5/plumbing"
+	"github.com/go-git/go-git/v5/plumbing/cache"
+	"github.com/go-git/go-git/v5/plumbing/format/idxfile"
 
 	"github.com/orpheus-cd/orpheus/gitsync/gitsynctest"
 )
@@ -25,28 +33,66 @@ func samplePack() []byte {
 	return p.Bytes()
 }
 
-// FuzzPack: the scanner never panics, and what it lets pass can be read back
+// indexed is a pack whose trailing bytes are taken for its checksum, so that
+// the fuzzer gets behind it.
+func indexed(ctx context.Context, data []byte) (*idxfile.MemoryIndex, error) {
+	var sum plumbing.Hash
+	copy(sum[:], data[max(len(data)-packTrailerSize, 0):])
+	return indexPack(ctx, bytes.NewReader(data), int64(len(data)), sum, fuzzLimits)
+}
+
+// asPack puts data into a file and reads it by the index.
+func asPack(t testing.TB, data []byte, index *idxfile.MemoryIndex) *pack {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "x.pack")
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.Close() })
+	return newPack(f, int64(len(data)), index, cache.NewObjectLRU(mebi))
+}
+
+// FuzzPack: indexing never panics, and what it lets pass can be read back
 // object by object under the id it was given.
 func FuzzPack(f *testing.F) {
 	f.Add(samplePack())
 	f.Add([]byte("PACK\x00\x00\x00\x02\x00\x00\x00\x00aaaaaaaaaaaaaaaaaaaa"))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		entries, err := indexPack(t.Context(), bytes.NewReader(data), int64(len(data)), fuzzLimits)
+		index, err := indexed(t.Context(), data)
 		if err != nil {
 			return
 		}
-		x, crcs := newPackIndex(entries, [sha1.Size]byte{})
 		var buf bytes.Buffer
-		if err := x.write(&buf, crcs); err != nil {
+		if err := writeIndex(&buf, index); err != nil {
 			t.Fatal(err)
 		}
-		y, again, err := readPackIndex(buf.Bytes(), int64(len(data)))
-		if err != nil || len(again) != len(crcs) {
+		again := idxfile.NewMemoryIndex()
+		if err := idxfile.NewDecoder(&buf).Decode(again); err != nil {
 			t.Fatalf("index does not read back: %v", err)
 		}
-		for _, e := range entries {
-			if _, ok := y.find(e.hash); !ok {
-				t.Fatalf("object %s is not in the index", e.hash)
+		p := asPack(t, data, again)
+		entries, err := index.Entries()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for {
+			e, err := entries.Next()
+			if err == io.EOF {
+				return
+			} else if err != nil {
+				t.Fatal(err)
+			}
+			size, err := p.objectSize(e.Hash)
+			if err != nil {
+				t.Fatalf("size of %s: %v", e.Hash, err)
+			}
+			o, err := p.object(e.Hash)
+			if err != nil || o.Hash() != e.Hash || o.Size() != size {
+				t.Fatalf("object %s of %d bytes reads back as %v, %v", e.Hash, size, o, err)
 			}
 		}
 	})
@@ -54,31 +100,61 @@ func FuzzPack(f *testing.F) {
 
 // TestSamplePack: the sample is accepted whole, so that fuzzing begins deep.
 func TestSamplePack(t *testing.T) {
-	data := samplePack()
-	entries, err := indexPack(t.Context(), bytes.NewReader(data), int64(len(data)), fuzzLimits)
-	if err != nil || len(entries) != 5 {
-		t.Fatalf("%d entries, %v", len(entries), err)
+	index, err := indexed(t.Context(), samplePack())
+	if err != nil {
+		t.Fatal(err)
 	}
-	if got, want := entries[1].hash.String(), gitsynctest.ObjectID(gitsynctest.Blob, []byte("0123456789ab")); got != want {
-		t.Errorf("delta resolves to %s, want %s", got, want)
+	if n, _ := index.Count(); n != 4 { // of five entries: the second delta makes the first blob again
+		t.Fatalf("%d objects", n)
+	}
+	id := plumbing.NewHash(gitsynctest.ObjectID(gitsynctest.Blob, []byte("0123456789ab")))
+	if ok, _ := index.Contains(id); !ok {
+		t.Errorf("the delta does not resolve to %s", id)
 	}
 }
 
+// TestDeltaBeforeBase: a delta that names its base by id may stand first.
+func TestDeltaBeforeBase(t *testing.T) {
+	p := &gitsynctest.Pack{}
+	base := []byte("0123456789")
+	id := plumbing.NewHash(gitsynctest.ObjectID(gitsynctest.Blob, base))
+	p.AddRaw(gitsynctest.RefDelta, 7, id[:], gitsynctest.Deflate([]byte{10, 12, 0x90, 10, 2, 'a', 'b'}))
+	p.Add(gitsynctest.Blob, base)
+	index, err := indexed(t.Context(), p.Bytes())
+	if err != nil {
+		t.Fatal(err)
+	}
+	o, err := asPack(t, p.Bytes(), index).object(plumbing.NewHash(gitsynctest.ObjectID(gitsynctest.Blob, []byte("0123456789ab"))))
+	if err != nil || o.Size() != 12 {
+		t.Errorf("object %v, %v", o, err)
+	}
+}
+
+// FuzzPackIndex: no index makes reading a pack panic.
 func FuzzPackIndex(f *testing.F) {
-	data := samplePack()
-	entries, _ := indexPack(f.Context(), bytes.NewReader(data), int64(len(data)), fuzzLimits)
-	x, crcs := newPackIndex(entries, [sha1.Size]byte{})
+	index, err := indexed(f.Context(), samplePack())
+	if err != nil {
+		f.Fatal(err)
+	}
 	var buf bytes.Buffer
-	_ = x.write(&buf, crcs)
+	_ = writeIndex(&buf, index)
 	f.Add(buf.Bytes()[:buf.Len()-sha1.Size])
 	f.Fuzz(func(t *testing.T, body []byte) {
 		sum := sha1.Sum(body) // so that the fuzzer gets behind the checksum
-		x, _, err := readPackIndex(append(bytes.Clone(body), sum[:]...), 1000)
+		path := filepath.Join(t.TempDir(), "x.idx")
+		if err := os.WriteFile(path, append(bytes.Clone(body), sum[:]...), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		index, err := readIndex(path)
 		if err != nil {
 			return
 		}
-		for i := range x.offsets {
-			x.find([20]byte(x.name(i)))
+		p := asPack(t, samplePack(), index)
+		for _, names := range index.Names {
+			for ; len(names) >= sha1.Size; names = names[sha1.Size:] {
+				_, _ = p.objectSize(plumbing.Hash(names[:sha1.Size]))
+				_, _ = p.object(plumbing.Hash(names[:sha1.Size]))
+			}
 		}
 	})
 }
@@ -112,8 +188,18 @@ func FuzzAdvertisement(f *testing.F) {
 		gitsynctest.Packet("aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa refs/heads/main\x00side-band-64k\n") + "0000"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		_, _ = readAdvertisement(bytes.NewReader(data), "main", fuzzLimits)
-		_, _ = io.Copy(io.Discard, newPackStream(bytes.NewReader(data)))
+		if pack, err := newPackStream(bytes.NewReader(data)); err == nil {
+			_, _ = io.Copy(io.Discard, pack)
+		}
 	})
+}
+
+// TestSHA256Repository: the error says what is wrong with it.
+func TestSHA256Repository(t *testing.T) {
+	data := gitsynctest.Packet(strings.Repeat("a", 64)+" refs/heads/main\x00side-band-64k object-format=sha256\n") + "0000"
+	if _, err := readAdvertisement(strings.NewReader(data), "main", fuzzLimits); err == nil || !strings.Contains(err.Error(), "only sha1") {
+		t.Errorf("error %v", err)
+	}
 }
 
 func FuzzURL(f *testing.F) {

@@ -34,7 +34,8 @@ const (
 	// maxDeltaDepth is how many deltas may stand on each other: git writes 50,
 	// old "gc --aggressive" 250.
 	maxDeltaDepth = 250
-	// maxDeltaMemory bounds the bases held at once while deltas are resolved.
+	// maxDeltaMemory bounds the bases held at once while deltas are resolved,
+	// and the deltas of one chain, which go-git holds at once to read its end.
 	maxDeltaMemory = 128 * mebi
 )
 

@@ -1,8 +1,10 @@
 package gitsync
 
 import (
+	"bytes"
 	"context"
-	"fmt"
+	"encoding/binary"
+	"errors"
 
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/format/packfile"
@@ -10,136 +12,132 @@ import (
 
 // frame is an object whose deltas are being resolved.
 type frame struct {
-	entry int32
-	depth int
-	data  []byte // nil: not read yet
+	entry  int32
+	deltas int64  // bytes of the deltas it was made by, which a reader holds at once
+	data   []byte // nil: not read yet
 }
 
 // resolve is the second pass: depth first from every whole object, so that
 // each delta is applied once and only the bases on the way down are held.
-func (s *scanner) resolve() error {
-	for i := range s.entries {
-		if kind := s.entries[i].kind; kind == kindOfsDelta || kind == kindRefDelta {
+func (x *indexer) resolve() error {
+	for i := range x.entries {
+		if x.entries[i].kind.IsDelta() {
 			continue
 		}
-		root := int32(i)
-		s.adopt(root)
-		if s.first[root] == none {
+		x.adopt(int32(i))
+		if x.entries[i].first == none {
 			continue
 		}
-		if err := s.resolveFrom(root); err != nil {
+		if err := x.resolveFrom(int32(i)); err != nil {
 			return err
 		}
 	}
-	for _, e := range s.entries {
-		if e.kind == kindOfsDelta || e.kind == kindRefDelta {
-			return fmt.Errorf("%w: entry at %d is a delta without a base in the pack", errPack, e.offset)
+	for _, e := range x.entries {
+		if e.kind.IsDelta() {
+			return malformedAt(e.offset, "is a delta without a base in the pack")
 		}
 	}
 	return nil
 }
 
 // adopt files the deltas that waited for the id of entry i under it.
-func (s *scanner) adopt(i int32) {
-	hash := s.entries[i].hash
-	for _, child := range s.waiting[hash] {
-		s.next[child], s.first[i] = s.first[i], child
+func (x *indexer) adopt(i int32) {
+	e := &x.entries[i]
+	for _, child := range x.waiting[e.hash] {
+		x.entries[child].next, e.first = e.first, child
 	}
-	delete(s.waiting, hash)
+	delete(x.waiting, e.hash)
 }
 
-func (s *scanner) resolveFrom(root int32) error {
-	stack := []frame{{entry: root}}
-	s.held = 0
+func (x *indexer) resolveFrom(root int32) error {
+	data, err := x.load(root)
+	if err != nil {
+		return err
+	}
+	stack := []frame{{entry: root, data: data}}
+	x.held = int64(len(data))
 	for len(stack) > 0 {
-		if s.ctx.Err() != nil {
-			return context.Cause(s.ctx)
+		if x.ctx.Err() != nil {
+			return context.Cause(x.ctx)
 		}
-		f := &stack[len(stack)-1]
-		child := s.first[f.entry]
-		if child == none {
-			s.held -= int64(len(f.data))
+		f := stack[len(stack)-1]
+		base := &x.entries[f.entry]
+		child := base.first
+		base.first = x.entries[child].next
+		if base.first == none { // its last delta: let go before going down
+			x.held -= int64(len(f.data))
 			stack = stack[:len(stack)-1]
-			continue
 		}
-		s.first[f.entry] = s.next[child]
-		if f.data == nil {
-			if err := s.load(f); err != nil {
-				return err
-			}
-		}
-		data, err := s.apply(f, child)
+		next, err := x.apply(f, child)
 		if err != nil {
 			return err
 		}
-		depth := f.depth + 1
-		if s.first[f.entry] == none { // its last delta: let go before going down
-			s.held -= int64(len(f.data))
-			stack = stack[:len(stack)-1]
-		}
-		if s.first[child] == none {
+		if x.entries[child].first == none {
 			continue
 		}
-		if s.held += int64(len(data)); s.held > maxDeltaMemory {
-			return &LimitError{Limit: "delta memory", What: "objects that stand on each other", Max: maxDeltaMemory, Bytes: true}
+		if x.held += int64(len(next.data)); x.held > maxDeltaMemory {
+			return errDeltaMemory()
 		}
-		stack = append(stack, frame{entry: child, depth: depth, data: data})
+		stack = append(stack, next)
 	}
 	return nil
 }
 
-// load reads the whole object a tree of deltas stands on.
-func (s *scanner) load(f *frame) error {
-	h, err := s.r.header(s.entries[f.entry].offset)
+// load inflates an entry whose size the first pass has bounded.
+func (x *indexer) load(i int32) ([]byte, error) {
+	h, err := x.scan.SeekObjectHeader(x.entries[i].offset)
 	if err != nil {
-		return err
+		return nil, malformed(err)
 	}
-	f.data, err = s.r.read(h)
-	s.held += int64(len(f.data))
-	return err
+	b := bytes.NewBuffer(make([]byte, 0, h.Length))
+	if _, _, err := x.scan.NextObject(b); err != nil {
+		return nil, malformed(err)
+	}
+	return b.Bytes(), nil
 }
 
 // apply makes child from its base f and gives it its id.
-func (s *scanner) apply(f *frame, child int32) ([]byte, error) {
-	e := &s.entries[child]
-	if f.depth >= maxDeltaDepth {
-		return nil, &LimitError{Limit: "delta depth", What: "deltas that stand on each other", Max: maxDeltaDepth}
+func (x *indexer) apply(f frame, child int32) (frame, error) {
+	e := &x.entries[child]
+	if err := e.stand(&x.entries[f.entry]); err != nil {
+		return f, err
 	}
-	h, err := s.r.header(e.offset)
+	delta, err := x.load(child)
 	if err != nil {
-		return nil, err
+		return f, err
 	}
-	delta, err := s.r.read(h)
-	if err != nil {
-		return nil, err
+	next := frame{entry: child, deltas: f.deltas + int64(len(delta))}
+	if next.deltas > maxDeltaMemory {
+		return f, errDeltaMemory()
 	}
-	data, err := patch(f.data, delta, s.limits.Object)
-	if err != nil {
-		return nil, err
+	if size, err := deltaResult(delta); err != nil {
+		return f, malformedAt(e.offset, "is a bad delta: %w", err)
+	} else if size > uint64(x.limits.Object) {
+		return f, x.tooLarge(int64(size))
 	}
-	e.kind = s.entries[f.entry].kind
-	e.hash = plumbing.ComputeHash(plumbing.ObjectType(e.kind), data)
-	s.adopt(child)
-	return data, nil
+	if next.data, err = packfile.PatchDelta(f.data, delta); err != nil {
+		return f, malformedAt(e.offset, "is a bad delta: %w", err)
+	}
+	e.kind = x.entries[f.entry].kind
+	e.hash = plumbing.ComputeHash(e.kind, next.data)
+	x.adopt(child)
+	return next, nil
 }
 
-// patch applies a delta whose result must not be larger than limit.
-func patch(base, delta []byte, limit int64) ([]byte, error) {
-	from, to, err := deltaSizes(delta)
-	switch {
-	case err != nil:
-		return nil, err
-	case from != int64(len(base)):
-		return nil, fmt.Errorf("%w: delta for a base of %d bytes on one of %d", errPack, from, len(base))
-	case to > limit:
-		return nil, &LimitError{Limit: "Object", What: "an object of the repository", Max: limit, Value: to, Bytes: true}
+// deltaResult is the size of what a delta makes: the second number in it,
+// after the size of its base.
+func deltaResult(delta []byte) (uint64, error) {
+	_, n := binary.Uvarint(delta)
+	if n <= 0 {
+		return 0, errors.New("no size of the base")
 	}
-	data, err := packfile.PatchDelta(base, delta)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", errPack, err)
+	size, n := binary.Uvarint(delta[n:])
+	if n <= 0 || size > 1<<62 {
+		return 0, errors.New("no size of the result")
 	}
-	if int64(len(data)) != to {
-		return nil, fmt.Errorf("%w: delta makes %d bytes of %d", errPack, len(data), to)
-	}
-	return data, nil
+	return size, nil
+}
+
+func errDeltaMemory() error {
+	return &LimitError{Limit: "delta memory", What: "objects that stand on each other", Max: maxDeltaMemory, Bytes: true}
 }

@@ -2,18 +2,23 @@ package gitsync
 
 import (
 	"context"
-	"crypto/sha1"
-	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+
+	"github.com/go-git/go-git/v5/plumbing"
+	"github.com/go-git/go-git/v5/plumbing/cache"
 )
 
 // quarantine is a downloaded pack that has not been let into the clone.
+//
+// It stands where go-git has PackfileWriter, which lets a pack in as soon as
+// it is indexed, without asking for what is in it or syncing it to disk.
 type quarantine struct {
 	pack  *pack
-	crcs  []uint32
+	sum   plumbing.Hash
 	paths []string // temporary files
 }
 
@@ -30,31 +35,28 @@ func (c *clone) receivePack(ctx context.Context, r io.Reader, limits Limits) (_ 
 			q.discard()
 		}
 	}()
-	sum, err := q.stream(ctx, r, limits)
-	if err != nil {
-		return nil, err
-	}
-	entries, err := indexPack(ctx, f, q.pack.size, limits)
-	if err != nil {
-		return nil, err
-	}
-	q.pack.index, q.crcs = newPackIndex(entries, sum)
-	return q, nil
-}
-
-// stream copies the pack to disk and returns its checksum, which its last
-// bytes must repeat.
-func (q *quarantine) stream(ctx context.Context, r io.Reader, limits Limits) (sum [sha1.Size]byte, err error) {
 	limited := &limitReader{r: r, left: limits.Pack, err: &LimitError{
 		Limit: "Pack", What: "download of the repository", Max: limits.Pack, Bytes: true}}
-	w := &trailingHash{w: q.pack.file, hash: sha1.New()}
-	if q.pack.size, err = io.CopyBuffer(w, limited, make([]byte, 64*kibi)); err != nil {
-		return sum, transferError(ctx, "download", err)
+	if _, err := io.CopyBuffer(diskWriter{f}, limited, make([]byte, 64*kibi)); err != nil {
+		return nil, transferError(ctx, "download", err)
 	}
-	if len(w.tail) < packTrailerSize || string(w.hash.Sum(nil)) != string(w.tail) {
-		return sum, fmt.Errorf("%w: wrong checksum: %w", errPack, ErrCorrupt)
+	return q, q.index(ctx, limits, c.store.cache)
+}
+
+// index comes after the checksum: a limit that only a damaged size exceeds
+// must not count as the remote's.
+func (q *quarantine) index(ctx context.Context, limits Limits, c cache.Object) error {
+	f := q.pack.file
+	sum, size, err := packChecksum(f)
+	if err != nil {
+		return malformed(err)
 	}
-	return [sha1.Size]byte(w.tail), nil
+	index, err := indexPack(ctx, io.NewSectionReader(f, 0, size), size, sum, limits)
+	if err != nil {
+		return fmt.Errorf("download: %w", err)
+	}
+	q.sum, q.pack = sum, newPack(f, size, index, c)
+	return nil
 }
 
 // commit lets the pack into the clone, durably. The index comes first: a pack
@@ -65,17 +67,15 @@ func (q *quarantine) commit(c *clone) error {
 		return storageError(err)
 	}
 	q.paths = append(q.paths, idx.Name())
-	err = q.pack.index.write(idx, q.crcs)
+	err = writeIndex(idx, q.pack.index)
 	if err == nil {
 		err = idx.Sync()
 	}
-	if cerr := idx.Close(); err == nil {
-		err = cerr
-	}
+	err = errors.Join(err, idx.Close())
 	if err == nil {
 		err = q.pack.file.Sync()
 	}
-	base := filepath.Join(c.packDir(), "pack-"+hex.EncodeToString(q.pack.index.pack[:]))
+	base := filepath.Join(c.packDir(), "pack-"+q.sum.String())
 	if err == nil {
 		err = os.Rename(idx.Name(), base+".idx")
 	}
@@ -94,29 +94,16 @@ func (q *quarantine) commit(c *clone) error {
 
 // discard removes what commit has not taken.
 func (q *quarantine) discard() {
-	q.pack.file.Close()
+	q.pack.close()
 	for _, path := range q.paths {
 		os.Remove(path)
 	}
 }
 
-// trailingHash hashes everything but the last 20 bytes, which it keeps. An
-// error of the writer below is one of this node's disk.
-type trailingHash struct {
-	w    io.Writer
-	hash interface {
-		io.Writer
-		Sum([]byte) []byte
-	}
-	tail []byte
-}
+// diskWriter marks errors as ones of this node's disk.
+type diskWriter struct{ w io.Writer }
 
-func (t *trailingHash) Write(b []byte) (int, error) {
-	t.tail = append(t.tail, b...)
-	if over := len(t.tail) - packTrailerSize; over > 0 {
-		t.hash.Write(t.tail[:over])
-		t.tail = t.tail[:copy(t.tail, t.tail[over:])]
-	}
-	n, err := t.w.Write(b)
+func (d diskWriter) Write(b []byte) (int, error) {
+	n, err := d.w.Write(b)
 	return n, storageError(err)
 }

@@ -34,7 +34,9 @@ const (
 	maxNameLength = 255
 )
 
-// rawEntry is one entry of a tree object, unchecked.
+// rawEntry is one entry of a tree object, unchecked: with the mode as it
+// stands there (go-git's object.Tree shows 100664 as 100644, and a device as a
+// submodule) and any name (it refuses a folder for one without).
 type rawEntry struct {
 	mode uint32
 	name []byte
@@ -62,6 +64,16 @@ func nextRawEntry(data []byte) (rawEntry, []byte, error) {
 	return e, data[len(e.id):], nil
 }
 
+// maxFolderSize is more than a folder of that many entries with proper names
+// can take.
+func maxFolderSize(entries int) int64 {
+	return int64(entries) * int64(len("100644 ")+maxNameLength+1+len(plumbing.Hash{}))
+}
+
+func tooManyEntries(limit int) error {
+	return &LimitError{Limit: "TreeEntries", What: "entries of one folder", Max: int64(limit)}
+}
+
 // parseTree returns the entries of a tree object sorted by name.
 func parseTree(data []byte, limit int) ([]treeEntry, error) {
 	var entries []treeEntry
@@ -71,7 +83,7 @@ func parseTree(data []byte, limit int) ([]treeEntry, error) {
 			return nil, err
 		}
 		if len(entries) == limit {
-			return nil, &LimitError{Limit: "TreeEntries", What: "entries of one folder", Max: int64(limit)}
+			return nil, tooManyEntries(limit)
 		}
 		entries = append(entries, newTreeEntry(raw))
 		data = rest

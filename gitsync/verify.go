@@ -74,12 +74,9 @@ func (v *verifier) tree(root plumbing.Hash) error {
 		if v.whole[id] {
 			continue
 		}
-		kind, data, err := v.all.object(id, v.limits.Object)
+		data, err := v.all.content(plumbing.TreeObject, id, v.limits.Object)
 		if err != nil {
 			return fmt.Errorf("%w: %w", err, ErrCorrupt)
-		}
-		if kind != kindTree {
-			return fmt.Errorf("object %s is no tree: %w", id, ErrCorrupt)
 		}
 		for len(data) > 0 {
 			var e rawEntry
