@@ -70,38 +70,49 @@ func (d *Driver) prepare(ctx context.Context, image, pinned string, progress fun
 // pull resolves, fetches and unpacks one image. Nothing is fetched that is
 // there; nothing is asked either if the digest is known.
 func (d *Driver) pull(ctx context.Context, ref imageRef, report func(done, total int64)) (digest.Digest, error) {
-	d.pulling.RLock()
-	defer d.pulling.RUnlock()
 	if ref.digest != "" {
-		if ready, err := d.ready(ctx, ref, ref.digest); err != nil || ready {
-			return ref.digest, err
-		}
+		return d.pullDigest(ctx, ref, resolved{Resolver: d.resolver(ctx, ref.host)}, report)
 	}
 	resolver := d.resolver(ctx, ref.host)
 	_, desc, err := resolver.Resolve(ctx, ref.String())
 	if err != nil {
 		return "", err
 	}
-	if ref.digest == "" {
-		if ready, err := d.ready(ctx, ref, desc.Digest); err != nil || ready {
-			return desc.Digest, err
+	// Other tags, and the digest itself, may stand for the same image.
+	ref.digest = desc.Digest
+	return d.flights.do(ctx, ref.String(), func(ctx context.Context, report func(done, total int64)) (digest.Digest, error) {
+		return d.pullDigest(ctx, ref, resolved{Resolver: resolver, desc: desc}, report)
+	}, report)
+}
+
+// pullDigest pulls what has a digest. There is one at a time of each name:
+// the lease is of that name, too.
+func (d *Driver) pullDigest(ctx context.Context, ref imageRef, from resolved, report func(done, total int64)) (digest.Digest, error) {
+	d.pulling.RLock()
+	defer d.pulling.RUnlock()
+	if ready, err := d.ready(ctx, ref, ref.digest); err != nil || ready {
+		return ref.digest, err
+	}
+	if from.desc.Digest == "" {
+		var err error
+		if _, from.desc, err = from.Resolver.Resolve(ctx, ref.String()); err != nil {
+			return "", err
 		}
 	}
-	release, err := d.lease(&ctx, ref.name(desc.Digest))
+	release, err := d.lease(&ctx, ref.String())
 	if err != nil {
 		return "", err
 	}
 	defer release()
-	err = d.fetch(ctx, ref, resolved{Resolver: resolver, desc: desc}, report)
-	if err != nil {
+	if err := d.fetch(ctx, ref, from, report); err != nil {
 		return "", err
 	}
 	// Reading it now tells about a wrong architecture while pulling, and makes
 	// the start quicker.
-	if _, err := d.loadImage(ctx, ref.name(desc.Digest), desc.Digest); err != nil {
+	if _, err := d.loadImage(ctx, ref.String(), ref.digest); err != nil {
 		return "", err
 	}
-	return desc.Digest, nil
+	return ref.digest, nil
 }
 
 // fetch gets and unpacks what of an image is missing. A blob that is there in
@@ -130,7 +141,7 @@ func (d *Driver) fetch(ctx context.Context, ref imageRef, from resolved, report 
 
 // ready reports whether an image is there and unpacked.
 func (d *Driver) ready(ctx context.Context, ref imageRef, dgst digest.Digest) (bool, error) {
-	img, err := d.loadImage(ctx, ref.name(dgst), dgst)
+	img, err := d.storedImage(ctx, ref.name(dgst), dgst)
 	if isGone(err) {
 		return false, nil
 	}

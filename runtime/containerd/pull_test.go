@@ -5,6 +5,7 @@ package containerd
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -118,6 +119,31 @@ func TestPullOncePerImage(t *testing.T) {
 	defer mu.Unlock()
 	if last.Total < 8<<20 || last.Done != last.Total || last.Image != ref {
 		t.Errorf("the last progress is %+v; want all of more than 8 MiB", last)
+	}
+}
+
+// An image has many names. Pulls of it by several at once must not take the
+// lease away from one another.
+func TestPullOnceUnderSeveralNames(t *testing.T) {
+	b := testBench(t)
+	b.leavesNothing(t)
+	d := b.driver(t)
+	for round := range 5 {
+		image := imagetest.Options{Binary: b.payload, Files: map[string]string{"/names": fmt.Sprint(t.Name(), round)}}
+		r, first, digest := newRegistry(t, imagetest.RegistryOptions{}, image)
+		second, _ := push(t, r, "app:stable", image)
+		var wg sync.WaitGroup
+		for _, name := range []string{first, second, strings.TrimSuffix(first, ":1") + "@" + digest} {
+			wg.Go(func() {
+				if got, err := d.Prepare(t.Context(), of(name, ""), nil); err != nil || got[name] != digest {
+					t.Errorf("pull %s: %v, %v", name, got, err)
+				}
+			})
+		}
+		wg.Wait()
+		if manifests := r.Asked("GET /v2/app/manifests"); len(manifests) != 1 {
+			t.Errorf("the manifest was fetched %d times: %q", len(manifests), manifests)
+		}
 	}
 }
 
