@@ -32,7 +32,10 @@ type Options struct {
 	// Registry says what the image registry demands. What its credentials and
 	// certificate ask of the agent is for Config to say.
 	Registry imagetest.RegistryOptions
-	// Config is further YAML for the agent's configuration.
+	// RunInMemory keeps short-lived files on a tmpfs, as /run is on a real
+	// machine. It needs root and, lest the mounts be seen, Isolate.
+	RunInMemory bool
+	// Config is YAML laid over the agent's configuration, field by field.
 	Config string
 }
 
@@ -87,6 +90,11 @@ func New(ctx context.Context, opts Options) (_ *Fleet, err error) {
 	if err := f.bringPayload(ctx); err != nil {
 		return nil, err
 	}
+	if opts.RunInMemory {
+		if err := f.runInMemory(); err != nil {
+			return nil, err
+		}
+	}
 	if opts.Driver == planner.DriverProcess {
 		return f, nil
 	}
@@ -139,37 +147,20 @@ func (f *Fleet) Cgroup() string { return "/" + filepath.Base(f.Dir) }
 // caFile holds the certificate of a Git server that speaks TLS.
 func (f *Fleet) caFile() string { return filepath.Join(f.Dir, "git-ca.pem") }
 
-func (f *Fleet) config() string {
-	url, caFile := f.RepoURL(), ""
-	if f.opts.LocalPath {
-		url = f.Repo.Dir
-	} else if f.opts.Git.TLS {
-		caFile = f.caFile()
-	}
-	config := fmt.Sprintf(`node: {name: node-1}
-repository: {url: %q, branch: main, caFile: %q}
-stateDir: %s
-runDir: %s
-api: {address: none}
-process: {cgroup: %s}
-`, url, caFile, f.StateDir(), filepath.Dir(f.Socket()), strings.TrimPrefix(f.Cgroup(), "/"))
-	if !strings.Contains(f.opts.Config, "policy:") {
-		config += fmt.Sprintf("policy: {drivers: [%s]}\n", f.opts.Driver)
-	}
-	if f.Containerd == nil {
-		return config + "containerd: {disabled: true}\n" + f.opts.Config
-	}
-	return config + fmt.Sprintf("containerd: {address: %s, cgroup: %s}\nregistries: {%q: {plainHTTP: true}}\n",
-		f.Containerd.Address, f.Cgroup(), f.Registry.Host) + f.opts.Config
-}
+// Configure sets the YAML that is laid over the agent's configuration from its
+// next start on, instead of Options.Config.
+func (f *Fleet) Configure(config string) { f.opts.Config = config }
 
 // StartAgent runs the agent as a user would.
 func (f *Fleet) StartAgent() error {
-	file := filepath.Join(f.Dir, "agent.yaml")
-	if err := os.WriteFile(file, []byte(f.config()), 0o600); err != nil {
+	config, err := f.config()
+	if err != nil {
 		return err
 	}
-	var err error
+	file := filepath.Join(f.Dir, "agent.yaml")
+	if err := os.WriteFile(file, config, 0o600); err != nil {
+		return err
+	}
 	if f.log, err = os.OpenFile(f.logFile(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600); err != nil {
 		return err
 	}

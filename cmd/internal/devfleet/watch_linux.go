@@ -26,10 +26,12 @@ func (f *Fleet) Await(ctx context.Context, what func(*api.Status) (missing strin
 	last := "no answer yet"
 	for {
 		st, err := f.Status(ctx)
-		if err != nil {
+		if err != nil && ctx.Err() == nil {
 			last = err.Error()
-		} else if last = what(st); last == "" {
-			return nil
+		} else if err == nil {
+			if last = what(st); last == "" {
+				return nil
+			}
 		}
 		select {
 		case <-time.After(20 * time.Millisecond):

@@ -33,11 +33,18 @@ type node struct {
 	t      *testing.T
 	driver string
 	bridge string // and the nftables table
+
+	network string // their part of the configuration
 }
 
 // onEachDriver tells a story once on containers and once on processes.
 func onEachDriver(t *testing.T, opts devfleet.Options, story func(*node)) {
 	t.Parallel()
+	onDrivers(t, opts, story)
+}
+
+// onDrivers is onEachDriver for a test that is parallel already.
+func onDrivers(t *testing.T, opts devfleet.Options, story func(*node)) {
 	for _, driver := range []string{planner.DriverContainerd, planner.DriverProcess} {
 		t.Run(driver, func(t *testing.T) {
 			opts.Driver = driver
@@ -63,12 +70,13 @@ func newNode(t *testing.T, opts devfleet.Options) *node {
 	opts.Orpheus, opts.Payload = orpheus, payload
 	k := networks.Add(1)
 	bridge := fmt.Sprintf("e2e%d", k)
-	opts.Config += fmt.Sprintf("network: {bridge: %s, table: %s, subnet: 10.%d.0.0/16}\n", bridge, bridge, 100+k)
+	network := fmt.Sprintf("network: {bridge: %s, table: %s, subnet: 10.%d.0.0/16}\n", bridge, bridge, 100+k)
+	opts.Config = network + opts.Config
 	fleet, err := devfleet.New(t.Context(), opts)
 	if err != nil {
 		t.Fatal(err)
 	}
-	n := &node{Fleet: fleet, t: t, driver: opts.Driver, bridge: bridge}
+	n := &node{Fleet: fleet, t: t, driver: opts.Driver, bridge: bridge, network: network}
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Logf("the agent's last words:\n%s", n.AgentLog(60))
@@ -79,6 +87,9 @@ func newNode(t *testing.T, opts devfleet.Options) *node {
 	})
 	return n
 }
+
+// configure lays YAML over the configuration from the agent's next start on.
+func (n *node) configure(config string) { n.Configure(n.network + config) }
 
 // kill ends the agent as nothing else can: at once.
 func (n *node) kill() {
