@@ -276,6 +276,35 @@ func TestAttack03HugeAdvertisement(t *testing.T) {
 	}
 }
 
+// TestAttack03EndlessAcks: what comes before the pack is bounded, too.
+func TestAttack03EndlessAcks(t *testing.T) {
+	id := strings.Repeat("a", 40)
+	list := &gitsynctest.Hostile{Tip: id}
+	ack := bytes.Repeat([]byte(gitsynctest.Packet("ACK "+id+"\n")), 1000)
+	url := serveHostile(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodGet {
+			list.ServeHTTP(w, r)
+			return
+		}
+		_, _ = io.Copy(io.Discard, r.Body)
+		w.Header().Set("Content-Type", "application/x-git-upload-pack-result")
+		for {
+			if _, err := w.Write(ack); err != nil {
+				return
+			}
+		}
+	}))
+	r := open(t, gitsync.Config{URL: url})
+	var err error
+	got := allocated(func() { _, err = r.Fetch(t.Context()) })
+	if !errors.Is(err, gitsync.ErrUnreachable) || !strings.Contains(err.Error(), "without end") {
+		t.Errorf("error %v", err)
+	}
+	if got > 8*mebi {
+		t.Errorf("allocated %d MiB", got/mebi)
+	}
+}
+
 // TestAttack04RedirectToAnotherHost: credentials stay at home, and so do we.
 func TestAttack04RedirectToAnotherHost(t *testing.T) {
 	var visits atomic.Int64
@@ -461,6 +490,19 @@ func TestAttack11Secrets(t *testing.T) {
 		}
 		wantNoSecret(t, err, secret)
 	}
+}
+
+// TestAttack11BranchNames: the error that names branches takes secrets out.
+func TestAttack11BranchNames(t *testing.T) {
+	url := serveHostile(t, &gitsynctest.Hostile{Tip: strings.Repeat("a", 40), Refs: func(w io.Writer) {
+		_, _ = io.WriteString(w, gitsynctest.Packet(strings.Repeat("a", 40)+" refs/heads/a-pl4nted-secret\n"))
+	}})
+	r := open(t, gitsync.Config{URL: strings.Replace(url, "http://", "http://ada:pl4nted-secret@", 1), Branch: "other"})
+	_, err := r.Fetch(t.Context())
+	if !errors.Is(err, gitsync.ErrBranchNotFound) || !strings.Contains(err.Error(), "main") {
+		t.Fatalf("error %v", err)
+	}
+	wantNoSecret(t, err, "pl4nted-secret")
 }
 
 // TestErrors: what status needs to tell failures apart.

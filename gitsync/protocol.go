@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"slices"
 	"strings"
 
@@ -113,14 +114,20 @@ func packRequest(adv advertisement, want plumbing.Hash, haves []plumbing.Hash) (
 	return b.String(), err
 }
 
+// maxAcks bounds what comes before the pack, which go-git keeps: a line of 56
+// bytes for each of maxHaves, several times over.
+const maxAcks = 64 * kibi
+
 // newPackStream returns the pack inside the reply to a packRequest. It ends
 // with the reply: whether the pack is whole, its checksum says.
 func newPackStream(r io.Reader) (io.Reader, error) {
-	reply := bufio.NewReader(r)
+	limited := &limitReader{r: r, left: maxAcks, err: fmt.Errorf("acknowledgements without end: %w", errProtocol)}
+	reply := bufio.NewReader(limited)
 	var acks packp.ServerResponse // what the remote builds on does not matter: the pack says
 	if err := acks.Decode(reply, false); err != nil {
 		return nil, fmt.Errorf("read reply: %w", err)
 	}
+	limited.left = math.MaxInt64 // the pack has a limit of its own
 	return sideband.NewDemuxer(sideband.Sideband64k, reply), nil
 }
 
