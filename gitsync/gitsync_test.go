@@ -3,12 +3,14 @@ package gitsync_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"maps"
 	"math/rand"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"testing/fstest"
 	"time"
@@ -266,6 +268,44 @@ func TestManyCommits(t *testing.T) {
 	if n := gitsynctest.Must(clone.Git("", "rev-list", "--count", "HEAD"))(t); n != "60" {
 		t.Fatalf("%s commits", n)
 	}
+}
+
+// TestReadersAndFetches: files are read from several goroutines while fetches
+// add packs and make the clone anew.
+func TestReadersAndFetches(t *testing.T) {
+	repo := newRepo(t)
+	files := map[string]string{}
+	for i := range 40 {
+		files[fmt.Sprintf("d%d/f%d.yaml", i%4, i)] = strings.Repeat(fmt.Sprintln("line", i), 200)
+	}
+	one := commit(t, repo, files)
+	r := open(t, gitsync.Config{URL: repo.Dir})
+	fetch(t, r)
+	ctx, stop := context.WithCancel(t.Context())
+	var readers sync.WaitGroup
+	for range 4 {
+		readers.Go(func() {
+			for ctx.Err() == nil {
+				fsys, err := r.FS(one)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				for name, want := range files {
+					if got, err := fs.ReadFile(fsys, name); err != nil || string(got) != want {
+						t.Errorf("%s: %d bytes, %v", name, len(got), err)
+						return
+					}
+				}
+			}
+		})
+	}
+	for i := range 60 {
+		commit(t, repo, map[string]string{"new.yaml": fmt.Sprint(i)})
+		fetch(t, r)
+	}
+	stop()
+	readers.Wait()
 }
 
 // TestCredentialsAreReadAnew: a rotated token is picked up by the next look.
