@@ -213,13 +213,13 @@ func (f *Fleet) Close() error {
 	if f.Git != nil {
 		f.Git.Close()
 	}
-	errs = append(errs, f.killProcesses(), f.unmount(), f.removeCgroups(), os.RemoveAll(f.Dir))
+	errs = append(errs, f.KillProcesses(), f.Unmount(), f.removeCgroups(), os.RemoveAll(f.Dir))
 	return errors.Join(errs...)
 }
 
-// killProcesses ends what the process driver left running: everything that
+// KillProcesses ends what the process driver left running: everything that
 // runs the payload, and the shims above, which work in the fleet's folder.
-func (f *Fleet) killProcesses() error {
+func (f *Fleet) KillProcesses() error {
 	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
 		pids := f.running()
 		if len(pids) == 0 {
@@ -249,9 +249,9 @@ func (f *Fleet) running() []int {
 	return pids
 }
 
-// unmount takes away what is mounted below the folder: namespaces and
+// Unmount takes away what is mounted below the folder: namespaces and
 // memory volumes of instances that were not removed.
-func (f *Fleet) unmount() error {
+func (f *Fleet) Unmount() error {
 	mounts, err := os.ReadFile("/proc/self/mounts")
 	if err != nil {
 		return err
