@@ -213,7 +213,11 @@ func contentOf(files []planner.File) func(string) ([]byte, error) {
 // ending returns the work of a stop or remove.
 func (a *Agent) ending(action planner.Action, d *driverState) func(context.Context) (*runtime.Attachment, error) {
 	id := action.Instance
+	drain := action.Kind == planner.ActionStop && a.relieved(action.Slot.Service)
 	return func(ctx context.Context) (*runtime.Attachment, error) {
+		if drain && !pause(ctx, drainTime) {
+			return nil, ctx.Err()
+		}
 		leave, err := a.stops.enter(ctx)
 		if err != nil {
 			return nil, err

@@ -16,6 +16,10 @@ import (
 const (
 	publishTimeout = 10 * time.Second
 	publishRetry   = 2 * time.Second
+	// drainTime is how long an instance goes on after other instances took its
+	// place behind a published port: what was connected just before is
+	// answered, also by programs that end at once when told to.
+	drainTime = 500 * time.Millisecond
 )
 
 // publication is what was published last, and when.
@@ -64,6 +68,14 @@ func (a *Agent) publish(ctx context.Context, plan planner.Plan) {
 		return
 	}
 	a.published = publication{ports: ports, at: now}
+}
+
+// relieved reports whether other instances take the connections to a
+// service's published ports: publish has left out those that are ending.
+func (a *Agent) relieved(id planner.ServiceID) bool {
+	return slices.ContainsFunc(a.published.ports, func(p runtime.PublishedPort) bool {
+		return p.Service == id && len(p.Targets) > 0
+	})
 }
 
 // settled reports whether a commit was ever accepted and the drivers in use
