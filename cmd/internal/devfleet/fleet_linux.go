@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -257,7 +258,8 @@ func (f *Fleet) Unmount() error {
 		return err
 	}
 	var errs []error
-	for line := range strings.Lines(string(mounts)) {
+	lines := strings.Split(string(mounts), "\n")
+	for _, line := range slices.Backward(lines) { // what lies in another mount came after it
 		if fields := strings.Fields(line); len(fields) > 1 && strings.HasPrefix(fields[1], f.Dir+"/") {
 			errs = append(errs, syscall.Unmount(fields[1], syscall.MNT_DETACH))
 		}
