@@ -107,6 +107,17 @@ func (d *Driver) imageOf(ctx context.Context, c runtime.Container) (image, error
 	return img, nil
 }
 
+// storedImage is what is known of an image, if containerd has a record of it:
+// the record is asked for, what follows from the digest is read once.
+func (d *Driver) storedImage(ctx context.Context, name string, dgst digest.Digest) (image, error) {
+	img, known := d.images.get(name)
+	if !known {
+		return d.loadImage(ctx, name, dgst)
+	}
+	_, err := d.client.ImageService().Get(ctx, name)
+	return img, err
+}
+
 // loadImage reads an image from containerd and caches it. Its errors are the
 // client's, but for an image of another platform.
 func (d *Driver) loadImage(ctx context.Context, name string, dgst digest.Digest) (image, error) {

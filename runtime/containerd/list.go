@@ -233,6 +233,19 @@ func (s *seen) record(id string) (record, bool) {
 	return r, ok
 }
 
+// of lists the records of an instance as last listed.
+func (s *seen) of(instance string) []record {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var records []record
+	for _, r := range s.records {
+		if r.Instance.ID == instance {
+			records = append(records, r)
+		}
+	}
+	return records
+}
+
 // replace takes in a full listing. What it does not hold stays known until it
 // is removed: its process may still run.
 func (s *seen) replace(records []record) {

@@ -17,9 +17,12 @@ func (d *Driver) Wait(ctx context.Context, id string) (planner.Exit, error) {
 	ctx, cancel := context.WithCancel(d.context(ctx))
 	defer cancel()
 	what := "wait for " + id
-	records, err := d.records(ctx, instanceFilter(id))
-	if err != nil {
-		return planner.Exit{}, fmt.Errorf("%s: %w", what, err)
+	records := d.seen.of(id)
+	if len(records) == 0 { // asking for one makes containerd read all
+		var err error
+		if records, err = d.records(ctx, instanceFilter(id)); err != nil {
+			return planner.Exit{}, fmt.Errorf("%s: %w", what, err)
+		}
 	}
 	if len(records) == 0 {
 		return planner.Exit{}, fmt.Errorf("%s: %w", what, runtime.ErrNotFound)
