@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/orpheus-cd/orpheus/planner"
@@ -135,6 +136,7 @@ func (a *Agent) starting(action planner.Action, d *driverState) func(context.Con
 	key := planner.RevisionKey{Service: s.ID, Revision: l.Revision}
 	all, _ := a.instances()
 	pinUnpinned(w, listedDigests(all, key))
+	alive := slices.ContainsFunc(all, func(i planner.Instance) bool { return i.ID == id && i.Alive() })
 	prepared := a.prepares[key]
 	ready := prepared != nil && prepared.done
 	return func(ctx context.Context) (*runtime.Attachment, error) {
@@ -142,7 +144,7 @@ func (a *Agent) starting(action planner.Action, d *driverState) func(context.Con
 			return nil, fmt.Errorf("%w: refused by this node: %s", runtime.ErrInvalid, reasons[0])
 		}
 		if action.Kind == planner.ActionRestart {
-			if err := d.driver.Remove(ctx, id); err != nil {
+			if err := d.takeAway(ctx, id, alive, action.Grace); err != nil {
 				return nil, fmt.Errorf("remove what is left of %s: %w", id, err)
 			}
 		}
@@ -223,16 +225,24 @@ func (a *Agent) ending(action planner.Action, d *driverState) func(context.Conte
 			return nil, err
 		}
 		defer leave()
-		if action.Kind == planner.ActionStop {
-			if err := d.driver.Stop(ctx, id, action.Grace); err != nil {
-				return nil, fmt.Errorf("stop: %w", err)
-			}
-		}
-		if err := d.driver.Remove(ctx, id); err != nil {
-			return nil, fmt.Errorf("remove: %w", err)
+		if err := d.takeAway(ctx, id, action.Kind == planner.ActionStop, action.Grace); err != nil {
+			return nil, err
 		}
 		return nil, a.leave(ctx, id)
 	}
+}
+
+// takeAway removes an instance. What is alive of it has its grace.
+func (d *driverState) takeAway(ctx context.Context, id string, alive bool, grace time.Duration) error {
+	if alive {
+		if err := d.driver.Stop(ctx, id, grace); err != nil {
+			return fmt.Errorf("stop: %w", err)
+		}
+	}
+	if err := d.driver.Remove(ctx, id); err != nil {
+		return fmt.Errorf("remove: %w", err)
+	}
+	return nil
 }
 
 // leave takes away what network and volumes made for one instance.

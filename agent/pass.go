@@ -319,7 +319,7 @@ func (a *Agent) plan() planner.Plan {
 func (a *Agent) permitted(actions []planner.Action, all []planner.Instance, unlisted map[string]bool) []planner.Action {
 	running := map[string]bool{}
 	for _, i := range all {
-		running[i.ID] = i.State == planner.StateRunning
+		running[i.ID] = i.State != planner.StatePartial && i.Alive()
 	}
 	return slices.DeleteFunc(actions, func(action planner.Action) bool {
 		ends := action.Kind == planner.ActionStop || action.Kind == planner.ActionRemove

@@ -1,6 +1,9 @@
 package planner
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // InstanceState is what a driver sees of an instance, nothing more.
 type InstanceState string
@@ -10,7 +13,8 @@ const (
 	StatePartial InstanceState = "partial"
 	// StateRunning: all its containers run.
 	StateRunning InstanceState = "running"
-	// StateExited: at least one container (or the process) has ended.
+	// StateExited: at least one container (or the process) has ended. Others
+	// may run: see Instance.Alive.
 	StateExited InstanceState = "exited"
 )
 
@@ -31,6 +35,12 @@ type Instance struct {
 	// GracePeriod is the grace given at the start: how the instance is to be
 	// stopped even when nobody knows its template any more.
 	GracePeriod time.Duration `json:"gracePeriod,omitempty"`
+}
+
+// Alive reports whether anything of the instance runs or may run: when one of
+// several containers has ended, the others go on.
+func (i Instance) Alive() bool {
+	return i.State != StateExited || slices.ContainsFunc(i.Containers, func(c ContainerState) bool { return c.State != StateExited })
 }
 
 // ContainerState is one container of an instance.

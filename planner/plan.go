@@ -27,7 +27,7 @@ type ActionKind string
 const (
 	ActionRemove  ActionKind = "remove"  // what is left of an instance that does not run
 	ActionStop    ActionKind = "stop"    // then remove
-	ActionRestart ActionKind = "restart" // remove what is left, then start
+	ActionRestart ActionKind = "restart" // stop and remove what is left, then start
 	ActionStart   ActionKind = "start"
 )
 

@@ -160,7 +160,7 @@ func (r *reconciler) cover(slot SlotID, l Lease) (Instance, bool) {
 func (r *reconciler) inTheWay(slot SlotID, l Lease, id string, spec Template) string {
 	single := spec.SingleWriter()
 	for _, i := range r.bySlot[slot] {
-		if i.ID == id || i.State == StateExited && !r.busy(i.ID) {
+		if i.ID == id || !i.Alive() && !r.busy(i.ID) {
 			continue
 		}
 		old, known := r.st.Specs[i.Revision]
@@ -182,7 +182,7 @@ func (r *reconciler) inTheWay(slot SlotID, l Lease, id string, spec Template) st
 // end stops or removes an instance that no lease covers.
 func (r *reconciler) end(i Instance, reason string) {
 	kind := ActionStop
-	if i.State == StateExited {
+	if !i.Alive() {
 		kind = ActionRemove
 	}
 	r.plan.Actions = append(r.plan.Actions, Action{

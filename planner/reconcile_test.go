@@ -34,6 +34,14 @@ func (i Instance) in(s InstanceState) Instance { i.State = s; return i }
 
 func (i Instance) exited(e Exit) Instance { i.State, i.Exit = StateExited, &e; return i }
 
+// halfExited is the instance with a sidecar that has ended while main runs.
+func (i Instance) halfExited() Instance {
+	e := Exit{Container: "sidecar", Code: 1}
+	i = i.exited(e)
+	i.Containers = []ContainerState{{Name: MainContainer, State: StateRunning}, {Name: e.Container, State: StateExited, Exit: &e}}
+	return i
+}
+
 func TestReconcile(t *testing.T) {
 	a1, a2, b2 := leased(1, plainA), leased(2, plainA), leased(2, plainB)
 	va1, vb2 := leased(1, volumeA), leased(2, volumeB)
@@ -107,6 +115,10 @@ func TestReconcile(t *testing.T) {
 		// ... or it has exited and is being started again; but not once it has exited for good.
 		{name: "single writer, restart busy", leases: []Lease{vb2}, have: []Instance{instanceOf(va1, volumeA).in(StateExited)}, change: busy(instanceOf(va1, volumeA)), waits: []string{"to stop"}},
 		{name: "single writer, exited", leases: []Lease{vb2}, have: []Instance{instanceOf(va1, volumeA).in(StateExited)}, actions: []string{"remove " + InstanceID(web0, va1) + ": replaced", "start " + InstanceID(web0, vb2) + ": not running yet"}},
+		// One container of several has ended: the others write on. They get their
+		// grace, and the successor waits.
+		{name: "single writer, half exited", leases: []Lease{vb2}, have: []Instance{instanceOf(va1, volumeA).halfExited()}, actions: []string{"stop " + InstanceID(web0, va1) + ": replaced"}, waits: []string{"to stop"}},
+		{name: "half exited", leases: []Lease{a1}, have: []Instance{instanceOf(a1, plainA).halfExited()}, actions: []string{"restart " + InstanceID(web0, a1) + ": container sidecar exited with code 1"}},
 		// A plain successor waits for a single writer to end ...
 		{name: "old is single writer", leases: []Lease{va1, b2}, have: []Instance{instanceOf(va1, volumeA)}, waits: []string{"to stop"}},
 		// ... and for one whose template nobody knows any more.
