@@ -10,6 +10,7 @@ import (
 
 	"github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/pkg/namespaces"
+	"github.com/containerd/errdefs"
 
 	"github.com/orpheus-cd/orpheus/agent/api"
 	"github.com/orpheus-cd/orpheus/cmd/internal/devfleet"
@@ -117,7 +118,8 @@ func (n *node) comesBack(name, slot string, old int) *api.Status {
 	})
 }
 
-// deleteContainer does what `ctr task rm -f` and `ctr container rm` do.
+// deleteContainer does what `ctr task rm -f` and `ctr container rm` do. The
+// agent may bring the process back between the two: both are done again then.
 func (n *node) deleteContainer(instance string) {
 	n.t.Helper()
 	c, err := n.containerd()
@@ -130,16 +132,15 @@ func (n *node) deleteContainer(instance string) {
 	if err != nil || len(found) != 1 {
 		n.t.Fatalf("containers of %s: %v, %v", instance, found, err)
 	}
-	task, err := found[0].Task(ctx, nil)
-	if err == nil {
-		_, err = task.Delete(ctx, client.WithProcessKill)
-	}
-	if err == nil {
-		err = found[0].Delete(ctx, client.WithSnapshotCleanup)
-	}
-	if err != nil {
-		n.t.Fatal(err)
-	}
+	n.eventually("delete the container of "+instance, func() string {
+		if task, err := found[0].Task(ctx, nil); err == nil {
+			_, _ = task.Delete(ctx, client.WithProcessKill) // what stays shows in the next step
+		}
+		if err := found[0].Delete(ctx, client.WithSnapshotCleanup); err != nil && !errdefs.IsNotFound(err) {
+			return err.Error()
+		}
+		return ""
+	})
 }
 
 // TestRegistryDown changes two services while the registry of one is away.
