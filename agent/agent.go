@@ -112,6 +112,7 @@ type Agent struct {
 	attached  map[string]runtime.Attachment        // by instance id
 	restored  bool                                 // attached was read from the network
 	published publication
+	network   *api.Network      // what the node's network says of itself
 	problems  map[string]string // by what failed
 	timer     *time.Timer
 	swept     time.Duration   // boot time of the last sweep; 0 = none yet
@@ -120,7 +121,13 @@ type Agent struct {
 	unsaved   bool            // followed changed since the state was last saved
 }
 
-const statePath = "state.json"
+const (
+	statePath = "state.json"
+	// stateMode lets others pass through the state folder, to what is theirs: a
+	// process that runs as another user reaches its volumes. Nothing is listed
+	// for them.
+	stateMode = 0o711
+)
 
 // New makes an agent and reads the state of its last run. It touches neither
 // Git nor drivers.
@@ -160,7 +167,7 @@ func New(cfg Config) (*Agent, error) {
 // Run keeps the node in the state its commit asks for until ctx ends. It
 // leaves every instance running.
 func (a *Agent) Run(ctx context.Context) error {
-	if err := os.MkdirAll(a.cfg.StateDir, 0o700); err != nil {
+	if err := os.MkdirAll(a.cfg.StateDir, stateMode); err != nil {
 		return fmt.Errorf("make the agent's folder: %w", err)
 	}
 	ctx, cancel := context.WithCancel(ctx)
@@ -174,6 +181,9 @@ func (a *Agent) Run(ctx context.Context) error {
 		a.follow(ctx, a.drivers[name])
 	}
 	a.work(func() { a.tendLogs(ctx) })
+	if a.cfg.Network != nil {
+		a.work(func() { a.watchNetwork(ctx) })
+	}
 	a.log.Info("agent started", "commit", a.state.followed.Commit.Short())
 	for {
 		select {

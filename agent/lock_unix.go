@@ -22,9 +22,7 @@ const (
 // Lock makes this process the only agent on a state folder until unlock is
 // called or it ends, however it ends.
 func Lock(stateDir string) (unlock func(), err error) {
-	// Others may pass through, to the folders that are theirs: a process that
-	// runs as another user reaches its volumes. Nothing is listed for them.
-	if err := os.MkdirAll(stateDir, 0o711); err != nil {
+	if err := os.MkdirAll(stateDir, stateMode); err != nil {
 		return nil, fmt.Errorf("make the agent's folder: %w", err)
 	}
 	f, err := os.OpenFile(filepath.Join(stateDir, "lock"), os.O_RDWR|os.O_CREATE, 0o600)

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/orpheus-cd/orpheus/agent/api"
 	"github.com/orpheus-cd/orpheus/planner"
 	"github.com/orpheus-cd/orpheus/runtime"
 )
@@ -27,6 +28,23 @@ type publication struct {
 	ports []runtime.PublishedPort
 	at    time.Duration // boot time; 0 = nothing yet in this process
 	retry time.Duration // boot time of the next try after a failure
+}
+
+// watchNetwork asks the network now and then how it fares.
+func (a *Agent) watchNetwork(ctx context.Context) {
+	for {
+		asked, cancel := context.WithTimeout(ctx, publishTimeout)
+		info, err := a.cfg.Network.Info(asked)
+		cancel()
+		told := &api.Network{Bridge: info.Bridge, Subnet: info.Subnet, Notes: info.Notes}
+		if err != nil {
+			told.Error = err.Error()
+		}
+		a.post(func() { a.network = told })
+		if !pause(ctx, sweepInterval) {
+			return
+		}
+	}
 }
 
 // restoreNetwork learns the addresses of instances this process did not

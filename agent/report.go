@@ -20,7 +20,8 @@ func (a *Agent) report() {
 			URL: from.URL, Branch: from.Branch, Path: from.Path, LastRead: from.LastRead,
 			Applied: a.state.followed.Commit, Seen: src.look.Commit, Refused: src.refused,
 		},
-		Faults: src.faults,
+		Network: a.network,
+		Faults:  src.faults,
 	}
 	if src.look.Err != nil {
 		st.Repository.Error, st.Repository.ErrorSince = src.look.Err.Error(), src.look.Since

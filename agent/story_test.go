@@ -443,3 +443,12 @@ func TestStateIsBounded(t *testing.T) {
 		t.Errorf("larger file: %v", err)
 	}
 }
+
+func TestStatusTellsOfTheNetwork(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.settle(time.Second)
+		if n := w.agent.Status().Network; n == nil || n.Bridge == "" || n.Error != "" {
+			t.Errorf("network %+v, want its bridge and no error", n)
+		}
+	})
+}
