@@ -36,19 +36,13 @@ var containerFields = []field[container]{
 
 var containerSchema = newSchema(append([]field[container]{
 	text("name", dnsLabel(63), func(c *container) *string { return &c.Name }).must().restart(),
-}, containerFields...)...).foreign(
-	"imagePullPolicy", "remove it: an image is pulled once per revision and pinned to its digest",
-	"restartPolicy", "remove it: containers of a service are always restarted",
-	"envFrom", "list the variables in env",
-	"tty", "remove it",
-	"stdin", "remove it",
-)
+}, containerFields...)...).foreign(containerHabits...).like("{name: web, image: registry.example.com/team/web:1.2.3}")
 
 var envSchema = newSchema(
 	text("name", envName, func(e *planner.EnvVar) *string { return &e.Name }).must(),
 	text("value", longText, func(e *planner.EnvVar) *string { return &e.Value }),
 	pointer("valueFrom", envSourceSchema, func(e *planner.EnvVar) **planner.EnvSource { return &e.ValueFrom }).notYet(),
-)
+).like("{name: LOG_LEVEL, value: info}")
 
 var envSourceSchema = newSchema(
 	pointer("secretKeyRef", keyRefSchema, func(s *planner.EnvSource) **planner.KeyRef { return &s.SecretKeyRef }),
@@ -64,7 +58,7 @@ var mountSchema = newSchema(
 	text("name", dnsLabel(63), func(m *planner.VolumeMount) *string { return &m.Name }).must(),
 	text("mountPath", mountPath, func(m *planner.VolumeMount) *string { return &m.MountPath }).must(),
 	boolean("readOnly", func(m *planner.VolumeMount) *bool { return &m.ReadOnly }),
-).foreign("subPath", "mount the whole volume")
+).foreign("subPath", "mount the whole volume").like("{name: data, mountPath: /data}")
 
 // imageReference allows what registries and containerd take for a reference.
 func imageReference(s string) (string, string) {

@@ -77,7 +77,7 @@ func (d *decoder) wrong(v value, reason, remedy string) {
 
 // decodeObject lays the schema over a mapping.
 func decodeObject[T any](d *decoder, v value, s *schema[T], into *T) {
-	if !d.mapping(v) {
+	if !d.mapping(v, s.example) {
 		return
 	}
 	given := map[string]bool{}
@@ -122,7 +122,7 @@ func (d *decoder) unknown(v value, key *yaml.Node, names []string, remedy string
 		if meant = nearest(key.Value, names); meant != "" {
 			remedy = didYouMean(meant)
 		} else {
-			remedy = "remove it, or look in the documentation of manifests for what it may have"
+			remedy = "remove it; docs/manifest.md lists the fields there are"
 		}
 	}
 	d.faults.add(planner.Fault{Line: key.Line, Column: key.Column, Field: v.path,
@@ -132,22 +132,29 @@ func (d *decoder) unknown(v value, key *yaml.Node, names []string, remedy string
 
 func isNull(n *yaml.Node) bool { return n.Kind == yaml.ScalarNode && n.Tag == "!!null" }
 
-func (d *decoder) mapping(v value) bool {
+// mapping reports whether v is an object. The remedy shows the example, if
+// there is one.
+func (d *decoder) mapping(v value, example string) bool {
 	if _, ok := d.seen[v.path]; !ok {
 		d.seen[v.path] = position{v.node.Line, v.node.Column}
 	}
 	if v.node.Kind == yaml.MappingNode {
 		return true
 	}
-	d.wrong(v, "must be an object, not "+kindOf(v.node), "write its fields below it, indented")
+	remedy := "write its fields below it, indented"
+	if example != "" {
+		remedy = "write it like " + example
+	}
+	d.wrong(v, "must be an object, not "+kindOf(v.node), remedy)
 	delete(d.seen, v.path) // nothing more is said of what it lacks
 	return false
 }
 
 // items returns the values of a list, none if it is not one or too long.
-func (d *decoder) items(v value, limit int) []value {
+// remedy is for what is no list.
+func (d *decoder) items(v value, limit int, remedy string) []value {
 	if v.node.Kind != yaml.SequenceNode {
-		d.wrong(v, "must be a list, not "+kindOf(v.node), "start each item with a dash")
+		d.wrong(v, "must be a list, not "+kindOf(v.node), remedy)
 		return nil
 	}
 	if n := len(v.node.Content); n > limit {
@@ -164,7 +171,7 @@ func (d *decoder) items(v value, limit int) []value {
 }
 
 func (d *decoder) textMap(v value, limit int, keyRule, valueRule rule) map[string]string {
-	if !d.mapping(v) {
+	if !d.mapping(v, "") {
 		return nil
 	}
 	if n := len(v.node.Content) / 2; n > limit {

@@ -98,7 +98,7 @@ func (p *parsed) documents(data []byte, r role, limits Limits, all bool, faults 
 			break
 		}
 		if err != nil {
-			faults.add(syntaxFault(err))
+			faults.add(syntaxFault(data, err))
 			return
 		}
 		if n >= limits.Documents {
@@ -137,11 +137,26 @@ func next(dec *yaml.Decoder) (node *yaml.Node, err error) {
 
 var yamlError = regexp.MustCompile(`^(?:yaml: )?(?:line (\d+): )?(.*)`)
 
-func syntaxFault(err error) planner.Fault {
+// conflictMark and tabIndent are what most often makes a file no YAML.
+var (
+	conflictMark = regexp.MustCompile(`(?m)^(<<<<<<<|>>>>>>>) `)
+	tabIndent    = regexp.MustCompile(`(?m)^ *\t+ *[^\s#]`)
+)
+
+func syntaxFault(data []byte, err error) planner.Fault {
 	m := yamlError.FindStringSubmatch(strings.ReplaceAll(err.Error(), "\n", " "))
 	line, _ := strconv.Atoi(m[1])
-	return planner.Fault{Line: max(line, 1), Reason: "is not valid YAML: " + shorten(m[2]), Remedy: ignoreIt}
+	f := planner.Fault{Line: max(line, 1), Reason: "is not valid YAML: " + shorten(m[2]), Remedy: "correct it, or " + ignoreIt}
+	if at := conflictMark.FindIndex(data); at != nil {
+		f.Line, f.Reason, f.Remedy = lineAt(data, at[0]), "holds a merge conflict", "resolve it"
+	} else if at := tabIndent.FindIndex(data); at != nil {
+		f.Line, f.Reason, f.Remedy = lineAt(data, at[0]), "is not valid YAML: a tab where a line begins", "indent with spaces"
+	}
+	return f
 }
+
+// lineAt is the number of the line that holds data[offset].
+func lineAt(data []byte, offset int) int { return 1 + bytes.Count(data[:offset], []byte{'\n'}) }
 
 // kindsNotBuilt are the kinds of orpheus/v1 this version refuses.
 var kindsNotBuilt = []string{"Node", "Job", "CronJob", "Config", "Secret", "Volume"}
@@ -168,7 +183,8 @@ func (d *decoder) ours(root *yaml.Node) bool {
 	case api == nil && kind != nil && (kind.Value == "Fleet" || kind.Value == "Service"):
 		d.fault("apiVersion", "is required", "write apiVersion: "+apiVersion)
 	default:
-		d.fault("", "is not a manifest of Orpheus: apiVersion is not "+apiVersion, ignoreIt)
+		reason, remedy := stranger(root, api, kind)
+		d.fault("", "is not a manifest of Orpheus: "+reason, remedy)
 	}
 	return false
 }

@@ -29,7 +29,9 @@ var portSchema = newSchema(
 	"targetPort", "write containerPort: PORT",
 	"nodePort", "write publish: PORT",
 	"hostIP", "write publish: {port: PORT, address: IP}",
-)
+	"target", "write containerPort: PORT",
+	"published", "write publish: PORT",
+).like("{containerPort: 80, publish: 8080}")
 
 var publishSchema = newSchema(
 	number("port", 1, 65535, func(p *planner.Publish) *int { return &p.Port }).must(),

@@ -42,10 +42,29 @@ func dnsLabel(max int) rule {
 		case len(s) > max:
 			return fmt.Sprintf("is longer than %d characters", max), ""
 		case !isLabel(s, false):
-			return "must be a name of lower case letters, digits and hyphens, with no hyphen at its ends", ""
+			return "must be a name of lower case letters, digits and hyphens, with no hyphen at its ends", labelLike(s)
 		}
 		return "", ""
 	}
+}
+
+// labelLike is the remedy for a name that is no label: the nearest that is.
+func labelLike(s string) string {
+	label := strings.Trim(strings.Map(func(r rune) rune {
+		switch {
+		case r >= 'A' && r <= 'Z':
+			return r - 'A' + 'a'
+		case r == '_' || r == '.' || r == ' ':
+			return '-'
+		case r >= 'a' && r <= 'z' || r >= '0' && r <= '9' || r == '-':
+			return r
+		}
+		return -1
+	}, s), "-")
+	if label == "" {
+		return "write one like web-1"
+	}
+	return "write it like " + label
 }
 
 func isLabel(s string, dots bool) bool {

@@ -8,6 +8,8 @@ type schema[T any] struct {
 	byName map[string]int
 	// instead gives the remedy for names people bring from elsewhere.
 	instead map[string]string
+	// example is one such object, for who wrote something else; "" = none.
+	example string
 }
 
 // field is one row: how the value of a name is decoded into T.
@@ -41,6 +43,12 @@ func (s *schema[T]) foreign(pairs ...string) *schema[T] {
 	for i := 0; i+1 < len(pairs); i += 2 {
 		s.instead[pairs[i]] = pairs[i+1]
 	}
+	return s
+}
+
+// like adds the example that remedies show.
+func (s *schema[T]) like(example string) *schema[T] {
+	s.example = example
 	return s
 }
 
@@ -140,7 +148,7 @@ func boolean[T any](name string, at func(*T) *bool) field[T] {
 // its place.
 func texts[T any](name string, limit int, rule rule, at func(*T) *[]string) field[T] {
 	return field[T]{fieldInfo{name: name, list: true}, func(d *decoder, v value, into *T) {
-		for _, item := range d.items(v, limit) {
+		for _, item := range d.items(v, limit, "write it as a list: [first, second]") {
 			s, _ := d.text(item, rule)
 			*at(into) = append(*at(into), s)
 		}
@@ -174,7 +182,11 @@ func pointer[T, U any](name string, s *schema[U], at func(*T) **U) field[T] {
 // of later checks fit.
 func objects[T, U any](name string, limit int, s *schema[U], at func(*T) *[]U) field[T] {
 	return field[T]{fieldInfo{name: name, list: true, children: s.infos()}, func(d *decoder, v value, into *T) {
-		items := d.items(v, limit)
+		remedy := "start each item with a dash"
+		if s.example != "" {
+			remedy = "write a list with items like - " + s.example
+		}
+		items := d.items(v, limit, remedy)
 		if len(items) == 0 {
 			return
 		}

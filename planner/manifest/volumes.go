@@ -20,7 +20,7 @@ var volumeSchema = newSchema(
 	"configMap", "use file: PATH with a file of the repository",
 	"secret", "secrets are not supported by this version",
 	"persistentVolumeClaim", "write local: {}",
-)
+).like("{name: data, local: {}}; volumeMounts says where it is seen")
 
 var emptyDirSchema = newSchema(
 	text("medium", oneOf("", "Memory"), func(e *planner.EmptyDirVolume) *string { return &e.Medium }),
