@@ -68,8 +68,12 @@ cross:
 	GOOS=darwin GOARCH=arm64 $(GO) build -o /dev/null ./cmd/orpheus
 	GOOS=windows GOARCH=amd64 $(GO) build -o /dev/null ./cmd/orpheus
 
+# One package at a time: they would measure each other. The whole node comes
+# last, and ends with a table.
 bench: deps
-	$(GO) test -run '^$$' -bench . -benchtime $(BENCHTIME) -timeout 60m ./...
+	$(GO) test -p 1 -run '^$$' -bench . -benchtime $(BENCHTIME) -timeout 30m \
+	  $$($(GO) list ./... | grep -v '/cmd/orpheus/bench$$') | grep -v 'no test files'
+	$(GO) test -run '^$$' -bench . -benchtime 1x -timeout 30m ./cmd/orpheus/bench
 
 clean:
 	rm -rf bin build

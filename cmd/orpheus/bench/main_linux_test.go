@@ -27,7 +27,7 @@ import (
 const binaryEnv = "ORPHEUS_BENCH_BINARY"
 
 // patience is how long anything that must happen may take.
-const patience = 30 * time.Second
+const patience = time.Minute
 
 var orpheus string // the binary that is measured
 
