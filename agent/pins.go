@@ -7,6 +7,14 @@ import (
 	"github.com/orpheus-cd/orpheus/runtime"
 )
 
+// lastPins are the digests that the newest revision of a service was given.
+func lastPins(doc planner.LeaseDoc) map[string]string {
+	if len(doc.History) == 0 {
+		return nil
+	}
+	return doc.Images[doc.History[0].Revision]
+}
+
 // listedDigests are the digests that instances of a revision were made from.
 func listedDigests(all []planner.Instance, key planner.RevisionKey) map[string]string {
 	digests := map[string]string{}

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"sync"
@@ -98,13 +99,24 @@ func (a *Agent) prepare(ctx context.Context) {
 		p.active = true
 		w := workload(a.cfg, s, a.state.docs[key.Service], planner.Lease{Revision: key.Revision}, "")
 		pinUnpinned(w, listedDigests(all, key))
-		a.work(func() { a.pull(workCtx, key, p, d, w) })
+		last := lastPins(a.state.docs[key.Service])
+		a.work(func() { a.pull(workCtx, key, p, d, w, last) })
 	}
 }
 
-// pull runs on a worker.
-func (a *Agent) pull(ctx context.Context, key planner.RevisionKey, p *preparation, d *driverState, w runtime.Workload) {
+// pull runs on a worker. While a registry does not answer, a new revision goes
+// on with the images the last one was pinned to, if they are on the node: a
+// change of a variable does not wait for a registry it needs nothing from.
+func (a *Agent) pull(ctx context.Context, key planner.RevisionKey, p *preparation, d *driverState, w runtime.Workload, last map[string]string) {
 	digests, err := a.fetch(ctx, d, w, p.pull.note)
+	if errors.Is(err, runtime.ErrUnavailable) && len(last) > 0 {
+		pinUnpinned(w, last)
+		if again, stillErr := a.fetch(ctx, d, w, p.pull.note); stillErr == nil {
+			a.log.Warn("registry does not answer: the images of the last revision serve", "service", key.Service,
+				"revision", key.Revision.Short(), "err", err)
+			digests, err = again, nil
+		}
+	}
 	a.cfg.Metrics.prepared(err)
 	if ctx.Err() != nil {
 		err = ctx.Err()

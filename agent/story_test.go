@@ -452,3 +452,25 @@ func TestStatusTellsOfTheNetwork(t *testing.T) {
 		}
 	})
 }
+
+// A registry that is away holds up only what needs something from it.
+func TestRegistryDownChangeOfVariable(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.commit(service("web", "a"), service("db", "b", withVolume))
+		w.settle(3 * time.Second)
+		before := w.driver.Listing()[1].Containers[0].Digest
+		w.driver.PushImage("registry.example.com/a")
+		w.driver.SetRegistry(runtimetest.ErrRegistryDown)
+		changed := service("web", "a", func(s *planner.Service) {
+			s.Template.Containers[0].Env = []planner.EnvVar{{Name: "LEVEL", Value: "debug"}}
+		})
+		w.commit(changed, service("db", "c", withVolume))
+		w.settle(10 * time.Second)
+		w.wantRunning("db-0 b", "web-0 a") // c is not on the node
+		for _, i := range w.driver.Listing() {
+			if i.Slot.Service.Name == "web" && (i.Revision != changed.Revision || i.Containers[0].Digest != before) {
+				t.Errorf("web has revision %s and digest %s, want %s and %s", i.Revision.Short(), i.Containers[0].Digest, changed.Revision.Short(), before)
+			}
+		}
+	})
+}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"time"
 
@@ -184,5 +183,5 @@ func (m *fakeImages) local(images bool, c runtime.Container) (string, error) {
 	return digest, nil
 }
 
-// ErrRegistryDown is an error for SetRegistry: trying again may help.
-var ErrRegistryDown = errors.New("the registry does not answer")
+// ErrRegistryDown is an error for SetRegistry, as drivers return it.
+var ErrRegistryDown = fmt.Errorf("the registry does not answer: %w", runtime.ErrUnavailable)
