@@ -52,7 +52,7 @@ func newNode(c config, log *slog.Logger) (_ *node, err error) {
 	n.closers = append(n.closers, repo.Close)
 	n.source = &gitSource{
 		repo: repo, loader: manifest.NewLoader(manifest.Limits{}), config: c.Repository,
-		shown: repo.URL(), hints: n.hint, log: log,
+		shown: repo.URL(), hints: n.hint,
 	}
 	if err := n.addDrivers(); err != nil {
 		return nil, err

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"sync/atomic"
 	"time"
 
@@ -26,7 +25,6 @@ type gitSource struct {
 	config repositoryConfig
 	shown  string // URL without credentials
 	hints  <-chan struct{}
-	log    *slog.Logger
 
 	lastRead atomic.Pointer[time.Time]
 }
@@ -55,7 +53,8 @@ func (s *gitSource) Fetch(ctx context.Context) (planner.Commit, error) {
 }
 
 func (s *gitSource) Follow(ctx context.Context, interval func() time.Duration) <-chan agent.Look {
-	updates := gitsync.Follow(ctx, s, gitsync.FollowOptions{Interval: interval, Hints: s.hints, Log: s.log})
+	// The agent logs what changes.
+	updates := gitsync.Follow(ctx, s, gitsync.FollowOptions{Interval: interval, Hints: s.hints})
 	looks := make(chan agent.Look)
 	go func() {
 		defer close(looks)
