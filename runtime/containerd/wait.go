@@ -63,11 +63,12 @@ func (d *Driver) vanished(ctx context.Context, what, id string) (planner.Exit, e
 	if err != nil {
 		return planner.Exit{}, fmt.Errorf("%s: %w", what, err)
 	}
-	for _, in := range instances {
-		if in.Exit != nil {
-			return *in.Exit, nil
-		}
+	if len(instances) == 0 {
+		return planner.Exit{}, fmt.Errorf("%s: %w", what, runtime.ErrNotFound)
+	}
+	in := instances[0]
+	if in.Exit == nil {
 		return planner.Exit{}, fmt.Errorf("%s: it is %s", what, in.State)
 	}
-	return planner.Exit{}, fmt.Errorf("%s: %w", what, runtime.ErrNotFound)
+	return *in.Exit, nil
 }

