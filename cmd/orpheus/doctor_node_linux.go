@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/orpheus-cd/orpheus/gitsync"
@@ -74,7 +75,7 @@ func (n nodeExam) wired() []check {
 	var checks []check
 	for _, name := range []string{planner.DriverContainerd, planner.DriverProcess} {
 		if d := nodes.drivers[name]; d != nil {
-			checks = append(checks, check{name, func(ctx context.Context) (level, string, string) { return driverHealth(ctx, d) }})
+			checks = append(checks, check{name, func(ctx context.Context) (level, string, string) { return n.driverHealth(ctx, name, d) }})
 		}
 	}
 	if nodes.network != nil {
@@ -117,9 +118,13 @@ func (n nodeExam) repository(ctx context.Context) (level, string, string) {
 	return levelOK, fmt.Sprintf("%s, branch %s at %s %q", repo.URL(), c.Branch, commit.Short(), commit.Subject), ""
 }
 
-func driverHealth(ctx context.Context, d runtime.Driver) (level, string, string) {
+// driverHealth asks a driver how it is. One that manifests may use must work.
+func (n nodeExam) driverHealth(ctx context.Context, name string, d runtime.Driver) (level, string, string) {
 	info, err := d.Info(ctx)
-	if err != nil {
+	switch {
+	case err != nil && slices.Contains(n.config.Policy.Drivers, name):
+		return levelFail, err.Error(), "install and start it, name its socket in the agent's configuration, or leave it out of policy.drivers"
+	case err != nil:
 		return levelWarn, err.Error(), "install and start it, or name its socket in the agent's configuration"
 	}
 	return levelOK, strings.Join(append([]string{strings.TrimSpace(info.Name + " " + info.Version)}, info.Notes...), "; "), ""

@@ -61,9 +61,9 @@ pass. Elsewhere lines are printed as they were written.`,
 		},
 	}
 	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on with what is written from now on")
-	cmd.Flags().IntVarP(&tail, "tail", "n", -1, "only so many last lines of each container (default all that is kept)")
+	cmd.Flags().IntVarP(&tail, "tail", "n", -1, "only so many last `lines` of each container; all that is kept if not given")
 	cmd.Flags().StringVarP(&container, "container", "c", "", "only this container")
-	cmd.Flags().Lookup("tail").DefValue = "" // said in its text
+	cmd.Flags().Lookup("tail").DefValue = "0" // said in its text; the zero of a number is not printed
 	return cmd
 }
 

@@ -49,7 +49,9 @@ func drawNode(s *screen, st *api.Status, brief bool, now time.Time) {
 	case r.Refused != "":
 		s.labelled("REFUSED", red, describeCommit(r.Seen, now))
 		s.prose("          ", plain, red, r.Refused)
-		s.prose("          ", plain, plain, "Nothing changed for it: the commit above stays in force.")
+		if r.Applied.Hash != "" {
+			s.prose("          ", plain, plain, "Nothing changed for it: the commit above stays in force.")
+		}
 	case r.Seen.Hash != "" && r.Seen.Hash != r.Applied.Hash:
 		s.labelled("NEXT", yellow, describeCommit(r.Seen, now))
 	}
@@ -63,7 +65,9 @@ func drawNode(s *screen, st *api.Status, brief bool, now time.Time) {
 	s.labelled("GIT", plain, where)
 	if r.Error != "" {
 		s.prose("          ", plain, red, "cannot be read since "+age(now.Sub(r.ErrorSince))+": "+r.Error)
-		s.prose("          ", plain, plain, "What runs keeps running and is kept in order.")
+		if r.Applied.Hash != "" || len(st.Services) > 0 {
+			s.prose("          ", plain, plain, "What runs keeps running and is kept in order.")
+		}
 	}
 	if brief {
 		return
@@ -111,7 +115,7 @@ func drawDrivers(s *screen, st *api.Status) {
 func drawSummary(s *screen, st *api.Status) {
 	var unsettled []string
 	for _, service := range st.Services {
-		if !settled(service) {
+		if !settled(service) || heldBack(st, service) {
 			unsettled = append(unsettled, service.ID().String())
 		}
 	}
@@ -166,7 +170,11 @@ func drawTrouble(s *screen, st *api.Status) {
 func drawServices(s *screen, st *api.Status) {
 	s.blank()
 	if len(st.Services) == 0 {
-		s.prose("", plain, plain, "No service is to run on this node.")
+		text := "No service is to run on this node."
+		if st.Repository.Applied.Hash == "" {
+			text = "No commit is in force yet, so nothing is to run on this node."
+		}
+		s.prose("", plain, plain, text)
 		return
 	}
 	t := table{titles: []string{"NAME", "READY", "REVISION", "DRIVER", "PORTS", "MESSAGE"}, spare: []int{3, 2}}
@@ -187,7 +195,7 @@ func message(service api.Service) string {
 	if service.Approve == "" {
 		return service.Message
 	}
-	return service.Message + "; to let it happen, commit with the trailer " + service.Approve
+	return service.Message + "; to let it happen, push a commit, empty or not, with the trailer " + service.Approve
 }
 
 // ports shortens "*:8080/tcp→80" to "8080→80": everywhere and TCP go without
@@ -203,6 +211,11 @@ func ports(published []string) string {
 // settled reports whether a service is as its manifest asks.
 func settled(s api.Service) bool {
 	return s.Ready == s.Replicas && s.Updated == s.Replicas && len(s.Instances) == s.Replicas && s.Approve == ""
+}
+
+// heldBack reports whether a fault of its file keeps a service as it was.
+func heldBack(st *api.Status, s api.Service) bool {
+	return s.File != "" && slices.ContainsFunc(st.Faults, func(f planner.Fault) bool { return !f.Warning && f.File == s.File })
 }
 
 // serviceColour is red where something fails, yellow where it is under way.

@@ -106,7 +106,9 @@ func validate(ctx context.Context, root, fleet string) (manifest.Report, error) 
 		return manifest.Report{}, fmt.Errorf("read the manifests: %w", err)
 	}
 	defer top.Close()
-	if _, err := top.Stat(filepath.FromSlash(fleet)); err != nil {
+	if _, err := top.Stat(filepath.FromSlash(fleet)); errors.Is(err, fs.ErrNotExist) {
+		return manifest.Report{}, fmt.Errorf("read the manifests: there is no folder %s in %s", fleet, root)
+	} else if err != nil {
 		return manifest.Report{}, fmt.Errorf("read the manifests: %w", err)
 	}
 	desired, err := manifest.NewLoader(manifest.Limits{}).Load(ctx, top.FS(), fleet, planner.Commit{})
