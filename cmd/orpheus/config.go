@@ -206,11 +206,16 @@ func (c *config) validate() error {
 	}
 	if c.Network.Subnet != "" {
 		if _, err := netip.ParsePrefix(c.Network.Subnet); err != nil {
-			fault("network.subnet: %w", err)
+			fault("network.subnet: %q is no subnet; write one such as 10.231.0.0/20", c.Network.Subnet)
 		}
 	}
 	if _, err := resource.ParseQuantity(c.Logs.MaxSize); err != nil {
-		fault("logs.maxSize: %q: %w; write a size such as 10Mi", c.Logs.MaxSize, err)
+		fault("logs.maxSize: %q is no size; write one such as 10Mi", c.Logs.MaxSize)
+	}
+	for _, name := range c.Policy.Drivers {
+		if name != planner.DriverContainerd && name != planner.DriverProcess {
+			fault("policy.drivers: %q is no driver; write containerd or process", name)
+		}
 	}
 	var level slog.Level
 	if err := level.UnmarshalText([]byte(c.Log.Level)); err != nil {
