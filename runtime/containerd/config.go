@@ -42,7 +42,8 @@ type Config struct {
 	// address and namespace, so that drivers may share the parent;
 	// "" = "/orpheus".
 	Cgroup string
-	// StateDir is a folder for short-lived pipes; it is made with mode 0700.
+	// StateDir is a folder for short-lived pipes and mounts; it is made with
+	// mode 0700.
 	StateDir string
 	// Registries holds what to do differently for a registry, by its host as
 	// it stands in references ("registry.example.com:5000", "docker.io").
@@ -112,8 +113,11 @@ func (c Config) cgroup() string {
 // execDir holds the pipes of commands run inside instances.
 func (c Config) execDir() string { return filepath.Join(c.StateDir, "exec") }
 
+// viewDir is where images are mounted to be looked into.
+func (c Config) viewDir() string { return filepath.Join(c.StateDir, "views") }
+
 func makeDirs(c Config) error {
-	for _, dir := range []string{c.StateDir, c.execDir()} {
+	for _, dir := range []string{c.StateDir, c.execDir(), c.viewDir()} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return fmt.Errorf("make state folder: %w", err)
 		}

@@ -18,8 +18,8 @@ import (
 	"github.com/orpheus-cd/orpheus/runtime"
 )
 
-// execPrefix begins the names of the pipes of this process.
-func execPrefix() string { return fmt.Sprintf("%d-", os.Getpid()) }
+// ownPrefix begins the names of the pipes and mounts of this process.
+func ownPrefix() string { return fmt.Sprintf("%d-", os.Getpid()) }
 
 // Exec runs a command in a container of the instance ("" = its first) with the
 // container's user, environment and folder, and returns its exit code. When
@@ -84,7 +84,7 @@ func (d *Driver) newExec(ctx context.Context, id, name string, argv []string, st
 	if err != nil {
 		return nil, err
 	}
-	execID := execPrefix() + rand.Text()
+	execID := ownPrefix() + rand.Text()
 	dir := filepath.Join(d.cfg.execDir(), execID)
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make pipes: %w", err)

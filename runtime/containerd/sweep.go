@@ -17,8 +17,8 @@ import (
 )
 
 // Sweep removes what belongs to no instance in live: containers, processes
-// without a record, root filesystems, cgroups, pipes, and the leases and
-// partial downloads of pulls that were cut off. Images stay.
+// without a record, root filesystems, cgroups, pipes, mounted images,
+// and the leases and partial downloads of pulls that were cut off. Images stay.
 func (d *Driver) Sweep(ctx context.Context, live map[string]bool) error {
 	ctx = d.context(ctx)
 	prefixes := make(map[string]bool, len(live))
@@ -32,6 +32,7 @@ func (d *Driver) Sweep(ctx context.Context, live map[string]bool) error {
 		d.sweepPulls(ctx),
 		d.sweepCgroups(prefixes),
 		d.sweepPipes(),
+		d.sweepViews(),
 	); err != nil {
 		return fmt.Errorf("sweep containerd: %w", err)
 	}
@@ -162,8 +163,23 @@ func (d *Driver) sweepPipes() error {
 	}
 	var errs []error
 	for _, e := range entries {
-		if !strings.HasPrefix(e.Name(), execPrefix()) {
+		if !strings.HasPrefix(e.Name(), ownPrefix()) {
 			errs = append(errs, os.RemoveAll(filepath.Join(d.cfg.execDir(), e.Name())))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// sweepViews unmounts the images that a killed process looked into.
+func (d *Driver) sweepViews() error {
+	entries, err := os.ReadDir(d.cfg.viewDir())
+	if err != nil {
+		return ignoreMissing(err)
+	}
+	var errs []error
+	for _, e := range entries {
+		if !strings.HasPrefix(e.Name(), ownPrefix()) {
+			errs = append(errs, unmountView(filepath.Join(d.cfg.viewDir(), e.Name())))
 		}
 	}
 	return errors.Join(errs...)

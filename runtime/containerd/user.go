@@ -4,15 +4,22 @@ package containerd
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync/atomic"
+	"syscall"
 
 	"github.com/containerd/containerd/v2/core/containers"
+	"github.com/containerd/containerd/v2/core/mount"
 	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/containerd/containerd/v2/pkg/oci"
+	"github.com/containerd/continuity/fs"
 	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 
 	"github.com/orpheus-cd/orpheus/planner"
 	"github.com/orpheus-cd/orpheus/runtime"
@@ -72,7 +79,7 @@ var views atomic.Uint64
 func (d *Driver) lookUpUser(ctx context.Context, img image, user string) (ids specs.User, err error) {
 	snapshotter := d.client.SnapshotService(d.cfg.Snapshotter)
 	key := fmt.Sprintf("orpheus-view-%s-%d", img.digest.Encoded()[:16], views.Add(1))
-	_, err = snapshotter.View(ctx, key, img.chain, snapshots.WithLabels(map[string]string{
+	mounts, err := snapshotter.View(ctx, key, img.chain, snapshots.WithLabels(map[string]string{
 		labelView:               "true",
 		"containerd.io/gc.root": "true", // no container refers to it
 	}))
@@ -97,19 +104,78 @@ func (d *Driver) lookUpUser(ctx context.Context, img image, user string) (ids sp
 		}
 	}()
 
-	view := &containers.Container{Snapshotter: d.cfg.Snapshotter, SnapshotKey: key}
 	s := &oci.Spec{Process: &specs.Process{}, Root: &specs.Root{}, Linux: &specs.Linux{}}
-	account := "root"
-	if user != "" {
-		if err := oci.WithUser(user)(ctx, d.client, view, s); err != nil {
-			return ids, d.unknownUser(img, user, err)
-		}
-		account = strconv.FormatUint(uint64(s.Process.User.UID), 10)
-	}
-	if err := oci.WithAdditionalGIDs(account)(ctx, d.client, view, s); err != nil {
+	err = d.withMounted(mounts, func(root string) error {
+		s.Root.Path = root
+		return readUser(ctx, s, user)
+	})
+	if err != nil {
 		return ids, d.unknownUser(img, user, err)
 	}
 	return s.Process.User, nil
+}
+
+// readUser reads the user files below s.Root.Path.
+func readUser(ctx context.Context, s *oci.Spec, user string) error {
+	for _, name := range []string{"/etc/passwd", "/etc/group"} {
+		if err := checkPlain(s.Root.Path, name); err != nil {
+			return err
+		}
+	}
+	none := &containers.Container{} // the files are looked for below Root.Path
+	account := "root"
+	if user != "" {
+		if err := oci.WithUser(user)(ctx, nil, none, s); err != nil {
+			return err
+		}
+		account = strconv.FormatUint(uint64(s.Process.User.UID), 10)
+	}
+	return oci.WithAdditionalGIDs(account)(ctx, nil, none, s)
+}
+
+// checkPlain refuses what would hold us up when it is opened: a pipe of the
+// image is waited on for ever.
+func checkPlain(root, name string) error {
+	real, err := fs.RootPath(root, name)
+	if err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	info, err := os.Lstat(real)
+	if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	if !info.Mode().IsRegular() {
+		return fmt.Errorf("%s is not a regular file", name)
+	}
+	return nil
+}
+
+// withMounted calls f with the root of a file system that is mounted for as
+// long as that takes, and longer (until Sweep) only if we are killed.
+func (d *Driver) withMounted(mounts []mount.Mount, f func(root string) error) (err error) {
+	root := filepath.Join(d.cfg.viewDir(), ownPrefix()+strconv.FormatUint(views.Add(1), 10))
+	if err := unmountView(root); err != nil { // of a predecessor with our number
+		return err
+	}
+	if err := os.MkdirAll(root, 0o700); err != nil {
+		return fmt.Errorf("make a place to mount: %w", err)
+	}
+	defer func() { err = errors.Join(err, unmountView(root)) }()
+	if err := mount.All(mounts, root); err != nil {
+		return fmt.Errorf("mount: %w", err)
+	}
+	return f(root)
+}
+
+// unmountView takes a view away, if it is there.
+func unmountView(root string) error {
+	if err := mount.UnmountAll(root, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil {
+		return fmt.Errorf("unmount %s: %w", root, err)
+	}
+	return ignoreMissing(os.Remove(root)) // never what is in it
 }
 
 // unknownUser tells a server that is away from an image without the user.

@@ -54,6 +54,7 @@ type Options struct {
 	WorkingDir string            // "" = /
 	StopSignal string            // "" = SIGTERM
 	Files      map[string]string // further files by absolute path
+	Pipes      []string          // named pipes by absolute path, in place of files
 	Arch       string            // "" = this machine's
 	Padding    int               // bytes of a second layer that does not compress
 }
@@ -65,7 +66,10 @@ func Build(o Options) (v1.Image, error) {
 		"/etc/group":  "root:x:0:\napp:x:1000:\nstaff:x:2000:app\n",
 	}
 	maps.Copy(files, o.Files)
-	base, err := layer(o.Binary, files)
+	for _, name := range o.Pipes {
+		delete(files, name)
+	}
+	base, err := layer(o.Binary, files, o.Pipes...)
 	if err != nil {
 		return nil, fmt.Errorf("build image: %w", err)
 	}
@@ -100,12 +104,12 @@ func Build(o Options) (v1.Image, error) {
 	return mutate.ConfigFile(img, config)
 }
 
-// layer holds the program and some files, each in the folders it needs.
-func layer(binary string, files map[string]string) (v1.Layer, error) {
+// layer holds the program, some files and pipes, each in the folders it needs.
+func layer(binary string, files map[string]string, pipes ...string) (v1.Layer, error) {
 	var buf bytes.Buffer
 	w := tar.NewWriter(&buf)
 	folders := map[string]int64{"/tmp": 0o1777, "/data": 0o777}
-	for name := range files {
+	for _, name := range slices.Concat(slices.Collect(maps.Keys(files)), pipes) {
 		for dir := path.Dir(name); dir != "/"; dir = path.Dir(dir) {
 			if _, ok := folders[dir]; !ok {
 				folders[dir] = 0o755
@@ -119,6 +123,11 @@ func layer(binary string, files map[string]string) (v1.Layer, error) {
 	}
 	for _, name := range slices.Sorted(maps.Keys(files)) {
 		if err := addFile(w, name, 0o644, []byte(files[name])); err != nil {
+			return nil, err
+		}
+	}
+	for _, name := range pipes {
+		if err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeFifo, Name: strings.TrimPrefix(name, "/"), Mode: 0o644}); err != nil {
 			return nil, err
 		}
 	}
