@@ -134,7 +134,7 @@ func (a *admission) registry(image string) {
 		}
 		return
 	}
-	if internal(host) {
+	if InternalHost(host) {
 		a.refuse("image", "registry %s is an address of the node itself or its link", host, "registries (describe it there) or policy.registries")
 	}
 }
@@ -166,10 +166,10 @@ var internalHosts = []string{
 	"fd00:ec2::254", "100.100.100.200", "192.0.0.192", "168.63.129.16",
 }
 
-// internal reports whether a registry host is literally the node itself, its
-// link, or the metadata service that clouds put there. What a name resolves to
-// is not known here.
-func internal(host string) bool {
+// InternalHost reports whether a host, with or without a port, is literally the
+// node itself, its link, or the metadata service that clouds put there. What a
+// name resolves to is not known here: whoever connects asks again for that.
+func InternalHost(host string) bool {
 	name := host
 	if strings.HasPrefix(host, "[") {
 		name, _, _ = strings.Cut(host[1:], "]")

@@ -30,10 +30,13 @@ func (d *Driver) pullError(image string, ref imageRef, err error) error {
 		answer   remoteerrors.ErrUnexpectedStatus
 		urlError *url.Error
 		netError net.Error
+		internal internalAddress
 	)
 	switch answered := native(err); {
 	case classified(err), errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded) && !errors.As(err, &urlError):
 		return fmt.Errorf("%s: %w", pulling, err)
+	case errors.As(err, &internal):
+		return fmt.Errorf("%s: registry %s %w: %w", pulling, ref.host, internal, runtime.ErrInvalid)
 	case errors.As(err, &answer):
 		return fmt.Errorf("%s: registry %s answers %s: %w", pulling, ref.host, answer.Status, classOfStatus(answer.StatusCode))
 	case errors.Is(err, docker.ErrInvalidAuthorization):

@@ -12,6 +12,8 @@ import (
 	"github.com/containerd/containerd/v2/core/remotes"
 	"github.com/containerd/containerd/v2/core/remotes/docker"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/orpheus-cd/orpheus/planner"
 )
 
 // dockerHub is what "docker.io" in a reference stands for.
@@ -20,8 +22,8 @@ const dockerHub = "registry-1.docker.io"
 // resolver returns what talks to the registry of one pull. Credentials are
 // asked for with the pull's context and given to that registry alone.
 func (d *Driver) resolver(ctx context.Context, host string) remotes.Resolver {
-	registry := d.cfg.Registries[host]
-	httpClient := d.httpClient(host, registry)
+	registry, described := d.cfg.Registries[host]
+	httpClient := d.httpClient(host, registry, described)
 	credentials := func(asking string) (string, string, error) {
 		if registry.Credentials == nil || asking != host && !(host == "docker.io" && asking == dockerHub) {
 			return "", "", nil
@@ -46,8 +48,10 @@ func (d *Driver) resolver(ctx context.Context, host string) remotes.Resolver {
 }
 
 // httpClient is shared by all pulls from a host, so that they share its
-// connections.
-func (d *Driver) httpClient(host string, registry Registry) *http.Client {
+// connections. A registry may be on the node itself, and lead there, if the
+// node's configuration describes it, or if that is what its address says: the
+// node's policy has seen the address.
+func (d *Driver) httpClient(host string, registry Registry, described bool) *http.Client {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	c := d.httpClients[host]
@@ -56,7 +60,11 @@ func (d *Driver) httpClient(host string, registry Registry) *http.Client {
 		if registry.CA != nil {
 			tlsConfig = &tls.Config{RootCAs: registry.CA, MinVersion: tls.VersionTLS12}
 		}
-		c = &http.Client{Transport: docker.DefaultHTTPTransport(tlsConfig), CheckRedirect: checkRedirect}
+		transport := docker.DefaultHTTPTransport(tlsConfig)
+		if !described && !planner.InternalHost(host) {
+			guard(transport)
+		}
+		c = &http.Client{Transport: transport, CheckRedirect: checkRedirect}
 		d.httpClients[host] = c
 	}
 	return c
