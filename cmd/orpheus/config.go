@@ -13,6 +13,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -315,7 +316,7 @@ func (c *config) policy() planner.Policy {
 	p := planner.Policy{
 		Drivers: c.Policy.Drivers, HostPaths: c.Policy.HostPaths, Devices: c.Policy.Devices,
 		Privileged: c.Policy.Privileged, HostNetwork: c.Policy.HostNetwork, Registries: c.Policy.Registries,
-		ReservedPaths: []string{c.StateDir, c.RunDir, filepath.Dir(c.containerdAddress())},
+		ReservedPaths: c.reservedPaths(),
 	}
 	for _, name := range c.Policy.Capabilities {
 		p.Capabilities = append(p.Capabilities, strings.TrimPrefix(strings.ToUpper(name), "CAP_"))
@@ -327,4 +328,38 @@ func (c *config) policy() planner.Policy {
 		p.ReservedPorts = append(p.ReservedPorts, int(addr.Port()))
 	}
 	return p
+}
+
+// reservedPaths are the agent's own: its folders, its credentials, the socket
+// of containerd. Each stands with the place it really leads to (/var/run is a
+// link), because host paths are judged by where they lead.
+func (c *config) reservedPaths() []string {
+	own := []string{c.StateDir, c.RunDir, filepath.Dir(c.containerdAddress()), c.Repository.TokenFile, c.Repository.PasswordFile}
+	for _, r := range c.Registries {
+		own = append(own, r.PasswordFile)
+	}
+	var all []string
+	for _, path := range own {
+		if path == "" {
+			continue
+		}
+		if abs, err := filepath.Abs(path); err == nil {
+			path = abs
+		}
+		all = append(all, path, realPath(path))
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+// realPath follows the links in a path as far as it exists.
+func realPath(path string) string {
+	if real, err := filepath.EvalSymlinks(path); err == nil {
+		return real
+	}
+	dir := filepath.Dir(path)
+	if dir == path {
+		return path
+	}
+	return filepath.Join(realPath(dir), filepath.Base(path))
 }

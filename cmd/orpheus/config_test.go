@@ -3,8 +3,12 @@
 package main
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/orpheus-cd/orpheus/planner"
 )
 
 // TestConfigFaults: what is wrong is named by its field, with what to write
@@ -27,6 +31,53 @@ func TestConfigFaults(t *testing.T) {
 		err := c.complete()
 		if row.want == "" && err != nil || row.want != "" && (err == nil || !strings.Contains(err.Error(), row.want)) {
 			t.Errorf("%s: %v, want %q", row.name, err, row.want)
+		}
+	}
+}
+
+// TestAttack21AgentsOwnPaths: a host path leads to what is the agent's own by
+// another name than the configuration has for it, in a folder that is allowed.
+func TestAttack21AgentsOwnPaths(t *testing.T) {
+	top, err := filepath.EvalSymlinks(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	real := filepath.Join(top, "run")
+	link := filepath.Join(top, "link")
+	if err := os.Mkdir(real, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(real, link); err != nil {
+		t.Fatal(err)
+	}
+	c := config{
+		Node: nodeConfig{Name: "node-1"}, StateDir: filepath.Join(link, "state"), RunDir: filepath.Join(link, "agent"),
+		Repository: repositoryConfig{URL: "https://git.example.com/fleet.git", TokenFile: filepath.Join(link, "token")},
+		Containerd: containerdConfig{Address: filepath.Join(link, "containerd", "containerd.sock")},
+		Registries: map[string]registryConfig{"registry.example.com": {Username: "u", PasswordFile: filepath.Join(link, "password")}},
+		Policy:     policyConfig{HostPaths: []string{top}},
+	}
+	if err := c.complete(); err != nil {
+		t.Fatal(err)
+	}
+	for path, allowed := range map[string]bool{
+		"run/state":                      false, // not there yet
+		"link/state/volumes":             false,
+		"run/agent/orpheus.sock":         false,
+		"run/containerd":                 false,
+		"run/containerd/containerd.sock": false,
+		"run/token":                      false,
+		"link/token":                     false,
+		"run/password":                   false,
+		"run":                            false, // all of them
+		"run/other":                      true,
+	} {
+		s := planner.Service{Template: planner.Template{
+			Driver: c.Policy.Drivers[0], Containers: []planner.Container{{Name: "main"}},
+			Volumes: []planner.Volume{{Name: "v", HostPath: &planner.HostPathVolume{Path: filepath.Join(top, path)}}},
+		}}
+		if reasons := planner.Admit(c.policy(), s); (len(reasons) == 0) != allowed {
+			t.Errorf("%s: %q; want it allowed: %t", path, reasons, allowed)
 		}
 	}
 }
