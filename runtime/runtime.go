@@ -52,8 +52,10 @@ type Driver interface {
 	// Start makes the instance run: init containers in order, each to its end,
 	// then all containers. It replaces whatever incomplete or exited instance
 	// of the same id is there, returns nil at once if a complete one runs, and
-	// leaves nothing behind when it fails. It fails with ErrNotFound if an
-	// image is not prepared.
+	// leaves nothing behind when it fails; where it could not take back what it
+	// made, or cannot know, the error is ErrUnavailable, and network and volumes
+	// of the instance must stay. It fails with ErrNotFound if an image is not
+	// prepared.
 	Start(ctx context.Context, w Workload) error
 
 	// List returns every instance the driver owns, from labels or state files,

@@ -103,7 +103,7 @@ func (d *Driver) startFresh(ctx context.Context, w runtime.Workload) (err error)
 	var made []string // container ids
 	defer func() {
 		if err != nil {
-			d.takeBack(ctx, w.ID, made)
+			err = errors.Join(err, d.takeBack(ctx, w.ID, made))
 		}
 	}()
 	for i, c := range containers {
@@ -130,25 +130,28 @@ func (d *Driver) startFresh(ctx context.Context, w runtime.Workload) (err error)
 }
 
 // takeBack removes what a failed start made. It goes on when the start's
-// context has ended.
-func (d *Driver) takeBack(ctx context.Context, id string, made []string) {
+// context has ended. Where it fails, some of the instance may run, and its
+// network and volumes must stay: only the next listing tells.
+func (d *Driver) takeBack(ctx context.Context, id string, made []string) error {
 	if len(made) == 0 {
-		return
+		return nil
 	}
 	ctx, cancel := d.rollback(ctx)
 	defer cancel()
+	var errs []error
 	for _, container := range made {
 		err := d.settle(ctx, container)
 		if err == nil {
 			err = d.removeContainer(ctx, container)
 		}
 		if err != nil {
-			d.cfg.Log.Warn("cannot take back a start; the next sweep will", "instance", id, "err", err)
+			errs = append(errs, fmt.Errorf("take back %s: %w: %w", container, runtime.ErrUnavailable, err))
 		}
 	}
 	if err := detectCgroups().remove(d.cgroupOfInstance(id)); err != nil {
 		d.cfg.Log.Debug("cgroup is left for the next sweep", "instance", id, "err", err)
 	}
+	return errors.Join(errs...)
 }
 
 // startAll starts the created processes of the main containers at once.

@@ -155,11 +155,12 @@ func (d *Driver) Start(ctx context.Context, w runtime.Workload) error {
 }
 
 // rollBack removes what a failed start made, also when its context has ended.
+// Where it fails, something may run: ErrUnavailable.
 func (d *Driver) rollBack(ctx context.Context, id string) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), rollBackTime)
 	defer cancel()
 	if err := d.Remove(ctx, id); err != nil {
-		return fmt.Errorf("roll back: %w", err)
+		return fmt.Errorf("roll back: %w: %w", runtime.ErrUnavailable, err)
 	}
 	return nil
 }
