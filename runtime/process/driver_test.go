@@ -261,6 +261,34 @@ func TestUserWorksInItsFolder(t *testing.T) {
 	})
 }
 
+// A user runs with a group of its own, not with the agent's, which is root's.
+func TestGroupOfTheUser(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("not run: another user needs root")
+	}
+	id := func(n int64) *int64 { return &n }
+	d := open(t, Config{StateDir: t.TempDir(), CgroupParent: cgroupParent})
+	for _, c := range []struct {
+		user, group *int64
+		want        string
+	}{
+		{id(12345), nil, "12345"}, // no account
+		{id(12345), id(0), "0"},   // as asked for
+		{id(0), nil, "0"},         // root's account
+		{nil, id(54321), "54321"}, // the agent's user
+		{nil, nil, "0"},           // the agent's user and group
+	} {
+		w := workload(t, "a", "sleep")
+		w.Containers[0].Security.RunAsUser, w.Containers[0].Security.RunAsGroup = c.user, c.group
+		i := started(t, d, w)
+		status := string(must(os.ReadFile("/proc/" + strconv.Itoa(i.state.Workload.PID) + "/status")))
+		if !strings.Contains(status, "\nGid:\t"+c.want+"\t") {
+			t.Errorf("user %v, group %v: group is not %s:\n%s", c.user, c.group, c.want, status)
+		}
+		check(t, d.Remove(t.Context(), "a"))
+	}
+}
+
 // Shims are collected when they end.
 func TestNoZombies(t *testing.T) {
 	eachWay(t, func(t *testing.T, c Config) {

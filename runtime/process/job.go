@@ -7,8 +7,10 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"os/user"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -53,6 +55,9 @@ func (d *Driver) job(w runtime.Workload) (job, error) {
 		NewPrivs: c.Security.AllowPrivilegeEscalation != nil && *c.Security.AllowPrivilegeEscalation,
 	}
 	j.UID, j.GID = userID(c.Security.RunAsUser), userID(c.Security.RunAsGroup)
+	if j.UID != nil && j.GID == nil {
+		j.GID = ownGroup(*j.UID)
+	}
 	return j, nil
 }
 
@@ -167,6 +172,21 @@ func userID(id *int64) *uint32 {
 	}
 	u := uint32(*id)
 	return &u
+}
+
+// ownGroup is the user's group by the node's accounts. A user without account
+// gets the group of his number: the agent's own would be root's.
+func ownGroup(uid uint32) *uint32 {
+	account, err := user.LookupId(strconv.FormatUint(uint64(uid), 10))
+	if err != nil {
+		return &uid
+	}
+	gid, err := strconv.ParseUint(account.Gid, 10, 32)
+	if err != nil {
+		return &uid
+	}
+	group := uint32(gid)
+	return &group
 }
 
 // lookPath finds the program as execvp does, in the workload's PATH.
