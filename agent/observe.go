@@ -13,9 +13,9 @@ import (
 const (
 	listTimeout = 20 * time.Second
 	// minListGap keeps listings from eating the node while many instances
-	// change: they take at most about a tenth of the time.
+	// change: they take at most about a twentieth of the time.
 	minListGap    = 20 * time.Millisecond
-	listGapFactor = 10
+	listGapFactor = 20
 	maxListGap    = time.Second
 	retryDriver   = 2 * time.Second
 	// readyAfter is how long an instance must have been running to count as

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -195,8 +194,8 @@ func (d *Driver) create(ctx context.Context, c runtime.Container, rec record, im
 	if err := makeLog(c.LogPath); err != nil {
 		return err
 	}
-	output := logURI(c.LogPath)
-	return d.createTask(ctx, &tasks.CreateTaskRequest{ContainerID: rec.ID, Rootfs: rootfs, Stdout: output, Stderr: output})
+	stdout, stderr := logFiles(c.LogPath)
+	return d.createTask(ctx, &tasks.CreateTaskRequest{ContainerID: rec.ID, Rootfs: rootfs, Stdout: stdout, Stderr: stderr})
 }
 
 // createTask makes the process, up to but without running the program. What an
@@ -320,13 +319,18 @@ func makeLog(name string) error {
 	return nil
 }
 
-// logURI tells the shim to write the file itself: no process of ours is in
-// between, so none can block or break the workload by dying.
-func logURI(name string) string {
+// logFiles tells the shim to write the file itself: no process of ours is in
+// between, so none can block or break the workload by dying. It is named in
+// two ways, because of one name the shim makes one open file, and closes it
+// for both streams when the first of them ends (copyPipes in containerd's
+// cmd/containerd-shim-runc-v2/process/io.go): the last words of a program that
+// dies would be lost. For the same reason the names are no file:// URIs.
+func logFiles(name string) (stdout, stderr string) {
 	if name == "" {
-		return ""
+		return "", ""
 	}
-	return (&url.URL{Scheme: "file", Path: filepath.Clean(name)}).String()
+	dir, base := filepath.Split(filepath.Clean(name))
+	return dir + base, dir + "./" + base
 }
 
 // isRunning reports whether a complete instance runs.

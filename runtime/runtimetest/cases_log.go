@@ -21,6 +21,13 @@ var logCases = []testCase{
 		}
 	}},
 
+	{name: "Log/LastWords", needs: real, run: func(s *scene) {
+		w := s.begin(s.workload("last", "going", "fatal: gone"))
+		s.wait(w.ID)
+		s.awaitLog(w, "going\n")
+		s.awaitLog(w, "fatal: gone\n") // although stdout ended long before
+	}},
+
 	{name: "Log/Private", needs: real, run: func(s *scene) {
 		w := s.begin(s.workload("say", "secret"))
 		s.wait(w.ID)

@@ -12,6 +12,7 @@
 //	                    line, ignore SIGTERM, have their own sessions and were
 //	                    given away by their parents; print "ready", wait
 //	lines               print "line N" every 5 ms
+//	last OUT ERR        print OUT, close stdout, print ERR to stderr, end with 3
 //	say TEXT...         print each text on its own line, one more to stderr, end with 0
 //	env                 print the environment, end with 0
 //	id                  print "uid U gid G groups [..]", end with 0
@@ -67,6 +68,12 @@ func main() {
 			fmt.Println("line", n)
 			time.Sleep(5 * time.Millisecond)
 		}
+	case "last":
+		fmt.Println(text(args, 0))
+		os.Stdout.Close()
+		time.Sleep(200 * time.Millisecond) // whoever copies the stream sees its end
+		fmt.Fprintln(os.Stderr, text(args, 1))
+		os.Exit(3)
 	case "say":
 		for _, a := range args {
 			fmt.Println(a)
