@@ -130,6 +130,10 @@ func (d *Driver) loadImage(ctx context.Context, name string, dgst digest.Digest)
 	if err != nil {
 		return image{}, err
 	}
+	// Whatever its type is called, it is read as the configuration.
+	if size := manifest.Config.Size; size > maxImageConfig {
+		return image{}, fmt.Errorf("configuration of the image is larger than %d bytes: %w", maxImageConfig, runtime.ErrInvalid)
+	}
 	blob, err := content.ReadBlob(ctx, store, manifest.Config)
 	if err != nil {
 		return image{}, err

@@ -12,6 +12,7 @@ import (
 
 	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/containerd/v2/core/remotes"
+	"github.com/containerd/containerd/v2/core/remotes/docker"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
@@ -66,9 +67,32 @@ func (m *meter) announce(limit int64, descs ...ocispec.Descriptor) error {
 			continue
 		}
 		m.known[desc.Digest] = true
+		if err := checkDocument(desc); err != nil {
+			return err
+		}
 		if m.total += desc.Size; desc.Size < 0 || m.total > limit {
 			return fmt.Errorf("image is larger than %d bytes, the limit of this node: %w", limit, errTooBig)
 		}
+	}
+	return nil
+}
+
+// maxImageConfig bounds the configuration of an image. Its variables become part
+// of the container's record, which every listing brings.
+const maxImageConfig = 1 << 20
+
+// checkDocument refuses a document of an image that is too big to be read
+// whole, as we and containerd's client read them. Layers are not.
+func checkDocument(desc ocispec.Descriptor) error {
+	what, most := "manifest", int64(docker.MaxManifestSize)
+	switch {
+	case images.IsConfigType(desc.MediaType):
+		what, most = "configuration", maxImageConfig
+	case !images.IsManifestType(desc.MediaType) && !images.IsIndexType(desc.MediaType):
+		return nil
+	}
+	if desc.Size > most {
+		return fmt.Errorf("%s of the image is larger than %d bytes: %w", what, most, errTooBig)
 	}
 	return nil
 }

@@ -188,6 +188,7 @@ func TestPullErrors(t *testing.T) {
 	secure, secureRef, _ := newRegistry(t, imagetest.RegistryOptions{TLS: true, User: "u", Secret: "s3cret-word", Bearer: true}, imagetest.Options{Env: []string{"E=4"}})
 	foreign, _ := push(t, plain, "foreign:1", imagetest.Options{Arch: "s390x"})
 	index := foreignIndex(t, plain)
+	wide, _ := push(t, plain, "wide:1", imagetest.Options{Env: []string{"WIDE=" + strings.Repeat("x", 1<<20)}})
 	big, _ := push(t, plain, "big:1", imagetest.Options{Padding: 3 << 20})
 	down, downRef, _ := newRegistry(t, imagetest.RegistryOptions{}, imagetest.Options{})
 	down.Stop()
@@ -226,6 +227,7 @@ func TestPullErrors(t *testing.T) {
 		{"no reference", "UPPER//case", nothing, runtime.ErrInvalid, "UPPER"},
 		{"other machine", foreign, nothing, runtime.ErrInvalid, "has no linux/"},
 		{"index of other machines", index, nothing, runtime.ErrInvalid, "has no linux/"},
+		{"too big a configuration", wide, nothing, runtime.ErrInvalid, "configuration of the image is larger"},
 		{"too big", big, func(c *Config) { c.MaxImageBytes = 2 << 20 }, runtime.ErrInvalid, "larger than"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
