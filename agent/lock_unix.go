@@ -35,7 +35,7 @@ func Lock(stateDir string) (unlock func(), err error) {
 	}
 	if err != nil {
 		f.Close()
-		return nil, fmt.Errorf("folder %s is in use by another agent (%w): stop it, or give this one its own --state-dir", stateDir, err)
+		return nil, fmt.Errorf("folder %s is in use by another agent (%w): stop that one first, a node has one agent", stateDir, err)
 	}
 	return func() { f.Close() }, nil
 }

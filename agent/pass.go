@@ -14,11 +14,11 @@ import (
 // sourceState is what the loop knows of the repository.
 type sourceState struct {
 	look    Look
-	loading string         // hash of the commit that is being read; "" = none
-	failed  planner.Commit // the commit that could not be read or was refused
-	refused string         // why
-	faults  []planner.Fault
-	retryAt time.Duration // boot time; 0 = a refusal, which only a new commit ends
+	loading string          // hash of the commit that is being read; "" = none
+	failed  planner.Commit  // the commit that could not be read or was refused
+	refused string          // why
+	faults  []planner.Fault // of the refused commit
+	retryAt time.Duration   // boot time; 0 = a refusal, which only a new commit ends
 	tries   planner.Backoff
 }
 
@@ -47,7 +47,7 @@ func (a *Agent) load(ctx context.Context) {
 	applied := a.desired != nil && a.desired.Commit.Hash == commit.Hash
 	if applied && src.failed.Hash != "" {
 		// The branch went back from a commit that was not accepted.
-		src.failed, src.refused, src.retryAt, src.faults = planner.Commit{}, "", 0, a.desired.Faults
+		src.failed, src.refused, src.retryAt, src.faults = planner.Commit{}, "", 0, nil
 	}
 	refused := src.failed.Hash == commit.Hash && (src.retryAt == 0 || src.retryAt > now)
 	if commit.Hash == "" || applied || refused || src.loading != "" {
@@ -87,8 +87,8 @@ func (a *Agent) loaded(commit planner.Commit, loaded Loaded, err error) {
 		return
 	}
 	src.failed, src.refused, src.retryAt, src.tries = planner.Commit{}, "", 0, planner.Backoff{}
-	src.faults = loaded.Desired.Faults
-	for _, f := range src.faults {
+	src.faults = nil
+	for _, f := range loaded.Desired.Faults {
 		if !f.Warning {
 			a.log.Error("manifest refused: its services stay as they are", "commit", commit.Short(),
 				"file", f.File, "line", f.Line, "field", f.Field, "reason", f.Reason, "remedy", f.Remedy)

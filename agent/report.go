@@ -21,7 +21,10 @@ func (a *Agent) report() {
 			Applied: a.state.followed.Commit, Seen: src.look.Commit, Refused: src.refused,
 		},
 		Network: a.network,
-		Faults:  src.faults,
+		Faults:  a.state.followed.Faults,
+	}
+	if src.refused != "" {
+		st.Faults = src.faults
 	}
 	if src.look.Err != nil {
 		st.Repository.Error, st.Repository.ErrorSince = src.look.Err.Error(), src.look.Since

@@ -474,3 +474,28 @@ func TestRegistryDownChangeOfVariable(t *testing.T) {
 		}
 	})
 }
+
+// What is wrong with the commit in force is told again after a restart
+// without Git.
+func TestFaultsAreToldAfterRestartWithoutGit(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.commit(service("web", "a"), service("db", "b", withVolume))
+		w.settle(3 * time.Second)
+		fault := planner.Fault{File: "web.yaml", Line: 7, Field: "spec.image", Reason: "is required"}
+		w.repo.commit(planner.Desired{Services: byID([]planner.Service{service("db", "b", withVolume)}), Faults: []planner.Fault{fault}})
+		w.settle(3 * time.Second)
+		w.crash()
+		w.repo.fail(errors.New("connection refused"))
+		w.start()
+		w.settle(3 * time.Second)
+		st := w.agent.Status()
+		if len(st.Faults) != 1 || st.Faults[0] != fault {
+			t.Errorf("faults %v, want %v", st.Faults, fault)
+		}
+		for _, s := range st.Services {
+			if s.Name == "web" && s.Message == "" {
+				t.Error("web does not say why it is held back")
+			}
+		}
+	})
+}

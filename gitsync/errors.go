@@ -63,5 +63,5 @@ type remoteError struct {
 	retryAfter time.Duration
 }
 
-func (e *remoteError) Error() string { return e.text + ": " + e.kind.Error() }
+func (e *remoteError) Error() string { return e.kind.Error() + ": " + e.text }
 func (e *remoteError) Unwrap() error { return e.kind }

@@ -37,7 +37,10 @@ func (r *Repository) Fetch(ctx context.Context) (planner.Commit, error) {
 	if r.settings.Credentials != nil {
 		var err error
 		if creds, err = r.settings.Credentials(ctx); err != nil {
-			return planner.Commit{}, &remoteError{kind: ErrUnauthorized, text: "read credentials for " + r.settings.remote.String() + ": " + err.Error()}
+			return planner.Commit{}, &scrubbedError{
+				text:  "read credentials for " + r.settings.remote.String() + ": " + err.Error(),
+				kinds: []error{ErrUnauthorized}, // the remote was not asked
+			}
 		}
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, r.settings.Limits.Time, &remoteError{kind: ErrUnreachable,

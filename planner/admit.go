@@ -75,7 +75,7 @@ func (a *admission) refuse(field, format, value, setting string) {
 	if value != "" {
 		what = fmt.Sprintf(format, value)
 	}
-	a.reasons = append(a.reasons, field+": "+what+"; the node's "+setting+" decides")
+	a.reasons = append(a.reasons, field+": "+what+"; "+setting+" in the agent's configuration decides")
 }
 
 func (a *admission) container(c Container) {
@@ -135,7 +135,7 @@ func (a *admission) registry(image string) {
 		return
 	}
 	if InternalHost(host) {
-		a.refuse("image", "registry %s is an address of the node itself or its link", host, "registries (describe it there) or policy.registries")
+		a.reasons = append(a.reasons, fmt.Sprintf("image: registry %s is an address of the node itself or its link; add it to registries in the agent's configuration to allow it", host))
 	}
 }
 

@@ -21,7 +21,9 @@ type Followed struct {
 	// that first lacked it.
 	Pending map[ServiceID]string `json:"-"`
 	// Held explains every service that is not as Commit has it, in order.
-	Held []Held `json:"-"`
+	Held []Held `json:"held,omitempty"`
+	// Faults are the first of those of Commit, at most maxKeptFaults.
+	Faults []Fault `json:"faults,omitempty"`
 }
 
 // Held is one service kept as it was, and why.
@@ -31,6 +33,9 @@ type Held struct {
 	// Approve is the trailer that releases the service, if a person may.
 	Approve string `json:"approve,omitempty"`
 }
+
+// maxKeptFaults bounds what is remembered of a commit with many.
+const maxKeptFaults = 200
 
 // PruneTrailer is the commit trailer that approves deletions that wait.
 const PruneTrailer = "Prune-Approved"
@@ -50,6 +55,7 @@ func Settle(prev Followed, next Desired, approved []string) Followed {
 		Services: maps.Clone(next.Services),
 		Total:    len(next.Services),
 		Pending:  map[ServiceID]string{},
+		Faults:   slices.Clone(next.Faults[:min(len(next.Faults), maxKeptFaults)]),
 	}
 	if out.Services == nil {
 		out.Services = map[ServiceID]Service{}

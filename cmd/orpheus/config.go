@@ -222,6 +222,11 @@ func (c *config) validate() error {
 	if err := level.UnmarshalText([]byte(c.Log.Level)); err != nil {
 		fault("log.level: %q is none of debug, info, warn, error", c.Log.Level)
 	}
+	if address := c.apiAddress(); address != "" {
+		if addr, err := netip.ParseAddrPort(strings.Replace(address, "localhost:", "127.0.0.1:", 1)); err != nil || !addr.Addr().IsLoopback() {
+			fault("api.address: %q is not on loopback; write %s, another port of 127.0.0.1, or none", address, defaultAPIAddress)
+		}
+	}
 	if c.Log.Format != "text" && c.Log.Format != "json" {
 		fault("log.format: %q is neither text nor json", c.Log.Format)
 	}
@@ -279,7 +284,7 @@ func (c *config) git(log *slog.Logger) gitsync.Config {
 func readSecret(path string) (string, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
-		return "", fmt.Errorf("read credentials: %w", err)
+		return "", err
 	}
 	return string(bytes.TrimSpace(data)), nil
 }
