@@ -40,7 +40,7 @@ func TestAttack21ReachForTheHost(t *testing.T) {
 		{"capability", container(func(c *planner.Container) { c.Security.AddCapabilities = []string{"SYS_ADMIN"} }), "policy.capabilities"},
 		{"host network", func(s *planner.Service) { s.Template.HostNetwork = true }, "policy.hostNetwork"},
 		{"processes on the host", func(s *planner.Service) { s.Template.Driver = planner.DriverProcess }, "policy.drivers"},
-		{"registry on the node itself", container(func(c *planner.Container) { c.Image = "127.0.0.1:5000/x" }), "policy.registries"},
+		{"registry on the node itself", container(func(c *planner.Container) { c.Image = "127.0.0.1:5000/x" }), "registries in the agent"},
 	}
 	for _, row := range rows {
 		t.Run(row.name, func(t *testing.T) {

@@ -59,7 +59,7 @@ func TestAttack21ReachForTheHost(t *testing.T) {
 	for _, a := range attacks {
 		contains(t, "message of "+a.name, service(st, a.name).Message, append(a.says, "refuse")...)
 	}
-	contains(t, "message of metadata", service(st, "metadata").Message, "169.254.169.254", "policy.registries")
+	contains(t, "message of metadata", service(st, "metadata").Message, "169.254.169.254", "registries in the agent")
 	contains(t, "message of process", service(st, "process").Message, "process", "policy.drivers")
 	n.untouched("what they ask for is refused", before)
 	out, _ := n.orpheus("status", "--socket", n.Socket(), "privileged")
