@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"reflect"
@@ -81,10 +82,11 @@ func (a *Agent) publish(ctx context.Context, plan planner.Plan) {
 	defer cancel()
 	err := a.cfg.Network.Publish(ctx, ports)
 	a.problem("published ports", err)
-	if err != nil {
+	if err != nil && !errors.Is(err, runtime.ErrInvalid) {
 		a.published.retry = now + publishRetry
 		return
 	}
+	// What is refused is asked for again with the next listing without a hint.
 	a.published = publication{ports: ports, at: now}
 }
 

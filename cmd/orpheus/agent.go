@@ -103,6 +103,10 @@ func (c *config) override(flags config, labels []string) error {
 const gcPercent = 50
 
 func runAgent(ctx context.Context, c config) error {
+	// From the first moment: a hint must never end the agent.
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	defer signal.Stop(hup)
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
 	}
@@ -131,7 +135,7 @@ func runAgent(ctx context.Context, c config) error {
 	defer helpers.Wait()
 	defer stop()
 	helpers.Go(func() { n.watch(ctx) })
-	helpers.Go(func() { n.hangups(ctx) })
+	helpers.Go(func() { n.hangups(ctx, hup) })
 	serving, err := api.Listen(api.Options{
 		Address: c.apiAddress(), Socket: c.socket(), Status: a.Status, Health: a.Health, Metrics: metrics.Handler(),
 		LogRoot: agent.LogRoot(c.StateDir), Sync: n.hintNow, Log: log,
@@ -148,10 +152,7 @@ func runAgent(ctx context.Context, c config) error {
 }
 
 // hangups turns SIGHUP into a look at the repository.
-func (n *node) hangups(ctx context.Context) {
-	hup := make(chan os.Signal, 1)
-	signal.Notify(hup, syscall.SIGHUP)
-	defer signal.Stop(hup)
+func (n *node) hangups(ctx context.Context, hup <-chan os.Signal) {
 	for {
 		select {
 		case <-hup:
