@@ -2,12 +2,16 @@ package bench
 
 import (
 	"fmt"
+	"net"
+	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/orpheus-cd/orpheus/cmd/internal/devfleet"
 	"github.com/orpheus-cd/orpheus/runtime/containerd"
+	"github.com/orpheus-cd/orpheus/runtime/network"
 )
 
 const (
@@ -84,12 +88,14 @@ func BenchmarkCommitToRunning50(b *testing.B) {
 			}
 			hash, _ := commit(b, f, services(images[by], 0, strconv.Itoa(n)))
 			settle(b, f, hash)
+			awaitNoLinks(b)
 			hash, at := commit(b, f, services(images[by], 1, strconv.Itoa(n)))
 			took[by] = append(took[by], p.started(b, containerd.DefaultNamespace, many, at))
 			settle(b, f, hash)
 		}
 		hash, _ := commit(b, f, services(images["tag"], 0, "none"))
 		settle(b, f, hash)
+		awaitNoLinks(b)
 	}
 	for _, by := range []string{"digest", "tag"} {
 		b.ReportMetric(ms(median(took[by])), by+"-ms")
@@ -99,6 +105,27 @@ func BenchmarkCommitToRunning50(b *testing.B) {
 	}
 	b.ReportMetric(ms(median(took["raw"])), "raw-ms")
 	b.ReportMetric(0, "ns/op")
+}
+
+// awaitNoLinks waits until the last instance's link is gone: the kernel takes
+// its time over them, and a turn is not to pay for the one before.
+func awaitNoLinks(b *testing.B) {
+	b.Helper()
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
+		links, err := net.Interfaces()
+		if err != nil {
+			b.Fatal(err)
+		}
+		ours := func(l net.Interface) bool {
+			return strings.HasPrefix(l.Name, "orph") && l.Name != network.DefaultBridge
+		}
+		if !slices.ContainsFunc(links, ours) {
+			return
+		}
+		if time.Now().After(deadline) {
+			b.Fatal("links of ended instances stay")
+		}
+	}
 }
 
 // services is the fleet with its 50 services in a file each.
