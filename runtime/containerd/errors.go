@@ -45,6 +45,9 @@ func (d *Driver) fail(what string, err error) error {
 	switch {
 	case classified(err), errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return fmt.Errorf("%s: %w", what, err)
+	case strings.Contains(err.Error(), context.DeadlineExceeded.Error()):
+		// The server is told our deadline, and may notice its end before we do.
+		return fmt.Errorf("%s: %w", what, context.DeadlineExceeded)
 	case strings.Contains(err.Error(), "connection error"), strings.Contains(err.Error(), "connection is closing"), strings.Contains(err.Error(), "error reading from server"):
 		return fmt.Errorf("%s: containerd at %s does not answer: %w", what, d.cfg.Address, runtime.ErrUnavailable)
 	case errdefs.IsUnavailable(err): // it answers, but a shim does not
