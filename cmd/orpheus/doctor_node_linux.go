@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -121,6 +122,9 @@ func (n nodeExam) repository(ctx context.Context) (level, string, string) {
 // driverHealth asks a driver how it is. One that manifests may use must work.
 func (n nodeExam) driverHealth(ctx context.Context, name string, d runtime.Driver) (level, string, string) {
 	info, err := d.Info(ctx)
+	if c, ok := d.(io.Closer); ok {
+		err = errors.Join(err, c.Close()) // takes away what asking has made, such as cgroups
+	}
 	switch {
 	case err != nil && slices.Contains(n.config.Policy.Drivers, name):
 		return levelFail, err.Error(), "install and start it, name its socket in the agent's configuration, or leave it out of policy.drivers"
