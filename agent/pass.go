@@ -158,7 +158,8 @@ func (a *Agent) letGo(id planner.ServiceID) {
 }
 
 // pass brings decisions up to date with everything the loop knows. It does
-// not block but for writing the state.
+// not block but for writing the state and for what the kernel needs to publish
+// ports, which is bounded by publishTimeout.
 func (a *Agent) pass(ctx context.Context) {
 	begin, now := time.Now(), a.cfg.Clock().Boot
 	if a.source.retryAt != 0 && a.source.retryAt <= now {
