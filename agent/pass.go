@@ -214,7 +214,7 @@ func (a *Agent) coordinate() {
 	all, _ := a.instances()
 	now := a.cfg.Clock()
 	a.unwritten = false
-	view := planner.View{
+	view := planner.Alone{
 		Node:     a.cfg.Node,
 		Docs:     a.state.docs,
 		Ready:    a.readyLeases(all, now),
@@ -225,7 +225,7 @@ func (a *Agent) coordinate() {
 	for key, p := range a.prepares {
 		view.Prepared[key] = p.done
 	}
-	decided := planner.Coordinate(a.decidable(all), view)
+	decided := planner.CoordinateAlone(a.decidable(all), view)
 	a.want(decided.Prepare)
 	decided.Docs = a.pinListed(decided.Docs, all)
 	if len(decided.Docs) == 0 && !a.unsaved {

@@ -8,7 +8,7 @@ import (
 
 // checkDoc holds what may never happen between two states of a document,
 // given what was seen in between.
-func (w *world) checkDoc(v View, before, after LeaseDoc) {
+func (w *world) checkDoc(v Alone, before, after LeaseDoc) {
 	id := after.Service
 	s, wanted := w.followed.Services[id]
 	if after.Tokens < before.Tokens {
@@ -40,7 +40,7 @@ func (w *world) checkDoc(v View, before, after LeaseDoc) {
 
 // checkTokens holds that a token is given once and only upwards, and only for
 // a revision that is prepared.
-func (w *world) checkTokens(v View, before, after LeaseDoc) {
+func (w *world) checkTokens(v Alone, before, after LeaseDoc) {
 	for _, l := range after.Leases {
 		key := LeaseKey{after.Service, l.Token}
 		adopted := slices.ContainsFunc(v.Running, func(i Instance) bool {
@@ -69,7 +69,7 @@ func (w *world) checkTokens(v View, before, after LeaseDoc) {
 
 // checkSlot holds that a slot that is still wanted is never left with less
 // than it had, but for a single writer's turn.
-func (w *world) checkSlot(v View, s Service, slot string, had, has []Lease) {
+func (w *world) checkSlot(v Alone, s Service, slot string, had, has []Lease) {
 	ready := func(l Lease) bool { return v.Ready[LeaseKey{s.ID, l.Token}] }
 	if len(has) > 2 || len(had) > 0 && len(has) == 0 {
 		w.t.Fatalf("%s-%s: leases went from %+v to %+v", s.ID, slot, had, has)
@@ -201,7 +201,7 @@ func (w *world) checkConverged() {
 func (w *world) checkUnrelatedCommit() {
 	w.commits++
 	w.settle()
-	if out := Coordinate(w.followed, w.view()); len(out.Docs)+len(out.Prepare) > 0 {
+	if out := CoordinateAlone(w.followed, w.view()); len(out.Docs)+len(out.Prepare) > 0 {
 		w.t.Fatalf("an unrelated commit changes leases: %+v", out)
 	}
 	if p := w.plan(); len(p.Actions)+len(p.Waits) > 0 {

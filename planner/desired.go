@@ -31,6 +31,7 @@ type Desired struct {
 	Commit   Commit
 	Fleet    Fleet
 	Services map[ServiceID]Service
+	Nodes    map[NodeName]NodeSpec
 	// Faults lists everything wrong in the commit, ordered by file and line.
 	// A file with a fault contributes no service at all.
 	Faults []Fault
@@ -58,7 +59,56 @@ type Fleet struct {
 	// holds just this node.
 	Nodes []NodeName `json:"nodes,omitempty"`
 	// Ignore lists globs of YAML files that are not manifests.
-	Ignore []string `json:"ignore,omitempty"`
+	Ignore  []string `json:"ignore,omitempty"`
+	Budgets Budgets  `json:"budgets,omitzero"`
+	// FastFailover replaces a node that its peers cannot reach without asking
+	// it through the repository first: sooner, and wrong more often.
+	FastFailover bool `json:"fastFailover,omitempty"`
+	// Records says where the records are; nil = in the manifests' repository.
+	Records *RecordsPlace `json:"records,omitempty"`
+}
+
+// Budgets bound what the whole fleet asks of the Git server. Each agent
+// stretches its own intervals so that all together keep within them.
+type Budgets struct {
+	ReadsPerSecond  int `json:"readsPerSecond,omitempty"`  // 0 = 200
+	PushesPerMinute int `json:"pushesPerMinute,omitempty"` // 0 = 600
+}
+
+// The budgets of a server of one's own, and those that GitHub recommends.
+var (
+	DefaultBudgets = Budgets{ReadsPerSecond: 200, PushesPerMinute: 600}
+	GitHubBudgets  = Budgets{ReadsPerSecond: 15, PushesPerMinute: 6}
+)
+
+// WithDefaults fills in what is zero.
+func (b Budgets) WithDefaults() Budgets {
+	if b.ReadsPerSecond == 0 {
+		b.ReadsPerSecond = DefaultBudgets.ReadsPerSecond
+	}
+	if b.PushesPerMinute == 0 {
+		b.PushesPerMinute = DefaultBudgets.PushesPerMinute
+	}
+	return b
+}
+
+// RecordsPlace is where the records are.
+type RecordsPlace struct {
+	URL string `json:"url,omitempty"` // "" = the manifests' repository
+	// Prefix of the refs; "" = refs/orpheus/.
+	Prefix string `json:"prefix,omitempty"`
+}
+
+// DefaultPoll is the interval between looks without a hint.
+const DefaultPoll = 5 * time.Second
+
+// Poll is how often agents look at the repository, before the budget stretches
+// it.
+func (f Fleet) Poll() time.Duration {
+	if f.PollInterval == 0 {
+		return DefaultPoll
+	}
+	return f.PollInterval
 }
 
 // Service is one named workload.
@@ -74,13 +124,32 @@ type Service struct {
 	// What follows never restarts an instance.
 	Ports        []Port            `json:"ports,omitempty"`
 	NodeSelector map[string]string `json:"nodeSelector,omitempty"`
-	Labels       map[string]string `json:"labels,omitempty"`
-	Annotations  map[string]string `json:"annotations,omitempty"`
+	Tolerations  []Toleration      `json:"tolerations,omitempty"`
+	// Spread lists the topology keys over whose values replicas are spread,
+	// beside nodes; a hard one refuses a place rather than break it.
+	Spread      []SpreadConstraint `json:"topologySpreadConstraints,omitempty"`
+	Labels      map[string]string  `json:"labels,omitempty"`
+	Annotations map[string]string  `json:"annotations,omitempty"`
 	// Files holds the content of the template's file volumes, by volume name.
 	Files []File `json:"files,omitempty"`
 	// Orphan marks a service known only from instances found running: their
 	// labels name it, no manifest or record does (the node's state was lost).
 	Orphan bool `json:"orphan,omitempty"`
+}
+
+// Toleration lets a service run on tainted nodes, with Kubernetes' meaning.
+type Toleration struct {
+	Key      string `json:"key,omitempty"`      // "" with Exists = every taint
+	Operator string `json:"operator,omitempty"` // "" = Equal; or Exists
+	Value    string `json:"value,omitempty"`
+	Effect   string `json:"effect,omitempty"` // "" = all
+}
+
+// SpreadConstraint is one of Kubernetes' topologySpreadConstraints.
+type SpreadConstraint struct {
+	TopologyKey string `json:"topologyKey"`
+	MaxSkew     int    `json:"maxSkew,omitempty"` // 0 = 1
+	Soft        bool   `json:"soft,omitempty"`    // whenUnsatisfiable: ScheduleAnyway
 }
 
 // HasVolumes reports whether the service keeps data on a node: its deletion

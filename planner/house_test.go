@@ -39,8 +39,9 @@ var arrows = map[string][]string{
 	"runtime/process":          {"planner", "runtime"},
 	"runtime/secret":           {"planner", "runtime"},
 	"runtime/volume":           {"planner", "runtime"},
-	"agent":                    {"planner", "runtime", "gitsync", "agent/api", "agent/notify", "agent/peer", "agent/probe"},
+	"agent":                    {"planner", "runtime", "gitsync", "gitsync/trust", "agent/api", "agent/fleet", "agent/notify", "agent/peer", "agent/probe"},
 	"agent/api":                {"planner", "runtime", "gitsync"},
+	"agent/fleet":              {"planner", "gitsync", "gitsync/trust"},
 	"agent/notify":             {"planner", "runtime", "gitsync"},
 	"agent/peer":               {"planner", "runtime", "gitsync"},
 	"agent/probe":              {"planner", "runtime", "gitsync"},
@@ -68,14 +69,15 @@ var overMaps = map[string]struct {
 	times int
 	why   string
 }{
-	"Coordinate": {2, "the services are collected, then sorted"},
-	"remember":   {1, "each pin is kept or deleted by itself"},
-	"Pin":        {1, "each reference is pinned by itself"},
-	"Reconcile":  {1, "leases of different services do not meet; actions and waits are sorted, next is a minimum"},
-	"index":      {2, "the instances of a slot are sorted afterwards"},
-	"inTheWay":   {1, "asks only whether there is any"},
-	"RunsHere":   {1, "asks only whether all match"},
-	"missing":    {1, "sorted before it returns"},
+	"CoordinateAlone": {2, "the services are collected, then sorted"},
+	"remember":        {1, "each pin is kept or deleted by itself"},
+	"Pin":             {1, "each reference is pinned by itself"},
+	"Reconcile":       {1, "leases of different services do not meet; actions and waits are sorted, next is a minimum"},
+	"index":           {2, "the instances of a slot are sorted afterwards"},
+	"inTheWay":        {1, "asks only whether there is any"},
+	"RunsHere":        {1, "asks only whether all match"},
+	"live":            {1, "sorted before it returns"},
+	"missing":         {1, "sorted before it returns"},
 }
 
 func TestHouseImportArrows(t *testing.T) {

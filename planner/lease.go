@@ -13,6 +13,7 @@ type Lease struct {
 	Ending bool `json:"ending,omitempty"`
 	// Exclusive is set when the slot may run at most once in the whole fleet.
 	Exclusive *Exclusive `json:"exclusive,omitempty"`
+	Unknown   Unknown    `json:"-"`
 }
 
 // Exclusive holds the two durations of an exclusive lease.
@@ -25,16 +26,26 @@ type Exclusive struct {
 // during a start-first update or a move it has two. A document without leases
 // stays as the memory of its tokens and pins.
 type LeaseDoc struct {
+	Format  int       `json:"format,omitempty"` // FormatLeases; 0 = of a node's own disk
 	Service ServiceID `json:"service"`
 	// Commit is the hash of the commit the document was last decided on.
-	Commit string  `json:"commit"`
-	Tokens uint64  `json:"tokens"` // highest token ever given; never lowered
-	Leases []Lease `json:"leases,omitempty"`
+	Commit string `json:"commit"`
+	// Generation is that of the fleet record when it was decided: after a reset
+	// of the floor a document of an older generation may be replaced from any
+	// commit.
+	Generation uint64   `json:"generation,omitempty"`
+	By         NodeName `json:"by,omitempty"` // who decided and signed it
+	Tokens     uint64   `json:"tokens"`       // highest token ever given; never lowered
+	Leases     []Lease  `json:"leases,omitempty"`
 	// Images pins each image reference of a revision to a digest, so that a
 	// tag that moves later changes nothing.
 	Images map[Revision]map[string]string `json:"images,omitempty"`
 	// History holds the last revisions, newest first, at most MaxHistory.
 	History []Applied `json:"history,omitempty"`
+	// Blocked and LastGood belong to rollouts that stop themselves.
+	Blocked  []Revision `json:"blocked,omitempty"`
+	LastGood Revision   `json:"lastGood,omitempty"`
+	Unknown  Unknown    `json:"-"`
 }
 
 // MaxHistory bounds LeaseDoc.History, and with it the pins that are kept.
@@ -44,14 +55,6 @@ const MaxHistory = 20
 type Applied struct {
 	Revision Revision `json:"revision"`
 	Commit   string   `json:"commit"`
-}
-
-// Status is what a node reports of one instance.
-type Status struct {
-	Slot     SlotID   `json:"slot"`
-	Token    uint64   `json:"token"`
-	Revision Revision `json:"revision"`
-	Phase    Phase    `json:"phase"`
 }
 
 // Phase is where an instance is in its life.
@@ -68,4 +71,11 @@ const (
 	PhaseStopping  Phase = "stopping"
 	PhaseStopped   Phase = "stopped"
 	PhaseSucceeded Phase = "succeeded"
+)
+
+// A document is cut into shards of ShardSlots numbered slots, at most MaxShards;
+// named slots and everything that concerns the whole service are in shard 0.
+const (
+	ShardSlots = 256
+	MaxShards  = 64
 )

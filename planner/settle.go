@@ -14,6 +14,8 @@ type Followed struct {
 	Commit   Commit                `json:"commit"`
 	Fleet    Fleet                 `json:"fleet"`
 	Services map[ServiceID]Service `json:"-"`
+	// Nodes is what people say of nodes, always as Commit has it.
+	Nodes map[NodeName]NodeSpec `json:"nodes,omitempty"`
 	// Total is the number of services in the whole repository when Commit was
 	// accepted. After a restart Services holds only those that run here.
 	Total int `json:"total"`
@@ -52,6 +54,7 @@ func Settle(prev Followed, next Desired, approved []string) Followed {
 	out := Followed{
 		Commit:   next.Commit,
 		Fleet:    next.Fleet,
+		Nodes:    next.Nodes,
 		Services: maps.Clone(next.Services),
 		Total:    len(next.Services),
 		Pending:  map[ServiceID]string{},

@@ -182,8 +182,8 @@ func (w *world) leased() map[Revision]Template {
 	return specs
 }
 
-func (w *world) view() View {
-	v := View{Node: w.node, Docs: w.docs, Ready: map[LeaseKey]bool{}, Prepared: w.prepared, Running: w.listing(), Specs: w.leased()}
+func (w *world) view() Alone {
+	v := Alone{Node: w.node, Docs: w.docs, Ready: map[LeaseKey]bool{}, Prepared: w.prepared, Running: w.listing(), Specs: w.leased()}
 	for id, doc := range w.docs {
 		for _, l := range doc.Leases {
 			for _, i := range v.Running {
@@ -200,10 +200,10 @@ func (w *world) view() View {
 // coordinate is the agent's pass over the lease documents.
 func (w *world) coordinate() {
 	v := w.view()
-	out := Coordinate(w.followed, v)
+	out := CoordinateAlone(w.followed, v)
 	again := v
 	again.Running = reversed(v.Running)
-	w.same("Coordinate", out, Coordinate(w.followed, again))
+	w.same("Coordinate", out, CoordinateAlone(w.followed, again))
 	before := maps.Clone(w.docs)
 	for _, doc := range out.Docs {
 		w.checkDoc(v, w.docs[doc.Service], doc)
@@ -213,7 +213,7 @@ func (w *world) coordinate() {
 	v.Docs = w.docs
 	v.Specs = maps.Clone(v.Specs)
 	maps.Copy(v.Specs, w.leased())
-	if more := Coordinate(w.followed, v); len(more.Docs) > 0 {
+	if more := CoordinateAlone(w.followed, v); len(more.Docs) > 0 {
 		w.t.Fatalf("nothing changed, yet documents do:\nbefore %+v\nfirst  %+v\nsecond %+v", before, out.Docs, more.Docs)
 	}
 }

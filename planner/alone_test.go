@@ -58,7 +58,7 @@ func TestCoordinate(t *testing.T) {
 		prepared string // templates whose images are ready
 		before   string // leases as they stand, + = ready
 		tokens   uint64
-		change   func(*Service, *Followed, *View)
+		change   func(*Service, *Followed, *Alone)
 
 		after   string // "=" = the document is not written
 		prepare bool   // the target's images are asked for
@@ -137,7 +137,7 @@ func TestCoordinate(t *testing.T) {
 			leases, ready := parseLeases(t, tt.before)
 			s := service(web, tt.replicas, revs[tt.target])
 			f := Followed{Commit: Commit{Hash: "new"}, Services: map[ServiceID]Service{}}
-			v := View{Node: here, Docs: map[ServiceID]LeaseDoc{}, Ready: ready, Prepared: map[RevisionKey]bool{}, Specs: map[Revision]Template{}}
+			v := Alone{Node: here, Docs: map[ServiceID]LeaseDoc{}, Ready: ready, Prepared: map[RevisionKey]bool{}, Specs: map[Revision]Template{}}
 			for letter, tmpl := range revs {
 				v.Specs[RevisionOf(tmpl)] = tmpl
 				v.Prepared[RevisionKey{web, RevisionOf(tmpl)}] = strings.Contains(tt.prepared, letter)
@@ -153,7 +153,7 @@ func TestCoordinate(t *testing.T) {
 			if tt.change != nil {
 				tt.change(&s, &f, &v)
 			}
-			out := Coordinate(f, v)
+			out := CoordinateAlone(f, v)
 
 			if asked := len(out.Prepare) > 0; asked != tt.prepare || asked && out.Prepare[0] != (RevisionKey{web, s.Revision}) {
 				t.Errorf("asks for %v, want %v", out.Prepare, tt.prepare)
@@ -181,24 +181,24 @@ func TestCoordinate(t *testing.T) {
 	}
 }
 
-func unknown(letter string) func(*Service, *Followed, *View) {
-	return func(_ *Service, _ *Followed, v *View) { delete(v.Specs, RevisionOf(revs[letter])) }
+func unknown(letter string) func(*Service, *Followed, *Alone) {
+	return func(_ *Service, _ *Followed, v *Alone) { delete(v.Specs, RevisionOf(revs[letter])) }
 }
 
-func everyNode(s *Service, f *Followed, _ *View) { s.EveryNode = true; f.Services[web] = *s }
+func everyNode(s *Service, f *Followed, _ *Alone) { s.EveryNode = true; f.Services[web] = *s }
 
-func selector(key, value string) func(*Service, *Followed, *View) {
-	return func(s *Service, f *Followed, _ *View) {
+func selector(key, value string) func(*Service, *Followed, *Alone) {
+	return func(s *Service, f *Followed, _ *Alone) {
 		s.NodeSelector = map[string]string{key: value}
 		f.Services[web] = *s
 	}
 }
 
-func fleetOf(nodes ...NodeName) func(*Service, *Followed, *View) {
-	return func(_ *Service, f *Followed, _ *View) { f.Fleet.Nodes = nodes }
+func fleetOf(nodes ...NodeName) func(*Service, *Followed, *Alone) {
+	return func(_ *Service, f *Followed, _ *Alone) { f.Fleet.Nodes = nodes }
 }
 
-func deleted(_ *Service, f *Followed, _ *View) { delete(f.Services, web) }
+func deleted(_ *Service, f *Followed, _ *Alone) { delete(f.Services, web) }
 
 // TestCoordinateTombstone checks that a deletion keeps tokens, pins and
 // history, so that the service comes back as it was and under higher tokens.
@@ -209,8 +209,8 @@ func TestCoordinateTombstone(t *testing.T) {
 		Images:  map[Revision]map[string]string{rev: {"a": "sha256:1"}},
 		History: []Applied{{Revision: rev, Commit: "old"}},
 	}
-	v := View{Node: here, Docs: map[ServiceID]LeaseDoc{web: doc}}
-	out := Coordinate(Followed{Commit: Commit{Hash: "new"}}, v)
+	v := Alone{Node: here, Docs: map[ServiceID]LeaseDoc{web: doc}}
+	out := CoordinateAlone(Followed{Commit: Commit{Hash: "new"}}, v)
 	want := doc
 	want.Commit, want.Leases = "new", nil
 	if len(out.Docs) != 1 || !reflect.DeepEqual(out.Docs[0], want) {
@@ -219,7 +219,7 @@ func TestCoordinateTombstone(t *testing.T) {
 
 	v.Docs = map[ServiceID]LeaseDoc{web: out.Docs[0]}
 	v.Prepared = map[RevisionKey]bool{{web, rev}: true}
-	back := Coordinate(Followed{Commit: Commit{Hash: "later"}, Services: map[ServiceID]Service{web: service(web, 1, plainA)}}, v)
+	back := CoordinateAlone(Followed{Commit: Commit{Hash: "later"}, Services: map[ServiceID]Service{web: service(web, 1, plainA)}}, v)
 	if len(back.Docs) != 1 || back.Docs[0].Leases[0].Token != 5 || !reflect.DeepEqual(back.Docs[0].Images, doc.Images) {
 		t.Errorf("comes back as %+v", back.Docs)
 	}
@@ -279,16 +279,16 @@ func TestCoordinateAdoption(t *testing.T) {
 			case "-":
 				f.Services = nil
 			}
-			v := View{Node: here, Docs: map[ServiceID]LeaseDoc{}, Ready: ready, Running: tt.have, Specs: map[Revision]Template{}}
+			v := Alone{Node: here, Docs: map[ServiceID]LeaseDoc{}, Ready: ready, Running: tt.have, Specs: map[Revision]Template{}}
 			for _, tmpl := range revs {
 				v.Specs[RevisionOf(tmpl)] = tmpl
 			}
 			if len(leases) > 0 {
 				v.Docs[web] = LeaseDoc{Service: web, Tokens: leases[len(leases)-1].Token, Leases: leases}
 			}
-			out := Coordinate(f, v)
+			out := CoordinateAlone(f, v)
 			v.Running = reversed(v.Running)
-			if again := Coordinate(f, v); !reflect.DeepEqual(out, again) {
+			if again := CoordinateAlone(f, v); !reflect.DeepEqual(out, again) {
 				t.Errorf("another order of the listing: %+v, %+v", out, again)
 			}
 			if tt.after == "=" {
@@ -313,7 +313,7 @@ func TestCoordinateAdoptionKeepsEpoch(t *testing.T) {
 	l := Lease{Slot: "0", Node: "n1", Epoch: 3, Token: 5, Revision: RevisionOf(plainA)}
 	i := instanceOf(l, plainA)
 	i.Epoch = 3
-	out := Coordinate(Followed{Services: map[ServiceID]Service{web: {ID: web, Orphan: true}}}, View{Node: here, Running: []Instance{i}})
+	out := CoordinateAlone(Followed{Services: map[ServiceID]Service{web: {ID: web, Orphan: true}}}, Alone{Node: here, Running: []Instance{i}})
 	if len(out.Docs) != 1 || !slices.Equal(out.Docs[0].Leases, []Lease{l}) || InstanceID(web0, out.Docs[0].Leases[0]) != i.ID {
 		t.Errorf("adopted as %+v, want %+v", out.Docs, l)
 	}
@@ -322,7 +322,7 @@ func TestCoordinateAdoptionKeepsEpoch(t *testing.T) {
 // TestCoordinateMemory checks that history and pins are bounded, and that
 // nothing that may be wanted again is forgotten.
 func TestCoordinateMemory(t *testing.T) {
-	v := View{Node: here, Ready: map[LeaseKey]bool{}, Prepared: map[RevisionKey]bool{}, Specs: map[Revision]Template{}}
+	v := Alone{Node: here, Ready: map[LeaseKey]bool{}, Prepared: map[RevisionKey]bool{}, Specs: map[Revision]Template{}}
 	doc := LeaseDoc{Service: web}
 	var applied []Revision
 	for n := range MaxHistory + 10 {
@@ -333,7 +333,7 @@ func TestCoordinateMemory(t *testing.T) {
 		doc = Pin(doc, rev, map[string]string{"image": fmt.Sprint("sha256:", n)})
 		for range 2 { // granted, then ready: the old lease goes
 			v.Docs = map[ServiceID]LeaseDoc{web: doc}
-			out := Coordinate(Followed{Commit: Commit{Hash: fmt.Sprint(n)}, Services: map[ServiceID]Service{web: service(web, 1, tmpl)}}, v)
+			out := CoordinateAlone(Followed{Commit: Commit{Hash: fmt.Sprint(n)}, Services: map[ServiceID]Service{web: service(web, 1, tmpl)}}, v)
 			for _, d := range out.Docs {
 				doc = d
 			}
@@ -361,7 +361,7 @@ func TestCoordinateKeepsPinsInUse(t *testing.T) {
 		doc = Pin(doc, RevisionOf(tmpl), map[string]string{"image": "sha256:1"})
 	}
 	s := service(web, 1, plainB)
-	out := Coordinate(Followed{Services: map[ServiceID]Service{web: s}}, View{Node: here, Docs: map[ServiceID]LeaseDoc{web: doc}})
+	out := CoordinateAlone(Followed{Services: map[ServiceID]Service{web: s}}, Alone{Node: here, Docs: map[ServiceID]LeaseDoc{web: doc}})
 	got := slices.Sorted(maps.Keys(out.Docs[0].Images))
 	want := slices.Sorted(slices.Values([]Revision{RevisionOf(plainA), RevisionOf(plainB)}))
 	if !slices.Equal(got, want) {
@@ -376,7 +376,7 @@ func TestCoordinateKeepsPinsInUse(t *testing.T) {
 // order of services.
 func TestCoordinateOrder(t *testing.T) {
 	f := Followed{Services: map[ServiceID]Service{}}
-	v := View{Node: here, Prepared: map[RevisionKey]bool{}}
+	v := Alone{Node: here, Prepared: map[RevisionKey]bool{}}
 	var want []ServiceID
 	for _, ns := range []string{"a", "b"} {
 		for _, name := range []string{"x", "y", "z"} {
@@ -386,7 +386,7 @@ func TestCoordinateOrder(t *testing.T) {
 			v.Prepared[RevisionKey{id, RevisionOf(plainA)}] = ns == "a"
 		}
 	}
-	out := Coordinate(f, v)
+	out := CoordinateAlone(f, v)
 	var got []ServiceID
 	for _, d := range out.Docs {
 		got = append(got, d.Service)

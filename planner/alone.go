@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// View is what is known of the world when leases are decided.
-type View struct {
+// Alone is what a node that grants leases to itself knows of the world.
+type Alone struct {
 	Node Node
 	// Docs are the lease documents as they stand, by service.
 	Docs map[ServiceID]LeaseDoc
@@ -36,7 +36,7 @@ type RevisionKey struct {
 	Revision Revision
 }
 
-// Coordination is the outcome of Coordinate.
+// Coordination is the outcome of CoordinateAlone.
 type Coordination struct {
 	// Docs are the documents that change, ordered by service.
 	Docs []LeaseDoc
@@ -45,7 +45,7 @@ type Coordination struct {
 	Prepare []RevisionKey
 }
 
-// Coordinate decides the leases of every service for a node that grants them
+// CoordinateAlone decides the leases of every service for a node that grants them
 // to itself. A slot gets its first lease, or one at a new revision, only when
 // the revision's images are prepared and pinned: an image that cannot be
 // pulled never takes down what runs.
@@ -54,7 +54,7 @@ type Coordination struct {
 // have it are ready. Start-first: the old lease stands until the new one is
 // ready. Stop-first, for single-writer slots: the old lease goes first. A
 // newer revision replaces a lease of one that never became ready.
-func Coordinate(f Followed, v View) Coordination {
+func CoordinateAlone(f Followed, v Alone) Coordination {
 	var out Coordination
 	running := map[ServiceID][]Instance{}
 	for _, i := range v.Running {
@@ -97,7 +97,7 @@ func Coordinate(f Followed, v View) Coordination {
 
 // edit is the work on one document.
 type edit struct {
-	view    View
+	view    Alone
 	service Service
 	doc     LeaseDoc
 	commit  string
