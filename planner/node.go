@@ -10,6 +10,8 @@ type NodeRecord struct {
 	// Key is the node's public key in authorized_keys form. It signs the node's
 	// records and is its identity towards peers.
 	Key string `json:"key"`
+	// Former lists keys the name had before: what they signed still counts.
+	Former []string `json:"former,omitempty"`
 	// Life tells two machines, or two boots of one, under the same name apart.
 	Life Life `json:"life"`
 	// Epoch of the leases that are in force here. Raising it revokes every

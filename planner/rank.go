@@ -33,7 +33,13 @@ func Rank(purpose string, nodes []NodeName) []NodeName {
 // Coordinators ranks the live nodes for a service: the first is its
 // coordinator, the others stand in for it when its document is invalid.
 func (v View) Coordinators(id ServiceID) []NodeName {
-	return Rank("coordinate "+id.Namespace+"/"+id.Name, v.live())
+	purpose := "coordinate " + id.Namespace + "/" + id.Name
+	live := v.live()
+	if v.Few == 0 || len(live) <= v.Few {
+		return Rank(purpose, live)
+	}
+	few := Rank("coordinate", live)
+	return append(Rank(purpose, few[:v.Few]), Rank(purpose, few[v.Few:])...)
 }
 
 // Observers lists the nodes whose task it is to probe a node: the three live

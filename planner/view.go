@@ -25,6 +25,9 @@ type View struct {
 	// nodes without peers beat.
 	Poll, Beat time.Duration
 	Health     Health
+	// Few bounds how many nodes coordinate, for a server that allows few pushes:
+	// what one node decides goes in one push. 0 = no bound.
+	Few int
 	// Settled is when self may begin to place services that have no document
 	// yet: before, it may not have seen all who start with it. Never = not yet.
 	Settled time.Duration
