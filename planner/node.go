@@ -109,9 +109,9 @@ type NodeSpec struct {
 	Drain bool `json:"drain,omitempty"`
 	// Key, where given, is the only key the node's record may have.
 	Key string `json:"key,omitempty"`
-	// OwnLabels lists the label keys the node may give itself; nil = all but
-	// those of the domain orpheus.
-	OwnLabels []string `json:"ownLabels,omitempty"`
+	// OwnLabels lists the label keys the node may give itself, with * for any
+	// part of a key; nil = all but those of the domain orpheus, empty = none.
+	OwnLabels []string `json:"ownLabels,omitzero"`
 	File      string   `json:"file,omitempty"`
 	Line      int      `json:"line,omitempty"`
 }

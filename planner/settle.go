@@ -14,7 +14,8 @@ type Followed struct {
 	Commit   Commit                `json:"commit"`
 	Fleet    Fleet                 `json:"fleet"`
 	Services map[ServiceID]Service `json:"-"`
-	// Nodes is what people say of nodes, always as Commit has it.
+	// Nodes is what people say of nodes, as Commit has it. As long as Commit has
+	// files that could not be read, nodes it lacks stay as they were.
 	Nodes map[NodeName]NodeSpec `json:"nodes,omitempty"`
 	// Total is the number of services in the whole repository when Commit was
 	// accepted. After a restart Services holds only those that run here.
@@ -54,7 +55,7 @@ func Settle(prev Followed, next Desired, approved []string) Followed {
 	out := Followed{
 		Commit:   next.Commit,
 		Fleet:    next.Fleet,
-		Nodes:    next.Nodes,
+		Nodes:    settleNodes(prev.Nodes, next),
 		Services: maps.Clone(next.Services),
 		Total:    len(next.Services),
 		Pending:  map[ServiceID]string{},
@@ -99,6 +100,17 @@ func Settle(prev Followed, next Desired, approved []string) Followed {
 func (f *Followed) hold(s Service, h Held) {
 	f.Services[s.ID] = s
 	f.Held = append(f.Held, h)
+}
+
+// settleNodes keeps what was said of nodes that an incomplete commit lacks: a
+// typo in nodes/x.yaml must not end the drain of x, nor lift its taints.
+func settleNodes(prev map[NodeName]NodeSpec, next Desired) map[NodeName]NodeSpec {
+	if next.Complete() || len(prev) == 0 {
+		return next.Nodes
+	}
+	nodes := maps.Clone(prev)
+	maps.Copy(nodes, next.Nodes)
+	return nodes
 }
 
 // missing lists the services that are followed and not in the commit.
