@@ -81,7 +81,7 @@ func (r *Repository) look(ctx context.Context, creds Credentials) (planner.Commi
 }
 
 func (r *Repository) advertisement(ctx context.Context, creds Credentials) (advertisement, error) {
-	body, err := r.remote.advertise(ctx, creds)
+	body, err := r.remote.advertise(ctx, creds, uploadPack)
 	if err != nil {
 		return advertisement{}, err
 	}
@@ -132,7 +132,7 @@ func (r *Repository) download(ctx context.Context, creds Credentials, c *clone, 
 	if err != nil {
 		return transferError(ctx, "download", err)
 	}
-	body, err := r.remote.uploadPack(ctx, creds, request)
+	body, err := r.remote.exchange(ctx, creds, uploadPack, request)
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package gitsync
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -8,9 +9,11 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"net/url"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 )
 
@@ -18,13 +21,12 @@ import (
 // trust nor its redirect policy is shared with anything else in the process.
 type httpRemote struct {
 	url    remoteURL
-	base   string // url, or where the same host redirected the last look to
+	base   atomic.Pointer[string] // url, or where the same host redirected the last look to
 	idle   time.Duration
 	client *http.Client
 }
 
 const (
-	serviceName       = "git-upload-pack"
 	maxRedirects      = 5
 	maxResponseHeader = 64 * kibi
 	maxRetryAfter     = 15 * time.Minute
@@ -33,7 +35,8 @@ const (
 var _ remote = (*httpRemote)(nil)
 
 func newHTTPRemote(s settings) *httpRemote {
-	r := &httpRemote{url: s.remote, base: s.remote.String(), idle: s.Limits.Idle}
+	r := &httpRemote{url: s.remote, idle: s.Limits.Idle}
+	r.setBase(s.remote.String())
 	r.client = &http.Client{
 		CheckRedirect: r.checkRedirect,
 		Transport: &http.Transport{
@@ -44,7 +47,7 @@ func newHTTPRemote(s settings) *httpRemote {
 			ResponseHeaderTimeout:  r.idle,
 			MaxResponseHeaderBytes: maxResponseHeader,
 			IdleConnTimeout:        90 * time.Second,
-			MaxIdleConnsPerHost:    1,
+			MaxIdleConnsPerHost:    2,    // a look beside a push
 			DisableCompression:     true, // packs are compressed; limits count wire bytes
 			ForceAttemptHTTP2:      true,
 		},
@@ -54,10 +57,12 @@ func newHTTPRemote(s settings) *httpRemote {
 
 func (r *httpRemote) close() { r.client.CloseIdleConnections() }
 
-func (r *httpRemote) advertise(ctx context.Context, c Credentials) (io.ReadCloser, error) {
+func (r *httpRemote) setBase(base string) { r.base.Store(&base) }
+
+func (r *httpRemote) advertise(ctx context.Context, c Credentials, s service) (io.ReadCloser, error) {
 	// The redirect, if any, is asked for again at every look: a host that
 	// moves a repository back is followed back.
-	res, err := r.do(ctx, c, http.MethodGet, r.url.String()+"/info/refs?service="+serviceName, "")
+	res, err := r.do(ctx, c, s, http.MethodGet, r.url.String()+"/info/refs?service="+s.name(), nil)
 	if err != nil {
 		return nil, err
 	}
@@ -68,12 +73,12 @@ func (r *httpRemote) advertise(ctx context.Context, c Credentials) (io.ReadClose
 		res.Body.Close()
 		return nil, r.errorf(ErrUnreachable, "redirects to something that is no repository")
 	}
-	r.base = base
+	r.setBase(base)
 	return res.Body, nil
 }
 
-func (r *httpRemote) uploadPack(ctx context.Context, c Credentials, request string) (io.ReadCloser, error) {
-	res, err := r.do(ctx, c, http.MethodPost, r.base+"/"+serviceName, request)
+func (r *httpRemote) exchange(ctx context.Context, c Credentials, s service, request []byte) (io.ReadCloser, error) {
+	res, err := r.do(ctx, c, s, http.MethodPost, *r.base.Load()+"/"+s.name(), request)
 	if err != nil {
 		return nil, err
 	}
@@ -82,31 +87,27 @@ func (r *httpRemote) uploadPack(ctx context.Context, c Credentials, request stri
 
 // do sends one request. The body of the reply must be closed; it ends with
 // the context, or when it brings nothing for too long.
-func (r *httpRemote) do(ctx context.Context, c Credentials, method, address, body string) (*http.Response, error) {
+func (r *httpRemote) do(ctx context.Context, c Credentials, s service, method, address string, body []byte) (*http.Response, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	req, err := http.NewRequestWithContext(ctx, method, address, strings.NewReader(body))
+	// From the moment there is a connection, a part of the request may be on
+	// its way whatever becomes of it. (Before that net/http may try again; it
+	// never repeats a POST of which a byte was written.)
+	var connected atomic.Bool
+	traced := httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { connected.Store(true) }})
+	req, err := http.NewRequestWithContext(traced, method, address, bytes.NewReader(body))
 	if err != nil {
 		cancel(err)
-		return nil, &remoteError{kind: ErrUnreachable, text: "make request: bad address"}
+		return nil, notDone(&remoteError{kind: ErrUnreachable, text: "make request: bad address"})
 	}
-	kind := "advertisement"
-	if method == http.MethodPost {
-		kind = "result"
-		req.Header.Set("Content-Type", "application/x-git-upload-pack-request")
-	}
-	accept := "application/x-git-upload-pack-" + kind
-	req.Header.Set("Accept", accept)
-	req.Header.Set("User-Agent", "git/orpheus")
-	switch {
-	case c.Token != "":
-		req.Header.Set("Authorization", "Bearer "+c.Token)
-	case c.Username != "" || c.Password != "":
-		req.SetBasicAuth(c.Username, c.Password)
-	}
+	accept := setHeader(req, c, s)
 	res, err := r.client.Do(req)
 	if err != nil {
 		defer cancel(err)
-		return nil, r.sendError(ctx, err)
+		err = r.sendError(ctx, err)
+		if !connected.Load() {
+			err = notDone(err)
+		}
+		return nil, err
 	}
 	res.Body = newIdleReader(ctx, res.Body, r.idle, cancel)
 	if err := r.checkResponse(res, accept); err != nil {
@@ -114,6 +115,28 @@ func (r *httpRemote) do(ctx context.Context, c Credentials, method, address, bod
 		return nil, err
 	}
 	return res, nil
+}
+
+// setHeader fills the request's header and returns the content type that only
+// a Git server answers with.
+func setHeader(req *http.Request, c Credentials, s service) (accept string) {
+	accept = "application/x-" + s.name() + "-advertisement"
+	if req.Method == http.MethodPost {
+		req.Header.Set("Content-Type", "application/x-"+s.name()+"-request")
+		accept = "application/x-" + s.name() + "-result"
+	}
+	req.Header.Set("Accept", accept)
+	req.Header.Set("User-Agent", "git/orpheus")
+	if s == uploadPackV2 {
+		req.Header.Set("Git-Protocol", protocol2)
+	}
+	switch {
+	case c.Token != "":
+		req.Header.Set("Authorization", "Bearer "+c.Token)
+	case c.Username != "" || c.Password != "":
+		req.SetBasicAuth(c.Username, c.Password)
+	}
+	return accept
 }
 
 // sendError names what went wrong without the address net/http adds: after a
@@ -134,8 +157,19 @@ func (r *httpRemote) sendError(ctx context.Context, err error) error {
 }
 
 // checkResponse turns every answer but the expected one into an error. The
-// body of such an answer is never read.
+// body of such an answer is never read. A status that says the request was
+// refused means that it was not carried out; one that tells of trouble, which
+// may be of a proxy after the server has acted, proves nothing.
 func (r *httpRemote) checkResponse(res *http.Response, want string) error {
+	err := r.statusError(res, want)
+	switch res.StatusCode {
+	case http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusGone, http.StatusTooManyRequests:
+		return notDone(err)
+	}
+	return err
+}
+
+func (r *httpRemote) statusError(res *http.Response, want string) error {
 	switch res.StatusCode {
 	case http.StatusOK:
 		got, _, _ := strings.Cut(res.Header.Get("Content-Type"), ";")
@@ -146,7 +180,7 @@ func (r *httpRemote) checkResponse(res *http.Response, want string) error {
 	case http.StatusUnauthorized:
 		return r.errorf(ErrUnauthorized, "wants credentials (401); check user name and token")
 	case http.StatusForbidden:
-		return r.errorf(ErrUnauthorized, "forbids access (403); check what the token may read")
+		return r.errorf(ErrUnauthorized, "forbids access (403); check what the token may do")
 	case http.StatusNotFound, http.StatusGone:
 		return r.errorf(ErrRepositoryNotFound, "answers %d; check the address, and whether the token may read it", res.StatusCode)
 	}

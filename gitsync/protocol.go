@@ -18,20 +18,6 @@ import (
 	"github.com/go-git/go-git/v5/plumbing/protocol/packp/sideband"
 )
 
-// remote is the smart protocol's two requests, stateless: both transports
-// speak it, over HTTP or to a fresh git-upload-pack process. Errors are one of
-// the package's sentinels, or of the context.
-type remote interface {
-	// advertise returns the list of references.
-	advertise(ctx context.Context, c Credentials) (io.ReadCloser, error)
-	// uploadPack sends what we want and have, and returns the reply.
-	uploadPack(ctx context.Context, c Credentials, request string) (io.ReadCloser, error)
-	// close lets idle connections go.
-	close()
-}
-
-var errProtocol = errors.New("remote does not speak the Git protocol")
-
 // advertisement is what one list of references says about the branch.
 type advertisement struct {
 	tip          plumbing.Hash // zero: no such branch
@@ -94,9 +80,9 @@ func advertisementError(err error) error {
 
 // packRequest asks for want, given that we hold everything reachable from
 // haves. No thin pack is asked for: the pack must stand on its own.
-func packRequest(adv advertisement, want plumbing.Hash, haves []plumbing.Hash) (string, error) {
+func packRequest(adv advertisement, want plumbing.Hash, haves []plumbing.Hash) ([]byte, error) {
 	if !adv.capabilities.Supports(capability.Sideband64k) {
-		return "", fmt.Errorf("remote lacks the capability %s: %w", capability.Sideband64k, errProtocol)
+		return nil, fmt.Errorf("remote lacks the capability %s: %w", capability.Sideband64k, errProtocol)
 	}
 	req := packp.NewUploadPackRequest()
 	req.Wants, req.Haves = []plumbing.Hash{want}, haves
@@ -106,12 +92,12 @@ func packRequest(adv advertisement, want plumbing.Hash, haves []plumbing.Hash) (
 			err = errors.Join(err, req.Capabilities.Set(c))
 		}
 	}
-	var b strings.Builder
+	var b bytes.Buffer
 	err = errors.Join(err,
 		req.UploadRequest.Encode(&b),
 		req.UploadHaves.Encode(&b, false),
 		pktline.NewEncoder(&b).EncodeString("done\n"))
-	return b.String(), err
+	return b.Bytes(), err
 }
 
 // maxAcks bounds what comes before the pack, which go-git keeps: a line of 56

@@ -77,11 +77,7 @@ func Open(cfg Config) (*Repository, error) {
 		lock.Close()
 		return nil, fmt.Errorf("open clone in %s: %w", s.Dir, err)
 	}
-	if s.remote.scheme == "file" {
-		r.remote = &localRemote{path: s.remote.path, idle: s.Limits.Idle}
-	} else {
-		r.remote = newHTTPRemote(s)
-	}
+	r.remote = newRemote(s)
 	if s.remote.scheme == "http" && !s.remote.loopback() {
 		s.Log.Warn("repository is followed over plain http: anybody on the way can change what runs here", "url", s.remote.String())
 	}
