@@ -5,6 +5,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/http/cgi"
 	"net/http/httptest"
@@ -27,6 +28,9 @@ type Options struct {
 	Token              string
 	// Push allows pushes over HTTP, too.
 	Push bool
+	// Address is host:port to listen on; "" = a free port on loopback, the only
+	// place that the certificate of TLS is good for.
+	Address string
 }
 
 // Server serves the repositories below its root on loopback.
@@ -34,11 +38,11 @@ type Server struct {
 	URL string // without a slash at the end
 
 	opts     Options
-	http     *httptest.Server
 	backend  http.Handler
 	requests atomic.Int64
 
 	mu    sync.Mutex
+	http  *httptest.Server // nil = stopped
 	fault Fault
 }
 
@@ -57,14 +61,31 @@ func Start(opts Options) (*Server, error) {
 		env = append(env, "REMOTE_USER=pusher")
 	}
 	s := &Server{opts: opts, backend: &cgi.Handler{Path: backend, Dir: opts.Root, Env: env, Stderr: discard{}}}
-	s.http = httptest.NewUnstartedServer(s)
-	if opts.TLS {
-		s.http.StartTLS()
-	} else {
-		s.http.Start()
+	if opts.Address == "" {
+		opts.Address = "127.0.0.1:0"
+	}
+	if err := s.listen(opts.Address); err != nil {
+		return nil, err
 	}
 	s.URL = s.http.URL
 	return s, nil
+}
+
+func (s *Server) listen(address string) error {
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		return fmt.Errorf("start git server: %w", err)
+	}
+	server := &httptest.Server{Listener: l, Config: &http.Server{Handler: s}}
+	if s.opts.TLS {
+		server.StartTLS()
+	} else {
+		server.Start()
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.http = server
+	return nil
 }
 
 type discard struct{}
@@ -72,9 +93,26 @@ type discard struct{}
 func (discard) Write(b []byte) (int, error) { return len(b), nil }
 
 // Close cuts all connections and ends the server.
-func (s *Server) Close() {
-	s.http.CloseClientConnections()
-	s.http.Close()
+func (s *Server) Close() { s.Stop() }
+
+// Stop is Close of a server that may be needed again: nobody listens at its
+// address until Restart.
+func (s *Server) Stop() {
+	s.mu.Lock()
+	server := s.http
+	s.http = nil
+	s.mu.Unlock()
+	if server != nil {
+		server.CloseClientConnections()
+		server.Close()
+	}
+}
+
+// Restart serves again at the same address, with the same certificate.
+func (s *Server) Restart() error {
+	s.Stop()
+	_, address, _ := strings.Cut(s.URL, "://")
+	return s.listen(address)
 }
 
 // NewRepo makes an empty repository, name ending in ".git" by custom.
@@ -92,6 +130,11 @@ func (s *Server) RepoURL(r *Repo) string { return s.URL + "/" + r.Name() }
 func (s *Server) WriteCA(file string) error {
 	if !s.opts.TLS {
 		return errors.New("server does not speak TLS")
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.http == nil {
+		return errors.New("server is stopped")
 	}
 	block := &pem.Block{Type: "CERTIFICATE", Bytes: s.http.Certificate().Raw}
 	return os.WriteFile(file, pem.EncodeToMemory(block), 0o644)

@@ -32,6 +32,9 @@ type Options struct {
 	// Binary is containerd; "" = the first on PATH. A shim that lies beside it
 	// is used before others.
 	Binary string
+	// Start starts the daemon's process in namespaces, say, that are not ours;
+	// nil = exec.Cmd.Start.
+	Start func(*exec.Cmd) error
 }
 
 // Server is one private containerd. Its methods are not for concurrent use.
@@ -41,6 +44,7 @@ type Server struct {
 
 	dir    string
 	binary string
+	start  func(*exec.Cmd) error
 	cmd    *exec.Cmd
 	exited chan error
 }
@@ -61,7 +65,10 @@ func Missing() string {
 // Start runs a containerd with everything it has in dir, which is made, and
 // removed by Close. It returns when the server answers.
 func Start(dir string, opts Options) (*Server, error) {
-	s := &Server{Address: filepath.Join(dir, "c.sock"), dir: dir, binary: opts.Binary}
+	s := &Server{Address: filepath.Join(dir, "c.sock"), dir: dir, binary: opts.Binary, start: opts.Start}
+	if s.start == nil {
+		s.start = (*exec.Cmd).Start
+	}
 	if !filepath.IsAbs(dir) || len(s.Address) > maxSocket {
 		return nil, fmt.Errorf("start containerd: folder %q must be absolute and its socket at most %d bytes", dir, maxSocket)
 	}
@@ -113,7 +120,8 @@ func (s *Server) run() error {
 	s.cmd = exec.Command(s.binary, "--config", s.path("config.toml"))
 	s.cmd.Stdout, s.cmd.Stderr = log, log
 	s.cmd.Env = append(os.Environ(), "PATH="+filepath.Dir(s.binary)+":"+os.Getenv("PATH"))
-	if err := s.cmd.Start(); err != nil {
+	if err := s.start(s.cmd); err != nil {
+		s.cmd = nil
 		return fmt.Errorf("start containerd: %w", err)
 	}
 	s.exited = make(chan error, 1)

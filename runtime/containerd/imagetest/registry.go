@@ -18,7 +18,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 )
 
-// Registry is a registry on loopback. What is pushed to it stays while it is
+// Registry is a registry of this process. What is pushed to it stays while it is
 // stopped.
 type Registry struct {
 	// Host is address and port, as it stands in references.
@@ -42,12 +42,23 @@ type RegistryOptions struct {
 	// Bearer by a token that a service of its own gives for them.
 	User, Secret string
 	Bearer       bool
+	// Address is host:port to listen on; "" = a free port on loopback.
+	Address string
+	// Dir keeps the layers, "" = in memory. Manifests and tags are in memory.
+	Dir string
 }
 
-// StartRegistry runs a registry on a free port.
+// StartRegistry runs a registry.
 func StartRegistry(o RegistryOptions) (*Registry, error) {
-	r := &Registry{opts: o, store: registry.New(registry.Logger(log.New(io.Discard, "", 0)))}
-	if err := r.listen("127.0.0.1:0"); err != nil {
+	options := []registry.Option{registry.Logger(log.New(io.Discard, "", 0))}
+	if o.Dir != "" {
+		options = append(options, registry.WithBlobHandler(registry.NewDiskBlobHandler(o.Dir)))
+	}
+	if o.Address == "" {
+		o.Address = "127.0.0.1:0"
+	}
+	r := &Registry{opts: o, store: registry.New(options...)}
+	if err := r.listen(o.Address); err != nil {
 		return nil, err
 	}
 	return r, nil
