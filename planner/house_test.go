@@ -43,7 +43,7 @@ var arrows = map[string][]string{
 	"agent/api":                {"planner", "runtime", "gitsync"},
 	"agent/fleet":              {"planner", "gitsync", "gitsync/trust"},
 	"agent/notify":             {"planner", "runtime", "gitsync"},
-	"agent/peer":               {"planner", "runtime", "gitsync"},
+	"agent/peer":               {"planner", "gitsync/trust", "agent/fleet"},
 	"agent/probe":              {"planner", "runtime", "gitsync"},
 }
 
@@ -76,8 +76,14 @@ var overMaps = map[string]struct {
 	"index":           {2, "the instances of a slot are sorted afterwards"},
 	"inTheWay":        {1, "asks only whether there is any"},
 	"RunsHere":        {1, "asks only whether all match"},
+	"holdsExclusive":  {1, "asks only whether there is any"},
 	"live":            {1, "sorted before it returns"},
 	"missing":         {1, "sorted before it returns"},
+	"sortedKeys":      {1, "sorted before it returns"},
+	"shardNumbers":    {1, "sorted before it returns"},
+	"lines":           {1, "asks only whether all are; the error names none"},
+	"checkImages":     {1, "asks only whether all are; the error names none"},
+	"names":           {1, "sorted before it returns"},
 }
 
 func TestHouseImportArrows(t *testing.T) {
