@@ -31,6 +31,11 @@ type View struct {
 	// Settled is when self may begin to place services that have no document
 	// yet: before, it may not have seen all who start with it. Never = not yet.
 	Settled time.Duration
+	// FollowedSince is when self began to follow the commit it follows,
+	// NodesSince when the set of nodes, their epochs, or what decides where
+	// slots may run last changed for self: who stands in for a coordinator
+	// counts from there.
+	FollowedSince, NodesSince time.Duration
 	// Alarm is set when records went back: nothing is decided.
 	Alarm string
 }
@@ -63,6 +68,8 @@ type DocView struct {
 type NodeView struct {
 	Record NodeRecord
 	Status NodeStatus
+	// StatusSince is when self first saw this value of the status.
+	StatusSince time.Duration
 	Sighting
 }
 
@@ -102,7 +109,8 @@ func (n NodeView) Refuses(key RevisionKey) (Refusal, bool) {
 type Sighting struct {
 	Beats     Hash // value of beats/<node> as last read
 	BeatsKind BeatKind
-	// BeatsSince is when self first saw that value.
+	// BeatsSince is when self first saw that value. Of a fenced node it is kept
+	// as well: it tells when self saw the fence.
 	BeatsSince time.Duration
 	// Life is when self last saw a sign of life of the node in the records:
 	// its record written by itself, or its beats moving to a value of its ring,
@@ -136,8 +144,8 @@ const (
 	BeatMissing   BeatKind = iota // no value
 	BeatRing                      // of the ring of the life in the record
 	BeatChallenge                 // a challenge that names a value of that ring
-	BeatFence                     // a fence value
-	BeatForeign                   // anything else, such as the ring of another life
+	BeatFence                     // a fence value of an epoch above the record's: a fence that was begun
+	BeatForeign                   // anything else: the ring of another life, a fence that was carried out
 )
 
 // Health is how self fares with the repository (design L5).
