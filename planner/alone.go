@@ -105,14 +105,6 @@ type edit struct {
 	prepare bool // the target revision is waited for
 }
 
-func cloneDoc(d LeaseDoc, id ServiceID) LeaseDoc {
-	d.Service = id
-	d.Leases = slices.Clone(d.Leases)
-	d.Images = maps.Clone(d.Images)
-	d.History = slices.Clone(d.History)
-	return d
-}
-
 // adopt makes leases for instances that carry a token the document never
 // gave: the node's state was lost, what runs is kept. A slot that was in the
 // middle of an update gets a lease for each revision that runs, the newest
@@ -158,7 +150,7 @@ func (e *edit) coordinate(fleet Fleet) {
 		e.changed = true
 	}
 	if e.changed {
-		e.remember()
+		remember(&e.doc, e.service.Revision, e.commit)
 	}
 }
 
@@ -218,48 +210,13 @@ func (e *edit) prepared() bool {
 
 func (e *edit) ready(l Lease) bool { return e.view.Ready[LeaseKey{e.service.ID, l.Token}] }
 
-// stopFirst reports whether old and new may not run side by side. An old
-// template nobody knows any more is taken for one that must not.
 func (e *edit) stopFirst(old Lease) bool {
-	spec, ok := e.view.Specs[old.Revision]
-	return !ok || spec.SingleWriter() || e.service.Template.SingleWriter()
+	return stopFirst(e.view.Specs, old, e.service.Template)
 }
 
 func (e *edit) grant(slot string) Lease {
 	e.doc.Tokens++
 	return Lease{Slot: slot, Node: e.view.Node.Name, Token: e.doc.Tokens, Revision: e.service.Revision}
-}
-
-// remember notes the commit and revision decided on, and forgets the pins of
-// revisions that are neither leased nor among the last.
-func (e *edit) remember() {
-	e.doc.Commit = e.commit
-	rev := e.service.Revision
-	given := slices.ContainsFunc(e.doc.Leases, func(l Lease) bool { return l.Revision == rev })
-	if given && (len(e.doc.History) == 0 || e.doc.History[0].Revision != rev) {
-		e.doc.History = slices.Insert(e.doc.History, 0, Applied{Revision: rev, Commit: e.commit})
-	}
-	if len(e.doc.History) > MaxHistory {
-		e.doc.History = e.doc.History[:MaxHistory]
-	}
-	for r := range e.doc.Images {
-		leased := func(l Lease) bool { return l.Revision == r }
-		applied := func(a Applied) bool { return a.Revision == r }
-		if r != rev && !slices.ContainsFunc(e.doc.Leases, leased) && !slices.ContainsFunc(e.doc.History, applied) {
-			delete(e.doc.Images, r)
-		}
-	}
-}
-
-// sortLeases puts leases in the order of a document: by slot, then token.
-func sortLeases(leases []Lease) {
-	slices.SortFunc(leases, func(a, b Lease) int {
-		return cmp.Or(compareSlotNames(a.Slot, b.Slot), cmp.Compare(a.Token, b.Token))
-	})
-}
-
-func sameLease(a, b Lease) bool {
-	return a.Slot == b.Slot && a.Node == b.Node && a.Epoch == b.Epoch && a.Token == b.Token && a.Revision == b.Revision
 }
 
 // Slots lists the slots of a service that this node is to run, in order.
@@ -275,26 +232,4 @@ func Slots(n Node, f Fleet, s Service) []string {
 		slots[i] = strconv.Itoa(i)
 	}
 	return slots
-}
-
-// Pin adds the digests that a revision's image references were resolved to.
-// A reference that is pinned already keeps its digest.
-func Pin(d LeaseDoc, rev Revision, digests map[string]string) LeaseDoc {
-	d.Images = maps.Clone(d.Images)
-	if d.Images == nil {
-		d.Images = map[Revision]map[string]string{}
-	}
-	pins := maps.Clone(d.Images[rev])
-	if pins == nil {
-		pins = map[string]string{}
-	}
-	for ref, digest := range digests {
-		if _, ok := pins[ref]; !ok && digest != "" {
-			pins[ref] = digest
-		}
-	}
-	if len(pins) > 0 {
-		d.Images[rev] = pins
-	}
-	return d
 }

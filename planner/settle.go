@@ -23,6 +23,11 @@ type Followed struct {
 	// Pending maps each service whose deletion awaits approval to the commit
 	// that first lacked it.
 	Pending map[ServiceID]string `json:"-"`
+	// Gone maps each service whose deletion was carried out to the commit that
+	// deleted it, until it returns; at most maxGone. Only a node that saw a
+	// service being deleted may take its leases back: one that merely never
+	// knew it may not. It is to be kept on disk like Pending.
+	Gone map[ServiceID]string `json:"-"`
 	// Held explains every service that is not as Commit has it, in order.
 	Held []Held `json:"held,omitempty"`
 	// Faults are the first of those of Commit, at most maxKeptFaults.
@@ -39,6 +44,9 @@ type Held struct {
 
 // maxKeptFaults bounds what is remembered of a commit with many.
 const maxKeptFaults = 200
+
+// maxGone bounds what is remembered of deleted services.
+const maxGone = 4096
 
 // PruneTrailer is the commit trailer that approves deletions that wait.
 const PruneTrailer = "Prune-Approved"
@@ -59,6 +67,7 @@ func Settle(prev Followed, next Desired, approved []string) Followed {
 		Services: maps.Clone(next.Services),
 		Total:    len(next.Services),
 		Pending:  map[ServiceID]string{},
+		Gone:     stillGone(prev, next),
 		Faults:   slices.Clone(next.Faults[:min(len(next.Faults), maxKeptFaults)]),
 	}
 	if out.Services == nil {
@@ -81,11 +90,13 @@ func Settle(prev Followed, next Desired, approved []string) Followed {
 			}
 			continue
 		case !pending && !over && !s.HasVolumes() && !s.Orphan:
-			continue // deleted
+			out.delete(id)
+			continue
 		case !pending:
 			since = next.Commit.Hash
 		case approves(approved, since):
-			continue // deleted, by a person's word
+			out.delete(id) // by a person's word
+			continue
 		}
 		out.Pending[id] = since
 		out.hold(s, Held{
@@ -95,6 +106,32 @@ func Settle(prev Followed, next Desired, approved []string) Followed {
 		})
 	}
 	return out
+}
+
+// stillGone is what is remembered of deleted services that did not return.
+func stillGone(prev Followed, next Desired) map[ServiceID]string {
+	gone := map[ServiceID]string{}
+	for id, commit := range prev.Gone {
+		if _, back := next.Services[id]; !back {
+			gone[id] = commit
+		}
+	}
+	return gone
+}
+
+// delete notes that a service is gone. Where too many are remembered, the
+// first by name that this commit did not delete is forgotten: its document
+// then waits for a node that remembers it.
+func (f *Followed) delete(id ServiceID) {
+	if len(f.Gone) >= maxGone {
+		forget := slices.SortedFunc(maps.Keys(f.Gone), ServiceID.Compare)
+		i := slices.IndexFunc(forget, func(id ServiceID) bool { return f.Gone[id] != f.Commit.Hash })
+		if i < 0 {
+			return
+		}
+		delete(f.Gone, forget[i])
+	}
+	f.Gone[id] = f.Commit.Hash
 }
 
 func (f *Followed) hold(s Service, h Held) {

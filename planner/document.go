@@ -1,0 +1,77 @@
+package planner
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+)
+
+// cloneDoc is a copy of a document that may be edited.
+func cloneDoc(d LeaseDoc, id ServiceID) LeaseDoc {
+	d.Service = id
+	d.Leases = slices.Clone(d.Leases)
+	d.Images = maps.Clone(d.Images)
+	d.History = slices.Clone(d.History)
+	return d
+}
+
+// remember notes the commit and revision decided on, and forgets the pins of
+// revisions that are neither leased nor among the last.
+func remember(d *LeaseDoc, rev Revision, commit string) {
+	d.Commit = commit
+	given := slices.ContainsFunc(d.Leases, func(l Lease) bool { return l.Revision == rev })
+	if given && (len(d.History) == 0 || d.History[0].Revision != rev) {
+		d.History = slices.Insert(d.History, 0, Applied{Revision: rev, Commit: commit})
+	}
+	if len(d.History) > MaxHistory {
+		d.History = d.History[:MaxHistory]
+	}
+	for r := range d.Images {
+		leased := func(l Lease) bool { return l.Revision == r }
+		applied := func(a Applied) bool { return a.Revision == r }
+		if r != rev && !slices.ContainsFunc(d.Leases, leased) && !slices.ContainsFunc(d.History, applied) {
+			delete(d.Images, r)
+		}
+	}
+}
+
+// stopFirst reports whether an old lease and one of the new template may not
+// run side by side. An old template nobody knows any more is taken for one
+// that must not.
+func stopFirst(specs map[Revision]Template, old Lease, next Template) bool {
+	spec, ok := specs[old.Revision]
+	return !ok || spec.SingleWriter() || next.SingleWriter()
+}
+
+// sortLeases puts leases in the order of a document: by slot, then token.
+func sortLeases(leases []Lease) {
+	slices.SortFunc(leases, func(a, b Lease) int {
+		return cmp.Or(compareSlotNames(a.Slot, b.Slot), cmp.Compare(a.Token, b.Token))
+	})
+}
+
+func sameLease(a, b Lease) bool {
+	return a.Slot == b.Slot && a.Node == b.Node && a.Epoch == b.Epoch && a.Token == b.Token && a.Revision == b.Revision
+}
+
+// Pin adds the digests that a revision's image references were resolved to.
+// A reference that is pinned already keeps its digest.
+func Pin(d LeaseDoc, rev Revision, digests map[string]string) LeaseDoc {
+	d.Images = maps.Clone(d.Images)
+	if d.Images == nil {
+		d.Images = map[Revision]map[string]string{}
+	}
+	pins := maps.Clone(d.Images[rev])
+	if pins == nil {
+		pins = map[string]string{}
+	}
+	for ref, digest := range digests {
+		if _, ok := pins[ref]; !ok && digest != "" {
+			pins[ref] = digest
+		}
+	}
+	if len(pins) > 0 {
+		d.Images[rev] = pins
+	}
+	return d
+}
