@@ -6,7 +6,7 @@ import (
 	"github.com/orpheus-cd/orpheus/planner"
 )
 
-// crossCheck compares the services of different files. Whatever it finds holds
+// crossCheck compares the documents of different files. Whatever it finds holds
 // back both files: nobody can say which of the two was meant.
 type crossCheck struct {
 	*walker
@@ -14,37 +14,76 @@ type crossCheck struct {
 	compared int
 }
 
-// fault names, at a service, another that it does not agree with.
-func (c *crossCheck) fault(at placedService, field string, p position, reason string, other placedService, otherLine int, remedy string) {
+// origin is where a document stands.
+type origin struct {
+	file int // index in walker.files
+	at   position
+}
+
+// fault names, at p in a document's file, another document that it does not
+// agree with.
+func (c *crossCheck) fault(at origin, field string, p position, reason string, other origin, remedy string) {
 	c.held[at.file] = true
-	where := fmt.Sprintf("on line %d", otherLine)
+	where := fmt.Sprintf("on line %d", other.at.line)
 	if other.file != at.file {
-		where = fmt.Sprintf("in %s line %d", Printable(c.files[other.file].path), otherLine)
+		where = fmt.Sprintf("in %s line %d", Printable(c.files[other.file].path), other.at.line)
 	}
 	c.faults = append(c.faults, planner.Fault{File: c.files[at.file].path, Line: p.line, Column: p.column,
 		Field: field, Reason: reason + " " + where, Remedy: remedy})
 }
 
-// duplicates refuses two documents for one service.
-func (c *crossCheck) duplicates(services []placedService) {
-	first := make(map[planner.ServiceID]int, len(services))
-	told := map[planner.ServiceID]bool{}
-	for i, s := range services {
-		j, ok := first[s.ID]
-		if !ok {
-			first[s.ID] = i
-			continue
-		}
-		c.duplicate(s, services[j])
-		if !told[s.ID] {
-			told[s.ID] = true
-			c.duplicate(services[j], s)
-		}
+// names tells the documents for one name apart.
+type names[K comparable] struct {
+	first map[K]origin
+	told  map[K]bool // the first was
+}
+
+func newNames[K comparable]() names[K] { return names[K]{map[K]origin{}, map[K]bool{}} }
+
+// duplicate refuses a second document of a name, and the first with it.
+func duplicate[K comparable](c *crossCheck, n names[K], name K, at origin, what, remedy string) {
+	other, ok := n.first[name]
+	if !ok {
+		n.first[name] = at
+		return
+	}
+	c.fault(at, "metadata.name", at.at, what+" is described also", other, remedy)
+	if !n.told[name] {
+		n.told[name] = true
+		c.fault(other, "metadata.name", other.at, what+" is described also", at, remedy)
 	}
 }
 
-func (c *crossCheck) duplicate(s, other placedService) {
-	c.fault(s, "metadata.name", s.at, "service "+s.ID.String()+" is described also", other, other.at.line, "keep one of them, or choose another name or namespace")
+// services refuses two documents for one service.
+func (c *crossCheck) services(services []placedService) {
+	seen := newNames[planner.ServiceID]()
+	for _, s := range services {
+		duplicate(c, seen, s.ID, s.origin(), "service "+s.ID.String(), "keep one of them, or choose another name or namespace")
+	}
+}
+
+// nodes refuses two documents for one node, and warns of those that fleet.yaml
+// does not list: a misspelt name would drain nothing.
+func (c *crossCheck) nodes(nodes []placedNode, listed []planner.NodeName) {
+	seen := newNames[planner.NodeName]()
+	known := make(map[planner.NodeName]bool, len(listed))
+	var words []string
+	for _, name := range listed {
+		known[name] = true
+		words = append(words, string(name))
+	}
+	for _, n := range nodes {
+		duplicate(c, seen, n.Name, n.origin(), "node "+string(n.Name), "keep one of them")
+		if len(listed) == 0 || known[n.Name] {
+			continue
+		}
+		remedy := suggest(string(n.Name), words)
+		if remedy == "" {
+			remedy = "add it there, or remove this document"
+		}
+		c.faults = append(c.faults, planner.Fault{File: c.files[n.file].path, Line: n.at.line, Column: n.at.column, Field: "metadata.name",
+			Reason: "node " + quote(string(n.Name)) + " is not listed in spec.nodes of fleet.yaml", Remedy: remedy, Warning: true})
+	}
 }
 
 // claimed is a claim and the service that makes it.
@@ -137,7 +176,7 @@ func (c *crossCheck) clashes(group []claimed) bool {
 				return false
 			}
 			if i != j && a.overlap(b.claim) && canMeet(a.by, b.by) {
-				c.fault(a.by, a.field, a.at, fmt.Sprintf("port %d/%s of the node is wanted also by service %s", a.port, a.protocol, b.by.ID), b.by, b.at.line,
+				c.fault(a.by.origin(), a.field, a.at, fmt.Sprintf("port %d/%s of the node is wanted also by service %s", a.port, a.protocol, b.by.ID), origin{b.by.file, b.at},
 					"choose another port, or nodeSelectors that exclude each other")
 				break
 			}

@@ -9,7 +9,7 @@ import (
 
 // documented is a field as docs/manifest.md must show it.
 type documented struct {
-	section  string // "Fleet", "Service", "Container" or "Probe"
+	section  string // "Fleet", "Node", "Service", "Container" or "Probe"
 	path     string
 	restarts bool
 	later    bool
@@ -36,6 +36,7 @@ func documentedFields() []documented {
 		}
 	}
 	walk("Fleet", "", fleetSchema.infos(), false)
+	walk("Node", "", nodeSchema.infos(), false)
 	// The fields of a container stand in spec as well: they have a table of
 	// their own.
 	flat := map[string]bool{}
@@ -65,23 +66,30 @@ var changes = map[string][2]string{
 	"Service metadata.annotations":                        {"metadata: {name: a, annotations: {a: b}}\nspec: {image: \"w:1\"}", "metadata: {name: a, annotations: {a: c}}\nspec: {image: \"w:1\"}"},
 	`Service metadata.annotations["orpheus/restartedAt"]`: {"metadata: {name: a, annotations: {orpheus/restartedAt: a}}\nspec: {image: \"w:1\"}", "metadata: {name: a, annotations: {orpheus/restartedAt: b}}\nspec: {image: \"w:1\"}"},
 
-	"Service spec.replicas":                      {`replicas: 1`, `replicas: 2`},
-	"Service spec.everyNode":                     {`everyNode: false`, `everyNode: true`},
-	"Service spec.nodeSelector":                  {`nodeSelector: {a: b}`, `nodeSelector: {a: c}`},
-	"Service spec.driver":                        {"metadata: {name: a}\nspec: {image: \"w:1\", command: [a]}", "metadata: {name: a}\nspec: {driver: process, command: [a]}"},
-	"Service spec.initContainers[]":              {`command: [a]`, `command: [a], initContainers: [{name: i, image: "i:1"}]`},
-	"Service spec.containers[]":                  {"metadata: {name: a}\nspec: {containers: [{name: a, image: \"w:1\"}]}", "metadata: {name: a}\nspec: {containers: [{name: a, image: \"w:1\"}, {name: b, image: \"w:1\"}]}"},
-	"Service spec.volumes[].name":                {`volumes: [{name: a, local: {}}]`, `volumes: [{name: b, local: {}}]`},
-	"Service spec.volumes[].local":               {`volumes: [{name: a, local: {}}]`, `volumes: [{name: a, emptyDir: {}}]`},
-	"Service spec.volumes[].emptyDir":            {`volumes: [{name: a, emptyDir: {}}]`, `volumes: [{name: a, local: {}}]`},
-	"Service spec.volumes[].emptyDir.medium":     {`volumes: [{name: a, emptyDir: {}}]`, `volumes: [{name: a, emptyDir: {medium: Memory}}]`},
-	"Service spec.volumes[].emptyDir.sizeLimit":  {`volumes: [{name: a, emptyDir: {medium: Memory, sizeLimit: 1Mi}}]`, `volumes: [{name: a, emptyDir: {medium: Memory, sizeLimit: 2Mi}}]`},
-	"Service spec.volumes[].hostPath":            {`volumes: [{name: a, hostPath: {path: /a}}]`, `volumes: [{name: a, local: {}}]`},
-	"Service spec.volumes[].hostPath.path":       {`volumes: [{name: a, hostPath: {path: /a}}]`, `volumes: [{name: a, hostPath: {path: /b}}]`},
-	"Service spec.volumes[].file":                {`volumes: [{name: a, file: app.conf}]`, `volumes: [{name: a, file: everything.yaml}]`},
-	"Service spec.network":                       {`replicas: 1`, `network: host`},
-	"Service spec.hostname":                      {`hostname: a`, `hostname: b`},
-	"Service spec.terminationGracePeriodSeconds": {`terminationGracePeriodSeconds: 1`, `terminationGracePeriodSeconds: 2`},
+	"Service spec.replicas":                                      {`replicas: 1`, `replicas: 2`},
+	"Service spec.everyNode":                                     {`everyNode: false`, `everyNode: true`},
+	"Service spec.nodeSelector":                                  {`nodeSelector: {a: b}`, `nodeSelector: {a: c}`},
+	"Service spec.tolerations[].key":                             {`tolerations: [{key: a}]`, `tolerations: [{key: b}]`},
+	"Service spec.tolerations[].operator":                        {`tolerations: [{key: a}]`, `tolerations: [{key: a, operator: Exists}]`},
+	"Service spec.tolerations[].value":                           {`tolerations: [{key: a}]`, `tolerations: [{key: a, value: b}]`},
+	"Service spec.tolerations[].effect":                          {`tolerations: [{key: a}]`, `tolerations: [{key: a, effect: NoSchedule}]`},
+	"Service spec.topologySpreadConstraints[].topologyKey":       {`topologySpreadConstraints: [{topologyKey: a}]`, `topologySpreadConstraints: [{topologyKey: b}]`},
+	"Service spec.topologySpreadConstraints[].maxSkew":           {`topologySpreadConstraints: [{topologyKey: a}]`, `topologySpreadConstraints: [{topologyKey: a, maxSkew: 2}]`},
+	"Service spec.topologySpreadConstraints[].whenUnsatisfiable": {`topologySpreadConstraints: [{topologyKey: a}]`, `topologySpreadConstraints: [{topologyKey: a, whenUnsatisfiable: ScheduleAnyway}]`},
+	"Service spec.driver":                                        {"metadata: {name: a}\nspec: {image: \"w:1\", command: [a]}", "metadata: {name: a}\nspec: {driver: process, command: [a]}"},
+	"Service spec.initContainers[]":                              {`command: [a]`, `command: [a], initContainers: [{name: i, image: "i:1"}]`},
+	"Service spec.containers[]":                                  {"metadata: {name: a}\nspec: {containers: [{name: a, image: \"w:1\"}]}", "metadata: {name: a}\nspec: {containers: [{name: a, image: \"w:1\"}, {name: b, image: \"w:1\"}]}"},
+	"Service spec.volumes[].name":                                {`volumes: [{name: a, local: {}}]`, `volumes: [{name: b, local: {}}]`},
+	"Service spec.volumes[].local":                               {`volumes: [{name: a, local: {}}]`, `volumes: [{name: a, emptyDir: {}}]`},
+	"Service spec.volumes[].emptyDir":                            {`volumes: [{name: a, emptyDir: {}}]`, `volumes: [{name: a, local: {}}]`},
+	"Service spec.volumes[].emptyDir.medium":                     {`volumes: [{name: a, emptyDir: {}}]`, `volumes: [{name: a, emptyDir: {medium: Memory}}]`},
+	"Service spec.volumes[].emptyDir.sizeLimit":                  {`volumes: [{name: a, emptyDir: {medium: Memory, sizeLimit: 1Mi}}]`, `volumes: [{name: a, emptyDir: {medium: Memory, sizeLimit: 2Mi}}]`},
+	"Service spec.volumes[].hostPath":                            {`volumes: [{name: a, hostPath: {path: /a}}]`, `volumes: [{name: a, local: {}}]`},
+	"Service spec.volumes[].hostPath.path":                       {`volumes: [{name: a, hostPath: {path: /a}}]`, `volumes: [{name: a, hostPath: {path: /b}}]`},
+	"Service spec.volumes[].file":                                {`volumes: [{name: a, file: app.conf}]`, `volumes: [{name: a, file: everything.yaml}]`},
+	"Service spec.network":                                       {`replicas: 1`, `network: host`},
+	"Service spec.hostname":                                      {`hostname: a`, `hostname: b`},
+	"Service spec.terminationGracePeriodSeconds":                 {`terminationGracePeriodSeconds: 1`, `terminationGracePeriodSeconds: 2`},
 
 	"Container name":                                     {"metadata: {name: a}\nspec: {containers: [{name: a, image: \"w:1\"}]}", "metadata: {name: a}\nspec: {containers: [{name: b, image: \"w:1\"}]}"},
 	"Container image":                                    {"metadata: {name: a}\nspec: {image: \"w:1\"}", "metadata: {name: a}\nspec: {image: \"w:2\"}"},
@@ -166,7 +174,7 @@ func TestFieldsThatRestart(t *testing.T) {
 	fields := append(documentedFields(), documented{section: "Service", path: `metadata.annotations["orpheus/restartedAt"]`, restarts: true})
 	seen := map[string]bool{}
 	for _, f := range fields {
-		if f.section == "Fleet" || f.unread {
+		if f.section == "Fleet" || f.section == "Node" || f.unread {
 			continue // no part of any service, or of none yet
 		}
 		name := f.section + " " + f.path

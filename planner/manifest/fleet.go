@@ -34,10 +34,25 @@ func newEnvelope[S any](meta *schema[metadata], spec field[envelope[S]]) *schema
 
 // fleetSpec is the spec of a Fleet.
 type fleetSpec struct {
-	poll   time.Duration
-	nodes  []string
-	ignore []string
+	poll     time.Duration
+	nodes    []string
+	ignore   []string
+	budgets  budgets
+	failover string
+	records  planner.RecordsPlace
 }
+
+// budgets as written: a preset, or numbers.
+type budgets struct {
+	planner.Budgets
+	preset string
+}
+
+var budgetsSchema = newSchema(
+	text("preset", oneOf("own", "github"), func(b *budgets) *string { return &b.preset }),
+	number("readsPerSecond", 1, maxBudget, func(b *budgets) *int { return &b.ReadsPerSecond }),
+	number("pushesPerMinute", minPushes, maxBudget, func(b *budgets) *int { return &b.PushesPerMinute }),
+).like("{preset: github}, or {readsPerSecond: 200, pushesPerMinute: 600}")
 
 var fleetMetadata = newSchema(
 	text("name", dnsLabel(63), func(m *metadata) *string { return &m.name }).must(),
@@ -49,12 +64,13 @@ var fleetSpecSchema = newSchema(
 	field[fleetSpec]{fieldInfo{name: "pollInterval"}, decodePoll},
 	texts("nodes", maxNodes, dnsLabel(63), func(s *fleetSpec) *[]string { return &s.nodes }),
 	texts("ignore", maxIgnore, globPattern, func(s *fleetSpec) *[]string { return &s.ignore }),
-	unread[fleetSpec]("budgets"),
+	object("budgets", budgetsSchema, func(s *fleetSpec) *budgets { return &s.budgets }),
+	text("failover", oneOf("careful", "fast"), func(s *fleetSpec) *string { return &s.failover }),
+	object("records", recordsSchema, func(s *fleetSpec) *planner.RecordsPlace { return &s.records }),
 	unread[fleetSpec]("trust"),
 	unread[fleetSpec]("variables"),
 	unread[fleetSpec]("network"),
 	unread[fleetSpec]("compose"),
-	unread[fleetSpec]("records"),
 )
 
 var fleetSchema = newEnvelope(fleetMetadata,
@@ -76,15 +92,19 @@ func decodePoll(d *decoder, v value, into *fleetSpec) {
 	}
 }
 
-// defaultPoll is the interval that planner.Fleet writes as zero.
-const defaultPoll = 5 * time.Second
-
 func decodeFleet(d *decoder, v value) *planner.Fleet {
 	var e envelope[fleetSpec]
 	decodeObject(d, v, fleetSchema, &e)
-	f := &planner.Fleet{Name: e.metadata.name, Ignore: e.spec.ignore}
-	if e.spec.poll != defaultPoll {
-		f.PollInterval = e.spec.poll
+	f := &planner.Fleet{
+		Name:         e.metadata.name,
+		PollInterval: e.spec.poll,
+		Ignore:       e.spec.ignore,
+		Budgets:      e.spec.budgets.check(d, "spec.budgets"),
+		FastFailover: e.spec.failover == "fast",
+	}
+	zeroIf(&f.PollInterval, planner.DefaultPoll)
+	if zeroIf(&e.spec.records.Prefix, defaultPrefix); e.spec.records != (planner.RecordsPlace{}) {
+		f.Records = &e.spec.records
 	}
 	seen := map[string]bool{}
 	for i, n := range e.spec.nodes {
@@ -95,4 +115,17 @@ func decodeFleet(d *decoder, v value) *planner.Fleet {
 		f.Nodes = append(f.Nodes, planner.NodeName(n))
 	}
 	return f
+}
+
+// check lets a preset stand for its numbers, and defaults for zero.
+func (b budgets) check(d *decoder, at string) planner.Budgets {
+	if d.has(at+".preset") && (d.has(at+".readsPerSecond") || d.has(at+".pushesPerMinute")) {
+		d.fault(at+".preset", "is given beside numbers", "keep the preset, or readsPerSecond and pushesPerMinute")
+	}
+	if b.preset == "github" {
+		return planner.GitHubBudgets
+	}
+	zeroIf(&b.ReadsPerSecond, planner.DefaultBudgets.ReadsPerSecond)
+	zeroIf(&b.PushesPerMinute, planner.DefaultBudgets.PushesPerMinute)
+	return b.Budgets
 }

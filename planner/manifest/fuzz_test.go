@@ -13,7 +13,7 @@ import (
 // result twice, faults with positions that people can be shown, and the good
 // manifest goes on unless the other one claims its name.
 func FuzzLoad(f *testing.F) {
-	for _, pattern := range []string{"testdata/faults/*.yaml", "testdata/codec/*.yaml", "../../examples/*/*.yaml"} {
+	for _, pattern := range []string{"testdata/faults/*.yaml", "testdata/codec/*.yaml", "../../examples/*/*.yaml", "../../examples/*/*/*.yaml"} {
 		names, err := filepath.Glob(pattern)
 		if err != nil {
 			f.Fatal(err)
@@ -47,6 +47,11 @@ func FuzzLoad(f *testing.F) {
 			}
 			if s.ID != id || s.Revision == "" || s.Line < 1 {
 				t.Errorf("service %+v", s)
+			}
+		}
+		for name, n := range first.Nodes {
+			if broken || n.Name != name || n.File != "x.yaml" || n.Line < 1 {
+				t.Errorf("node %+v", n)
 			}
 		}
 		if !clash && first.Services[serviceGood].File != "good.yaml" {

@@ -51,6 +51,15 @@ const (
 	maxLabels      = 64
 	maxNodes       = 1000
 	maxIgnore      = 100
+	maxTaints      = 64
+	maxTolerations = 64
+	maxSpread      = 16
+	maxSkew        = 1000
+	maxOwnLabels   = 256
+	maxBudget      = 100_000
+	minPushes      = 2 // half of them are kept for leases
+	maxURLBytes    = 2048
+	maxPrefixBytes = 128
 	maxServiceName = 58 // a slot's host name is "name-999" and must be a DNS label
 	maxTextBytes   = 32 << 10
 	maxPathBytes   = 1024

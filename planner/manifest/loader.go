@@ -108,11 +108,7 @@ func (l *Loader) load(ctx context.Context, fsys fs.FS, dir string) (planner.Desi
 		return planner.Desired{}, err
 	}
 	w.files = append(w.files, found{w.full(fleetFile), fleet})
-	services, faults, err := w.assemble()
-	if err != nil {
-		return planner.Desired{}, err
-	}
-	return planner.Desired{Fleet: *fleet.fleet, Services: services, Faults: faults}, nil
+	return w.assemble(fleet.fleet)
 }
 
 // fleet reads the document that marks the fleet; without it nothing below is

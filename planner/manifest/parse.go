@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -18,6 +19,7 @@ import (
 // and never changed after parsing.
 type parsed struct {
 	services []*service
+	nodes    []*node
 	fleet    *planner.Fleet
 	faults   []planner.Fault // in order, without File
 	broken   bool            // at least one of them is not a warning
@@ -159,7 +161,10 @@ func syntaxFault(data []byte, err error) planner.Fault {
 func lineAt(data []byte, offset int) int { return 1 + bytes.Count(data[:offset], []byte{'\n'}) }
 
 // kindsNotBuilt are the kinds of orpheus/v1 this version refuses.
-var kindsNotBuilt = []string{"Node", "Job", "CronJob", "Config", "Secret", "Volume"}
+var kindsNotBuilt = []string{"Job", "CronJob", "Config", "Secret", "Volume"}
+
+// kindsRead are those it reads.
+var kindsRead = []string{"Fleet", "Node", "Service"}
 
 const apiVersion = "orpheus/v1"
 
@@ -180,7 +185,7 @@ func (d *decoder) ours(root *yaml.Node) bool {
 	case api != nil && strings.HasPrefix(api.Value, "orpheus/"):
 		d.seen["apiVersion"] = position{api.Line, api.Column}
 		d.fault("apiVersion", quote(api.Value)+" is not supported by this version", "write "+apiVersion)
-	case api == nil && kind != nil && (kind.Value == "Fleet" || kind.Value == "Service"):
+	case api == nil && kind != nil && slices.Contains(kindsRead, kind.Value):
 		d.fault("apiVersion", "is required", "write apiVersion: "+apiVersion)
 	default:
 		reason, remedy := stranger(root, api, kind)
@@ -208,6 +213,10 @@ func (p *parsed) document(d *decoder, root *yaml.Node, r role) {
 		if s := decodeService(d, v); s != nil {
 			p.services = append(p.services, s)
 		}
+	case kind.Value == "Node":
+		if n := decodeNode(d, v); n != nil {
+			p.nodes = append(p.nodes, n)
+		}
 	default:
 		d.otherKind(kind.Value)
 	}
@@ -220,7 +229,7 @@ func (d *decoder) otherKind(kind string) {
 			return
 		}
 	}
-	d.fault("kind", "unknown kind "+quote(kind), suggest(kind, append([]string{"Fleet", "Service"}, kindsNotBuilt...)))
+	d.fault("kind", "unknown kind "+quote(kind), suggest(kind, slices.Concat(kindsRead, kindsNotBuilt)))
 }
 
 // lookup finds the value of a key of the mapping n, nil if it has none.

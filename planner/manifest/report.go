@@ -13,6 +13,7 @@ import (
 type Report struct {
 	Files    int             `json:"files"`    // with at least one service
 	Services int             `json:"services"` // that can be run
+	Nodes    int             `json:"nodes"`    // that are described
 	Faults   []planner.Fault `json:"faults"`   // never null
 }
 
@@ -22,7 +23,7 @@ func NewReport(d planner.Desired) Report {
 	for _, s := range d.Services {
 		files[s.File] = true
 	}
-	return Report{len(files), len(d.Services), append([]planner.Fault{}, d.Faults...)}
+	return Report{len(files), len(d.Services), len(d.Nodes), append([]planner.Fault{}, d.Faults...)}
 }
 
 // Broken counts the faults that hold something back.
@@ -58,7 +59,11 @@ func WriteText(w io.Writer, r Report) error {
 		p.line("")
 	}
 	broken := r.Broken()
-	p.line("%s in %s, %s, %s", count(r.Services, "service"), count(r.Files, "file"), count(broken, "fault"), count(len(r.Faults)-broken, "warning"))
+	nodes := ""
+	if r.Nodes > 0 {
+		nodes = count(r.Nodes, "node") + ", "
+	}
+	p.line("%s in %s, %s%s, %s", count(r.Services, "service"), count(r.Files, "file"), nodes, count(broken, "fault"), count(len(r.Faults)-broken, "warning"))
 	return p.err
 }
 
@@ -96,7 +101,7 @@ func count(n int, what string) string {
 	return fmt.Sprintf("%d %s", n, what)
 }
 
-// WriteJSON prints {"files":N,"services":N,"faults":[…]}, a fault having the
+// WriteJSON prints {"files":N,"services":N,"nodes":N,"faults":[…]}, a fault having the
 // fields of planner.Fault. encoding/json escapes control characters.
 func WriteJSON(w io.Writer, r Report) error {
 	enc := json.NewEncoder(w)

@@ -40,6 +40,7 @@ b.yaml
 		{"json", func(b *bytes.Buffer) error { return WriteJSON(b, Report{Services: 1, Files: 1, Faults: r.Faults[1:2]}) }, `{
   "files": 1,
   "services": 1,
+  "nodes": 0,
   "faults": [
     {
       "file": "b.yaml",
@@ -52,7 +53,7 @@ b.yaml
   ]
 }
 `},
-		{"json of nothing", func(b *bytes.Buffer) error { return WriteJSON(b, Report{}) }, "{\n  \"files\": 0,\n  \"services\": 0,\n  \"faults\": []\n}\n"},
+		{"json of nothing", func(b *bytes.Buffer) error { return WriteJSON(b, Report{}) }, "{\n  \"files\": 0,\n  \"services\": 0,\n  \"nodes\": 0,\n  \"faults\": []\n}\n"},
 	}
 	for _, row := range rows {
 		t.Run(row.name, func(t *testing.T) {

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/orpheus-cd/orpheus/planner"
 )
 
 // rule says what is wrong with a string, as the end of a sentence that begins
@@ -128,7 +130,7 @@ func labelValue(s string) (string, string) {
 }
 
 // reservedPrefix is that of the labels and annotations with a meaning to us.
-const reservedPrefix = "orpheus/"
+const reservedPrefix = planner.ReservedDomain
 
 // restartedAt is the annotation whose change restarts a service.
 const restartedAt = reservedPrefix + "restartedAt"

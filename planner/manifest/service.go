@@ -20,6 +20,8 @@ type serviceSpec struct {
 	initContainers []container
 	containers     []container
 	volumes        []volume
+	tolerations    []planner.Toleration
+	spread         []spread
 }
 
 var serviceMetadata = newSchema(
@@ -33,6 +35,8 @@ var specSchema = newSchema(append([]field[serviceSpec]{
 	number("replicas", 0, maxReplicas, func(s *serviceSpec) *int { return &s.replicas }),
 	boolean("everyNode", func(s *serviceSpec) *bool { return &s.everyNode }),
 	textMap("nodeSelector", maxLabels, labelKey, labelValue, func(s *serviceSpec) *map[string]string { return &s.nodeSelector }),
+	objects("tolerations", maxTolerations, tolerationSchema, func(s *serviceSpec) *[]planner.Toleration { return &s.tolerations }),
+	objects("topologySpreadConstraints", maxSpread, spreadSchema, func(s *serviceSpec) *[]spread { return &s.spread }),
 	text("driver", dnsLabel(63), func(s *serviceSpec) *string { return &s.driver }).restart(),
 	objects("initContainers", maxContainers, containerSchema, func(s *serviceSpec) *[]container { return &s.initContainers }).restart().in("Container"),
 	objects("containers", maxContainers, containerSchema, func(s *serviceSpec) *[]container { return &s.containers }).restart().in("Container"),
@@ -49,16 +53,14 @@ var specSchema = newSchema(append([]field[serviceSpec]{
 	unread[serviceSpec]("reschedule"),
 	unread[serviceSpec]("suspend"),
 	unread[serviceSpec]("mode"),
-	unread[serviceSpec]("tolerations"),
 	unread[serviceSpec]("affinity"),
-	unread[serviceSpec]("topologySpreadConstraints"),
 	unread[serviceSpec]("exclusive"),
 	unread[serviceSpec]("autoscale"),
 }, lift(containerFields, func(s *serviceSpec) *container { return &s.flat })...)...).foreign(containerHabits...).foreign(
 	"hostNetwork", "write network: host",
 	"template", "write what is under template.spec directly in spec",
 	"selector", "remove it: a service needs no selector",
-	"nodeName", "use nodeSelector",
+	"nodeName", "write nodeSelector: {orpheus/node: NAME}",
 	"type", "remove it: publish on a port opens it to the world",
 	"strategy", "remove it",
 	"imagePullSecrets", "registry credentials belong to the agent's configuration",
@@ -101,7 +103,7 @@ func decodeService(d *decoder, v value) *service {
 	if s.EveryNode {
 		s.Replicas = 0
 	}
-	s.NodeSelector = e.spec.nodeSelector
+	s.NodeSelector, s.Tolerations, s.Spread = e.spec.nodeSelector, w.tolerations(), w.spread()
 	s.Labels, s.Annotations = e.metadata.labels, maps.Clone(e.metadata.annotations)
 	s.Template = w.template(e.metadata.annotations[restartedAt])
 	s.Ports, s.claims = w.ports()
