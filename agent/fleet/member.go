@@ -11,6 +11,8 @@ package fleet
 
 import (
 	"log/slog"
+	"reflect"
+	"slices"
 	"time"
 
 	"github.com/orpheus-cd/orpheus/gitsync"
@@ -20,62 +22,40 @@ import (
 // Config is what a member is made of.
 type Config struct {
 	// Self is what the node says of itself: name, key, life, address, capacity,
-	// labels, drivers. Epoch, Since, Incarnation and Salt are the member's.
+	// labels, taints, drivers. Epoch, Since, Incarnation and Salt are the member's.
 	Self planner.NodeRecord
 	// Sign signs a part of a record; Verify returns the key (in the form of
 	// NodeRecord.Key) whose signature it is.
 	Sign   func(ref planner.Ref, body string) (signature string, err error)
 	Verify func(ref planner.Ref, body, signature string) (key string, err error)
+	// Relate says how a commit stands to the one that is followed.
+	Relate func(commit, followed string) planner.Relation
 	// Random makes names that never repeat, and jitter; seeded in simulations.
 	Random func() uint64
-	// Atomic is set when the remote can change several refs at once.
-	Atomic bool
+	// Memory is what the last process of this node kept; the zero value at the
+	// first start.
+	Memory Memory
 	Log    *slog.Logger
-}
-
-// Memory is what must survive a restart of the process: it is on disk before
-// anything is pushed or acted on (Todo.Save). Its JSON form is the file's.
-type Memory struct {
-	// Epochs, Tokens, Generation and FleetTokens are the highest ever seen, by
-	// which a server restored from a backup is known.
-	Epochs      map[planner.NodeName]uint64 `json:"epochs,omitempty"`
-	Tokens      []DocTokens                 `json:"tokens,omitempty"`
-	Generation  uint64                      `json:"generation,omitempty"`
-	FleetTokens uint64                      `json:"fleetTokens,omitempty"`
-	// Epoch is that of the leases that were last in force here, Docs the last
-	// verified documents that name this node: what runs on without Git.
-	Epoch uint64             `json:"epoch,omitempty"`
-	Docs  []planner.LeaseDoc `json:"docs,omitempty"`
-	// Keys are those under which the nodes' names were first seen.
-	Keys map[planner.NodeName]string `json:"keys,omitempty"`
-}
-
-// DocTokens is the highest token seen of a service.
-type DocTokens struct {
-	Service planner.ServiceID `json:"service"`
-	Tokens  uint64            `json:"tokens"`
 }
 
 // Todo is what the owner is to do now. Of List, Read and Push each at most one
 // is under way at a time: the member asks for the next only after it was told
 // the outcome.
 type Todo struct {
-	// Save asks for Memory to be on disk before Push is sent and before the
-	// result of Duties is acted on.
+	// Save asks for Memory to be on disk before Push is sent and before what
+	// Standing says is acted on.
 	Save bool
 	List bool
 	Read map[planner.Ref]planner.Hash
 	Push *gitsync.Push
-	// Poke lists nodes to be told to look now.
-	Poke []planner.NodeName
+	// Poke lists nodes to be told to look now, once a push has been accepted.
+	Poke []Peer
 	// Resolve lists revisions whose image digests are asked for; the owner
-	// answers with Resolved, once each.
+	// answers each once with Resolved.
 	Resolve []planner.RevisionKey
-	// Specs lists commits whose manifests are needed to know the templates of
-	// leases; the owner answers with Specs.
-	Specs []string
-	// Watch lists all nodes to be probed by peers from now on.
-	Watch []Peer
+	// Fetch asks for a look at the manifests now: a document was decided on a
+	// commit that is not here yet.
+	Fetch bool
 	// Next is the boot time of the next Step although nothing happens.
 	Next time.Duration
 }
@@ -94,3 +74,216 @@ type Sighting struct {
 	Suspects []planner.NodeName // whom that node cannot reach
 	Blind    bool               // it cannot read the repository
 }
+
+// Report is what the node tells the fleet of itself: the part of its status
+// that the agent knows.
+type Report struct {
+	Applied   string
+	Rejected  *planner.RejectedCommit
+	Instances []planner.InstanceStatus // ordered by slot, then token
+	Refusals  []planner.Refusal        // ordered
+	Images    []planner.ResolvedImages // ordered
+	Pressure  []string
+	// Volumes lists the slots whose local volumes lie here, ordered.
+	Volumes []planner.SlotID
+	// Drivers that work and may be used, ordered.
+	Drivers []string
+	// Specs are the templates by revision that this node knows.
+	Specs map[planner.Revision]planner.Template
+}
+
+// Stats counts what was asked of the records' server.
+type Stats struct {
+	Lists, Reads, Pushes uint64
+	Won, Lost, Unknown   uint64
+	Challenges, Fences   uint64
+	Refused              uint64 // records that were not accepted
+}
+
+// Member is one node's part in the fleet. Its methods are for one goroutine.
+type Member struct {
+	cfg  Config
+	log  *slog.Logger
+	self planner.NodeName
+	now  planner.Time
+
+	memory  Memory
+	unsaved bool
+	alarm   []string // records that went back
+
+	followed planner.Followed
+	report   Report
+	sights   map[planner.NodeName]Sighting
+	probed   time.Duration // when a peer last probed this node
+
+	entries map[planner.Ref]*entry
+	docs    map[planner.ServiceID]*document
+	rings   map[planner.NodeName]ring
+	view    planner.View
+	fresh   bool // every record of the last listing was read
+	whole   bool // that was so at least once
+	dirty   bool // something was learnt since the last decision
+
+	look   lookState
+	own    ownState
+	pusher pushState
+	ledger ledger
+
+	decided  planner.Decisions
+	suspects []planner.Suspicion
+	decideAt time.Duration
+	standing planner.Standing
+	resolved map[planner.RevisionKey]bool // asked for
+	stats    Stats
+}
+
+// New makes a member that knows what its memory says and nothing else.
+func New(cfg Config, now planner.Time) *Member {
+	m := &Member{
+		cfg: cfg, log: cfg.Log, self: cfg.Self.Node, now: now, memory: cfg.Memory.clone(),
+		sights: map[planner.NodeName]Sighting{}, entries: map[planner.Ref]*entry{},
+		docs: map[planner.ServiceID]*document{}, rings: map[planner.NodeName]ring{}, resolved: map[planner.RevisionKey]bool{}, dirty: true,
+	}
+	m.view = planner.View{
+		Self: m.self, Nodes: map[planner.NodeName]planner.NodeView{}, Docs: map[planner.ServiceID]planner.DocView{},
+		Relations: map[string]planner.Relation{}, Resolved: map[planner.RevisionKey]map[string]string{},
+		Unresolvable: map[planner.RevisionKey]string{}, Specs: map[planner.Revision]planner.Template{},
+		Health: planner.Health{Started: now.Boot}, FollowedSince: now.Boot, NodesSince: now.Boot,
+	}
+	m.own = newOwn(m)
+	m.stretch()
+	m.stand()
+	return m
+}
+
+// Followed tells what the node works towards.
+func (m *Member) Followed(f planner.Followed, now planner.Time) {
+	m.now = now
+	if f.Commit.Hash != m.followed.Commit.Hash {
+		clear(m.view.Relations)
+	}
+	m.followed = f
+	m.view.FollowedSince = now.Boot
+	if f.Commit.Hash != "" && m.memory.Floor != f.Commit.Hash {
+		m.memory.Floor, m.unsaved = f.Commit.Hash, true
+	}
+	m.stretch()
+	m.dirty = true
+}
+
+// Report tells how the node's instances fare.
+func (m *Member) Report(r Report, now planner.Time) {
+	m.now = now
+	if reflect.DeepEqual(r, m.report) {
+		return
+	}
+	m.report = r
+	m.view.Specs = r.Specs
+	m.dirty = true
+}
+
+// Resolved answers Todo.Resolve: the digests of a revision's images, or why
+// they are not known.
+func (m *Member) Resolved(key planner.RevisionKey, digests map[string]string, err error, now planner.Time) {
+	m.now = now
+	delete(m.resolved, key)
+	delete(m.view.Unresolvable, key)
+	if err != nil {
+		m.view.Unresolvable[key] = err.Error()
+	} else {
+		m.view.Resolved[key] = digests
+	}
+	m.dirty = true
+}
+
+// Heard tells what a probe of a peer showed.
+func (m *Member) Heard(s Sighting, now planner.Time) {
+	m.now = now
+	before := m.sights[s.Node]
+	m.sights[s.Node] = s
+	if n, known := m.view.Nodes[s.Node]; known && before.State != s.State {
+		n.Probe, n.ProbeSince = s.State, now.Boot
+		m.view.Nodes[s.Node] = n
+	}
+	m.gather()
+	m.dirty = true
+}
+
+// gather lays what peers say of each other over the view.
+func (m *Member) gather() {
+	said := map[planner.NodeName][]planner.NodeName{}
+	for from, s := range m.sights {
+		if s.State != planner.ProbeUp || !m.view.Nodes[from].Live() {
+			continue
+		}
+		for _, suspect := range s.Suspects {
+			said[suspect] = append(said[suspect], from)
+		}
+	}
+	for name, n := range m.view.Nodes {
+		n.SuspectedBy = said[name]
+		slices.Sort(n.SuspectedBy)
+		s := m.sights[name]
+		n.Blind = s.State == planner.ProbeUp && s.Blind
+		m.view.Nodes[name] = n
+	}
+}
+
+// Probed tells that a peer has probed this node.
+func (m *Member) Probed(now planner.Time) { m.now, m.probed = now, now.Boot }
+
+// Poked tells that somebody says there is news.
+func (m *Member) Poked(now planner.Time) { m.now, m.look.due = now, true }
+
+// Step decides what to do now. It may be called at any time; it must be after
+// the member was told something, and at Todo.Next.
+func (m *Member) Step(now planner.Time) Todo {
+	m.now = now
+	var todo Todo
+	m.stepLook(&todo)
+	if m.fresh {
+		m.decide(&todo)
+		todo.Push = m.stepPush()
+	}
+	todo.Poke, m.pusher.poke = m.pusher.poke, nil
+	todo.Save, m.unsaved = m.unsaved, false
+	todo.Next = m.next()
+	return todo
+}
+
+// next is the soonest instant at which Step has something to do.
+func (m *Member) next() time.Duration {
+	at := m.now.Boot + time.Minute
+	for _, t := range []time.Duration{m.look.next, m.decideAt, m.pusher.retry, m.ledger.wait, m.own.wait} {
+		if t > m.now.Boot {
+			at = min(at, t)
+		}
+	}
+	return at
+}
+
+// Memory is what must be on disk now. The result may be kept.
+func (m *Member) Memory() Memory { return m.memory.clone() }
+
+// View is what the member knows; it must not be changed nor kept.
+func (m *Member) View() planner.View { return m.view }
+
+// Decided is the last outcome of Coordinate, for status; it must not be changed.
+func (m *Member) Decided() planner.Decisions { return m.decided }
+
+// Stats counts what was asked of the server so far.
+func (m *Member) Stats() Stats { return m.stats }
+
+// Standing says what this node must run and must leave alone.
+func (m *Member) Standing() planner.Standing { return m.standing }
+
+// Whole reports whether all records were read at least once in this process:
+// before, nothing is ended on their account.
+func (m *Member) Whole() bool { return m.whole }
+
+// Tip is the branch's tip as the last look showed it, where records and
+// manifests share a repository; else "".
+func (m *Member) Tip() planner.Hash { return m.look.tip }
+
+// Floor is the commit below which the branch may not go; "" = none.
+func (m *Member) Floor() string { return m.memory.Floor }

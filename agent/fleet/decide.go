@@ -1,0 +1,160 @@
+package fleet
+
+import (
+	"slices"
+	"time"
+
+	"github.com/orpheus-cd/orpheus/planner"
+)
+
+// joinWait is the longest a start waits for others who start with it.
+const joinWait = 30 * time.Second
+
+// decide brings the member's decisions up to date with what it knows. It is
+// called only when every record of the last listing was read.
+func (m *Member) decide(todo *Todo) {
+	due := m.decideAt > 0 && m.now.Boot >= m.decideAt
+	if !m.dirty && !due {
+		return
+	}
+	m.dirty = false
+	m.relate(todo)
+	m.settle()
+	m.decided = planner.Coordinate(m.followed, m.view, m.now)
+	m.decideAt = m.decided.Next
+	var ask time.Duration
+	m.suspects, ask = planner.Suspects(m.followed, m.view, m.now)
+	m.decideAt = soonest(m.decideAt, ask, m.now.Boot)
+	if m.view.Settled > m.now.Boot {
+		m.decideAt = soonest(m.decideAt, m.view.Settled, m.now.Boot)
+	}
+	for _, key := range m.decided.Resolve {
+		if !m.resolved[key] {
+			m.resolved[key] = true
+			todo.Resolve = append(todo.Resolve, key)
+		}
+	}
+	m.stand()
+}
+
+// relate finds out how the commits of the documents stand to the one that is
+// followed. One that is not here yet is worth a look at the branch.
+func (m *Member) relate(todo *Todo) {
+	followed := m.followed.Commit.Hash
+	if followed == "" {
+		return
+	}
+	for _, id := range m.serviceIDs() {
+		commit := m.view.Docs[id].Doc.Commit
+		if known := m.view.Relations[commit]; known != planner.RelationUnknown {
+			continue
+		}
+		relation := planner.RelationSame
+		if commit != followed && commit != "" {
+			relation = m.cfg.Relate(commit, followed)
+		}
+		m.view.Relations[commit] = relation
+		todo.Fetch = todo.Fetch || relation == planner.RelationUnknown || relation == planner.RelationAhead
+	}
+}
+
+func (m *Member) serviceIDs() []planner.ServiceID {
+	ids := make([]planner.ServiceID, 0, len(m.view.Docs))
+	for id := range m.view.Docs {
+		ids = append(ids, id)
+	}
+	slices.SortFunc(ids, planner.ServiceID.Compare)
+	return ids
+}
+
+// settle decides when this member may place services that have no document:
+// once those who started with it have been seen, or all whom fleet.yaml lists.
+func (m *Member) settle() {
+	if !m.own.registered || m.view.Settled != planner.Never && m.view.Settled <= m.now.Boot {
+		return
+	}
+	missing := len(m.followed.Fleet.Nodes) == 0
+	for _, name := range m.followed.Fleet.Nodes {
+		missing = missing || !m.view.Nodes[name].Live()
+	}
+	if !missing {
+		m.view.Settled = m.now.Boot
+		return
+	}
+	quiet := max(m.own.joined, min(m.view.NodesSince, m.own.joined+joinWait))
+	m.view.Settled = quiet + m.view.Poll*11/10 + settleMargin
+}
+
+// stand works out what this node must run and must leave alone, and remembers
+// the leases for a start without Git.
+func (m *Member) stand() {
+	if !m.whole {
+		m.standing = planner.Standing{Docs: map[planner.ServiceID]planner.LeaseDoc{}, Unsure: map[planner.ServiceID]string{}}
+		for _, doc := range m.memory.Docs {
+			m.standing.Docs[doc.Service] = doc
+		}
+		return
+	}
+	if len(m.alarm) > 0 {
+		return // as it was
+	}
+	since := m.view.Nodes[m.self].Record.Since
+	m.standing = planner.StandingOf(m.self, m.mine(), since, m.view)
+	m.orphans()
+	m.rememberDocs()
+}
+
+// orphans are instances of services without a document that no deletion
+// explains: nothing says that they are not wanted.
+func (m *Member) orphans() {
+	for _, i := range m.report.Instances {
+		id := i.Slot.Service
+		if _, known := m.view.Docs[id]; known {
+			continue
+		}
+		_, gone := m.followed.Gone[id]
+		if !gone && m.view.Fleet.Tokens == 0 {
+			m.standing.Unsure[id] = "found running, but no lease document tells of it"
+		}
+	}
+}
+
+// rememberDocs keeps the documents that name this node, in force or not.
+func (m *Member) rememberDocs() {
+	var docs []planner.LeaseDoc
+	for _, id := range m.serviceIDs() {
+		doc := m.view.Docs[id].Doc
+		doc.Leases = slices.DeleteFunc(slices.Clone(doc.Leases), func(l planner.Lease) bool { return l.Node != m.self })
+		if len(doc.Leases) > 0 {
+			docs = append(docs, doc)
+		}
+	}
+	same := slices.EqualFunc(docs, m.memory.Docs, func(a, b planner.LeaseDoc) bool {
+		return a.Service == b.Service && slices.Equal(a.Leases, b.Leases) && a.Commit == b.Commit
+	})
+	if !same {
+		m.memory.Docs, m.unsaved = docs, true
+	}
+}
+
+// Peers lists the nodes this one is to probe, and the keys of all who may
+// speak to it.
+func (m *Member) Peers() (probe []Peer, known map[string]planner.NodeName) {
+	known = map[string]planner.NodeName{}
+	if !m.own.registered || m.own.foreign != "" {
+		return nil, known
+	}
+	for name, n := range m.view.Nodes {
+		if name != m.self && n.Live() {
+			known[n.Record.Key] = name
+		}
+	}
+	for _, name := range planner.Watched(m.view) {
+		rec := m.view.Nodes[name].Record
+		probe = append(probe, Peer{Node: name, Address: rec.Address, Key: rec.Key})
+	}
+	return probe, known
+}
+
+// Suspected lists the nodes this one cannot reach: what it tells its peers.
+func (m *Member) Suspected() []planner.NodeName { return planner.Suspected(m.view) }

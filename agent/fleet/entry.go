@@ -1,0 +1,228 @@
+package fleet
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/orpheus-cd/orpheus/planner"
+)
+
+// entry is one ref as this member knows it.
+type entry struct {
+	parts  planner.Parts
+	hash   planner.Hash   // the value last taken in; "" = no value
+	since  time.Duration  // when that value was first seen
+	record planner.Record // of hash, where it was read
+	bad    string         // why the value is not accepted: what was accepted before still holds
+	// settled is the end of this process's last accepted push to the ref:
+	// listings that began before it may show an older value.
+	settled time.Duration
+}
+
+// document is the lease document of one service, by shards.
+type document struct {
+	shards map[int]planner.LeaseDoc
+	refs   map[int]*entry
+}
+
+func sortedRefs[V any](m map[planner.Ref]V) []planner.Ref { return slices.Sorted(maps.Keys(m)) }
+
+// take takes in one value that was read, or that an accepted push of this
+// process wrote.
+func (m *Member) take(ref planner.Ref, e *entry, hash planner.Hash, record planner.Record) {
+	var err error
+	switch e.parts.Kind {
+	case planner.RefNode:
+		err = m.takeNode(ref, e, hash, record)
+	case planner.RefStatus:
+		err = m.takeStatus(ref, e, record)
+	case planner.RefBeats:
+		err = m.takeBeats(ref, e, hash, record)
+	case planner.RefLeases:
+		err = m.takeLeases(ref, e, hash, record)
+	case planner.RefFleet:
+		err = m.takeFleet(ref, record)
+	}
+	if err != nil {
+		m.refuse(ref, e, hash, record, err.Error())
+		return
+	}
+	e.hash, e.since, e.record, e.bad = hash, m.now.Boot, record, ""
+	if e.parts.Kind == planner.RefLeases {
+		m.assemble(e.parts.Service)
+	}
+	m.dirty = true
+}
+
+// refuse notes that a ref has a value that is not accepted.
+func (m *Member) refuse(ref planner.Ref, e *entry, hash planner.Hash, record planner.Record, why string) {
+	if e.hash != hash {
+		m.stats.Refused++
+		m.log.Error("record is not accepted: what was known before holds", "ref", string(ref), "value", hash.Short(),
+			"author", record.Author, "reason", why)
+	}
+	e.hash, e.since, e.record, e.bad = hash, m.now.Boot, record, why
+	if e.parts.Kind == planner.RefLeases {
+		m.document(e.parts.Service).refs[e.parts.Shard] = e
+		m.assemble(e.parts.Service)
+	}
+	if e.parts.Kind == planner.RefBeats {
+		m.setBeats(e, planner.BeatForeign, false)
+	}
+	m.dirty = true
+}
+
+// vanished notes that a ref that had a value has none any more.
+func (m *Member) vanished(ref planner.Ref, e *entry) {
+	e.hash, e.since, e.record, e.bad = "", m.now.Boot, planner.Record{}, ""
+	switch e.parts.Kind {
+	case planner.RefLeases:
+		if doc := m.docs[e.parts.Service]; doc != nil {
+			delete(doc.shards, e.parts.Shard)
+			delete(doc.refs, e.parts.Shard)
+			m.assemble(e.parts.Service)
+		}
+	case planner.RefBeats:
+		m.setBeats(e, planner.BeatMissing, false)
+	case planner.RefStatus:
+		if n, ok := m.view.Nodes[e.parts.Node]; ok {
+			n.Status = planner.NodeStatus{}
+			m.view.Nodes[e.parts.Node] = n
+		}
+	}
+	m.dirty = true
+}
+
+// single takes the only part of a record apart and finds out who signed it.
+func (m *Member) single(ref planner.Ref, record planner.Record) (body, key string, err error) {
+	msg, err := planner.ParseMessage(record.Message)
+	if err != nil {
+		return "", "", err
+	}
+	if len(msg.Parts) != 1 {
+		return "", "", fmt.Errorf("record has %d parts instead of one", len(msg.Parts))
+	}
+	key, err = m.signer(ref, msg.Parts[0])
+	return msg.Parts[0].Body, key, err
+}
+
+func (m *Member) signer(ref planner.Ref, part planner.Part) (string, error) {
+	if part.Signature == "" {
+		return "", errors.New("it is not signed")
+	}
+	key, err := m.cfg.Verify(ref, part.Body, part.Signature)
+	if err != nil {
+		return "", fmt.Errorf("its signature does not hold: %w", err)
+	}
+	return key, nil
+}
+
+// signedBy checks that a key is one of a node's.
+func (m *Member) signedBy(node planner.NodeName, key string) error {
+	n, ok := m.view.Nodes[node]
+	switch {
+	case !ok:
+		return fmt.Errorf("it is signed for node %q, which is not known", node)
+	case n.Record.Key == key || slices.Contains(n.Record.Former, key):
+		return nil
+	}
+	return fmt.Errorf("it is signed with a key that is not node %s's", node)
+}
+
+func (m *Member) takeStatus(ref planner.Ref, e *entry, record planner.Record) error {
+	body, key, err := m.single(ref, record)
+	if err != nil {
+		return err
+	}
+	st, err := planner.ParseNodeStatus(body)
+	if err != nil {
+		return err
+	}
+	if st.Node != e.parts.Node {
+		return fmt.Errorf("it says it is of node %q", st.Node)
+	}
+	if err := m.signedBy(st.Node, key); err != nil {
+		return err
+	}
+	n := m.view.Nodes[st.Node]
+	n.Status, n.StatusSince = st, m.now.Boot
+	m.view.Nodes[st.Node] = n
+	m.ledger.saw(m, record.Author)
+	return nil
+}
+
+func (m *Member) takeFleet(ref planner.Ref, record planner.Record) error {
+	body, key, err := m.single(ref, record)
+	if err != nil {
+		return err
+	}
+	rec, err := planner.ParseFleetRecord(body)
+	if err != nil {
+		return err
+	}
+	if err := m.signedBy(rec.By, key); err != nil {
+		return err
+	}
+	m.view.Fleet = rec
+	m.adoptGeneration(rec)
+	return nil
+}
+
+func (m *Member) document(id planner.ServiceID) *document {
+	doc := m.docs[id]
+	if doc == nil {
+		doc = &document{shards: map[int]planner.LeaseDoc{}, refs: map[int]*entry{}}
+		m.docs[id] = doc
+	}
+	return doc
+}
+
+func (m *Member) takeLeases(ref planner.Ref, e *entry, hash planner.Hash, record planner.Record) error {
+	body, key, err := m.single(ref, record)
+	if err != nil {
+		return err
+	}
+	shard, err := planner.ParseLeaseDoc(body)
+	var format *planner.FormatError
+	if err != nil && !errors.As(err, &format) {
+		return err
+	}
+	if shard.Service != e.parts.Service {
+		return fmt.Errorf("it says it is of service %q", shard.Service)
+	}
+	if err := m.signedBy(shard.By, key); err != nil {
+		return err
+	}
+	doc := m.document(e.parts.Service)
+	doc.shards[e.parts.Shard], doc.refs[e.parts.Shard] = shard, e
+	if m.memory.seenTokens(shard.Service, shard.Tokens) {
+		m.unsaved = true
+	}
+	m.ledger.saw(m, record.Author)
+	return nil
+}
+
+// assemble makes the view of a document anew from its shards.
+func (m *Member) assemble(id planner.ServiceID) {
+	doc := m.docs[id]
+	view := planner.DocView{Since: m.now.Boot}
+	for _, shard := range slices.Sorted(maps.Keys(doc.refs)) {
+		if e := doc.refs[shard]; e.bad != "" && view.Broken == "" {
+			view.Broken = e.bad
+		}
+	}
+	for _, shard := range doc.shards {
+		view.TooNew = view.TooNew || shard.Format > planner.MaxFormat
+	}
+	if len(doc.refs) == 0 {
+		delete(m.docs, id)
+		delete(m.view.Docs, id)
+		return
+	}
+	view.Doc = planner.JoinShards(doc.shards)
+	view.Doc.Service = id
+	m.view.Docs[id] = view
+}

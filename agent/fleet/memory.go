@@ -1,0 +1,77 @@
+package fleet
+
+import (
+	"maps"
+	"slices"
+
+	"github.com/orpheus-cd/orpheus/planner"
+)
+
+// Memory is what must survive a restart of the process: it is on disk before
+// anything is pushed or acted on (Todo.Save). Its JSON form is the file's.
+type Memory struct {
+	// Epochs, Tokens, Generation and FleetTokens are the highest ever seen, by
+	// which a server restored from a backup is known.
+	Epochs      map[planner.NodeName]uint64 `json:"epochs,omitempty"`
+	Tokens      []DocTokens                 `json:"tokens,omitempty"` // ordered by service
+	Generation  uint64                      `json:"generation,omitempty"`
+	FleetTokens uint64                      `json:"fleetTokens,omitempty"`
+	// Floor is the commit below which the branch may not go in this generation.
+	Floor string `json:"floor,omitempty"`
+	// Docs are the leases that last stood for this node, by service: what runs
+	// on without Git.
+	Docs []planner.LeaseDoc `json:"docs,omitempty"`
+	// Keys are those under which the nodes' names were last seen.
+	Keys map[planner.NodeName]string `json:"keys,omitempty"`
+}
+
+// DocTokens is the highest token seen of a service.
+type DocTokens struct {
+	Service planner.ServiceID `json:"service"`
+	Tokens  uint64            `json:"tokens"`
+}
+
+func (m Memory) clone() Memory {
+	m.Epochs, m.Keys = maps.Clone(m.Epochs), maps.Clone(m.Keys)
+	m.Tokens, m.Docs = slices.Clone(m.Tokens), slices.Clone(m.Docs)
+	if m.Epochs == nil {
+		m.Epochs = map[planner.NodeName]uint64{}
+	}
+	if m.Keys == nil {
+		m.Keys = map[planner.NodeName]string{}
+	}
+	return m
+}
+
+// tokens is the highest token seen of a service; 0 = none.
+func (m *Memory) tokens(id planner.ServiceID) uint64 {
+	if at, ok := m.find(id); ok {
+		return m.Tokens[at].Tokens
+	}
+	return 0
+}
+
+func (m *Memory) find(id planner.ServiceID) (int, bool) {
+	return slices.BinarySearchFunc(m.Tokens, id, func(t DocTokens, id planner.ServiceID) int { return t.Service.Compare(id) })
+}
+
+// seenTokens notes the counter of a document; it reports whether that is news.
+func (m *Memory) seenTokens(id planner.ServiceID, tokens uint64) bool {
+	at, ok := m.find(id)
+	switch {
+	case !ok:
+		m.Tokens = slices.Insert(m.Tokens, at, DocTokens{id, tokens})
+	case m.Tokens[at].Tokens < tokens:
+		m.Tokens[at].Tokens = tokens
+	default:
+		return false
+	}
+	return true
+}
+
+// forgetTokens drops a service whose document was deleted.
+func (m *Memory) forgetTokens(id planner.ServiceID) {
+	if at, ok := m.find(id); ok {
+		m.Tokens = slices.Delete(m.Tokens, at, at+1)
+	}
+}

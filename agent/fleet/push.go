@@ -1,0 +1,507 @@
+package fleet
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/orpheus-cd/orpheus/gitsync"
+	"github.com/orpheus-cd/orpheus/planner"
+)
+
+// pushState is where the member is in writing records.
+type pushState struct {
+	atomic   bool      // the server can change several refs at once
+	refused  string    // why this server must not be written to; "" = it may be
+	under    *outgoing // the push under way
+	retry    time.Duration
+	failures int // pushes in a row without an answer
+	poke     []Peer
+}
+
+// outgoing is one push. Plain ones have an outcome per ref; transactions are
+// all or nothing (design L11).
+type outgoing struct {
+	push   gitsync.Push
+	pieces []piece // one per change
+	begin  time.Duration
+}
+
+// piece is what one change is about.
+type piece struct {
+	what  string              // for the log
+	pokes []planner.NodeName  // who should look once it is accepted
+	won   func(time.Duration) // what else follows from its acceptance; may be nil
+}
+
+const maxPushRetry = 30 * time.Second
+
+// Able tells what the server can do. A member that was not told assumes that
+// it compares old values and lacks atomic pushes.
+func (m *Member) Able(a gitsync.Abilities) {
+	m.pusher.atomic = a.Atomic
+	m.pusher.refused = ""
+	if !a.Compares {
+		m.pusher.refused = "the Git server changes refs without comparing their old value: no leases can be agreed on there"
+	}
+	m.dirty = true
+}
+
+// stepPush makes the next push, if there is anything to write and the budget
+// lets it.
+func (m *Member) stepPush() *gitsync.Push {
+	p := &m.pusher
+	m.ledger.wait = 0
+	if p.under != nil || p.retry > m.now.Boot || p.refused != "" {
+		return nil
+	}
+	out := m.compose()
+	if out == nil || len(out.push.Changes) == 0 {
+		return nil
+	}
+	out.begin = m.now.Boot
+	p.under = out
+	m.stats.Pushes++
+	m.ledger.own(m)
+	return &out.push
+}
+
+// compose gathers what goes into the next push, in order of haste: a reset of
+// the floor, the own registration, fences, deletions, and in one plain push all
+// the rest.
+func (m *Member) compose() *outgoing {
+	out := &outgoing{}
+	switch {
+	case m.own.resetAsked:
+		m.addReset(out)
+		return out
+	case len(m.alarm) > 0 || m.own.foreign != "":
+		return nil
+	}
+	if rec, raised, due := m.ownRecord(); due {
+		if m.spend(haste) {
+			m.addOwnRecord(out, rec, raised)
+		}
+		return out
+	}
+	if !m.own.registered {
+		return nil
+	}
+	for _, s := range m.suspects {
+		if s.Step == planner.StepFence && m.spend(haste) {
+			m.addFence(out, s)
+			return out
+		}
+	}
+	for _, d := range m.decided.Docs {
+		if d.Delete && m.pusher.atomic && m.spend(leases) {
+			m.addDeletion(out, d)
+			return out
+		}
+	}
+	m.addPlain(out)
+	return out
+}
+
+// addPlain adds challenges, lease documents, status and beats.
+func (m *Member) addPlain(out *outgoing) {
+	proof := false // a beat that shows that pushes are accepted
+	for _, s := range m.suspects {
+		if s.Step == planner.StepChallenge && m.spend(haste) {
+			m.addChallenge(out, s)
+		}
+		proof = proof || s.Step == planner.StepBeat
+	}
+	for _, d := range m.decided.Docs {
+		if !d.Delete && m.spend(leases) {
+			m.addLeases(out, d)
+		}
+	}
+	if len(out.push.Changes) > 0 || m.floorDue() {
+		m.addFloor(out)
+	}
+	riding := len(out.push.Changes) > 0
+	if st, due, urgent := m.statusDue(); due && (riding || m.spendStatus(urgent)) {
+		m.addStatus(out, st)
+	}
+	due, recordFirst := m.beatDue()
+	switch {
+	case recordFirst:
+		m.own.again = true
+		rec, _, _ := m.ownRecord()
+		m.addOwn(out, rec)
+	case (due || proof) && (riding || m.spend(haste)):
+		m.addBeat(out)
+	}
+}
+
+// add appends one change from the value the member knows.
+func (m *Member) add(out *outgoing, ref planner.Ref, record *planner.Record, p piece) {
+	var old planner.Hash
+	if e := m.entries[ref]; e != nil {
+		old = e.hash
+	}
+	out.push.Changes = append(out.push.Changes, gitsync.Change{Ref: ref, Old: old, New: record})
+	out.pieces = append(out.pieces, p)
+}
+
+// signed makes a record of one part.
+func (m *Member) signed(ref planner.Ref, subject, body string, parent planner.Hash) (*planner.Record, error) {
+	signature, err := m.cfg.Sign(ref, body)
+	if err != nil {
+		return nil, fmt.Errorf("sign %s: %w", ref, err)
+	}
+	return m.record(planner.Message{Subject: planner.Subject(subject), Parts: []planner.Part{{Body: body, Signature: signature}}}, parent), nil
+}
+
+func (m *Member) record(msg planner.Message, parent planner.Hash) *planner.Record {
+	record := msg.Record(m.self, m.now.Wall.Unix(), parent)
+	return &record
+}
+
+// addSigned signs a record and adds its change; one that is too large or
+// cannot be signed is left out and told.
+func (m *Member) addSigned(out *outgoing, ref planner.Ref, subject, body string, parent planner.Hash, p piece) {
+	record, err := m.signed(ref, subject, body, parent)
+	if err == nil && len(record.Message) > planner.MaxRecordBytes {
+		err = fmt.Errorf("%s: record of %d bytes is larger than %d", ref, len(record.Message), planner.MaxRecordBytes)
+	}
+	if err != nil {
+		m.log.Error("record cannot be written", "ref", string(ref), "err", err)
+		return
+	}
+	p.what = subject
+	m.add(out, ref, record, p)
+}
+
+// addOwnRecord registers this node: its record, its status, and the first beat
+// where there is none. A raised epoch takes the beats with it.
+func (m *Member) addOwnRecord(out *outgoing, rec planner.NodeRecord, raised bool) {
+	n := m.view.Nodes[m.self]
+	if raised && n.BeatsKind != planner.BeatMissing {
+		half := n.BeatsKind == planner.BeatFence
+		if !half {
+			m.addMark(out, planner.BeatMark{Node: m.self, By: m.self, Epoch: rec.Epoch, Reason: "a new life takes the name"},
+				fmt.Sprintf("%s: beats of the life before end (epoch %d)", m.self, rec.Epoch), nil)
+			if !m.pusher.atomic {
+				return // the record follows, from the value of the same read
+			}
+			out.push.Atomic = true
+		}
+		m.addOwn(out, rec)
+		return
+	}
+	m.addOwn(out, rec)
+	m.addStatus(out, m.ownStatus())
+	if n.BeatsKind == planner.BeatMissing && m.entries[planner.BeatsRef(m.self)] == nil {
+		first := planner.Ring(m.self, rec.Salt).At(0)
+		m.add(out, planner.BeatsRef(m.self), &first, piece{what: "first beat"})
+	}
+}
+
+func (m *Member) addOwn(out *outgoing, rec planner.NodeRecord) {
+	begin := m.now.Boot
+	subject := m.recordSubject(rec)
+	if m.own.again {
+		subject += " " + strconv.FormatUint(m.cfg.Random()%100000, 36) // never the same value twice
+	}
+	m.addSigned(out, planner.NodeRef(m.self), subject, rec.Body(), "", piece{pokes: m.everybody(), won: func(time.Duration) {
+		m.own.again, m.own.wrote = false, begin
+	}})
+}
+
+func (m *Member) addStatus(out *outgoing, st planner.NodeStatus) {
+	before := m.view.Nodes[m.self].Status
+	m.addSigned(out, planner.StatusRef(m.self), statusSubject(before, st), st.Body(), "", piece{pokes: m.concerned(before, st)})
+}
+
+// statusSubject says how many instances fare how.
+func statusSubject(_, st planner.NodeStatus) string {
+	ready := 0
+	for _, i := range st.Instances {
+		if i.Phase == planner.PhaseReady {
+			ready++
+		}
+	}
+	subject := fmt.Sprintf("%s: %d of %d instances ready", st.Node, ready, len(st.Instances))
+	if n := len(st.Refusals); n > 0 {
+		subject += fmt.Sprintf(", %d refused", n)
+	}
+	return subject
+}
+
+// concerned lists the coordinators of the services whose instances changed.
+func (m *Member) concerned(before, st planner.NodeStatus) []planner.NodeName {
+	if !matters(before, st) {
+		return nil
+	}
+	var out []planner.NodeName
+	seen := map[planner.ServiceID]bool{}
+	note := func(id planner.ServiceID) {
+		if ranked := m.view.Coordinators(id); !seen[id] && len(ranked) > 0 {
+			out = append(out, ranked[0])
+		}
+		seen[id] = true
+	}
+	for _, i := range st.Instances {
+		note(i.Slot.Service)
+	}
+	for _, r := range st.Refusals {
+		note(r.Service)
+	}
+	return out
+}
+
+func (m *Member) addBeat(out *outgoing) {
+	next := m.nextBeat()
+	index, _ := m.ringOf(m.self).Index(next.Hash())
+	begin := m.now.Boot
+	m.add(out, planner.BeatsRef(m.self), &next, piece{what: "beat", won: func(time.Duration) {
+		m.own.beatAt, m.own.beatIndex = begin, index+1
+	}})
+}
+
+func (m *Member) addMark(out *outgoing, mark planner.BeatMark, subject string, pokes []planner.NodeName) {
+	mark.Nonce = strconv.FormatUint(m.cfg.Random(), 36)
+	m.addSigned(out, planner.BeatsRef(mark.Node), subject, mark.Body(), "", piece{pokes: pokes})
+}
+
+func (m *Member) addChallenge(out *outgoing, s planner.Suspicion) {
+	m.stats.Challenges++
+	m.log.Warn("node is challenged to show life", "suspect", s.Node, "reason", s.Why)
+	m.addMark(out, planner.BeatMark{Challenge: true, Node: s.Node, By: m.self, Replaced: m.view.Nodes[s.Node].Beats, Reason: s.Why},
+		fmt.Sprintf("%s challenges %s: %s", m.self, s.Node, s.Why), []planner.NodeName{s.Node})
+}
+
+// addFence revokes all leases of a node: beats and record in one transaction,
+// or where the server cannot, beats first (design L3).
+func (m *Member) addFence(out *outgoing, s planner.Suspicion) {
+	n := m.view.Nodes[s.Node]
+	e := m.entries[planner.NodeRef(s.Node)]
+	epoch := n.Record.Epoch + 1
+	subject := fmt.Sprintf("%s fences %s (epoch %d): %s", m.self, s.Node, epoch, s.Why)
+	if n.BeatsKind != planner.BeatFence {
+		m.addMark(out, planner.BeatMark{Node: s.Node, By: m.self, Epoch: epoch, Reason: s.Why}, subject, nil)
+		if !m.pusher.atomic {
+			return
+		}
+		out.push.Atomic = true
+	}
+	fence := planner.Fence{Epoch: epoch, Fenced: true, By: m.self, Nonce: strconv.FormatUint(m.cfg.Random(), 36), Reason: s.Why}
+	record, err := m.fenced(s.Node, e.record, fence, subject)
+	if err != nil {
+		m.log.Error("node cannot be fenced", "suspect", s.Node, "err", err)
+		*out = outgoing{}
+		return
+	}
+	m.stats.Fences++
+	m.log.Warn("node is fenced: its leases are void", "suspect", s.Node, "epoch", epoch, "reason", s.Why)
+	m.add(out, planner.NodeRef(s.Node), record, piece{what: subject, pokes: m.everybody()})
+}
+
+// fenced is another node's record with a fence added to it.
+func (m *Member) fenced(node planner.NodeName, record planner.Record, fence planner.Fence, subject string) (*planner.Record, error) {
+	original, err := planner.ParseMessage(record.Message)
+	if err != nil {
+		return nil, err
+	}
+	body := fence.Body()
+	signature, err := m.cfg.Sign(planner.NodeRef(node), body)
+	if err != nil {
+		return nil, err
+	}
+	msg, err := planner.FenceMessage(original, subject, planner.Part{Body: body, Signature: signature})
+	if err != nil {
+		return nil, err
+	}
+	return m.record(msg, ""), nil
+}
+
+// addLeases writes the shards of a document that a decision changes.
+func (m *Member) addLeases(out *outgoing, d planner.Decision) {
+	id := d.Doc.Service
+	old, shards := d.Old.Shards(), d.Doc.Shards()
+	for shard := range old {
+		if _, ok := shards[shard]; !ok {
+			shards[shard] = d.Doc.Shard() // its last lease has gone
+		}
+	}
+	for _, shard := range slices.Sorted(maps.Keys(shards)) {
+		doc := shards[shard]
+		ref := planner.LeasesRef(id, shard)
+		e := m.entries[ref]
+		if shard > 0 && slices.Equal(doc.Leases, old[shard].Leases) && (e == nil || e.bad == "") {
+			continue
+		}
+		var parent planner.Hash
+		if e != nil {
+			parent = e.hash
+		}
+		m.addSigned(out, ref, d.Why, doc.Body(), parent, piece{pokes: holders(d)})
+	}
+}
+
+// holders lists the nodes whose leases a decision gives or takes.
+func holders(d planner.Decision) []planner.NodeName {
+	var nodes []planner.NodeName
+	for _, l := range d.Doc.Leases {
+		if !slices.Contains(d.Old.Leases, l) {
+			nodes = append(nodes, l.Node)
+		}
+	}
+	for _, l := range d.Old.Leases {
+		if !slices.Contains(d.Doc.Leases, l) {
+			nodes = append(nodes, l.Node)
+		}
+	}
+	slices.Sort(nodes)
+	return slices.Compact(nodes)
+}
+
+// addDeletion removes the document of a service that is gone for good, and
+// raises the floor of tokens above all it ever gave, all or nothing.
+func (m *Member) addDeletion(out *outgoing, d planner.Decision) {
+	out.push.Atomic = true
+	rec := m.view.Fleet
+	rec.Format, rec.By = planner.FormatFleet, m.self
+	rec.Tokens = max(rec.Tokens, d.Doc.Tokens, m.memory.tokens(d.Doc.Service))
+	m.addSigned(out, planner.FleetRef, d.Why, rec.Body(), "", piece{})
+	for _, shard := range slices.Sorted(maps.Keys(d.Old.Shards())) {
+		if e := m.entries[planner.LeasesRef(d.Doc.Service, shard)]; e != nil && e.hash != "" {
+			m.add(out, planner.LeasesRef(d.Doc.Service, shard), nil, piece{what: d.Why})
+		}
+	}
+}
+
+// floorQuiet is how old a floor may become before it is written by itself.
+const floorQuiet = 10 * time.Minute
+
+// floorDue reports whether the fleet's floor is to be moved forward although
+// nothing else is pushed.
+func (m *Member) floorDue() bool {
+	return m.followed.Commit.Hash != "" && m.now.Boot-m.view.FollowedSince > floorQuiet && m.spend(quiet)
+}
+
+// addFloor moves the fleet's floor to the commit that is followed. Only the
+// node that ranks first for it does, so that others need not push for it.
+func (m *Member) addFloor(out *outgoing) {
+	floor, commit := m.view.Fleet.Floor, m.followed.Commit.Hash
+	ranked := m.view.Coordinators(planner.ServiceID{Name: "fleet"})
+	if commit == "" || floor == commit || len(ranked) == 0 || ranked[0] != m.self || len(m.alarm) > 0 {
+		return
+	}
+	if floor != "" && m.cfg.Relate(floor, commit) != planner.RelationAncestor {
+		return
+	}
+	rec := m.view.Fleet
+	rec.Format, rec.By, rec.Floor = planner.FormatFleet, m.self, commit
+	m.addSigned(out, planner.FleetRef, "floor moves to "+m.followed.Commit.Short(), rec.Body(), "", piece{})
+}
+
+func (m *Member) addReset(out *outgoing) {
+	rec := m.floorReset()
+	m.addSigned(out, planner.FleetRef, fmt.Sprintf("%s resets the floor (generation %d)", m.self, rec.Generation), rec.Body(), "",
+		piece{pokes: m.everybody(), won: func(time.Duration) { m.own.resetAsked = false }})
+}
+
+// everybody lists the other live nodes.
+func (m *Member) everybody() []planner.NodeName {
+	var out []planner.NodeName
+	for name, n := range m.view.Nodes {
+		if name != m.self && n.Live() {
+			out = append(out, name)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// Pushed tells the outcome of the push that the last Step asked for.
+func (m *Member) Pushed(results []gitsync.Result, err error, now planner.Time) {
+	m.now = now
+	p := &m.pusher
+	out := p.under
+	p.under = nil
+	if out == nil {
+		return
+	}
+	answered := false
+	var pokes []planner.NodeName
+	for k, change := range out.push.Changes {
+		result := gitsync.Result{}
+		if k < len(results) {
+			result = results[k]
+		}
+		switch result.Outcome {
+		case gitsync.Won:
+			answered = true
+			m.stats.Won++
+			m.won(change, out.pieces[k], out.begin)
+			pokes = append(pokes, out.pieces[k].pokes...)
+		case gitsync.Lost:
+			answered = answered || err == nil
+			m.stats.Lost++
+			m.look.due = true
+			m.log.Debug("swap lost", "ref", string(change.Ref), "what", out.pieces[k].what, "reason", result.Reason)
+		default:
+			m.stats.Unknown++
+			m.look.due = true
+		}
+	}
+	if len(out.push.Changes) > 0 && m.look.due {
+		m.fresh = false // decide again only on what stands now
+	}
+	m.settlePush(answered, out.begin, err)
+	m.pokes(pokes)
+	m.dirty = true
+}
+
+// won takes in a change of this process that was accepted.
+func (m *Member) won(change gitsync.Change, p piece, begin time.Duration) {
+	e := m.entries[change.Ref]
+	if e == nil {
+		e = &entry{parts: change.Ref.Parse()}
+		m.entries[change.Ref] = e
+	}
+	e.settled = m.now.Boot
+	if p.won != nil {
+		p.won(begin)
+	}
+	if change.New == nil {
+		m.vanished(change.Ref, e)
+	} else {
+		m.take(change.Ref, e, change.New.Hash(), *change.New)
+	}
+	m.log.Info("record written", "ref", string(change.Ref), "what", p.what)
+}
+
+// settlePush notes how the server fares.
+func (m *Member) settlePush(answered bool, begin time.Duration, err error) {
+	p := &m.pusher
+	if answered {
+		if p.failures > 0 {
+			m.log.Info("records can be written again")
+		}
+		p.failures, p.retry = 0, 0
+		m.view.Health.Pushed = begin
+		return
+	}
+	p.failures++
+	m.view.Health.PushFailed = m.now.Boot
+	p.retry = m.now.Boot + m.jitter(min(time.Second<<min(p.failures-1, 6), maxPushRetry))
+	if p.failures == 1 {
+		m.log.Warn("records cannot be written: nothing moves, everything runs on", "err", err)
+	}
+}
+
+// pokes tells the nodes concerned to look now.
+func (m *Member) pokes(names []planner.NodeName) {
+	slices.Sort(names)
+	for _, name := range slices.Compact(names) {
+		if n := m.view.Nodes[name]; name != m.self && n.Record.Address != "" {
+			m.pusher.poke = append(m.pusher.poke, Peer{Node: name, Address: n.Record.Address, Key: n.Record.Key})
+		}
+	}
+}
