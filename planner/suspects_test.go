@@ -201,6 +201,8 @@ func TestSuspects(t *testing.T) {
 		// Without an address: silence is all there is.
 		{"no address, beats", Followed{}, func(v View) View { v.hide("d02", 960*sec); return v }, "", 1010 * sec},
 		{"no address, silent", Followed{}, func(v View) View { v.hide("d02", 950*sec); return v }, "challenge d02", Never},
+		// Not seen alive since self began to look: it counts from there.
+		{"no address, never seen", Followed{}, func(v View) View { v.hide("d02", 0); v.Health.Started = 960 * sec; return v }, "", 1010 * sec},
 		// fast is of peers: who has none is asked.
 		{"no address, fast", fast, func(v View) View { v.hide("d02", 900*sec); return v }, "challenge d02", Never},
 		// Those who do not take part.
@@ -346,6 +348,14 @@ func TestSuspectsMass(t *testing.T) {
 			t.Fatalf("nine seconds after the fence at %d: %q, next %v", s, said(steps), next)
 		}
 	}
+	// Even with a second observer nothing is fast among many.
+	v = seen(5)
+	v.unreached(996*sec, dead[:3]...)
+	for _, step := range first(Suspects(Followed{Fleet: Fleet{FastFailover: true}}, v, at(1010))) {
+		if step.Step != StepChallenge {
+			t.Errorf("three of five: %+v", step)
+		}
+	}
 	// One death after another is no mass: the fenced count for a minute only.
 	v = seen(3)
 	v.see("d01", func(n *NodeView) { n.Record.Fence, n.BeatsSince = &Fence{Epoch: 2}, 930*sec })
@@ -355,6 +365,8 @@ func TestSuspectsMass(t *testing.T) {
 		t.Errorf("the second death, later: %q", said(steps))
 	}
 }
+
+func first(steps []Suspicion, _ time.Duration) []Suspicion { return steps }
 
 // TestSuspectsFifty: in a large fleet, self judges its share.
 func TestSuspectsFifty(t *testing.T) {
