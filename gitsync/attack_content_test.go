@@ -10,12 +10,13 @@ import (
 
 	"github.com/orpheus-cd/orpheus/gitsync"
 	"github.com/orpheus-cd/orpheus/gitsync/gitsynctest"
+	"github.com/orpheus-cd/orpheus/gitsync/gitsynctest/gitformat"
 )
 
 // handmade opens the tree of a commit whose root is made of entries.
 func handmade(t *testing.T, repo *gitsynctest.Repo, limits gitsync.Limits, entries ...[]byte) fs.FS {
 	t.Helper()
-	root := gitsynctest.Must(repo.WriteObject(gitsynctest.Tree, bytes.Join(entries, nil)))(t)
+	root := gitsynctest.Must(repo.WriteObject(gitformat.Tree, bytes.Join(entries, nil)))(t)
 	id := gitsynctest.Must(repo.CommitTree(root))(t)
 	r := open(t, gitsync.Config{URL: repo.Dir, Limits: limits})
 	fetch(t, r)
@@ -28,7 +29,7 @@ func handmade(t *testing.T, repo *gitsynctest.Repo, limits gitsync.Limits, entri
 
 func blob(t *testing.T, repo *gitsynctest.Repo, content string) string {
 	t.Helper()
-	return gitsynctest.Must(repo.WriteObject(gitsynctest.Blob, []byte(content)))(t)
+	return gitsynctest.Must(repo.WriteObject(gitformat.Blob, []byte(content)))(t)
 }
 
 // list returns the names and types in a folder.
@@ -50,9 +51,9 @@ func TestAttack12SubmodulesAndLFS(t *testing.T) {
 	pointer := "version https://git-lfs.github.com/spec/v1\noid sha256:" + strings.Repeat("a", 64) + "\nsize 5\n"
 	modules := "[submodule \"x\"]\n\tpath = x\n\turl = http://127.0.0.1:1/metadata\n"
 	fsys := handmade(t, repo, gitsync.Limits{},
-		gitsynctest.TreeEntry("100644", ".gitmodules", blob(t, repo, modules)),
-		gitsynctest.TreeEntry("160000", "x", strings.Repeat("b", 40)),
-		gitsynctest.TreeEntry("100644", "y.yaml", blob(t, repo, pointer)))
+		gitformat.TreeEntry("100644", ".gitmodules", blob(t, repo, modules)),
+		gitformat.TreeEntry("160000", "x", strings.Repeat("b", 40)),
+		gitformat.TreeEntry("100644", "y.yaml", blob(t, repo, pointer)))
 	if mode := list(t, fsys, ".")["x"]; mode != fs.ModeIrregular {
 		t.Errorf("submodule has mode %v", mode)
 	}
@@ -72,12 +73,12 @@ func TestAttack13TreeBomb(t *testing.T) {
 	for range 10 {
 		var tree []byte
 		for i := range 10 {
-			tree = append(tree, gitsynctest.TreeEntry(mode, fmt.Sprint("d", i), id)...)
+			tree = append(tree, gitformat.TreeEntry(mode, fmt.Sprint("d", i), id)...)
 		}
-		id, mode = gitsynctest.Must(repo.WriteObject(gitsynctest.Tree, tree))(t), "40000"
+		id, mode = gitsynctest.Must(repo.WriteObject(gitformat.Tree, tree))(t), "40000"
 	}
 	var fsys fs.FS
-	got := allocated(func() { fsys = handmade(t, repo, gitsync.Limits{}, gitsynctest.TreeEntry("40000", "bomb", id)) })
+	got := allocated(func() { fsys = handmade(t, repo, gitsync.Limits{}, gitformat.TreeEntry("40000", "bomb", id)) })
 	if got > 8*mebi {
 		t.Errorf("allocated %d MiB", got/mebi)
 	}
@@ -90,10 +91,10 @@ func TestAttack13DepthBomb(t *testing.T) {
 	repo := newRepo(t)
 	id, mode := blob(t, repo, "x"), "100644"
 	for range 500 {
-		id = gitsynctest.Must(repo.WriteObject(gitsynctest.Tree, gitsynctest.TreeEntry(mode, "d", id)))(t)
+		id = gitsynctest.Must(repo.WriteObject(gitformat.Tree, gitformat.TreeEntry(mode, "d", id)))(t)
 		mode = "40000"
 	}
-	fsys := handmade(t, repo, gitsync.Limits{}, gitsynctest.TreeEntry("40000", "d", id), gitsynctest.TreeEntry("100644", "ok", blob(t, repo, "fine")))
+	fsys := handmade(t, repo, gitsync.Limits{}, gitformat.TreeEntry("40000", "d", id), gitformat.TreeEntry("100644", "ok", blob(t, repo, "fine")))
 	_, err := fs.Stat(fsys, "d"+strings.Repeat("/d", 400))
 	wantLimit(t, err, "Depth")
 	if data, err := fs.ReadFile(fsys, "ok"); err != nil || string(data) != "fine" {
@@ -106,13 +107,13 @@ func TestAttack13MillionEntries(t *testing.T) {
 	id := blob(t, repo, "x")
 	var tree bytes.Buffer
 	for i := range 1_000_000 {
-		tree.Write(gitsynctest.TreeEntry("100644", fmt.Sprintf("f%07d", i), id))
+		tree.Write(gitformat.TreeEntry("100644", fmt.Sprintf("f%07d", i), id))
 	}
-	big := gitsynctest.Must(repo.WriteObject(gitsynctest.Tree, tree.Bytes()))(t)
+	big := gitsynctest.Must(repo.WriteObject(gitformat.Tree, tree.Bytes()))(t)
 	// A fleet beside it is not touched by what nobody opens, beyond one
 	// verification.
 	fsys := handmade(t, repo, gitsync.Limits{Object: 64 * mebi},
-		gitsynctest.TreeEntry("40000", "big", big), gitsynctest.TreeEntry("100644", "ok", id))
+		gitformat.TreeEntry("40000", "big", big), gitformat.TreeEntry("100644", "ok", id))
 	var err error
 	got := allocated(func() { _, err = fs.ReadDir(fsys, "big") })
 	wantLimit(t, err, "TreeEntries")
@@ -129,21 +130,21 @@ func TestAttack13MillionEntries(t *testing.T) {
 }
 
 func TestAttack14Names(t *testing.T) {
-	p := &gitsynctest.Pack{} // git's own upload-pack would not send an empty name
-	id := p.Add(gitsynctest.Blob, []byte("evil"))
-	folder := p.Add(gitsynctest.Tree, gitsynctest.TreeEntry("100644", "f", id))
+	p := &gitformat.Pack{} // git's own upload-pack would not send an empty name
+	id := p.Add(gitformat.Blob, []byte("evil"))
+	folder := p.Add(gitformat.Tree, gitformat.TreeEntry("100644", "f", id))
 	long := strings.Repeat("n", 300)
 	bad := []string{"..", ".", "", "/etc/passwd", "../x", "a/b", "new\nline", "esc\x1b[2J", "\xff\xfe", long}
 	var entries [][]byte
 	for _, name := range bad {
-		entries = append(entries, gitsynctest.TreeEntry("100644", name, id))
+		entries = append(entries, gitformat.TreeEntry("100644", name, id))
 	}
 	// Names that only a checkout has to fear, and case twins, are just names.
 	good := []string{".git", ".GIT", "git~1", "dot.", "Case", "case", "sp ace", "ünï"}
 	for _, name := range good {
-		entries = append(entries, gitsynctest.TreeEntry("100644", name, id))
+		entries = append(entries, gitformat.TreeEntry("100644", name, id))
 	}
-	entries = append(entries, gitsynctest.TreeEntry("40000", "...", folder), gitsynctest.TreeEntry("40000", "../..", folder))
+	entries = append(entries, gitformat.TreeEntry("40000", "...", folder), gitformat.TreeEntry("40000", "../..", folder))
 	tip := oneCommit(p, entries...)
 	r := open(t, gitsync.Config{URL: serveHostile(t, packServer(tip, p))})
 	fetch(t, r)
@@ -191,7 +192,7 @@ func TestAttack15Modes(t *testing.T) {
 		"20644": fs.ModeIrregular, "60644": fs.ModeIrregular, // devices
 		"10644": fs.ModeIrregular, "0": fs.ModeIrregular, "777": fs.ModeIrregular,
 	} {
-		entries = append(entries, gitsynctest.TreeEntry(mode, "m"+mode, id))
+		entries = append(entries, gitformat.TreeEntry(mode, "m"+mode, id))
 		want["m"+mode] = typ
 	}
 	fsys := handmade(t, repo, gitsync.Limits{}, entries...)
@@ -212,11 +213,11 @@ func TestAttack15Modes(t *testing.T) {
 func TestAttack16DuplicateEntries(t *testing.T) {
 	repo := newRepo(t)
 	one, two := blob(t, repo, "one"), blob(t, repo, "two")
-	folder := gitsynctest.Must(repo.WriteObject(gitsynctest.Tree, gitsynctest.TreeEntry("100644", "f", one)))(t)
+	folder := gitsynctest.Must(repo.WriteObject(gitformat.Tree, gitformat.TreeEntry("100644", "f", one)))(t)
 	fsys := handmade(t, repo, gitsync.Limits{},
-		gitsynctest.TreeEntry("100644", "web.yaml", one), gitsynctest.TreeEntry("100644", "web.yaml", two),
-		gitsynctest.TreeEntry("100644", "d", one), gitsynctest.TreeEntry("40000", "d", folder),
-		gitsynctest.TreeEntry("100644", "web.yaml (2)", two), gitsynctest.TreeEntry("100644", "ok", one))
+		gitformat.TreeEntry("100644", "web.yaml", one), gitformat.TreeEntry("100644", "web.yaml", two),
+		gitformat.TreeEntry("100644", "d", one), gitformat.TreeEntry("40000", "d", folder),
+		gitformat.TreeEntry("100644", "web.yaml (2)", two), gitformat.TreeEntry("100644", "ok", one))
 	got := list(t, fsys, ".")
 	if len(got) != 6 || got["ok"] != 0 {
 		t.Fatalf("listed %v", got)
@@ -268,23 +269,23 @@ func TestAttack23TerminalEscapes(t *testing.T) {
 // TestMissingObjects: a tip whose tree is not whole never becomes the tip.
 func TestMissingObjects(t *testing.T) {
 	missing := strings.Repeat("c", 40)
-	for name, build := range map[string]func(p *gitsynctest.Pack) string{
-		"no commit": func(p *gitsynctest.Pack) string { oneCommit(p); return missing },
-		"no tree": func(p *gitsynctest.Pack) string {
-			return p.Add(gitsynctest.Commit, gitsynctest.CommitData(missing, "x"))
+	for name, build := range map[string]func(p *gitformat.Pack) string{
+		"no commit": func(p *gitformat.Pack) string { oneCommit(p); return missing },
+		"no tree": func(p *gitformat.Pack) string {
+			return p.Add(gitformat.Commit, gitformat.CommitData(missing, "x"))
 		},
-		"no blob": func(p *gitsynctest.Pack) string {
-			return oneCommit(p, gitsynctest.TreeEntry("100644", "a", missing))
+		"no blob": func(p *gitformat.Pack) string {
+			return oneCommit(p, gitformat.TreeEntry("100644", "a", missing))
 		},
-		"no parent": func(p *gitsynctest.Pack) string {
-			tree := p.Add(gitsynctest.Tree, nil)
-			return p.Add(gitsynctest.Commit, gitsynctest.CommitData(tree, "x", missing))
+		"no parent": func(p *gitformat.Pack) string {
+			tree := p.Add(gitformat.Tree, nil)
+			return p.Add(gitformat.Commit, gitformat.CommitData(tree, "x", missing))
 		},
-		"malformed tree": func(p *gitsynctest.Pack) string { return oneCommit(p, []byte("100644 a\x00short")) },
-		"tip is a blob":  func(p *gitsynctest.Pack) string { return p.Add(gitsynctest.Blob, []byte("x")) },
+		"malformed tree": func(p *gitformat.Pack) string { return oneCommit(p, []byte("100644 a\x00short")) },
+		"tip is a blob":  func(p *gitformat.Pack) string { return p.Add(gitformat.Blob, []byte("x")) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			p := &gitsynctest.Pack{}
+			p := &gitformat.Pack{}
 			tip := build(p)
 			dir := t.TempDir()
 			r := open(t, gitsync.Config{URL: serveHostile(t, packServer(tip, p)), Dir: dir})

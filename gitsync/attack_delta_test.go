@@ -7,7 +7,7 @@ import (
 	"testing"
 
 	"github.com/orpheus-cd/orpheus/gitsync"
-	"github.com/orpheus-cd/orpheus/gitsync/gitsynctest"
+	"github.com/orpheus-cd/orpheus/gitsync/gitsynctest/gitformat"
 )
 
 // replaceTail is a delta that keeps an object of the size but for its last
@@ -24,15 +24,15 @@ func replaceTail(size int, tail string) []byte {
 // room for the others.
 func TestAttack02LongChain(t *testing.T) {
 	const size = mebi
-	p := &gitsynctest.Pack{}
+	p := &gitformat.Pack{}
 	at := p.Offset()
-	p.Add(gitsynctest.Blob, make([]byte, size))
+	p.Add(gitformat.Blob, make([]byte, size))
 	for i := range 199 {
 		at = p.AddOfsDelta(p.Offset()-at, replaceTail(size, string([]byte{'v', byte(i), 1, 2})))
 	}
 	p.AddOfsDelta(p.Offset()-at, replaceTail(size, "last"))
 	last := string(make([]byte, size-4)) + "last"
-	tip := oneCommit(p, gitsynctest.TreeEntry("100644", "a", gitsynctest.ObjectID(gitsynctest.Blob, []byte(last))))
+	tip := oneCommit(p, gitformat.TreeEntry("100644", "a", gitformat.ObjectID(gitformat.Blob, []byte(last))))
 	r := open(t, gitsync.Config{URL: serveHostile(t, packServer(tip, p))})
 	fetch(t, r)
 	fsys, err := r.FS(tip)
@@ -47,9 +47,9 @@ func TestAttack02LongChain(t *testing.T) {
 // TestAttack02LargeDeltas: whoever reads the end of a chain holds all its
 // deltas; here they are 150 MiB in 170 KiB, each below the limit of an object.
 func TestAttack02LargeDeltas(t *testing.T) {
-	p := &gitsynctest.Pack{}
+	p := &gitformat.Pack{}
 	at, size := p.Offset(), 10
-	p.Add(gitsynctest.Blob, []byte("0123456789"))
+	p.Add(gitformat.Blob, []byte("0123456789"))
 	insert := bytes.Repeat([]byte("\x7f"+strings.Repeat("x", 0x7f)), 30*8192)
 	for range 5 {
 		delta := append(varint(size), varint(30*8192*0x7f)...)

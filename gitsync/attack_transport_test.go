@@ -20,6 +20,7 @@ import (
 
 	"github.com/orpheus-cd/orpheus/gitsync"
 	"github.com/orpheus-cd/orpheus/gitsync/gitsynctest"
+	"github.com/orpheus-cd/orpheus/gitsync/gitsynctest/gitformat"
 )
 
 // allocated is how much memory f asks for in total: an upper bound of what it
@@ -42,9 +43,9 @@ func serveHostile(t *testing.T, h http.Handler) string {
 }
 
 // oneCommit is a well-formed pack whose tip is the id returned.
-func oneCommit(p *gitsynctest.Pack, entries ...[]byte) (tip string) {
-	tree := p.Add(gitsynctest.Tree, bytes.Join(entries, nil))
-	return p.Add(gitsynctest.Commit, gitsynctest.CommitData(tree, "made by hand"))
+func oneCommit(p *gitformat.Pack, entries ...[]byte) (tip string) {
+	tree := p.Add(gitformat.Tree, bytes.Join(entries, nil))
+	return p.Add(gitformat.Commit, gitformat.CommitData(tree, "made by hand"))
 }
 
 func wantLimit(t *testing.T, err error, limit string) {
@@ -151,72 +152,72 @@ func silentAfter(start string) gitsynctest.Fault {
 
 // Every pack here costs far more memory or time inflated than on the wire.
 func TestAttack02Bombs(t *testing.T) {
-	zeros := gitsynctest.Deflate(make([]byte, 300*mebi))
+	zeros := gitformat.Deflate(make([]byte, 300*mebi))
 	for _, tt := range []struct {
 		name  string
-		build func(p *gitsynctest.Pack) (tip string)
+		build func(p *gitformat.Pack) (tip string)
 		limit string // "" = corrupt
 	}{
-		{"one large blob", func(p *gitsynctest.Pack) string {
-			p.AddRaw(gitsynctest.Blob, 300*mebi, nil, zeros)
+		{"one large blob", func(p *gitformat.Pack) string {
+			p.AddRaw(gitformat.Blob, 300*mebi, nil, zeros)
 			return oneCommit(p)
 		}, "Object"},
-		{"a blob that declares less than it holds", func(p *gitsynctest.Pack) string {
-			p.AddRaw(gitsynctest.Blob, 1000, nil, zeros)
+		{"a blob that declares less than it holds", func(p *gitformat.Pack) string {
+			p.AddRaw(gitformat.Blob, 1000, nil, zeros)
 			return oneCommit(p)
 		}, ""},
-		{"a blob that declares more than an int64", func(p *gitsynctest.Pack) string {
-			p.AddRaw(gitsynctest.Blob, 1<<62, nil, zeros)
+		{"a blob that declares more than an int64", func(p *gitformat.Pack) string {
+			p.AddRaw(gitformat.Blob, 1<<62, nil, zeros)
 			return oneCommit(p)
 		}, ""},
-		{"many blobs below the limit of one", func(p *gitsynctest.Pack) string {
-			blob := gitsynctest.Deflate(make([]byte, 16*mebi))
+		{"many blobs below the limit of one", func(p *gitformat.Pack) string {
+			blob := gitformat.Deflate(make([]byte, 16*mebi))
 			for range 70 {
-				p.AddRaw(gitsynctest.Blob, 16*mebi, nil, blob)
+				p.AddRaw(gitformat.Blob, 16*mebi, nil, blob)
 			}
 			return oneCommit(p)
 		}, "Inflated"},
-		{"a delta that makes 300 MiB", func(p *gitsynctest.Pack) string {
+		{"a delta that makes 300 MiB", func(p *gitformat.Pack) string {
 			at := p.Offset()
-			p.Add(gitsynctest.Blob, make([]byte, 0xffff))
+			p.Add(gitformat.Blob, make([]byte, 0xffff))
 			delta := append(varint(0xffff), varint(300*mebi)...)
 			delta = append(delta, bytes.Repeat([]byte{0xb0, 0xff, 0xff}, 4800)...)
 			p.AddOfsDelta(p.Offset()-at, delta)
 			return oneCommit(p)
 		}, "Object"},
-		{"a delta that makes more than it declares", func(p *gitsynctest.Pack) string {
+		{"a delta that makes more than it declares", func(p *gitformat.Pack) string {
 			at := p.Offset()
-			p.Add(gitsynctest.Blob, make([]byte, 0xffff))
+			p.Add(gitformat.Blob, make([]byte, 0xffff))
 			delta := append(varint(0xffff), varint(10)...)
 			delta = append(delta, bytes.Repeat([]byte{0xb0, 0xff, 0xff}, 4800)...)
 			p.AddOfsDelta(p.Offset()-at, delta)
 			return oneCommit(p)
 		}, ""},
-		{"a chain of 5,000 deltas", func(p *gitsynctest.Pack) string {
+		{"a chain of 5,000 deltas", func(p *gitformat.Pack) string {
 			at := p.Offset()
-			p.Add(gitsynctest.Blob, []byte("0123456789"))
+			p.Add(gitformat.Blob, []byte("0123456789"))
 			for range 5000 {
 				at = p.AddOfsDelta(p.Offset()-at, []byte{10, 10, 0x90, 10})
 			}
 			return oneCommit(p)
 		}, "delta depth"},
-		{"deltas that stand on each other in a circle", func(p *gitsynctest.Pack) string {
-			p.AddRaw(gitsynctest.RefDelta, 4, bytes.Repeat([]byte{1}, 20), gitsynctest.Deflate([]byte{10, 10, 0x90, 10}))
+		{"deltas that stand on each other in a circle", func(p *gitformat.Pack) string {
+			p.AddRaw(gitformat.RefDelta, 4, bytes.Repeat([]byte{1}, 20), gitformat.Deflate([]byte{10, 10, 0x90, 10}))
 			return oneCommit(p)
 		}, ""},
-		{"4 billion objects", func(p *gitsynctest.Pack) string {
+		{"4 billion objects", func(p *gitformat.Pack) string {
 			tip := oneCommit(p)
 			p.Count = 1<<32 - 1
 			return tip
 		}, "Objects"},
-		{"900,000 objects in no bytes", func(p *gitsynctest.Pack) string {
+		{"900,000 objects in no bytes", func(p *gitformat.Pack) string {
 			tip := oneCommit(p)
 			p.Count = 900_000
 			return tip
 		}, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			p := &gitsynctest.Pack{}
+			p := &gitformat.Pack{}
 			tip := tt.build(p)
 			data := p.Bytes()
 			url := serveHostile(t, &gitsynctest.Hostile{Tip: tip, Pack: func(w io.Writer) { _, _ = w.Write(data) }})
@@ -252,11 +253,11 @@ func TestAttack03HugeAdvertisement(t *testing.T) {
 	}{
 		{"Refs", func(w io.Writer) {
 			for i := range 150_000 {
-				fmt.Fprint(w, gitsynctest.Packet(fmt.Sprintf("%s refs/x/%d\n", id, i)))
+				fmt.Fprint(w, gitformat.Packet(fmt.Sprintf("%s refs/x/%d\n", id, i)))
 			}
 		}},
 		{"Advertisement", func(w io.Writer) {
-			long := gitsynctest.Packet(id + " refs/x/" + strings.Repeat("x", 60_000) + "\n")
+			long := gitformat.Packet(id + " refs/x/" + strings.Repeat("x", 60_000) + "\n")
 			for {
 				if _, err := io.WriteString(w, long); err != nil {
 					return
@@ -280,7 +281,7 @@ func TestAttack03HugeAdvertisement(t *testing.T) {
 func TestAttack03EndlessAcks(t *testing.T) {
 	id := strings.Repeat("a", 40)
 	list := &gitsynctest.Hostile{Tip: id}
-	ack := bytes.Repeat([]byte(gitsynctest.Packet("ACK "+id+"\n")), 1000)
+	ack := bytes.Repeat([]byte(gitformat.Packet("ACK "+id+"\n")), 1000)
 	url := serveHostile(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodGet {
 			list.ServeHTTP(w, r)
@@ -428,7 +429,7 @@ func wantNoSecret(t *testing.T, v any, secrets ...string) {
 	}
 }
 
-func packServer(tip string, p *gitsynctest.Pack) *gitsynctest.Hostile {
+func packServer(tip string, p *gitformat.Pack) *gitsynctest.Hostile {
 	data := p.Bytes()
 	return &gitsynctest.Hostile{Tip: tip, Pack: func(w io.Writer) { _, _ = w.Write(data) }}
 }
@@ -452,11 +453,11 @@ func TestAttack11Secrets(t *testing.T) {
 		{"in a redirect", gitsynctest.Redirect("http://evil.example.com/" + spellings[1])(nil)},
 		{"in a protocol error", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "application/x-git-upload-pack-advertisement")
-			_, _ = io.WriteString(w, gitsynctest.Packet("ERR "+err502))
+			_, _ = io.WriteString(w, gitformat.Packet("ERR "+err502))
 		})},
 		{"as a branch name", &gitsynctest.Hostile{Tip: strings.Repeat("0", 40), Refs: func(w io.Writer) {
 			for _, s := range spellings {
-				_, _ = io.WriteString(w, gitsynctest.Packet(strings.Repeat("a", 40)+" refs/heads/"+s+"\n"))
+				_, _ = io.WriteString(w, gitformat.Packet(strings.Repeat("a", 40)+" refs/heads/"+s+"\n"))
 			}
 		}}},
 	} {
@@ -495,7 +496,7 @@ func TestAttack11Secrets(t *testing.T) {
 // TestAttack11BranchNames: the error that names branches takes secrets out.
 func TestAttack11BranchNames(t *testing.T) {
 	url := serveHostile(t, &gitsynctest.Hostile{Tip: strings.Repeat("a", 40), Refs: func(w io.Writer) {
-		_, _ = io.WriteString(w, gitsynctest.Packet(strings.Repeat("a", 40)+" refs/heads/a-pl4nted-secret\n"))
+		_, _ = io.WriteString(w, gitformat.Packet(strings.Repeat("a", 40)+" refs/heads/a-pl4nted-secret\n"))
 	}})
 	r := open(t, gitsync.Config{URL: strings.Replace(url, "http://", "http://ada:pl4nted-secret@", 1), Branch: "other"})
 	_, err := r.Fetch(t.Context())

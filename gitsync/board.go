@@ -2,6 +2,8 @@ package gitsync
 
 import (
 	"context"
+	"fmt"
+	"strings"
 
 	"github.com/orpheus-cd/orpheus/planner"
 )
@@ -29,11 +31,11 @@ type Board interface {
 
 // Listing is what one advertisement shows.
 type Listing struct {
-	Refs map[planner.Ref]planner.Hash
+	Refs map[planner.Ref]planner.Hash // of others, too: not to be changed
 	// Tip is the branch's tip where records and manifests share a repository;
 	// "" elsewhere.
 	Tip planner.Hash
-	// Ignored counts refs below the prefix that are no records, or too many.
+	// Ignored counts refs below the prefix that are no records.
 	Ignored int
 }
 
@@ -47,6 +49,38 @@ type Reading struct {
 type Push struct {
 	Atomic  bool
 	Changes []Change
+}
+
+// Check says why no Board would send the push: a ref that git does not take
+// for a name or that is in it twice, a record that is too large, nothing to
+// change. Swap then has all changes Lost, and this error.
+func (p Push) Check() error {
+	seen := make(map[planner.Ref]bool, len(p.Changes))
+	for _, c := range p.Changes {
+		switch {
+		case !goodRefName(string(c.Ref)):
+			return fmt.Errorf("record %q: not a name git takes", printable(string(c.Ref), 80))
+		case seen[c.Ref]:
+			return fmt.Errorf("record %s: twice in one push", c.Ref)
+		case c.Old == "" && c.New == nil:
+			return fmt.Errorf("record %s: nothing to delete", c.Ref)
+		case c.Old != "" && !isID(string(c.Old)):
+			return fmt.Errorf("record %s: old value %q is no object id", c.Ref, printable(string(c.Old), 50))
+		}
+		if c.New != nil {
+			if n := len(c.New.Object()); n > planner.MaxRecordBytes {
+				return fmt.Errorf("record %s: %w", c.Ref, &LimitError{Limit: "record", What: "a record", Max: planner.MaxRecordBytes, Value: int64(n), Bytes: true})
+			}
+		}
+		seen[c.Ref] = true
+	}
+	return nil
+}
+
+// isID reports whether s is a full object id other than the one that stands
+// for none.
+func isID(s string) bool {
+	return len(s) == 40 && strings.Trim(s, "0123456789abcdef") == "" && strings.Trim(s, "0") != ""
 }
 
 // Change replaces one value by another.

@@ -13,10 +13,11 @@ import (
 
 // Config says which branch to follow and where to keep the clone.
 type Config struct {
-	// URL is https://…, http://… (without credentials, or to this machine), or
-	// an absolute path or file:// of a repository on this machine. Credentials
-	// in it (https://user:token@host/…) are used as if Credentials had
-	// returned them.
+	// URL is https://…, http://… (without credentials, or to this machine),
+	// ssh://user@host[:port]/…, its short form user@host:path, or an absolute
+	// path or file:// of a repository on this machine. Credentials in it
+	// (https://user:token@host/…) are used as if Credentials had returned
+	// them.
 	URL    string
 	Branch string // short name, "main"
 	// Dir is the clone's folder. It belongs to this package, which makes it,
@@ -28,8 +29,15 @@ type Config struct {
 	Credentials func(context.Context) (Credentials, error)
 	// CAFile holds PEM certificates that are trusted beside the system's.
 	CAFile string
-	Limits Limits
-	Log    *slog.Logger // nil = discard
+	// SSHKeyFile is the private key to log in with over ssh: without a
+	// passphrase, and readable by its owner only. "" = the keys of the ssh-agent
+	// at SSH_AUTH_SOCK.
+	SSHKeyFile string
+	// KnownHostsFile holds the keys of SSH servers. Others are never talked to.
+	// "" = ~/.ssh/known_hosts and /etc/ssh/ssh_known_hosts.
+	KnownHostsFile string
+	Limits         Limits
+	Log            *slog.Logger // nil = discard
 }
 
 // Credentials are what the remote is shown. Give Username and Password (most
@@ -79,6 +87,19 @@ type settings struct {
 
 // validate lists everything wrong with c, without a secret in any text.
 func (c Config) validate() (settings, error) {
+	s, err := c.validateRemote()
+	faults := []error{err}
+	if err := checkBranch(c.Branch); err != nil {
+		faults = append(faults, err)
+	}
+	if !filepath.IsAbs(c.Dir) {
+		faults = append(faults, fmt.Errorf("clone folder %q is not an absolute path", c.Dir))
+	}
+	return s, errors.Join(faults...)
+}
+
+// validateRemote is validate for what says how the remote is reached.
+func (c Config) validateRemote() (settings, error) {
 	s := settings{Config: c}
 	var faults []error
 	var err error
@@ -86,12 +107,6 @@ func (c Config) validate() (settings, error) {
 		faults = append(faults, err)
 	} else if err := s.checkCredentials(); err != nil {
 		faults = append(faults, err)
-	}
-	if err := checkBranch(c.Branch); err != nil {
-		faults = append(faults, err)
-	}
-	if !filepath.IsAbs(c.Dir) {
-		faults = append(faults, fmt.Errorf("clone folder %q is not an absolute path", c.Dir))
 	}
 	if s.roots, err = loadRoots(c.CAFile); err != nil {
 		faults = append(faults, err)
@@ -115,6 +130,9 @@ func (s *settings) checkCredentials() error {
 			return errors.New("credentials are given twice: take them out of the URL or leave the others out")
 		}
 		s.Credentials = func(context.Context) (Credentials, error) { return own, nil }
+	}
+	if s.Credentials != nil && s.remote.scheme == "ssh" {
+		return fmt.Errorf("%s: user names and tokens are for https; over ssh give a key file", s.remote)
 	}
 	if s.Credentials != nil && s.remote.scheme == "http" && !s.remote.loopback() {
 		return fmt.Errorf("%s: credentials over plain http can be read on the way; use https", s.remote)
@@ -145,17 +163,26 @@ func checkBranch(name string) error {
 	switch {
 	case name == "":
 		return errors.New("branch is missing")
-	case len(name) > 200,
-		strings.HasPrefix(name, "-"), strings.HasPrefix(name, "/"), strings.HasSuffix(name, "/"),
-		strings.HasPrefix(name, "refs/"), strings.HasSuffix(name, "."), name == "@",
-		strings.Contains(name, ".."), strings.Contains(name, "//"), strings.Contains(name, "@{"),
-		strings.ContainsAny(name, " ~^:?*[\\\x7f"), strings.ContainsFunc(name, func(r rune) bool { return r < ' ' }):
+	case strings.HasPrefix(name, "refs/"), !goodRefName(name):
 		return fmt.Errorf("branch %q is not a branch name such as main or release/2", printable(name, 80))
+	}
+	return nil
+}
+
+// goodRefName reports whether git takes the name for a reference, or a part
+// of one.
+func goodRefName(name string) bool {
+	if name == "" || len(name) > 200 ||
+		strings.HasPrefix(name, "-") || strings.HasPrefix(name, "/") || strings.HasSuffix(name, "/") ||
+		strings.HasSuffix(name, ".") || name == "@" ||
+		strings.Contains(name, "..") || strings.Contains(name, "//") || strings.Contains(name, "@{") ||
+		strings.ContainsAny(name, " ~^:?*[\\\x7f") || strings.ContainsFunc(name, func(r rune) bool { return r < ' ' }) {
+		return false
 	}
 	for _, part := range strings.Split(name, "/") {
 		if strings.HasPrefix(part, ".") || strings.HasSuffix(part, ".lock") {
-			return fmt.Errorf("branch %q is not a branch name such as main or release/2", printable(name, 80))
+			return false
 		}
 	}
-	return nil
+	return true
 }

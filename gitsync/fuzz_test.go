@@ -16,20 +16,20 @@ import (
 	"github.com/go-git/go-git/v5/plumbing/cache"
 	"github.com/go-git/go-git/v5/plumbing/format/idxfile"
 
-	"github.com/orpheus-cd/orpheus/gitsync/gitsynctest"
+	"github.com/orpheus-cd/orpheus/gitsync/gitsynctest/gitformat"
 )
 
 var fuzzLimits = Limits{Object: mebi, Inflated: 4 * mebi, Objects: 1000}.withDefaults()
 
 // samplePack has every kind of entry.
 func samplePack() []byte {
-	p := &gitsynctest.Pack{}
+	p := &gitformat.Pack{}
 	at := p.Offset()
-	id := p.Add(gitsynctest.Blob, []byte("0123456789"))
+	id := p.Add(gitformat.Blob, []byte("0123456789"))
 	p.AddOfsDelta(p.Offset()-at, []byte{10, 12, 0x90, 10, 2, 'a', 'b'})
-	p.AddRaw(gitsynctest.RefDelta, 4, gitsynctest.TreeEntry("", "", id)[2:], gitsynctest.Deflate([]byte{10, 10, 0x90, 10}))
-	tree := p.Add(gitsynctest.Tree, gitsynctest.TreeEntry("100644", "a", id))
-	p.Add(gitsynctest.Commit, gitsynctest.CommitData(tree, "x"))
+	p.AddRaw(gitformat.RefDelta, 4, gitformat.TreeEntry("", "", id)[2:], gitformat.Deflate([]byte{10, 10, 0x90, 10}))
+	tree := p.Add(gitformat.Tree, gitformat.TreeEntry("100644", "a", id))
+	p.Add(gitformat.Commit, gitformat.CommitData(tree, "x"))
 	return p.Bytes()
 }
 
@@ -107,7 +107,7 @@ func TestSamplePack(t *testing.T) {
 	if n, _ := index.Count(); n != 4 { // of five entries: the second delta makes the first blob again
 		t.Fatalf("%d objects", n)
 	}
-	id := plumbing.NewHash(gitsynctest.ObjectID(gitsynctest.Blob, []byte("0123456789ab")))
+	id := plumbing.NewHash(gitformat.ObjectID(gitformat.Blob, []byte("0123456789ab")))
 	if ok, _ := index.Contains(id); !ok {
 		t.Errorf("the delta does not resolve to %s", id)
 	}
@@ -115,16 +115,16 @@ func TestSamplePack(t *testing.T) {
 
 // TestDeltaBeforeBase: a delta that names its base by id may stand first.
 func TestDeltaBeforeBase(t *testing.T) {
-	p := &gitsynctest.Pack{}
+	p := &gitformat.Pack{}
 	base := []byte("0123456789")
-	id := plumbing.NewHash(gitsynctest.ObjectID(gitsynctest.Blob, base))
-	p.AddRaw(gitsynctest.RefDelta, 7, id[:], gitsynctest.Deflate([]byte{10, 12, 0x90, 10, 2, 'a', 'b'}))
-	p.Add(gitsynctest.Blob, base)
+	id := plumbing.NewHash(gitformat.ObjectID(gitformat.Blob, base))
+	p.AddRaw(gitformat.RefDelta, 7, id[:], gitformat.Deflate([]byte{10, 12, 0x90, 10, 2, 'a', 'b'}))
+	p.Add(gitformat.Blob, base)
 	index, err := indexed(t.Context(), p.Bytes())
 	if err != nil {
 		t.Fatal(err)
 	}
-	o, err := asPack(t, p.Bytes(), index).object(plumbing.NewHash(gitsynctest.ObjectID(gitsynctest.Blob, []byte("0123456789ab"))))
+	o, err := asPack(t, p.Bytes(), index).object(plumbing.NewHash(gitformat.ObjectID(gitformat.Blob, []byte("0123456789ab"))))
 	if err != nil || o.Size() != 12 {
 		t.Errorf("object %v, %v", o, err)
 	}
@@ -162,8 +162,8 @@ func FuzzPackIndex(f *testing.F) {
 // FuzzTree: whatever a tree says, the names listed are elements of paths, in
 // order, each once.
 func FuzzTree(f *testing.F) {
-	id := gitsynctest.ObjectID(gitsynctest.Blob, nil)
-	f.Add(bytes.Join([][]byte{gitsynctest.TreeEntry("100644", "a", id), gitsynctest.TreeEntry("40000", "..", id), gitsynctest.TreeEntry("100644", "a", id)}, nil))
+	id := gitformat.ObjectID(gitformat.Blob, nil)
+	f.Add(bytes.Join([][]byte{gitformat.TreeEntry("100644", "a", id), gitformat.TreeEntry("40000", "..", id), gitformat.TreeEntry("100644", "a", id)}, nil))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		entries, err := parseTree(data, 100)
 		if err != nil {
@@ -184,8 +184,8 @@ func FuzzTree(f *testing.F) {
 }
 
 func FuzzAdvertisement(f *testing.F) {
-	f.Add([]byte(gitsynctest.Packet("# service=git-upload-pack\n") + "0000" +
-		gitsynctest.Packet("aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa refs/heads/main\x00side-band-64k\n") + "0000"))
+	f.Add([]byte(gitformat.Packet("# service=git-upload-pack\n") + "0000" +
+		gitformat.Packet("aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa refs/heads/main\x00side-band-64k\n") + "0000"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		_, _ = readAdvertisement(bytes.NewReader(data), "main", fuzzLimits)
 		if pack, err := newPackStream(bytes.NewReader(data)); err == nil {
@@ -196,7 +196,7 @@ func FuzzAdvertisement(f *testing.F) {
 
 // TestSHA256Repository: the error says what is wrong with it.
 func TestSHA256Repository(t *testing.T) {
-	data := gitsynctest.Packet(strings.Repeat("a", 64)+" refs/heads/main\x00side-band-64k object-format=sha256\n") + "0000"
+	data := gitformat.Packet(strings.Repeat("a", 64)+" refs/heads/main\x00side-band-64k object-format=sha256\n") + "0000"
 	if _, err := readAdvertisement(strings.NewReader(data), "main", fuzzLimits); err == nil || !strings.Contains(err.Error(), "only sha1") {
 		t.Errorf("error %v", err)
 	}

@@ -17,6 +17,7 @@ import (
 
 	"github.com/orpheus-cd/orpheus/gitsync"
 	"github.com/orpheus-cd/orpheus/gitsync/gitsynctest"
+	"github.com/orpheus-cd/orpheus/gitsync/gitsynctest/gitformat"
 	"github.com/orpheus-cd/orpheus/planner"
 )
 
@@ -193,7 +194,7 @@ func TestFSConforms(t *testing.T) {
 func TestDirEntryObjectID(t *testing.T) {
 	repo := newRepo(t)
 	id := blob(t, repo, "x")
-	fsys := handmade(t, repo, gitsync.Limits{}, gitsynctest.TreeEntry("100644", "file", id), gitsynctest.TreeEntry("120000", "link", id))
+	fsys := handmade(t, repo, gitsync.Limits{}, gitformat.TreeEntry("100644", "file", id), gitformat.TreeEntry("120000", "link", id))
 	entries, err := fs.ReadDir(fsys, ".")
 	if err != nil {
 		t.Fatal(err)

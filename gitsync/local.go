@@ -155,3 +155,8 @@ func (t *headBuffer) Write(b []byte) (int, error) {
 }
 
 func (t *headBuffer) String() string { return t.buf.String() }
+
+// line is what was written as one line for people.
+func (t *headBuffer) line() string {
+	return printable(strings.Join(strings.Fields(t.buf.String()), " "), 300)
+}

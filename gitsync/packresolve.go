@@ -120,6 +120,9 @@ func (x *indexer) apply(f frame, child int32) (frame, error) {
 	}
 	e.kind = x.entries[f.entry].kind
 	e.hash = plumbing.ComputeHash(e.kind, next.data)
+	if e.kind == plumbing.CommitObject && x.found != nil {
+		x.found(e.hash, next.data)
+	}
 	x.adopt(child)
 	return next, nil
 }

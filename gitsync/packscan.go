@@ -1,6 +1,7 @@
 package gitsync
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -46,19 +47,34 @@ type indexer struct {
 	// turns up.
 	waiting map[plumbing.Hash][]int32
 	held    int64 // bytes of the bases in memory
+	// found, if not nil, is given the content of every commit, once.
+	found func(id plumbing.Hash, data []byte)
 }
 
 // indexPack returns the index of a pack whose checksum was found to be sum.
 // Errors are ErrCorrupt, a LimitError or the context's.
 func indexPack(ctx context.Context, r io.ReadSeeker, size int64, sum plumbing.Hash, limits Limits) (*idxfile.MemoryIndex, error) {
 	x := &indexer{ctx: ctx, limits: limits, scan: packfile.NewScanner(r), waiting: map[plumbing.Hash][]int32{}}
-	if err := x.readAll(size - packTrailerSize); err != nil {
-		return nil, err
-	}
-	if err := x.resolve(); err != nil {
+	if err := x.run(size); err != nil {
 		return nil, err
 	}
 	return x.index(sum)
+}
+
+// scanCommits tells found of every commit in a pack that is in memory, by the
+// id its content has. Errors are as of indexPack; what came before one was
+// told. That makes the checksum of the pack needless.
+func scanCommits(ctx context.Context, pack []byte, limits Limits, found func(id plumbing.Hash, data []byte)) error {
+	x := &indexer{ctx: ctx, limits: limits, scan: packfile.NewScanner(bytes.NewReader(pack)),
+		waiting: map[plumbing.Hash][]int32{}, found: found}
+	return x.run(int64(len(pack)))
+}
+
+func (x *indexer) run(size int64) error {
+	if err := x.readAll(size - packTrailerSize); err != nil {
+		return err
+	}
+	return x.resolve()
 }
 
 // malformed says that a pack is broken.
@@ -112,10 +128,15 @@ func (x *indexer) read(h *packfile.ObjectHeader) error {
 	i := int32(len(x.entries))
 	var sink io.Writer = io.Discard
 	var hasher plumbing.Hasher
+	var content *bytes.Buffer
 	switch h.Type {
 	case plumbing.CommitObject, plumbing.TreeObject, plumbing.BlobObject, plumbing.TagObject:
 		hasher = plumbing.NewHasher(h.Type, h.Length)
 		sink = hasher
+		if h.Type == plumbing.CommitObject && x.found != nil {
+			content = &bytes.Buffer{}
+			sink = io.MultiWriter(hasher, content)
+		}
 	case plumbing.OFSDeltaObject:
 		base, ok := x.at(h.OffsetReference)
 		if !ok {
@@ -140,6 +161,9 @@ func (x *indexer) read(h *packfile.ObjectHeader) error {
 	}
 	if e.crc = crc; !h.Type.IsDelta() {
 		e.hash = hasher.Sum()
+	}
+	if content != nil {
+		x.found(e.hash, content.Bytes())
 	}
 	x.entries = append(x.entries, e)
 	return nil

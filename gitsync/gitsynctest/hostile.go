@@ -5,6 +5,8 @@ import (
 	"io"
 	"net/http"
 	"strings"
+
+	"github.com/orpheus-cd/orpheus/gitsync/gitsynctest/gitformat"
 )
 
 // Hostile is a server that says anything: it speaks just enough of the smart
@@ -18,15 +20,12 @@ type Hostile struct {
 	Pack func(io.Writer)
 }
 
-// Packet is one pkt-line.
-func Packet(text string) string { return fmt.Sprintf("%04x%s", len(text)+4, text) }
-
 // ServeHTTP implements http.Handler.
 func (h *Hostile) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if strings.HasSuffix(r.URL.Path, "/info/refs") {
 		w.Header().Set("Content-Type", "application/x-git-upload-pack-advertisement")
-		_, _ = io.WriteString(w, Packet("# service=git-upload-pack\n")+"0000"+
-			Packet(h.Tip+" refs/heads/main\x00side-band-64k ofs-delta\n"))
+		_, _ = io.WriteString(w, gitformat.Packet("# service=git-upload-pack\n")+"0000"+
+			gitformat.Packet(h.Tip+" refs/heads/main\x00side-band-64k ofs-delta\n"))
 		if h.Refs != nil {
 			h.Refs(w)
 		}
@@ -35,7 +34,7 @@ func (h *Hostile) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	_, _ = io.Copy(io.Discard, r.Body)
 	w.Header().Set("Content-Type", "application/x-git-upload-pack-result")
-	_, _ = io.WriteString(w, Packet("NAK\n"))
+	_, _ = io.WriteString(w, gitformat.Packet("NAK\n"))
 	h.Pack(bandWriter{w})
 	_, _ = io.WriteString(w, "0000")
 }

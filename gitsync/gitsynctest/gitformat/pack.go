@@ -1,4 +1,6 @@
-package gitsynctest
+// Package gitformat writes what Git reads by hand, well-formed and otherwise:
+// packs, objects and packets for tests.
+package gitformat
 
 import (
 	"bytes"
@@ -7,8 +9,6 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
-	"os"
-	"path/filepath"
 )
 
 // The kinds of entries in a pack.
@@ -21,6 +21,9 @@ const (
 )
 
 var kindNames = map[byte]string{Commit: "commit", Tree: "tree", Blob: "blob"}
+
+// KindName is what git calls a kind of whole object.
+func KindName(kind byte) string { return kindNames[kind] }
 
 // Pack writes packs by hand, well-formed ones and others.
 type Pack struct {
@@ -99,7 +102,7 @@ func ObjectID(kind byte, data []byte) string {
 func TreeEntry(mode, name, id string) []byte {
 	raw, err := hex.DecodeString(id)
 	if err != nil {
-		panic("gitsynctest: bad object id " + id)
+		panic("gitformat: bad object id " + id)
 	}
 	return append([]byte(mode+" "+name+"\x00"), raw...)
 }
@@ -116,24 +119,5 @@ func CommitData(tree, message string, parents ...string) []byte {
 	return b.Bytes()
 }
 
-// WriteObject puts a loose object into the repository without any check.
-func (r *Repo) WriteObject(kind byte, data []byte) (string, error) {
-	id := ObjectID(kind, data)
-	file := filepath.Join(r.Dir, "objects", id[:2], id[2:])
-	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
-		return "", err
-	}
-	header := fmt.Sprintf("%s %d\x00", kindNames[kind], len(data))
-	return id, os.WriteFile(file, Deflate(append([]byte(header), data...)), 0o444)
-}
-
-// CommitTree makes main a commit of a tree, and returns it.
-func (r *Repo) CommitTree(tree string) (string, error) {
-	id, err := r.WriteObject(Commit, CommitData(tree, "made by hand"))
-	if err != nil {
-		return "", err
-	}
-	// Git would refuse to name such a commit; the file does not ask.
-	file := filepath.Join(r.Dir, "refs", "heads", "main")
-	return id, os.WriteFile(file, []byte(id+"\n"), 0o644)
-}
+// Packet is one pkt-line.
+func Packet(text string) string { return fmt.Sprintf("%04x%s", len(text)+4, text) }
