@@ -370,8 +370,27 @@ func TestAttack05URLs(t *testing.T) {
 		{"ext::sh -c 'touch /tmp/pwned'", "no scheme"},
 		{"-oProxyCommand=touch /tmp/pwned", "dash"},
 		{"--upload-pack=touch", "dash"},
-		{"ssh://-oProxyCommand=x/y", "ssh is not supported by this version"},
-		{"git@example.com:fleet.git", "ssh is not supported by this version"},
+		{"ssh://git@example.com/fleet.git", ""},
+		{"ssh://git@example.com:2222/~ada/fleet.git", ""},
+		{"ssh://git@[::1]:2222/fleet.git", ""},
+		{"git@example.com:fleet.git", ""},
+		{"git@[::1]:/srv/fleet.git", ""},
+		{"ssh://-oProxyCommand=x/y", "names no user"},
+		{"ssh://git@-oProxyCommand=x/y", "host begins with a dash"},
+		{"ssh://-l@example.com/y", "user begins with a dash"},
+		{"ssh://git@example.com/--upload-pack=touch", "path begins with a dash"},
+		{"git@example.com:--upload-pack=touch", "path begins with a dash"},
+		{"git@-oProxyCommand=x:y", "host begins with a dash"},
+		{"-oProxyCommand=x@example.com:y", "dash"},
+		{"ssh://git@example.com/a%0Ab", "control characters"},
+		{"ssh://git@exa%20mple.com/a", "cannot be parsed"},
+		{"git@exa mple.com:a", "neither a name nor an address"},
+		{"ssh://example.com/fleet.git", "names no user"},
+		{"ssh://git@example.com", "names no path"},
+		{"ssh://git@:22/fleet.git", "names no host"},
+		{"ssh://git:planted-secret@example.com/fleet.git", "only keys are used"},
+		{"ssh://git@example.com/fleet.git?x", "query"},
+		{"git+ssh://git@example.com/fleet.git", "not allowed"},
 		{"https://-oProxyCommand=x/y", "no host"},
 		{"git://example.com/fleet.git", `scheme "git" is not allowed`},
 		{"ftp://example.com/fleet.git", "not allowed"},
@@ -395,6 +414,7 @@ func TestAttack05URLs(t *testing.T) {
 		} else if tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)) {
 			t.Errorf("%q: error %v, want %q", tt.url, err, tt.want)
 		}
+		wantNoSecret(t, err, "planted-secret")
 	}
 }
 

@@ -17,9 +17,10 @@ import (
 // BoardConfig says where the records are. What it shares with Config means the
 // same here.
 type BoardConfig struct {
-	URL         string
-	Credentials func(context.Context) (Credentials, error)
-	CAFile      string
+	URL                        string
+	Credentials                func(context.Context) (Credentials, error)
+	CAFile                     string
+	SSHKeyFile, KnownHostsFile string
 	// Limits bound each call. Of its fields Advertisement, Time and Idle count;
 	// Time is 1 min and Idle 15 s by default.
 	Limits Limits
@@ -55,7 +56,8 @@ var _ Board = (*RefBoard)(nil)
 func NewBoard(cfg BoardConfig) (*RefBoard, error) {
 	cfg.Limits.Time = cmp.Or(cfg.Limits.Time, time.Minute)
 	cfg.Limits.Idle = cmp.Or(cfg.Limits.Idle, 15*time.Second)
-	s, err := Config{URL: cfg.URL, Credentials: cfg.Credentials, CAFile: cfg.CAFile, Limits: cfg.Limits, Log: cfg.Log}.validateRemote()
+	s, err := Config{URL: cfg.URL, Credentials: cfg.Credentials, CAFile: cfg.CAFile, SSHKeyFile: cfg.SSHKeyFile,
+		KnownHostsFile: cfg.KnownHostsFile, Limits: cfg.Limits, Log: cfg.Log}.validateRemote()
 	faults := []error{err}
 	b := &RefBoard{settings: s, prefix: cmp.Or(cfg.Prefix, DefaultPrefix)}
 	if !strings.HasPrefix(b.prefix, "refs/") || !strings.HasSuffix(b.prefix, "/") || !goodRefName(strings.TrimSuffix(b.prefix, "/")) || len(b.prefix) < len("refs/a/") {

@@ -63,8 +63,11 @@ func isNotDone(err error) bool {
 
 // newRemote is the transport for the repository's address.
 func newRemote(s settings) remote {
-	if s.remote.scheme == "file" {
+	switch s.remote.scheme {
+	case "file":
 		return &localRemote{path: s.remote.path, idle: s.Limits.Idle}
+	case "ssh":
+		return newSSHRemote(s)
 	}
 	return newHTTPRemote(s)
 }

@@ -13,16 +13,22 @@ import (
 // remoteURL is a repository's address, split from the credentials it was
 // written with.
 type remoteURL struct {
-	scheme      string // "https", "http" or "file"
+	scheme      string // "https", "http", "ssh" or "file"
 	host        string // with port, if one was given; "" for file
-	path        string // absolute; unescaped for file, as written otherwise
+	user        string // whom to log in as; ssh only
+	path        string // absolute (for ssh also relative to the user's home); as written for http
 	credentials Credentials
 }
 
 // String is the address without credentials.
 func (u remoteURL) String() string {
-	if u.scheme == "file" {
+	switch {
+	case u.scheme == "file":
 		return u.path
+	case u.scheme == "ssh" && !strings.HasPrefix(u.path, "/"):
+		return u.user + "@" + u.host + ":" + u.path
+	case u.scheme == "ssh":
+		return "ssh://" + u.user + "@" + u.host + u.path
 	}
 	return u.scheme + "://" + u.host + u.path
 }
@@ -44,7 +50,7 @@ func (u remoteURL) loopback() bool {
 // parseURL accepts the addresses this version can follow. Its errors never
 // hold the address as written, for it may hold a secret.
 func parseURL(raw string) (remoteURL, error) {
-	const forms = "use https://host/path or an absolute local path"
+	const forms = "use https://host/path, ssh://user@host/path, user@host:path or an absolute local path"
 	switch {
 	case raw == "":
 		return remoteURL{}, errors.New("repository URL is missing; " + forms)
@@ -59,8 +65,8 @@ func parseURL(raw string) (remoteURL, error) {
 	}
 	scheme, _, found := strings.Cut(raw, "://")
 	if !found {
-		if at, rest, scp := strings.Cut(raw, ":"); scp && !strings.HasPrefix(rest, ":") && strings.Contains(at, "@") {
-			return remoteURL{}, errors.New("repository URL is of the form user@host:path: ssh is not supported by this version; use https")
+		if u, ok, err := scpURL(raw); ok {
+			return u, err
 		}
 		return remoteURL{}, errors.New("repository URL has no scheme, and is no absolute path; " + forms)
 	}
@@ -73,8 +79,8 @@ func parseURL(raw string) (remoteURL, error) {
 			return remoteURL{}, errors.New("repository URL is not of the form file:///absolute/path")
 		}
 		return localURL(filepath.FromSlash(u.Path))
-	case "ssh", "git+ssh", "ssh+git":
-		return remoteURL{}, errors.New("repository URL: ssh is not supported by this version; use https")
+	case "ssh":
+		return sshURL(raw)
 	}
 	return remoteURL{}, fmt.Errorf("repository URL: scheme %q is not allowed; %s", printable(scheme, 20), forms)
 }

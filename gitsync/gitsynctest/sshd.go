@@ -1,0 +1,314 @@
+package gitsynctest
+
+import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rand"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+	"golang.org/x/crypto/ssh/knownhosts"
+)
+
+// SSHDOptions say what an SSH server serves.
+type SSHDOptions struct {
+	Root string // folder of the repositories; relative paths begin here
+	// Dir is for keys and configuration; it must exist.
+	Dir string
+	// OnlyVersion0 keeps GIT_PROTOCOL from getting through, as a plain sshd
+	// does.
+	OnlyVersion0 bool
+}
+
+// SSHD is OpenSSH's sshd behind a listener on loopback that lives in this
+// process: one sshd for every connection, nothing installed, no service. It
+// has two host keys, of which KnownHosts holds the second choice of most
+// clients, and lets users do nothing but Git.
+type SSHD struct {
+	Address    string // host:port
+	User       string
+	KnownHosts string // file with the key of this server
+	KeyFile    string // a private key that is let in
+
+	opts     SSHDOptions
+	program  []string
+	listener net.Listener
+	accepted atomic.Int64
+	served   sync.WaitGroup
+
+	mu     sync.Mutex
+	keys   int
+	conns  map[net.Conn]bool
+	cut    func(direction Direction, bytes []byte) bool
+	closed bool
+}
+
+// Direction is where bytes on a connection go.
+type Direction int
+
+// The directions.
+const (
+	ToServer Direction = iota
+	ToClient
+)
+
+// ErrNoSSHD: this machine cannot run sshd; the text says why.
+var ErrNoSSHD = errors.New("no sshd")
+
+// privsepDir is where sshd locks its unprivileged half up, if root runs it.
+const privsepDir = "/run/sshd"
+
+// StartSSHD starts a server; Close ends it.
+func StartSSHD(opts SSHDOptions) (*SSHD, error) {
+	program, err := sshdProgram()
+	if err != nil {
+		return nil, err
+	}
+	who, err := user.Current()
+	if err != nil {
+		return nil, fmt.Errorf("%w: find out who we are: %w", ErrNoSSHD, err)
+	}
+	if _, err := exec.LookPath("git-shell"); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrNoSSHD, err)
+	}
+	s := &SSHD{User: who.Username, opts: opts, conns: map[net.Conn]bool{},
+		KnownHosts: filepath.Join(opts.Dir, "known_hosts")}
+	s.program = append(program, "-i", "-f", s.file("sshd_config"), "-E", s.file("sshd.log"))
+	if s.listener, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
+		return nil, err
+	}
+	s.Address = s.listener.Addr().String()
+	if err := s.configure(); err != nil {
+		s.listener.Close()
+		return nil, err
+	}
+	s.served.Go(s.serve)
+	return s, nil
+}
+
+// sshdProgram is the command line of sshd. Root's wants a folder that only the
+// system's own service makes: it gets one that nobody else sees.
+func sshdProgram() ([]string, error) {
+	sshd, err := exec.LookPath("sshd")
+	if err != nil {
+		if _, err := os.Stat("/usr/sbin/sshd"); err != nil {
+			return nil, fmt.Errorf("%w: install openssh-server", ErrNoSSHD)
+		}
+		sshd = "/usr/sbin/sshd"
+	}
+	if _, err := os.Stat(privsepDir); err == nil || os.Getuid() != 0 {
+		return []string{sshd}, nil
+	}
+	in := []string{"unshare", "--mount", "sh", "-c",
+		"mount -t tmpfs -o mode=755 none /run && mkdir -m 755 " + privsepDir + ` && exec "$@"`, "sh"}
+	if out, err := exec.Command(in[0], append(in[1:], "true")...).CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("%w: %s does not exist and cannot be given to it: %w: %s", ErrNoSSHD, privsepDir, err, out)
+	}
+	return append(in, sshd), nil
+}
+
+func (s *SSHD) file(name string) string { return filepath.Join(s.opts.Dir, name) }
+
+func (s *SSHD) configure() error {
+	config := []string{
+		"AuthorizedKeysFile " + s.file("authorized_keys"),
+		"StrictModes no", "UsePAM no", "PermitRootLogin prohibit-password", "PasswordAuthentication no",
+		"KbdInteractiveAuthentication no", "PrintMotd no", "PrintLastLog no", "PidFile none", "MaxSessions 20",
+	}
+	if !s.opts.OnlyVersion0 {
+		config = append(config, "AcceptEnv GIT_PROTOCOL")
+	}
+	_, first, err := ecdsaKey()
+	if err != nil {
+		return err
+	}
+	public, second, err := ed25519Key()
+	if err != nil {
+		return err
+	}
+	for name, key := range map[string][]byte{"host_ecdsa": first, "host_ed25519": second} {
+		if err := os.WriteFile(s.file(name), key, 0o600); err != nil {
+			return err
+		}
+		config = append(config, "HostKey "+s.file(name))
+	}
+	slices.Sort(config)
+	line := knownhosts.Line([]string{knownhosts.Normalize(s.Address)}, public)
+	if err := os.WriteFile(s.KnownHosts, []byte(line+"\n"), 0o644); err != nil {
+		return err
+	}
+	if s.KeyFile, err = s.AddKey(); err != nil {
+		return err
+	}
+	return os.WriteFile(s.file("sshd_config"), []byte(strings.Join(config, "\n")+"\n"), 0o644)
+}
+
+// AddKey makes a key that is let in, with variables (NAME=value, without
+// spaces or quotes) for the commands it runs, and returns its file.
+func (s *SSHD) AddKey(env ...string) (string, error) {
+	public, private, err := ed25519Key()
+	if err != nil {
+		return "", err
+	}
+	s.mu.Lock()
+	s.keys++
+	name := s.file("key-" + strconv.Itoa(s.keys))
+	s.mu.Unlock()
+	if err := os.WriteFile(name, private, 0o600); err != nil {
+		return "", err
+	}
+	env = append(cleanEnv(), env...)
+	command := `cd '` + s.opts.Root + `' && exec env -i GIT_PROTOCOL=\"$GIT_PROTOCOL\" '` + strings.Join(env, "' '") +
+		`' git-shell -c \"$SSH_ORIGINAL_COMMAND\"`
+	f, err := os.OpenFile(s.file("authorized_keys"), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
+	if err != nil {
+		return "", err
+	}
+	_, err = fmt.Fprintf(f, "restrict,command=\"%s\" %s", command, ssh.MarshalAuthorizedKey(public))
+	return name, errors.Join(err, f.Close())
+}
+
+func ed25519Key() (ssh.PublicKey, []byte, error) {
+	_, key, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		return nil, nil, err
+	}
+	return encodeKey(key)
+}
+
+func ecdsaKey() (ssh.PublicKey, []byte, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, nil, err
+	}
+	return encodeKey(key)
+}
+
+func encodeKey(key any) (ssh.PublicKey, []byte, error) {
+	signer, err := ssh.NewSignerFromKey(key)
+	if err != nil {
+		return nil, nil, err
+	}
+	block, err := ssh.MarshalPrivateKey(key, "")
+	if err != nil {
+		return nil, nil, err
+	}
+	return signer.PublicKey(), pem.EncodeToMemory(block), nil
+}
+
+// RepoURL is the address of a repository.
+func (s *SSHD) RepoURL(r *Repo) string { return "ssh://" + s.User + "@" + s.Address + r.Dir }
+
+// Connections is how many connections there were so far.
+func (s *SSHD) Connections() int64 { return s.accepted.Load() }
+
+// CutConnections ends all connections there are; new ones are served.
+func (s *SSHD) CutConnections() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.conns {
+		c.Close()
+	}
+}
+
+// SetCut asks f about everything that passes, from now on: true ends the
+// connection before these bytes get through. nil = never.
+func (s *SSHD) SetCut(f func(direction Direction, bytes []byte) bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.cut = f
+}
+
+// Close ends all connections and the server, and waits for its processes.
+func (s *SSHD) Close() {
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
+	s.listener.Close()
+	s.CutConnections()
+	s.served.Wait()
+}
+
+// Log is what sshd wrote.
+func (s *SSHD) Log() string {
+	text, _ := os.ReadFile(s.file("sshd.log")) // nothing, if it wrote nothing
+	return string(text)
+}
+
+func (s *SSHD) serve() {
+	for {
+		conn, err := s.listener.Accept()
+		if err != nil {
+			return
+		}
+		s.mu.Lock()
+		if s.closed {
+			conn.Close()
+		} else {
+			s.accepted.Add(1)
+			s.conns[conn] = true
+			s.served.Go(func() { s.handle(conn) })
+		}
+		s.mu.Unlock()
+	}
+}
+
+// handle runs one sshd between its pipes and the connection.
+func (s *SSHD) handle(conn net.Conn) {
+	defer func() {
+		conn.Close()
+		s.mu.Lock()
+		delete(s.conns, conn)
+		s.mu.Unlock()
+	}()
+	cmd := exec.Command(s.program[0], s.program[1:]...)
+	cmd.Env = cleanEnv()
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		return
+	}
+	cmd.Stdout = s.pass(ToClient, conn, conn)
+	cmd.WaitDelay = 5 * time.Second
+	if err := cmd.Start(); err != nil {
+		return
+	}
+	s.served.Go(func() {
+		_, _ = io.Copy(s.pass(ToServer, conn, in), conn) // ends with either side
+		_ = in.Close()
+	})
+	_ = cmd.Wait() // its status says nothing: sshd ends when its client is gone
+}
+
+// pass is a writer that SetCut's function watches.
+func (s *SSHD) pass(d Direction, conn net.Conn, to io.Writer) io.Writer {
+	return writerFunc(func(b []byte) (int, error) {
+		s.mu.Lock()
+		cut := s.cut
+		s.mu.Unlock()
+		if cut != nil && cut(d, bytes.Clone(b)) {
+			conn.Close()
+			return 0, net.ErrClosed
+		}
+		return to.Write(b)
+	})
+}
+
+type writerFunc func([]byte) (int, error)
+
+func (f writerFunc) Write(b []byte) (int, error) { return f(b) }
