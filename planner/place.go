@@ -48,3 +48,146 @@ func RunsHere(n Node, f Fleet, s Service) bool {
 	}
 	return true
 }
+
+// Placement is where the slots of the fleet are to be.
+type Placement struct {
+	// Nodes has an entry for each slot that has a place: the node of its lease,
+	// or the one that the next lease is for.
+	Nodes map[SlotID]NodeName
+	// Unplaced lists the others, ordered by slot.
+	Unplaced []Unplaced
+}
+
+// Unplaced is a slot that no node takes, and why.
+type Unplaced struct {
+	Slot    SlotID
+	Reasons []NodeReason // ordered by node; empty = there are no nodes
+}
+
+// NodeReason is why one node does not take a slot.
+type NodeReason struct {
+	Node   NodeName
+	Reason string
+}
+
+func (r NodeReason) String() string { return string(r.Node) + ": " + r.Reason }
+
+// Place finds a node for every slot of every service. Slots stay where they
+// are as long as they may; the others go, service by service and slot by slot,
+// to the node with the fewest slots of their service, then where soft spread
+// constraints are met best, then where the fullest resource is least full (in
+// steps of a twentieth), then where the fewest slots are. It is deterministic
+// and total; all nodes of one version that know the same come to the same.
+func Place(f Followed, v View) Placement {
+	sv := newSurvey(f, v)
+	sv.place()
+	out := Placement{Nodes: map[SlotID]NodeName{}}
+	for _, ss := range sv.services {
+		for _, st := range ss.slots {
+			switch at := st.at(); {
+			case st.node != "":
+				out.Nodes[st.id] = st.node
+			case at != "":
+				out.Nodes[st.id] = at
+			}
+		}
+	}
+	out.Unplaced = sv.unplaced()
+	return out
+}
+
+// unplaced lists the slots that need a place and have none.
+func (sv *survey) unplaced() []Unplaced {
+	var all []Unplaced
+	for _, ss := range sv.services {
+		for _, st := range ss.slots {
+			if st.kind != slotKeeps && !st.fixed && st.node == "" {
+				all = append(all, Unplaced{st.id, st.reasons})
+			}
+		}
+	}
+	return all
+}
+
+// place finds a node for every slot that needs one. What has no instance comes
+// before what merely should change, in all services.
+func (sv *survey) place() {
+	sv.occupy()
+	for _, ss := range sv.services {
+		for _, st := range ss.slots {
+			if !st.fixed && (st.kind == slotFirst || st.kind == slotRecovers) {
+				sv.fill(ss, st)
+			}
+		}
+	}
+	for _, ss := range sv.services {
+		for _, st := range ss.slots {
+			if !st.fixed && st.kind == slotChanges {
+				sv.replace(ss, st)
+			}
+		}
+	}
+}
+
+// fill places a slot that has nothing in force. Its place is taken even if it
+// has to wait for its images' digests.
+func (sv *survey) fill(ss *serviceState, st *slotState) {
+	sv.neighbours(ss)
+	st.want = sv.recoverAt(ss, st)
+	var h *host
+	if h, st.reasons = sv.choose(ss, st); h == nil {
+		return
+	}
+	st.node, st.grant = h.name, ss.grantable(st, st.want)
+	sv.take(ss, st, h)
+	if !st.grant || st.want != ss.s.Revision {
+		return
+	}
+	if ss.pins == pinsByNode {
+		ss.holder = st.id.Name
+	}
+	if len(st.void) > 0 && st.void[len(st.void)-1].Revision != st.want {
+		ss.updating = true
+	}
+}
+
+// recoverAt is the revision at which a slot is leased that has nothing in
+// force. One slot at a time tries a new revision, until one has shown that it
+// works: the loss of a node must not spread a bad one.
+func (sv *survey) recoverAt(ss *serviceState, st *slotState) Revision {
+	wanted := ss.s.Revision
+	if st.kind != slotRecovers || st.old != nil {
+		return wanted
+	}
+	before := st.void[len(st.void)-1].Revision
+	if before == wanted || ss.grantable(st, wanted) && (ss.proven || !ss.updating) {
+		return wanted
+	}
+	if _, known := sv.template(ss, before); known {
+		return before
+	}
+	return wanted
+}
+
+// replace places a slot that runs but is to change. Only the first of a
+// service changes now and takes its place; for the others it is a forecast.
+func (sv *survey) replace(ss *serviceState, st *slotState) {
+	sv.neighbours(ss)
+	var h *host
+	if h, st.reasons = sv.choose(ss, st); h == nil {
+		return
+	}
+	st.node = h.name
+	held := ss.moving
+	if st.old.Revision != st.want {
+		held = ss.updating
+	}
+	if held || !ss.grantable(st, st.want) {
+		return
+	}
+	st.grant, ss.updating, ss.moving = true, true, true
+	if ss.pins == pinsByNode {
+		ss.holder = st.id.Name
+	}
+	sv.take(ss, st, h)
+}

@@ -15,6 +15,12 @@ type NodeState struct {
 	// Followed and Docs say what is wanted. Only leases of this node count.
 	Followed Followed
 	Docs     map[ServiceID]LeaseDoc
+	// Keep, Behind and Unsure are what Standing says beside Docs: leases under
+	// which what runs is neither started, restarted nor stopped; leases whose
+	// instance must not start yet; services of which nothing is stopped.
+	Keep   map[ServiceID][]Lease
+	Behind map[LeaseKey]string
+	Unsure map[ServiceID]string
 	// Specs holds the template of every revision that is leased here.
 	// An instance of any other is taken for a single writer.
 	Specs map[Revision]Template
@@ -48,8 +54,15 @@ func Reconcile(st NodeState) Plan {
 			}
 		}
 	}
+	for id, leases := range st.Keep {
+		for _, l := range leases {
+			if i, ok := r.cover(SlotID{Service: id, Name: l.Slot}, l); ok {
+				covered[i.ID] = true
+			}
+		}
+	}
 	for _, i := range st.Have {
-		if !covered[i.ID] && !r.busy(i.ID) {
+		if !covered[i.ID] && !r.busy(i.ID) && !r.unsure(i.Slot.Service) {
 			r.end(i, r.whyEnded(i))
 		}
 	}
@@ -122,6 +135,10 @@ func (r *reconciler) lease(slot SlotID, l Lease, covered map[string]bool) {
 		r.wait(slot, l, other, 0)
 		return
 	}
+	if why := r.behind(slot, l, spec); why != "" {
+		r.wait(slot, l, why, 0)
+		return
+	}
 	if b := r.st.Backoff[id]; b.NotBefore > r.st.Now.Boot {
 		r.wait(slot, l, b.Reason, b.NotBefore)
 		return
@@ -152,6 +169,27 @@ func (r *reconciler) cover(slot SlotID, l Lease) (Instance, bool) {
 		}
 	}
 	return best, found
+}
+
+// unsure reports whether nothing of a service may be stopped.
+func (r *reconciler) unsure(id ServiceID) bool {
+	_, one := r.st.Unsure[id]
+	_, all := r.st.Unsure[ServiceID{}]
+	return one || all
+}
+
+// behind says whose lease has to go before an instance of a single writer may
+// start: an older one of its slot, here or on another node.
+func (r *reconciler) behind(slot SlotID, l Lease, spec Template) string {
+	if why := r.st.Behind[LeaseKey{slot.Service, l.Token}]; why != "" {
+		return why
+	}
+	for _, o := range r.st.Docs[slot.Service].Leases {
+		if o.Slot == l.Slot && o.Node == l.Node && o.Token < l.Token && (spec.SingleWriter() || r.st.Specs[o.Revision].SingleWriter()) {
+			return "waits until its predecessor's lease is taken back: only one instance may use its volumes, host network or devices"
+		}
+	}
+	return ""
 }
 
 // inTheWay says what keeps a single-writer slot from starting: any other

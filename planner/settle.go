@@ -90,12 +90,12 @@ func Settle(prev Followed, next Desired, approved []string) Followed {
 			}
 			continue
 		case !pending && !over && !s.HasVolumes() && !s.Orphan:
-			out.delete(id)
+			out.deleted(id)
 			continue
 		case !pending:
 			since = next.Commit.Hash
 		case approves(approved, since):
-			out.delete(id) // by a person's word
+			out.deleted(id) // by a person's word
 			continue
 		}
 		out.Pending[id] = since
@@ -119,10 +119,10 @@ func stillGone(prev Followed, next Desired) map[ServiceID]string {
 	return gone
 }
 
-// delete notes that a service is gone. Where too many are remembered, the
+// deleted notes that a service is gone. Where too many are remembered, the
 // first by name that this commit did not delete is forgotten: its document
 // then waits for a node that remembers it.
-func (f *Followed) delete(id ServiceID) {
+func (f *Followed) deleted(id ServiceID) {
 	if len(f.Gone) >= maxGone {
 		forget := slices.SortedFunc(maps.Keys(f.Gone), ServiceID.Compare)
 		i := slices.IndexFunc(forget, func(id ServiceID) bool { return f.Gone[id] != f.Commit.Hash })

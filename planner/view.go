@@ -52,6 +52,9 @@ const (
 	RelationAside                    // neither: the branch was rewritten
 )
 
+// older reports whether the commit is the one that is followed, or before it.
+func (r Relation) older() bool { return r == RelationSame || r == RelationAncestor }
+
 // DocView is one lease document as last read and verified.
 type DocView struct {
 	Doc LeaseDoc
@@ -167,6 +170,16 @@ func (v View) live() []NodeName {
 	}
 	slices.Sort(names)
 	return names
+}
+
+// documents lists the services that have a document, ordered.
+func (v View) documents() []ServiceID {
+	ids := make([]ServiceID, 0, len(v.Docs))
+	for id := range v.Docs {
+		ids = append(ids, id)
+	}
+	slices.SortFunc(ids, ServiceID.Compare)
+	return ids
 }
 
 // InForce reports whether a lease that stands in its document is in force:

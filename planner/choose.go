@@ -1,0 +1,275 @@
+package planner
+
+import (
+	"cmp"
+	"math"
+	"slices"
+)
+
+// occupy counts what the leases that stand take of their nodes.
+func (sv *survey) occupy() {
+	for _, id := range sv.v.documents() {
+		ss := sv.byID[id]
+		for _, l := range sv.v.Docs[id].Doc.Leases {
+			if h, ok := sv.byName[l.Node]; ok {
+				h.slots++
+				t := sv.v.Specs[l.Revision]
+				if ss != nil {
+					t = sv.templateOr(ss, l.Revision)
+				}
+				h.occupy(t, 1)
+			}
+		}
+	}
+}
+
+// templateOr is the template of a revision, or the wanted one where nobody
+// knows it any more: what it asks for is the best guess.
+func (sv *survey) templateOr(ss *serviceState, rev Revision) Template {
+	if t, ok := sv.template(ss, rev); ok {
+		return t
+	}
+	return ss.s.Template
+}
+
+func (h *host) occupy(t Template, n int) {
+	asked := t.Asked()
+	if n < 0 {
+		h.used = h.used.minus(asked)
+	} else {
+		h.used = h.used.plus(asked)
+	}
+	for _, p := range t.hostPorts() {
+		h.ports[p] += n
+	}
+}
+
+// take counts a lease that is about to be given. Of the leases it replaces
+// only those count no longer that end before it starts.
+func (sv *survey) take(ss *serviceState, st *slotState, h *host) {
+	for _, l := range sv.yields(ss, st, h) {
+		h.occupy(sv.templateOr(ss, l.Revision), -1)
+	}
+	h.slots++
+	h.occupy(sv.templateOr(ss, st.want), 1)
+	sv.neighbours(ss).move(h, 1)
+}
+
+// yields lists the leases of a slot on a node that a new one there takes the
+// place of: void ones, and those of a single writer.
+func (sv *survey) yields(ss *serviceState, st *slotState, h *host) []Lease {
+	var ends []Lease
+	for _, l := range st.leases {
+		if l.Node == h.name && (!sv.v.InForce(l) || stopFirst(sv.v.Specs, l, sv.templateOr(ss, st.want))) {
+			ends = append(ends, l)
+		}
+	}
+	return ends
+}
+
+// choice is what can be said of each node for all slots of a service at one
+// revision.
+type choice struct {
+	template Template
+	asked    ResourceList
+	ports    []hostPort
+	open     []*host      // that take new slots, as far as rules go
+	shut     []NodeReason // the others
+	// failed is why the last slot without any lease found no place: the next
+	// of the service finds none either.
+	failed []NodeReason
+}
+
+func (sv *survey) choice(ss *serviceState, rev Revision) *choice {
+	if c, ok := ss.choices[rev]; ok {
+		return c
+	}
+	t := sv.templateOr(ss, rev)
+	c := &choice{template: t, asked: t.Asked(), ports: t.hostPorts()}
+	for _, h := range sv.hosts {
+		why := h.closed(ss.s)
+		if reason, refused := sv.refused(ss, h.name, rev); why == "" && refused {
+			why = "refuses: " + reason
+		}
+		if why == "" {
+			c.open = append(c.open, h)
+		} else {
+			c.shut = append(c.shut, NodeReason{h.name, why})
+		}
+	}
+	if ss.choices == nil {
+		ss.choices = map[Revision]*choice{}
+	}
+	ss.choices[rev] = c
+	return c
+}
+
+// choose finds the node for the next lease of a slot: where it must be, else
+// where it is already, else the best. Without one it says why, node by node.
+func (sv *survey) choose(ss *serviceState, st *slotState) (*host, []NodeReason) {
+	c := sv.choice(ss, st.want)
+	if only := sv.onlyNode(ss, st); only != "" {
+		why := sv.rejects(ss, st, c, only)
+		if why == "" {
+			return sv.byName[only], nil
+		}
+		if st.bound != "" {
+			why += "; the data of the slot is there"
+		}
+		return nil, []NodeReason{{only, why}}
+	}
+	for _, name := range sv.already(ss, st) {
+		h, ok := sv.byName[name]
+		switch {
+		case !ok || h.unfit(ss.s) != "":
+		case st.kind == slotChanges && h.view.Blind:
+			return nil, []NodeReason{{name, "it cannot read the repository; the slot runs on there"}}
+		case sv.rejects(ss, st, c, name) == "" && sv.crowded(ss, st, h) == "":
+			return h, nil
+		}
+	}
+	if c.failed != nil && len(st.leases) == 0 {
+		return nil, c.failed
+	}
+	best := sv.best(ss, st, c)
+	if best != nil {
+		return best, nil
+	}
+	reasons := slices.Clone(c.shut)
+	for _, h := range c.open {
+		why := sv.full(ss, st, c, h)
+		if why == "" {
+			why = sv.crowded(ss, st, h)
+		}
+		reasons = append(reasons, NodeReason{h.name, why})
+	}
+	slices.SortFunc(reasons, func(a, b NodeReason) int { return cmp.Compare(a.Node, b.Node) })
+	if len(st.leases) == 0 {
+		c.failed = reasons
+	}
+	return nil, reasons
+}
+
+// onlyNode is the one node a slot can be on: where its data is, or the node it
+// is named for.
+func (sv *survey) onlyNode(ss *serviceState, st *slotState) NodeName {
+	if ss.s.EveryNode {
+		return NodeName(st.id.Name)
+	}
+	return st.bound
+}
+
+// already lists nodes on which the slot is, or was before it was fenced, or
+// which report it although no lease is known, in order of preference.
+func (sv *survey) already(ss *serviceState, st *slotState) []NodeName {
+	switch {
+	case st.kind == slotChanges:
+		return []NodeName{st.old.Node}
+	case st.kind == slotFirst:
+		return sv.runs(st.id, st.want)
+	}
+	var names []NodeName
+	for _, l := range slices.Backward(st.void) {
+		names = append(names, l.Node)
+	}
+	return names
+}
+
+// rejects says why a node that has something of the slot does not take its
+// next lease, leaving aside whether the slot may be there at all.
+func (sv *survey) rejects(ss *serviceState, st *slotState, c *choice, node NodeName) string {
+	h, ok := sv.byName[node]
+	switch {
+	case !ok:
+		return "unknown"
+	case h.out != "":
+		return h.out
+	}
+	if reason, refused := sv.refused(ss, node, st.want); refused {
+		return "refuses: " + reason
+	}
+	if why := h.strained(); why != "" {
+		return why
+	}
+	return sv.full(ss, st, c, h)
+}
+
+// full says why a node has no room for a slot; "" = it has.
+func (sv *survey) full(ss *serviceState, st *slotState, c *choice, h *host) string {
+	used, freed := h.used, map[hostPort]int(nil)
+	if len(st.leases) > 0 {
+		for _, l := range sv.yields(ss, st, h) {
+			t := sv.templateOr(ss, l.Revision)
+			used = used.minus(t.Asked())
+			for _, p := range t.hostPorts() {
+				if freed == nil {
+					freed = map[hostPort]int{}
+				}
+				freed[p]++
+			}
+		}
+	}
+	if why := lack(h.view.Record.Capacity, used, c.asked); why != "" {
+		return why
+	}
+	for _, p := range c.ports {
+		if h.ports[p] > freed[p] {
+			return "port " + portText(p) + " is taken"
+		}
+	}
+	return ""
+}
+
+// fits is full without its words.
+func (sv *survey) fits(ss *serviceState, st *slotState, c *choice, h *host) bool {
+	if len(st.leases) > 0 || len(c.ports) > 0 {
+		return sv.full(ss, st, c, h) == ""
+	}
+	room := h.view.Record.Capacity
+	return enough(room.MemoryBytes, h.used.MemoryBytes, c.asked.MemoryBytes) && enough(room.CPUMillis, h.used.CPUMillis, c.asked.CPUMillis)
+}
+
+// score orders nodes for a slot; less is better.
+type score struct {
+	same, skew, load, slots int
+	tie                     uint64
+}
+
+func (a score) compare(b score) int {
+	return cmp.Or(cmp.Compare(a.same, b.same), cmp.Compare(a.skew, b.skew), cmp.Compare(a.load, b.load),
+		cmp.Compare(a.slots, b.slots), cmp.Compare(a.tie, b.tie))
+}
+
+// best is the best of the nodes that take the slot, or nil.
+func (sv *survey) best(ss *serviceState, st *slotState, c *choice) *host {
+	near := sv.neighbours(ss)
+	near.move(sv.byName[st.at()], -1)
+	defer near.move(sv.byName[st.at()], 1)
+	hash := hashOf(st.id.String())
+	near.measure(c.open)
+	var best *host
+	var least score
+	for _, h := range c.open {
+		if !near.allows(h) || !sv.fits(ss, st, c, h) {
+			continue
+		}
+		s := score{same: near.on[h.index], skew: near.skew(h), load: h.load(c.asked), slots: h.slots, tie: tie(hash, h.hash)}
+		if best == nil || s.compare(least) < 0 {
+			best, least = h, s
+		}
+	}
+	return best
+}
+
+// load is how full the fullest resource would be, in twentieths.
+func (h *host) load(asked ResourceList) int {
+	room := h.view.Record.Capacity
+	return max(twentieths(h.used.CPUMillis+asked.CPUMillis, room.CPUMillis), twentieths(h.used.MemoryBytes+asked.MemoryBytes, room.MemoryBytes))
+}
+
+func twentieths(used, of int64) int {
+	if of <= 0 {
+		return 0
+	}
+	return int(math.Floor(20 * (float64(used) / float64(of))))
+}

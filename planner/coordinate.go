@@ -1,0 +1,265 @@
+package planner
+
+import (
+	"slices"
+	"time"
+)
+
+// Decision is one lease document as it is to become.
+type Decision struct {
+	Doc LeaseDoc
+	// Old is the document it was decided from; the zero value = there is none.
+	Old LeaseDoc
+	// Delete asks for the document to go, and for the floor of the tokens in
+	// the fleet record to be at least Doc.Tokens in the same atomic push.
+	Delete bool
+	// Why is the subject of the record.
+	Why string
+}
+
+// Decisions is the outcome of Coordinate.
+type Decisions struct {
+	Docs []Decision // ordered by service
+	// Resolve lists the revisions whose image digests must be known before any
+	// slot can have them, ordered.
+	Resolve []RevisionKey
+	// Unplaced lists the slots that no node takes, of the services self
+	// coordinates, ordered.
+	Unplaced []Unplaced
+	// Next is the boot time at which to decide again although nothing changed;
+	// Never if there is nothing to wait for.
+	Next time.Duration
+	// Waiting says for which services nothing is decided although something
+	// may be to do, and why. The zero ServiceID stands for all services.
+	Waiting map[ServiceID]string
+}
+
+const (
+	// standInStep is how much longer each next node in rank waits before it
+	// writes a document that another should have written.
+	standInStep = 10 * time.Second
+	// tombstoneAge is how long a document without leases stays after its
+	// service was deleted.
+	tombstoneAge = 10 * time.Minute
+	// lostDocPatience is how long a coordinator that never saw a good value of
+	// a garbled document waits for one that did.
+	lostDocPatience = time.Minute
+	// maxReported bounds the tokens that are believed to a status: no node may
+	// use up the counter of a service.
+	maxReported = maxCounter / 2
+)
+
+// Coordinate decides the lease documents that are self's to write: those of
+// the services it coordinates, and those it stands in for because they are
+// invalid and stayed so (design L7). What it decides rests on values alone:
+// two nodes that know the same decide the same.
+//
+// A slot with nothing in force gets a lease at once. What runs is changed one
+// slot of a service at a time: a new revision, a move away from a node that it
+// may not be on. The new lease stands beside the old one until its instance is
+// ready or, for a single writer, until its node has the images.
+func Coordinate(f Followed, v View, now Time) Decisions {
+	c := &coordination{f: f, v: v, now: now, out: Decisions{Waiting: map[ServiceID]string{}}}
+	if why := c.barred(); why != "" {
+		c.out.Waiting[ServiceID{}] = why
+		return c.out
+	}
+	c.sv = newSurvey(f, v)
+	c.sv.place()
+	ids := v.documents()
+	for _, ss := range c.sv.services {
+		if !ss.known {
+			ids = append(ids, ss.id)
+		}
+	}
+	slices.SortFunc(ids, ServiceID.Compare)
+	for _, id := range ids {
+		if s, ok := f.Services[id]; ok && s.Orphan {
+			continue
+		}
+		c.service(id)
+	}
+	for _, u := range c.sv.unplaced() {
+		if c.rank(u.Slot.Service) == 0 {
+			c.out.Unplaced = append(c.out.Unplaced, u)
+		}
+	}
+	return c.out
+}
+
+// coordination is the work of one Coordinate.
+type coordination struct {
+	f     Followed
+	v     View
+	now   Time
+	sv    *survey
+	ranks map[ServiceID]int
+	// tokens holds the highest token reported by service; nil = not looked yet.
+	tokens map[ServiceID]uint64
+	out    Decisions
+}
+
+// barred says why self decides nothing at all.
+func (c *coordination) barred() string {
+	self := c.v.Nodes[c.v.Self]
+	switch {
+	case c.v.Alarm != "":
+		return c.v.Alarm
+	case c.f.Commit.Hash == "":
+		return "no commit is followed yet"
+	case !self.Live():
+		return "this node is not registered, or was fenced or retired"
+	}
+	floor := c.v.Fleet.Floor
+	if relation, known := c.v.Relations[floor]; known && floor != c.f.Commit.Hash && !relation.older() {
+		return "commit " + c.f.Commit.Short() + " does not descend from the fleet's floor " + Commit{Hash: floor}.Short()
+	}
+	return ""
+}
+
+// service decides one document.
+func (c *coordination) service(id ServiceID) {
+	if why := c.untouchable(id); why != "" {
+		c.out.Waiting[id] = why
+		return
+	}
+	d, ask, due := c.decide(id)
+	if !due && !ask {
+		return
+	}
+	if k := c.rank(id); k > 0 {
+		if c.sv.invalid(id, c.now) == "" {
+			return
+		}
+		if at := c.heldSince(id) + time.Duration(k)*standInStep; c.now.Boot < at {
+			c.out.Next = earlier(c.out.Next, at)
+			return
+		}
+	}
+	if ask {
+		c.out.Resolve = append(c.out.Resolve, RevisionKey{id, c.f.Services[id].Revision})
+		c.out.Waiting[id] = "the digests of its images are being looked up"
+	}
+	if due {
+		c.out.Docs = append(c.out.Docs, d)
+	}
+}
+
+// untouchable says why a document may not be replaced for now.
+func (c *coordination) untouchable(id ServiceID) string {
+	dv, known := c.v.Docs[id]
+	if !known {
+		if c.v.Settled == Never {
+			return "this node does not know the fleet yet"
+		}
+		if c.now.Boot < c.v.Settled {
+			c.out.Next = earlier(c.out.Next, c.v.Settled)
+			return "waiting for others who start at the same time"
+		}
+		return ""
+	}
+	doc := dv.Doc
+	switch {
+	case dv.TooNew:
+		return "its document is of a later version: this node runs on what it knows"
+	case doc.Generation > c.v.Fleet.Generation:
+		return "its document is of a later generation than the fleet's record as read"
+	case slices.ContainsFunc(doc.Leases, c.v.Torn):
+		return "what was read is of two instants"
+	case dv.lost() && c.now.Boot < dv.Since+lostDocPatience:
+		c.out.Next = earlier(c.out.Next, dv.Since+lostDocPatience)
+		return "its document is garbled and this node never saw a good one: others may have"
+	case doc.Generation < c.v.Fleet.Generation || doc.Commit == "" || doc.Commit == c.f.Commit.Hash:
+		return ""
+	}
+	short := Commit{Hash: doc.Commit}.Short()
+	switch relation := c.v.Relations[doc.Commit]; {
+	case relation.older():
+		return ""
+	case relation == RelationAhead:
+		return "its document was decided on commit " + short + ", which is newer than " + c.f.Commit.Short()
+	case relation == RelationAside:
+		return "its document was decided on commit " + short + ", which is not in the history of " + c.f.Commit.Short() + "; orpheus floor reset is the way out"
+	}
+	return "its document was decided on commit " + short + ", which is not fetched yet"
+}
+
+// lost reports whether the document is garbled and no good one is known.
+func (dv DocView) lost() bool { return dv.Broken != "" && dv.Doc.Format == 0 && dv.Doc.Tokens == 0 }
+
+// rank is how many nodes are to write the document before self does. Those
+// that cannot read the repository are passed over.
+func (c *coordination) rank(id ServiceID) int {
+	if k, ok := c.ranks[id]; ok {
+		return k
+	}
+	k := 0
+	for _, name := range c.v.Coordinators(id) {
+		if name == c.v.Self {
+			break
+		}
+		if !c.v.Nodes[name].Blind {
+			k++
+		}
+	}
+	if c.ranks == nil {
+		c.ranks = map[ServiceID]int{}
+	}
+	c.ranks[id] = k
+	return k
+}
+
+// heldSince is since when all has been known that makes the document invalid.
+func (c *coordination) heldSince(id ServiceID) time.Duration {
+	since := max(c.v.FollowedSince, c.v.NodesSince)
+	dv, known := c.v.Docs[id]
+	if !known {
+		return max(since, c.v.Settled)
+	}
+	since = max(since, dv.Since)
+	for _, l := range dv.Doc.Leases {
+		if c.v.InForce(l) {
+			since = max(since, c.v.Nodes[l.Node].StatusSince)
+		}
+	}
+	return since
+}
+
+// decide works out the next value of a document, whether digests are to be
+// asked for, and whether the document is due to change at all.
+func (c *coordination) decide(id ServiceID) (d Decision, ask, due bool) {
+	dv, known := c.v.Docs[id]
+	e := &docEdit{c: c, id: id, view: dv, doc: cloneDoc(dv.Doc, id)}
+	sortLeases(e.doc.Leases)
+	ss := c.sv.byID[id]
+	if ss == nil {
+		return e.deleted()
+	}
+	if !known && len(ss.slots) == 0 {
+		return Decision{}, false, false
+	}
+	e.edit(ss)
+	return e.decision(ss.s.Revision), e.ask, e.changed && !e.exhausted
+}
+
+// reported is the highest token of a service that any node's status names.
+func (c *coordination) reported(id ServiceID) uint64 {
+	if c.tokens == nil {
+		c.tokens = map[ServiceID]uint64{}
+		note := func(slot SlotID, token uint64) {
+			if token <= maxReported {
+				c.tokens[slot.Service] = max(c.tokens[slot.Service], token)
+			}
+		}
+		for _, name := range c.v.names() {
+			status := c.v.Nodes[name].Status
+			for _, i := range status.Instances {
+				note(i.Slot, i.Token)
+			}
+			for _, e := range status.Ended {
+				note(e.Slot, e.Token)
+			}
+		}
+	}
+	return c.tokens[id]
+}

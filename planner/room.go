@@ -1,0 +1,106 @@
+package planner
+
+import "strconv"
+
+// hostPort is a port taken on the node itself.
+type hostPort struct {
+	port     int
+	protocol string
+}
+
+// hostPorts lists the ports an instance takes on its node: containers of their
+// own network take none.
+func (t Template) hostPorts() []hostPort {
+	if !t.HostNetwork && t.DriverName() != DriverProcess {
+		return nil
+	}
+	var ports []hostPort
+	for _, c := range t.Containers {
+		for _, p := range c.Ports {
+			protocol := p.Protocol
+			if protocol == "" {
+				protocol = "tcp"
+			}
+			ports = append(ports, hostPort{p.ContainerPort, protocol})
+		}
+	}
+	return ports
+}
+
+// Asked is what an instance asks for in sum. As in Kubernetes the containers
+// run at once and count together; each init container runs alone, before them.
+func (t Template) Asked() ResourceList {
+	var sum ResourceList
+	for _, c := range t.Containers {
+		sum = sum.plus(c.Resources.Asked())
+	}
+	for _, c := range t.InitContainers {
+		asked := c.Resources.Asked()
+		sum.CPUMillis = max(sum.CPUMillis, asked.CPUMillis)
+		sum.MemoryBytes = max(sum.MemoryBytes, asked.MemoryBytes)
+	}
+	return sum
+}
+
+// plus adds what placement counts: CPU and memory. Sums saturate.
+func (r ResourceList) plus(o ResourceList) ResourceList {
+	return ResourceList{CPUMillis: saturate(r.CPUMillis, o.CPUMillis), MemoryBytes: saturate(r.MemoryBytes, o.MemoryBytes)}
+}
+
+func (r ResourceList) minus(o ResourceList) ResourceList {
+	return ResourceList{CPUMillis: r.CPUMillis - o.CPUMillis, MemoryBytes: r.MemoryBytes - o.MemoryBytes}
+}
+
+func saturate(a, b int64) int64 {
+	const most = 1 << 62
+	a, b = min(max(a, -most), most), min(max(b, 0), most)
+	return min(a+b, most)
+}
+
+// AdmitCapacity says why an instance that asks for asked does not fit beside
+// those that a node runs or has under way; "" = it fits. Of the capacity, zero
+// fields are unknown and bound nothing.
+func AdmitCapacity(capacity ResourceList, running []ResourceList, asked ResourceList) string {
+	var used ResourceList
+	for _, r := range running {
+		used = used.plus(r)
+	}
+	return lack(capacity, used, asked)
+}
+
+// lack says which resource does not suffice; "" = all do.
+func lack(capacity, used, asked ResourceList) string {
+	if !enough(capacity.MemoryBytes, used.MemoryBytes, asked.MemoryBytes) {
+		return bytesText(max(0, capacity.MemoryBytes-used.MemoryBytes)) + " of memory free, " + bytesText(asked.MemoryBytes) + " asked"
+	}
+	if !enough(capacity.CPUMillis, used.CPUMillis, asked.CPUMillis) {
+		return cpuText(max(0, capacity.CPUMillis-used.CPUMillis)) + " of CPU free, " + cpuText(asked.CPUMillis) + " asked"
+	}
+	return ""
+}
+
+// enough reports whether asked fits. What asks for nothing always does, also
+// where a node was made smaller than what it runs.
+func enough(capacity, used, asked int64) bool {
+	return capacity == 0 || asked <= 0 || asked <= capacity-used
+}
+
+// bytesText is the form in which manifests give amounts of memory: in the
+// largest unit of which there are at least ten or a whole number, rounded down.
+func bytesText(n int64) string {
+	units := []string{"", "Ki", "Mi", "Gi", "Ti"}
+	for i := len(units) - 1; i > 0; i-- {
+		size := int64(1) << (10 * i)
+		if n >= 10*size || n >= size && n%size == 0 {
+			return strconv.FormatInt(n/size, 10) + units[i]
+		}
+	}
+	return strconv.FormatInt(n, 10)
+}
+
+func cpuText(millis int64) string {
+	if millis%1000 == 0 {
+		return strconv.FormatInt(millis/1000, 10)
+	}
+	return strconv.FormatInt(millis, 10) + "m"
+}

@@ -1,0 +1,177 @@
+package planner
+
+import "cmp"
+
+// slotKind says what a slot needs.
+type slotKind int
+
+// The kinds.
+const (
+	slotKeeps    slotKind = iota // nothing: a lease at the wanted revision is in force where it may be, or its node must return
+	slotFirst                    // it has no lease at all
+	slotRecovers                 // its leases are void or refused: replaced at once
+	slotChanges                  // a lease is in force, at another revision or on a node it should leave
+)
+
+// slotState is one slot with its leases.
+type slotState struct {
+	id     SlotID
+	leases []Lease // all that stand, in order of tokens
+	kind   slotKind
+	// fixed: a lease of it is exclusive or ending; the rules for those decide.
+	fixed bool
+	// bound is the node that has the slot's data; "" = none.
+	bound NodeName
+	// cur is in force at the wanted revision on a node that suits; old is in
+	// force and replaced by cur, or by what is still to be given.
+	cur, old *Lease
+	void     []Lease // not in force, in order of tokens
+	// why says in the user's words what is wrong with old or, if nothing is in
+	// force, with the newest void lease.
+	why string
+	// want is the revision of the lease it needs, node where that is to be (""
+	// = no node takes it, for the reasons given), and grant whether it is given
+	// now. All three are place's.
+	want    Revision
+	node    NodeName
+	grant   bool
+	reasons []NodeReason
+}
+
+// at is the node that counts as the slot's; "" = none.
+func (st *slotState) at() NodeName {
+	switch {
+	case st.cur != nil:
+		return st.cur.Node
+	case st.old != nil && st.kind == slotChanges:
+		return st.old.Node
+	case st.grant:
+		return st.node
+	case st.fixed && len(st.leases) > 0:
+		return st.leases[len(st.leases)-1].Node
+	}
+	return ""
+}
+
+// slot describes one slot of a service.
+func (sv *survey) slot(ss *serviceState, name string, leases []Lease) *slotState {
+	st := &slotState{id: SlotID{ss.id, name}, leases: leases, want: ss.s.Revision}
+	for _, l := range leases {
+		st.fixed = st.fixed || l.Ending || l.Exclusive != nil
+	}
+	if st.fixed {
+		return st
+	}
+	st.bound = sv.bound(ss, st)
+	for i := range leases {
+		l := &leases[i]
+		switch {
+		case !sv.v.InForce(*l):
+			st.void = append(st.void, *l)
+		case sv.misfit(ss, st, *l) == "":
+			// Of two the older stays: a move that is taken back leaves no trace.
+			if st.cur == nil || sv.standing(st, *l) > sv.standing(st, *st.cur) {
+				st.cur = l
+			}
+		case st.old == nil || cmp.Or(sv.standing(st, *l)-sv.standing(st, *st.old), 1) > 0:
+			st.old = l // the readiest, of these the newest
+		}
+	}
+	sv.need(ss, st)
+	return st
+}
+
+// need works out what the slot needs, and why.
+func (sv *survey) need(ss *serviceState, st *slotState) {
+	switch {
+	case st.cur != nil, ss.s.EveryNode && !sv.v.Nodes[NodeName(st.id.Name)].Live():
+		st.kind = slotKeeps
+	case st.old != nil:
+		st.kind = slotChanges
+		st.why = sv.misfit(ss, st, *st.old)
+		if _, refused := sv.refused(ss, st.old.Node, st.old.Revision); refused && !sv.v.Ready(st.id, *st.old) {
+			st.kind = slotRecovers
+		}
+	case len(st.void) > 0:
+		st.kind = slotRecovers
+		st.why = sv.voided(st.void[len(st.void)-1])
+	default:
+		st.kind = slotFirst
+	}
+	if st.cur != nil && st.old != nil {
+		st.why = sv.misfit(ss, st, *st.old)
+	}
+}
+
+// standing ranks leases in force: ready, or perhaps (the agent restarted and
+// has not told yet), or not ready.
+func (sv *survey) standing(st *slotState, l Lease) int {
+	switch {
+	case sv.v.Ready(st.id, l):
+		return 2
+	case !sv.v.Nodes[l.Node].Current():
+		return 1
+	}
+	return 0
+}
+
+// misfit says why a lease in force is not what is wanted; "" = it is.
+func (sv *survey) misfit(ss *serviceState, st *slotState, l Lease) string {
+	if l.Revision != ss.s.Revision {
+		return "commit " + sv.f.Commit.Short() + " changed it"
+	}
+	if reason, refused := sv.refused(ss, l.Node, l.Revision); refused {
+		return string(l.Node) + " refuses: " + reason
+	}
+	if st.bound == l.Node {
+		return "" // where the data is: neither a drain nor a taint moves it
+	}
+	h, ok := sv.byName[l.Node]
+	if !ok {
+		return string(l.Node) + " is unknown"
+	}
+	if why := h.unfit(ss.s); why != "" {
+		return string(l.Node) + ": " + why
+	}
+	return ""
+}
+
+// voided says why a lease is void.
+func (sv *survey) voided(l Lease) string {
+	n := sv.v.Nodes[l.Node].Record
+	switch {
+	case n.Retired:
+		return string(l.Node) + " is retired"
+	case n.Fence != nil:
+		return string(l.Node) + " was fenced by " + string(n.Fence.By)
+	}
+	return string(l.Node) + " came back under a new epoch"
+}
+
+// bound is the node that has the data of a slot with local volumes: that of
+// its newest lease, or one that says so. A node that refuses the slot and has
+// no data of it binds nothing.
+func (sv *survey) bound(ss *serviceState, st *slotState) NodeName {
+	if !ss.s.HasVolumes() {
+		return ""
+	}
+	has := sv.data[st.id]
+	if len(st.leases) == 0 {
+		if len(has) == 0 {
+			return ""
+		}
+		return has[0]
+	}
+	newest := st.leases[0]
+	for _, l := range st.leases {
+		if l.Token > newest.Token {
+			newest = l
+		}
+	}
+	if _, refused := sv.refused(ss, newest.Node, newest.Revision); refused && len(has) > 0 {
+		return has[0]
+	} else if refused {
+		return ""
+	}
+	return newest.Node
+}

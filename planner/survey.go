@@ -1,0 +1,184 @@
+package planner
+
+import (
+	"maps"
+	"slices"
+	"strconv"
+)
+
+// survey is what placement and coordination both work from: every node and
+// every slot as one view shows them.
+type survey struct {
+	f        Followed
+	v        View
+	hosts    []*host // ordered by name
+	byName   map[NodeName]*host
+	services []*serviceState // ordered by id
+	byID     map[ServiceID]*serviceState
+	data     map[SlotID][]NodeName // where the local volumes of slots lie, by name
+	running  map[SlotID][]report   // what nodes report ready, by name; see runs
+}
+
+// report is an instance that a node says is ready.
+type report struct {
+	node     NodeName
+	revision Revision
+}
+
+// serviceState is one service that is followed, with its document.
+type serviceState struct {
+	id    ServiceID
+	s     Service
+	doc   LeaseDoc // with the pins that are known by now
+	known bool     // there is a document
+	pins  pinning
+	// holder is the first slot with a lease at the wanted revision, where its
+	// pins are not known.
+	holder string
+	slots  []*slotState
+	extra  []Lease // of slots that the service does not have
+
+	// updating: a slot is not ready at the wanted revision yet. moving: a slot
+	// has a lease that is to replace another. Either holds back the next
+	// voluntary change of its kind, and both are set when one begins.
+	updating, moving bool
+	// proven: an instance of the wanted revision is ready.
+	proven bool
+	// neighbours is where its slots are, for placement; nil = not counted yet.
+	neighbours *neighbours
+	choices    map[Revision]*choice
+}
+
+// newSurvey looks at everything once.
+func newSurvey(f Followed, v View) *survey {
+	sv := &survey{f: f, v: v, byName: map[NodeName]*host{}, byID: map[ServiceID]*serviceState{}, data: map[SlotID][]NodeName{}}
+	for _, name := range v.names() {
+		n := v.Nodes[name]
+		if n.Record.Node != name {
+			continue
+		}
+		h := newHost(f, n)
+		h.index = len(sv.hosts)
+		sv.hosts = append(sv.hosts, h)
+		sv.byName[name] = h
+		for _, slot := range n.Record.Volumes {
+			sv.data[slot] = append(sv.data[slot], name)
+		}
+	}
+	for _, id := range slices.SortedFunc(maps.Keys(f.Services), ServiceID.Compare) {
+		if s := f.Services[id]; !s.Orphan {
+			sv.byID[id] = sv.service(s)
+			sv.services = append(sv.services, sv.byID[id])
+		}
+	}
+	return sv
+}
+
+// service describes one service.
+func (sv *survey) service(s Service) *serviceState {
+	dv, known := sv.v.Docs[s.ID]
+	ss := &serviceState{id: s.ID, s: s, known: known, doc: cloneDoc(dv.Doc, s.ID)}
+	sortLeases(ss.doc.Leases)
+	sv.pin(ss)
+	bySlot := map[string][]Lease{}
+	for _, l := range ss.doc.Leases {
+		bySlot[l.Slot] = append(bySlot[l.Slot], l)
+	}
+	for _, name := range sv.slotNames(s, bySlot) {
+		ss.slots = append(ss.slots, sv.slot(ss, name, bySlot[name]))
+		delete(bySlot, name)
+	}
+	for _, l := range ss.doc.Leases {
+		if _, left := bySlot[l.Slot]; left {
+			ss.extra = append(ss.extra, l)
+		}
+	}
+	for _, st := range ss.slots {
+		if st.cur == nil {
+			continue
+		}
+		if sv.v.Ready(st.id, *st.cur) {
+			ss.proven = true
+			continue
+		}
+		ss.updating = true
+		ss.moving = ss.moving || st.old != nil
+	}
+	return ss
+}
+
+// maxSlots bounds the slots of a service: as many as its document can hold.
+const maxSlots = ShardSlots * MaxShards
+
+// slotNames lists the slots a service is to have, in order. A service that
+// runs on every node has one on each that takes it, and keeps those of fenced
+// nodes: their void leases are given again when the nodes return.
+func (sv *survey) slotNames(s Service, leased map[string][]Lease) []string {
+	var names []string
+	if s.EveryNode {
+		for _, h := range sv.hosts {
+			why := h.closed(s)
+			if len(leased[string(h.name)]) > 0 {
+				why = h.stays(s)
+			}
+			if why == "" {
+				names = append(names, string(h.name))
+			}
+		}
+		return names
+	}
+	for i := range min(max(0, s.Replicas), maxSlots) {
+		names = append(names, strconv.Itoa(i))
+	}
+	return names
+}
+
+// stays is unfit, but a node that may return keeps its slots.
+func (h *host) stays(s Service) string {
+	if h.view.Record.Fence != nil && !h.view.Record.Retired {
+		returned := *h
+		returned.out = ""
+		return returned.unfit(s)
+	}
+	return h.unfit(s)
+}
+
+// template is the template of a revision of the service, if it is known.
+func (sv *survey) template(ss *serviceState, rev Revision) (Template, bool) {
+	if rev == ss.s.Revision {
+		return ss.s.Template, true
+	}
+	t, ok := sv.v.Specs[rev]
+	return t, ok
+}
+
+// refused is the standing refusal of a node to a revision of the service.
+func (sv *survey) refused(ss *serviceState, node NodeName, rev Revision) (string, bool) {
+	r, ok := sv.v.Nodes[node].Refuses(RevisionKey{ss.id, rev})
+	return r.Reason, ok
+}
+
+// runs lists the nodes that report an instance of the slot ready at the
+// revision: where a document was lost, they are its memory.
+func (sv *survey) runs(slot SlotID, rev Revision) []NodeName {
+	if sv.running == nil {
+		sv.running = map[SlotID][]report{}
+		for _, h := range sv.hosts {
+			if !h.view.Current() {
+				continue
+			}
+			for _, i := range h.view.Status.Instances {
+				if i.Phase == PhaseReady {
+					sv.running[i.Slot] = append(sv.running[i.Slot], report{h.name, i.Revision})
+				}
+			}
+		}
+	}
+	var nodes []NodeName
+	for _, r := range sv.running[slot] {
+		if r.revision == rev {
+			nodes = append(nodes, r.node)
+		}
+	}
+	return nodes
+}
