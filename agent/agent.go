@@ -45,6 +45,7 @@ type Config struct {
 	Clock    Clock // nil = SystemClock
 	Log      *slog.Logger
 	Metrics  *Metrics // nil = not measured
+	Fleet    *Fleet   // nil = the node grants leases to itself (coordination: none)
 
 	// Resync is how often drivers are listed without a hint; 0 = 10 s.
 	Resync time.Duration
@@ -119,6 +120,7 @@ type Agent struct {
 	sweeping  map[string]bool // what a sweep under way spares; nil = none
 	unwritten bool            // the last pass could not write the leases it decided
 	unsaved   bool            // followed changed since the state was last saved
+	fleet     *membership     // nil = coordination: none
 }
 
 const (
@@ -158,7 +160,11 @@ func New(cfg Config) (*Agent, error) {
 	if a.state, err = loadState(filepath.Join(cfg.StateDir, statePath)); err != nil {
 		a.problem("state", err)
 	}
-	a.state.claim(cfg.Node.Name)
+	if cfg.Fleet == nil {
+		a.state.claim(cfg.Node.Name)
+	} else {
+		a.fleet = newMembership(cfg.Fleet, a)
+	}
 	a.followed(a.state.followed)
 	a.report()
 	return a, nil
@@ -183,6 +189,10 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.work(func() { a.tendLogs(ctx) })
 	if a.cfg.Network != nil {
 		a.work(func() { a.watchNetwork(ctx) })
+	}
+	if a.fleet != nil {
+		a.watchPeers(ctx)
+		a.watchVolumes(ctx)
 	}
 	a.log.Info("agent started", "commit", a.state.followed.Commit.Short())
 	for {

@@ -328,7 +328,7 @@ func TestStopsWaitForAnOwnRead(t *testing.T) {
 			doc.Leases = doc.Leases[:1]
 			old.docs[id] = doc
 		}
-		if err := old.save(path); err != nil {
+		if err := old.save(path, false); err != nil {
 			t.Fatal(err)
 		}
 		w.repo.fail(errors.New("connection refused"))

@@ -107,7 +107,7 @@ func (a *Agent) settle() {
 	before := a.state.followed
 	a.followed(planner.Settle(a.state.followed, *a.desired, a.approved))
 	for id, s := range before.Services {
-		if _, kept := a.state.followed.Services[id]; s.Orphan && !kept {
+		if _, kept := a.state.followed.Services[id]; s.Orphan && !kept && a.fleet == nil {
 			a.letGo(id)
 		}
 	}
@@ -120,9 +120,12 @@ func (a *Agent) settle() {
 func (a *Agent) followed(f planner.Followed) {
 	a.state.followed = f
 	a.polling.Store(int64(f.Fleet.PollInterval))
+	if a.fleet != nil {
+		a.fleet.member.Followed(f, a.cfg.Clock())
+	}
 	a.here = a.here[:0]
 	for id, s := range f.Services {
-		if s.Orphan || planner.RunsHere(a.cfg.Node, f.Fleet, s) {
+		if s.Orphan || a.fleet == nil && planner.RunsHere(a.cfg.Node, f.Fleet, s) {
 			a.here = append(a.here, id)
 		}
 	}
@@ -169,7 +172,7 @@ func (a *Agent) pass(ctx context.Context) {
 	if a.sweepDue() {
 		a.sweep(ctx)
 	}
-	a.coordinate()
+	a.coordinate(ctx)
 	plan := a.plan()
 	a.publish(ctx, plan)
 	a.cancelSuperseded()
@@ -195,6 +198,9 @@ func (a *Agent) keepOrphans() {
 		id := i.Slot.Service
 		_, followed := a.state.followed.Services[id]
 		_, recorded := a.state.docs[id]
+		if a.fleet != nil {
+			recorded = a.fleet.standing.Unsure[id] == ""
+		}
 		if !followed && !recorded {
 			a.state.followed.Services[id] = planner.Service{ID: id, Orphan: true}
 			a.here = append(a.here, id)
@@ -210,8 +216,12 @@ func (a *Agent) keepOrphans() {
 
 // coordinate decides leases and writes them down before anything acts on
 // them. What cannot be written does not happen.
-func (a *Agent) coordinate() {
+func (a *Agent) coordinate(ctx context.Context) {
 	all, _ := a.instances()
+	if a.fleet != nil {
+		a.takePart(ctx, all)
+		return
+	}
 	now := a.cfg.Clock()
 	a.unwritten = false
 	view := planner.Alone{
@@ -232,7 +242,7 @@ func (a *Agent) coordinate() {
 		return
 	}
 	next := a.state.with(decided.Docs)
-	if err := next.save(filepath.Join(a.cfg.StateDir, statePath)); err != nil {
+	if err := next.save(filepath.Join(a.cfg.StateDir, statePath), false); err != nil {
 		a.problem("state", fmt.Errorf("%w: nothing new is started or stopped until it can be written", err))
 		a.unwritten = true
 		return
@@ -289,13 +299,16 @@ func (a *Agent) plan() planner.Plan {
 	st := planner.NodeState{
 		Node:     a.cfg.Node.Name,
 		Followed: a.state.followed,
-		Docs:     a.state.docs,
+		Docs:     a.duties(all),
 		Specs:    a.state.specs,
 		Have:     all,
 		Unlisted: unlisted,
 		Busy:     map[string]planner.Instance{},
 		Backoff:  map[string]planner.Backoff{},
 		Now:      a.cfg.Clock(),
+	}
+	if a.fleet != nil {
+		st.Keep, st.Behind, st.Unsure = a.fleet.standing.Keep, a.fleet.standing.Behind, a.fleet.standing.Unsure
 	}
 	for id, f := range a.flights {
 		st.Busy[id] = f.instance()
@@ -324,7 +337,8 @@ func (a *Agent) permitted(actions []planner.Action, all []planner.Instance, unli
 	}
 	return slices.DeleteFunc(actions, func(action planner.Action) bool {
 		ends := action.Kind == planner.ActionStop || action.Kind == planner.ActionRemove
-		unread := a.state.followed.Commit.Hash == "" || a.desired == nil && running[action.Instance]
+		unread := a.state.followed.Commit.Hash == "" || a.desired == nil && running[action.Instance] ||
+			a.fleet != nil && !a.fleet.member.Whole()
 		return ends && (unread || a.unwritten || unlisted[action.Driver])
 	})
 }
@@ -344,6 +358,10 @@ func (a *Agent) schedule(plan planner.Plan, began time.Duration) {
 	due(a.source.retryAt)
 	due(a.swept + sweepInterval)
 	due(a.published.retry)
+	if a.fleet != nil {
+		due(a.fleet.next)
+		due(a.fleet.retryAt)
+	}
 	for _, t := range a.tracks {
 		if t.running {
 			due(t.since + readyAfter)

@@ -151,6 +151,9 @@ func (a *Agent) prepared(key planner.RevisionKey, p *preparation, digests map[st
 		return
 	}
 	p.done, p.backoff = true, planner.Backoff{}
+	if a.fleet != nil {
+		return // what the fleet pins is decided for all nodes
+	}
 	doc := a.state.docs[key.Service]
 	doc.Service = key.Service
 	before := doc.Images[key.Revision]

@@ -30,6 +30,7 @@ type stateFile struct {
 	Followed planner.Followed                      `json:"followed"`
 	Services []planner.Service                     `json:"services"`
 	Pending  []pendingDeletion                     `json:"pendingDeletions,omitempty"`
+	Gone     []pendingDeletion                     `json:"deleted,omitempty"`
 	Leases   []planner.LeaseDoc                    `json:"leases"`
 	Specs    map[planner.Revision]planner.Template `json:"specs"`
 }
@@ -43,7 +44,7 @@ const stateFormat = 1
 
 func newState() state {
 	return state{
-		followed: planner.Followed{Services: map[planner.ServiceID]planner.Service{}, Pending: map[planner.ServiceID]string{}},
+		followed: planner.Followed{Services: map[planner.ServiceID]planner.Service{}, Pending: map[planner.ServiceID]string{}, Gone: map[planner.ServiceID]string{}},
 		docs:     map[planner.ServiceID]planner.LeaseDoc{},
 		specs:    map[planner.Revision]planner.Template{},
 	}
@@ -68,14 +69,17 @@ func loadState(path string) (state, error) {
 		return newState(), setAside(path, fmt.Errorf("format %d is not %d", f.Format, stateFormat))
 	}
 	s := newState()
-	services, pending := s.followed.Services, s.followed.Pending
+	services, pending, gone := s.followed.Services, s.followed.Pending, s.followed.Gone
 	s.followed = f.Followed
-	s.followed.Services, s.followed.Pending = services, pending
+	s.followed.Services, s.followed.Pending, s.followed.Gone = services, pending, gone
 	for _, svc := range f.Services {
 		services[svc.ID] = svc
 	}
 	for _, p := range f.Pending {
 		pending[p.Service] = p.Commit
+	}
+	for _, g := range f.Gone {
+		gone[g.Service] = g.Commit
 	}
 	for _, d := range f.Leases {
 		s.docs[d.Service] = d
@@ -140,14 +144,21 @@ func (s state) with(docs []planner.LeaseDoc) state {
 
 // save writes the state durably: after it returns, a crash or power loss
 // finds either this state or a later one.
-func (s state) save(path string) error {
+//
+// With all it holds every service, which a node needs that decides leases for
+// others; without, those that run here.
+func (s state) save(path string, all bool) error {
 	f := stateFile{Format: stateFormat, Followed: s.followed, Specs: s.specs}
-	for _, id := range sortedServices(s.docs) {
-		// Only what runs here is needed without Git.
-		if svc, followed := s.followed.Services[id]; followed {
-			f.Services = append(f.Services, svc)
+	for _, id := range sortedServices(s.followed.Services) {
+		if _, here := s.docs[id]; here || all {
+			f.Services = append(f.Services, s.followed.Services[id])
 		}
+	}
+	for _, id := range sortedServices(s.docs) {
 		f.Leases = append(f.Leases, s.docs[id])
+	}
+	for _, id := range sortedServices(s.followed.Gone) {
+		f.Gone = append(f.Gone, pendingDeletion{id, s.followed.Gone[id]})
 	}
 	for _, id := range sortedServices(s.followed.Pending) {
 		f.Pending = append(f.Pending, pendingDeletion{id, s.followed.Pending[id]})

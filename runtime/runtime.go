@@ -100,6 +100,12 @@ type Execer interface {
 	Exec(ctx context.Context, id, container string, argv []string, streams Streams) (code int, err error)
 }
 
+// Resolver asks registries which digest an image reference stands for now,
+// without pulling anything.
+type Resolver interface {
+	Resolve(ctx context.Context, image string) (digest string, err error)
+}
+
 // Stats reads what an instance uses.
 type Stats interface {
 	Stats(ctx context.Context, id string) (Usage, error)

@@ -89,14 +89,18 @@ func (m *Member) settle() {
 // the leases for a start without Git.
 func (m *Member) stand() {
 	if !m.whole {
-		m.standing = planner.Standing{Docs: map[planner.ServiceID]planner.LeaseDoc{}, Unsure: map[planner.ServiceID]string{}}
+		m.standing = planner.Standing{
+			Docs:   map[planner.ServiceID]planner.LeaseDoc{},
+			Unsure: map[planner.ServiceID]string{{}: "the records were not read yet"},
+		}
 		for _, doc := range m.memory.Docs {
 			m.standing.Docs[doc.Service] = doc
 		}
 		return
 	}
-	if len(m.alarm) > 0 {
-		return // as it was
+	if len(m.alarm) > 0 { // as it was
+		m.standing.Unsure = map[planner.ServiceID]string{{}: m.view.Alarm}
+		return
 	}
 	since := m.view.Nodes[m.self].Record.Since
 	m.standing = planner.StandingOf(m.self, m.mine(), since, m.view)

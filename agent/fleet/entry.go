@@ -47,7 +47,7 @@ func (m *Member) take(ref planner.Ref, e *entry, hash planner.Hash, record plann
 		err = m.takeFleet(ref, record)
 	}
 	if err != nil {
-		m.refuse(ref, e, hash, record, err.Error())
+		m.refuse(ref, e, hash, record, err)
 		return
 	}
 	e.hash, e.since, e.record, e.bad = hash, m.now.Boot, record, ""
@@ -58,11 +58,18 @@ func (m *Member) take(ref planner.Ref, e *entry, hash planner.Hash, record plann
 }
 
 // refuse notes that a ref has a value that is not accepted.
-func (m *Member) refuse(ref planner.Ref, e *entry, hash planner.Hash, record planner.Record, why string) {
+func (m *Member) refuse(ref planner.Ref, e *entry, hash planner.Hash, record planner.Record, err error) {
+	why := err.Error()
+	const mostTold = 10 // of one look: somebody may write thousands
 	if e.hash != hash {
 		m.stats.Refused++
-		m.log.Error("record is not accepted: what was known before holds", "ref", string(ref), "value", hash.Short(),
-			"author", record.Author, "reason", why)
+		if m.look.told++; m.look.told <= mostTold {
+			m.log.Error("record is not accepted: what was known before holds", "ref", string(ref), "value", hash.Short(),
+				"author", planner.OneLine(string(record.Author), 80), "reason", why)
+		}
+	}
+	if !errors.Is(err, errStranger) {
+		record = planner.Record{} // nothing that is learnt later makes it good
 	}
 	e.hash, e.since, e.record, e.bad = hash, m.now.Boot, record, why
 	if e.parts.Kind == planner.RefLeases {
@@ -120,12 +127,15 @@ func (m *Member) signer(ref planner.Ref, part planner.Part) (string, error) {
 	return key, nil
 }
 
+// errStranger is a record whose signer may become known yet.
+var errStranger = errors.New("it is signed for a node that is not known")
+
 // signedBy checks that a key is one of a node's.
 func (m *Member) signedBy(node planner.NodeName, key string) error {
 	n, ok := m.view.Nodes[node]
 	switch {
 	case !ok:
-		return fmt.Errorf("it is signed for node %q, which is not known", node)
+		return fmt.Errorf("%w: %q", errStranger, node)
 	case n.Record.Key == key || slices.Contains(n.Record.Former, key):
 		return nil
 	}

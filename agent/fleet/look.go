@@ -1,7 +1,9 @@
 package fleet
 
 import (
+	"errors"
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/orpheus-cd/orpheus/gitsync"
@@ -17,8 +19,10 @@ type lookState struct {
 	reading  bool          // under way
 	begin    time.Duration // of the last listing
 	wanted   map[planner.Ref]planner.Hash
-	failures int    // in a row
-	err      string // of the last look; "" = it succeeded
+	asked    map[planner.Ref]planner.Hash // of wanted, in the read under way
+	told     int                          // refused records that were logged of this look
+	failures int                          // in a row
+	err      string                       // of the last look; "" = it succeeded
 	since    time.Duration
 	ignored  int // refs that are no records
 	tip      planner.Hash
@@ -40,7 +44,8 @@ func (m *Member) stepLook(todo *Todo) {
 	if len(l.wanted) > 0 {
 		l.reading = true
 		m.stats.Reads++
-		todo.Read = l.wanted
+		l.asked = m.batch()
+		todo.Read = l.asked
 		return
 	}
 	if m.now.Boot < l.begin+lookGap && l.begin > 0 && l.next > l.begin+lookGap && l.due {
@@ -75,6 +80,7 @@ func (m *Member) Listed(list gitsync.Listing, err error, now planner.Time) {
 		return
 	}
 	l.wanted = map[planner.Ref]planner.Hash{}
+	l.told = 0
 	l.ignored, l.tip = list.Ignored, list.Tip
 	for ref, hash := range list.Refs {
 		m.listed(ref, hash)
@@ -120,18 +126,20 @@ func (m *Member) Read(reading gitsync.Reading, err error, now planner.Time) {
 		m.lookFailed(fmt.Errorf("read records: %w", err))
 		return
 	}
-	wanted := l.wanted
-	l.wanted = nil
+	wanted := l.asked
+	l.asked = nil
+	for ref := range wanted {
+		delete(l.wanted, ref)
+	}
 	moved := false
-	// Nodes first: their keys are what all else is verified by.
-	for _, kind := range []planner.RefKind{planner.RefNode, planner.RefStatus, planner.RefBeats, planner.RefLeases, planner.RefFleet} {
+	for _, kind := range kinds {
 		for _, ref := range sortedRefs(wanted) {
 			e := m.entries[ref]
 			if e.parts.Kind != kind || l.begin < e.settled {
 				continue
 			}
 			if why, bad := reading.Unreadable[ref]; bad {
-				m.refuse(ref, e, wanted[ref], planner.Record{}, why)
+				m.refuse(ref, e, wanted[ref], planner.Record{}, errors.New(why))
 			} else if record, ok := reading.Records[ref]; ok {
 				m.take(ref, e, wanted[ref], record)
 			} else {
@@ -139,11 +147,37 @@ func (m *Member) Read(reading gitsync.Reading, err error, now planner.Time) {
 			}
 		}
 	}
-	if moved {
-		l.due = true // it has another value by now
-		return
+	switch {
+	case moved:
+		l.due, l.wanted = true, nil // some have another value by now
+	case len(l.wanted) == 0:
+		m.looked()
 	}
-	m.looked()
+}
+
+// kinds is the order in which records are read and taken in: nodes first,
+// whose keys verify all else, and last the fleet's, which may say that what is
+// lower than before is meant so.
+var kinds = []planner.RefKind{planner.RefNode, planner.RefStatus, planner.RefBeats, planner.RefLeases, planner.RefFleet}
+
+// maxBatch bounds one read, and with it what is held of it in memory.
+const maxBatch = 256
+
+// batch is what to read next of what is wanted.
+func (m *Member) batch() map[planner.Ref]planner.Hash {
+	if len(m.look.wanted) <= maxBatch {
+		return maps.Clone(m.look.wanted)
+	}
+	batch := map[planner.Ref]planner.Hash{}
+	refs := sortedRefs(m.look.wanted)
+	for _, kind := range kinds {
+		for _, ref := range refs {
+			if m.entries[ref].parts.Kind == kind && len(batch) < maxBatch {
+				batch[ref] = m.look.wanted[ref]
+			}
+		}
+	}
+	return batch
 }
 
 // looked notes that all of the last listing is known.

@@ -261,3 +261,7 @@ func (m *Member) nextBeat() planner.Record {
 	}
 	return ring.At(m.own.beatIndex)
 }
+
+// Foreign says why this node has no part in the fleet although it can read
+// and write the records: somebody else has its name; "" = nobody has.
+func (m *Member) Foreign() string { return m.own.foreign }

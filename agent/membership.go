@@ -1,0 +1,473 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/orpheus-cd/orpheus/agent/fleet"
+	"github.com/orpheus-cd/orpheus/gitsync"
+	"github.com/orpheus-cd/orpheus/planner"
+	"github.com/orpheus-cd/orpheus/runtime"
+)
+
+// Fleet is what makes a node one of a fleet: it agrees with others on leases
+// instead of granting them to itself.
+type Fleet struct {
+	// Member is what the node says of itself and how records are signed.
+	// Random, Relate, Memory and Log are the agent's.
+	Member fleet.Config
+	// Open connects to the records; place is what fleet.yaml says of them, nil
+	// = nothing. It is called again when that changes.
+	Open func(place *planner.RecordsPlace) (Board, error)
+	// Peers is the node's part in watching others; nil = it has none.
+	Peers Peers
+	// Hint asks the Source for a look now.
+	Hint func()
+	// Relate says how a commit stands to another, from the clone.
+	Relate func(commit, followed string) planner.Relation
+	Random func() uint64
+}
+
+// Board is where the records are.
+type Board interface {
+	gitsync.Board
+	// Probe finds out what the server can do; scratch names a record that
+	// nobody else uses.
+	Probe(ctx context.Context, scratch string) (gitsync.Abilities, error)
+	// URL names the repository without credentials.
+	URL() string
+	Close() error
+}
+
+// Peers watches other nodes and is watched by them.
+type Peers interface {
+	Run(ctx context.Context) error
+	Watch(peers []fleet.Peer, known map[string]planner.NodeName)
+	Say(suspects []planner.NodeName, blind bool)
+	Poke(nodes []fleet.Peer)
+	Sightings() <-chan fleet.Sighting
+	Pokes() <-chan planner.NodeName
+	Probed() <-chan struct{}
+}
+
+// membership is the agent's part in the fleet. It belongs to the loop.
+type membership struct {
+	cfg    *Fleet
+	member *fleet.Member
+	memory string // path of the member's memory
+
+	place   *planner.RecordsPlace // of board
+	board   Board                 // nil = not opened yet
+	able    bool                  // the board was probed
+	probing bool
+	retryAt time.Duration
+
+	unsaved  bool // the memory could not be written
+	held     *gitsync.Push
+	next     time.Duration // of the member
+	refused  map[planner.RevisionKey]string
+	volumes  []planner.SlotID
+	standing planner.Standing // that is acted on
+	watching string // what peers were last told, to tell changes
+	rate     rate
+}
+
+const (
+	memoryPath   = "membership.json"
+	boardTimeout = 30 * time.Second
+	boardRetry   = 5 * time.Second
+)
+
+// newMembership reads what the last process knew of the fleet. A memory that
+// cannot be read is set aside: what was seen before is then not known, which
+// costs the alarm about a restored server, nothing else.
+func newMembership(cfg *Fleet, a *Agent) *membership {
+	ms := &membership{cfg: cfg, memory: filepath.Join(a.cfg.StateDir, memoryPath), refused: map[planner.RevisionKey]string{}}
+	c := cfg.Member
+	c.Random, c.Relate, c.Log = cfg.Random, cfg.Relate, a.log
+	data, err := readBounded(ms.memory, maxState)
+	if err == nil {
+		err = json.Unmarshal(data, &c.Memory)
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		c.Memory = fleet.Memory{}
+		a.problem("membership", setAside(ms.memory, err))
+	}
+	ms.member = fleet.New(c, a.cfg.Clock())
+	return ms
+}
+
+// watchPeers runs the node's peers and turns what they say into messages.
+func (a *Agent) watchPeers(ctx context.Context) {
+	p := a.fleet.cfg.Peers
+	if p == nil {
+		return
+	}
+	a.work(func() {
+		if err := p.Run(ctx); err != nil && ctx.Err() == nil {
+			a.post(func() { a.problem("peers", err) })
+		}
+	})
+	a.work(func() {
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case s := <-p.Sightings():
+				a.post(func() { a.fleet.member.Heard(s, a.cfg.Clock()) })
+			case <-p.Pokes():
+				a.post(func() {
+					a.fleet.member.Poked(a.cfg.Clock())
+					a.fleet.cfg.Hint()
+				})
+			case <-p.Probed():
+				a.post(func() { a.fleet.member.Probed(a.cfg.Clock()) })
+			}
+		}
+	})
+}
+
+// takePart brings this node's part in the fleet up to date: it tells the
+// member how its instances fare, does what the member asks for, and takes over
+// the leases that stand. Nothing of it blocks but writing to disk.
+func (a *Agent) takePart(ctx context.Context, all []planner.Instance) {
+	ms := a.fleet
+	a.openBoard(ctx)
+	now := a.cfg.Clock()
+	ms.member.Report(a.tellFleet(all), now)
+	if ms.board != nil && ms.able {
+		a.step(ctx, now)
+	}
+	a.adoptStanding(all)
+	if p := ms.cfg.Peers; p != nil {
+		a.tellPeers(p)
+	}
+	view := ms.member.View()
+	var alarm error
+	if view.Alarm != "" {
+		alarm = errors.New(view.Alarm)
+	}
+	a.problem("records", alarm)
+	var foreign error
+	if why := ms.member.Foreign(); why != "" {
+		foreign = errors.New(why)
+	}
+	a.problem("name", foreign)
+}
+
+// step asks the member what to do and does it.
+func (a *Agent) step(ctx context.Context, now planner.Time) {
+	ms := a.fleet
+	todo := ms.member.Step(now)
+	ms.next = todo.Next
+	ms.unsaved = ms.unsaved || todo.Save
+	push := todo.Push
+	if ms.held != nil {
+		push, ms.held = ms.held, nil
+	}
+	if ms.unsaved {
+		if err := a.saveMemory(); err != nil {
+			// The member believes that its push is under way: it stays so until
+			// the memory can be written.
+			ms.held = push
+			push = nil
+			a.problem("membership", fmt.Errorf("%w: nothing is agreed with the fleet until it can be written", err))
+			ms.next = min(ms.next, now.Boot+time.Second)
+		} else {
+			ms.unsaved = false
+			a.problem("membership", nil)
+		}
+	}
+	board := ms.board
+	if todo.List {
+		a.ask(ctx, func(ctx context.Context) func(planner.Time) {
+			list, err := board.List(ctx)
+			return func(now planner.Time) { a.listedRecords(list, err, now) }
+		})
+	}
+	if len(todo.Read) > 0 {
+		a.ask(ctx, func(ctx context.Context) func(planner.Time) {
+			reading, err := board.Read(ctx, todo.Read)
+			return func(now planner.Time) { ms.member.Read(reading, err, now) }
+		})
+	}
+	if push != nil {
+		a.ask(ctx, func(ctx context.Context) func(planner.Time) {
+			results, err := board.Swap(ctx, *push)
+			return func(now planner.Time) { ms.member.Pushed(results, err, now) }
+		})
+	}
+	for _, key := range todo.Resolve {
+		a.resolve(ctx, key)
+	}
+	if len(todo.Poke) > 0 && ms.cfg.Peers != nil {
+		ms.cfg.Peers.Poke(todo.Poke)
+	}
+	if todo.Fetch {
+		ms.cfg.Hint()
+	}
+}
+
+// ask runs a request to the board on a worker and hands its outcome to the
+// member on the loop.
+func (a *Agent) ask(ctx context.Context, request func(context.Context) func(planner.Time)) {
+	a.work(func() {
+		bounded, cancel := context.WithTimeout(ctx, boardTimeout)
+		tell := request(bounded)
+		cancel()
+		if ctx.Err() == nil {
+			a.post(func() { tell(a.cfg.Clock()) })
+		}
+	})
+}
+
+// listedRecords takes in a listing. Where it shows the branch too, a new tip
+// saves the source its own look.
+func (a *Agent) listedRecords(list gitsync.Listing, err error, now planner.Time) {
+	ms := a.fleet
+	ms.member.Listed(list, err, now)
+	if err == nil && list.Tip != "" && string(list.Tip) != a.source.look.Commit.Hash {
+		ms.cfg.Hint()
+	}
+}
+
+// openBoard connects to the records once a commit says where they are, and
+// finds out what their server can do.
+func (a *Agent) openBoard(ctx context.Context) {
+	ms := a.fleet
+	f := a.state.followed
+	now := a.cfg.Clock().Boot
+	if f.Commit.Hash == "" || ms.probing || ms.retryAt > now {
+		return
+	}
+	if ms.board != nil && !samePlace(ms.place, f.Fleet.Records) {
+		a.log.Warn("records have moved: they are read from their new place", "url", ms.board.URL())
+		ms.board, ms.able = nil, false
+	}
+	if ms.board == nil {
+		board, err := ms.cfg.Open(f.Fleet.Records)
+		a.problem("records' repository", err)
+		if err != nil {
+			ms.retryAt = now + boardRetry
+			return
+		}
+		ms.board, ms.place = board, f.Fleet.Records
+	}
+	if ms.able {
+		return
+	}
+	ms.probing = true
+	board := ms.board
+	a.ask(ctx, func(ctx context.Context) func(planner.Time) {
+		able, err := board.Probe(ctx, string(a.cfg.Node.Name))
+		return func(now planner.Time) { a.probed(board, able, err, now) }
+	})
+}
+
+func samePlace(a, b *planner.RecordsPlace) bool {
+	return a == b || a != nil && b != nil && *a == *b
+}
+
+func (a *Agent) probed(board Board, able gitsync.Abilities, err error, now planner.Time) {
+	ms := a.fleet
+	ms.probing = false
+	if err == nil && !able.Compares {
+		err = errors.New("its server changes refs without comparing their old value: no leases can be agreed on there; use another server for the records")
+	}
+	a.problem("records' repository", err)
+	if err != nil || ms.board != board {
+		ms.retryAt = now.Boot + boardRetry
+		return
+	}
+	ms.able = true
+	ms.member.Able(able)
+	a.log.Info("records can be written", "url", board.URL(), "atomic", able.Atomic, "v2", able.V2)
+}
+
+func (a *Agent) saveMemory() error {
+	data, err := json.Marshal(a.fleet.member.Memory())
+	if err != nil {
+		return fmt.Errorf("encode membership: %w", err)
+	}
+	if err := os.MkdirAll(a.cfg.StateDir, stateMode); err != nil {
+		return fmt.Errorf("write membership: %w", err)
+	}
+	if err := writeDurably(a.fleet.memory, data); err != nil {
+		return fmt.Errorf("write membership: %w", err)
+	}
+	return nil
+}
+
+// tellPeers keeps the node's peers up to date.
+func (a *Agent) tellPeers(p Peers) {
+	ms := a.fleet
+	probe, known := ms.member.Peers()
+	suspects, blind := ms.member.Suspected(), ms.member.Blind()
+	said := fmt.Sprint(probe, known, suspects, blind)
+	if said == ms.watching {
+		return
+	}
+	ms.watching = said
+	p.Watch(probe, known)
+	p.Say(suspects, blind)
+}
+
+// resolve asks the registry for the digests of a revision's images, on behalf
+// of the whole fleet.
+func (a *Agent) resolve(ctx context.Context, key planner.RevisionKey) {
+	tell := func(digests map[string]string, err error) {
+		a.post(func() { a.fleet.member.Resolved(key, digests, err, a.cfg.Clock()) })
+	}
+	s := a.state.followed.Services[key.Service]
+	d := a.drivers[s.Template.DriverName()]
+	var resolver runtime.Resolver
+	if d != nil {
+		resolver, _ = d.driver.(runtime.Resolver)
+	}
+	if s.Revision != key.Revision || resolver == nil || len(planner.Admit(a.cfg.Policy, s)) > 0 {
+		a.work(func() { tell(nil, errors.New("this node cannot ask the registry")) })
+		return
+	}
+	refs := s.Template.Images()
+	a.work(func() {
+		bounded, cancel := context.WithTimeout(ctx, boardTimeout)
+		defer cancel()
+		digests := map[string]string{}
+		for _, ref := range refs {
+			digest, err := resolver.Resolve(bounded, ref)
+			if err != nil {
+				tell(nil, err)
+				return
+			}
+			digests[ref] = digest
+		}
+		tell(digests, nil)
+	})
+}
+
+// adoptStanding makes the leases that stand for this node the ones it works
+// by, once they are on disk.
+func (a *Agent) adoptStanding(all []planner.Instance) {
+	ms := a.fleet
+	standing := ms.member.Standing()
+	a.unwritten = false
+	var docs []planner.LeaseDoc
+	for _, id := range sortedServices(standing.Docs) {
+		if doc := standing.Docs[id]; !sameDuties(doc, a.state.docs[id]) {
+			docs = append(docs, doc)
+		}
+	}
+	for _, id := range sortedServices(a.state.docs) {
+		if _, stands := standing.Docs[id]; !stands {
+			docs = append(docs, planner.LeaseDoc{Service: id})
+		}
+	}
+	if len(docs) > 0 || a.unsaved {
+		next := a.state.with(docs)
+		for id, doc := range next.docs {
+			if len(doc.Leases) == 0 {
+				delete(next.docs, id)
+			}
+		}
+		if err := next.save(filepath.Join(a.cfg.StateDir, statePath), true); err != nil {
+			a.problem("state", fmt.Errorf("%w: nothing new is started or stopped until it can be written", err))
+			a.unwritten = true
+			return
+		}
+		a.problem("state", nil)
+		a.state, a.unsaved = next, false
+	}
+	ms.standing = standing
+	a.want(a.waitingRevisions())
+}
+
+// sameDuties reports whether two documents ask the same of this node.
+func sameDuties(a, b planner.LeaseDoc) bool {
+	if a.Commit != b.Commit || !slices.Equal(a.Leases, b.Leases) {
+		return false
+	}
+	for _, l := range a.Leases {
+		if fmt.Sprint(a.Images[l.Revision]) != fmt.Sprint(b.Images[l.Revision]) {
+			return false
+		}
+	}
+	return true
+}
+
+// waitingRevisions lists the revisions whose images are made ready although
+// their instance cannot start yet: its predecessor has to stop first, and
+// should do so only for something that can take its place.
+func (a *Agent) waitingRevisions() []planner.RevisionKey {
+	var keys []planner.RevisionKey
+	for _, id := range sortedServices(a.state.docs) {
+		leases := a.state.docs[id].Leases
+		for k, l := range leases {
+			older := slices.ContainsFunc(leases[:k], func(o planner.Lease) bool { return o.Slot == l.Slot })
+			if older && a.state.followed.Services[id].Revision == l.Revision {
+				keys = append(keys, planner.RevisionKey{Service: id, Revision: l.Revision})
+			}
+		}
+	}
+	return slices.Compact(keys)
+}
+
+// ResetFloor is a person's word that the records are as they should be; see
+// fleet.Member. It may be called from any goroutine.
+func (a *Agent) ResetFloor(ctx context.Context, commit string) error {
+	if a.fleet == nil {
+		return errors.New("this node takes no part in a fleet (coordination: none)")
+	}
+	answer := make(chan error, 1)
+	select {
+	case a.mailbox <- func() { answer <- a.fleet.member.ResetFloor(commit, a.cfg.Clock()) }:
+	case <-a.ended:
+		return errors.New("the agent has ended")
+	case <-ctx.Done():
+		return errors.New("the agent's loop does not answer")
+	}
+	select {
+	case err := <-answer:
+		return err
+	case <-a.ended:
+		return errors.New("the agent has ended")
+	case <-ctx.Done():
+		return errors.New("the agent's loop does not answer")
+	}
+}
+
+// watchVolumes lists the node's local volumes now and then: the slots they
+// belong to are bound to this node.
+func (a *Agent) watchVolumes(ctx context.Context) {
+	a.work(func() {
+		for {
+			bounded, cancel := context.WithTimeout(ctx, listTimeout)
+			local, err := a.cfg.Volumes.Local(bounded)
+			cancel()
+			a.post(func() {
+				a.problem("local volumes", err)
+				if err == nil {
+					a.fleet.volumes = slotsOf(local)
+				}
+			})
+			if !pause(ctx, time.Minute) {
+				return
+			}
+		}
+	})
+}
+
+func slotsOf(local []runtime.LocalVolume) []planner.SlotID {
+	var slots []planner.SlotID
+	for _, v := range local {
+		slots = append(slots, v.Slot)
+	}
+	slices.SortFunc(slots, planner.SlotID.Compare)
+	return slices.Compact(slots)
+}
