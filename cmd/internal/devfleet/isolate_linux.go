@@ -2,13 +2,11 @@ package devfleet
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"os/exec"
 	"os/signal"
 	"syscall"
 
-	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -39,19 +37,4 @@ func Isolate() (done bool, code int, err error) {
 		return true, max(exit.ExitCode(), 1), nil
 	}
 	return true, 0, err
-}
-
-// settleIn makes fresh namespaces usable.
-func settleIn() error {
-	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
-		return fmt.Errorf("keep mounts to ourselves: %w", err)
-	}
-	lo, err := netlink.LinkByName("lo")
-	if err == nil {
-		err = netlink.LinkSetUp(lo)
-	}
-	if err != nil {
-		return fmt.Errorf("bring up loopback: %w", err)
-	}
-	return nil
 }

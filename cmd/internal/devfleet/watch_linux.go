@@ -11,8 +11,8 @@ import (
 )
 
 // Status asks the agent.
-func (f *Fleet) Status(ctx context.Context) (*api.Status, error) {
-	client, err := api.NewClient(f.Socket())
+func (n *Node) Status(ctx context.Context) (*api.Status, error) {
+	client, err := api.NewClient(n.Socket())
 	if err != nil {
 		return nil, err
 	}
@@ -22,16 +22,24 @@ func (f *Fleet) Status(ctx context.Context) (*api.Status, error) {
 
 // Await asks the agent until what says "" or ctx ends; then the error holds
 // what was still missing. An agent that is starting is waited for.
-func (f *Fleet) Await(ctx context.Context, what func(*api.Status) (missing string)) error {
+func (n *Node) Await(ctx context.Context, what func(*api.Status) (missing string)) error {
+	return await(ctx, func() string {
+		st, err := n.Status(ctx)
+		if err != nil {
+			return err.Error()
+		}
+		return what(st)
+	})
+}
+
+// await asks until nothing is missing.
+func await(ctx context.Context, ask func() (missing string)) error {
 	last := "no answer yet"
 	for {
-		st, err := f.Status(ctx)
-		if err != nil && ctx.Err() == nil {
-			last = err.Error()
-		} else if err == nil {
-			if last = what(st); last == "" {
-				return nil
-			}
+		if missing := ask(); missing == "" {
+			return nil
+		} else if ctx.Err() == nil {
+			last = missing
 		}
 		select {
 		case <-time.After(20 * time.Millisecond):
