@@ -54,7 +54,7 @@ type Peers interface {
 	Poke(nodes []fleet.Peer)
 	Sightings() <-chan fleet.Sighting
 	Pokes() <-chan planner.NodeName
-	Probed() <-chan struct{}
+	Probed() <-chan planner.NodeName
 }
 
 // membership is the agent's part in the fleet. It belongs to the loop.

@@ -4,12 +4,14 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/x509"
 	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -30,7 +32,9 @@ import (
 type config struct {
 	Node         nodeConfig                `json:"node"`
 	Repository   repositoryConfig          `json:"repository"`
-	Coordination string                    `json:"coordination"` // "none": the only one in this version
+	Coordination string                    `json:"coordination"` // "" = leases, "none" = this node alone
+	Records      recordsConfig             `json:"records"`
+	Peer         peerConfig                `json:"peer"`
 	StateDir     string                    `json:"stateDir"`
 	RunDir       string                    `json:"runDir"`
 	Containerd   containerdConfig          `json:"containerd"`
@@ -44,8 +48,35 @@ type config struct {
 }
 
 type nodeConfig struct {
-	Name   string            `json:"name"` // "" = the host's name
-	Labels map[string]string `json:"labels"`
+	Name     string            `json:"name"` // "" = the host's name
+	Labels   map[string]string `json:"labels"`
+	Taints   []planner.Taint   `json:"taints"`
+	Capacity capacityConfig    `json:"capacity"`
+}
+
+// capacityConfig is what instances may ask for in sum; "" = what the machine has.
+type capacityConfig struct {
+	CPU    string `json:"cpu"`    // quantity, such as 4 or 3500m
+	Memory string `json:"memory"` // quantity, such as 15Gi
+}
+
+// recordsConfig says where the fleet's records are and how to write them.
+// Empty fields are what fleet.yaml says, else what repository says.
+type recordsConfig struct {
+	URL            string `json:"url"`
+	Prefix         string `json:"prefix"`
+	Username       string `json:"username"`
+	PasswordFile   string `json:"passwordFile"`
+	TokenFile      string `json:"tokenFile"`
+	CAFile         string `json:"caFile"`
+	SSHKeyFile     string `json:"sshKeyFile"`
+	KnownHostsFile string `json:"knownHostsFile"`
+}
+
+// peerConfig is how other nodes of the fleet watch this one.
+type peerConfig struct {
+	Listen  string `json:"listen"`  // host:port; "" = :7718, "none" = nobody watches it
+	Address string `json:"address"` // host:port others reach it at; "" = found out
 }
 
 type repositoryConfig struct {
@@ -56,6 +87,9 @@ type repositoryConfig struct {
 	PasswordFile string `json:"passwordFile"`
 	TokenFile    string `json:"tokenFile"`
 	CAFile       string `json:"caFile"`
+
+	SSHKeyFile     string `json:"sshKeyFile"`
+	KnownHostsFile string `json:"knownHostsFile"`
 }
 
 type containerdConfig struct {
@@ -111,7 +145,11 @@ type logConfig struct {
 const (
 	defaultConfigFile = "/etc/orpheus/agent.yaml"
 	defaultAPIAddress = "127.0.0.1:7717"
+	defaultPeerListen = ":7718"
 	maxConfigBytes    = 1 << 20
+
+	coordinationLeases = "leases"
+	coordinationNone   = "none"
 )
 
 // loadConfig reads a configuration file; a default file that does not exist
@@ -163,7 +201,8 @@ func (c *config) complete() error {
 	}
 	set(&c.Repository.Branch, "main")
 	set(&c.Repository.Path, ".")
-	set(&c.Coordination, "none")
+	set(&c.Coordination, coordinationLeases)
+	set(&c.Peer.Listen, defaultPeerListen)
 	set(&c.StateDir, defaultStateDir())
 	set(&c.RunDir, defaultRunDir())
 	set(&c.API.Address, defaultAPIAddress)
@@ -197,8 +236,29 @@ func (c *config) validate() error {
 	if c.Repository.TokenFile != "" && c.Repository.PasswordFile != "" {
 		fault("repository: give tokenFile or passwordFile, not both")
 	}
-	if c.Coordination != "none" {
-		fault("coordination: %q is not supported by this version; write none", c.Coordination)
+	if c.Coordination != coordinationNone && c.Coordination != coordinationLeases {
+		fault("coordination: %q is neither leases nor none", c.Coordination)
+	}
+	if c.Records.TokenFile != "" && c.Records.PasswordFile != "" {
+		fault("records: give tokenFile or passwordFile, not both")
+	}
+	for name, address := range map[string]string{"peer.listen": c.Peer.Listen, "peer.address": c.Peer.Address} {
+		if address == "" || address == "none" {
+			continue
+		}
+		if host, port, err := net.SplitHostPort(address); err != nil || port == "" || name == "peer.address" && host == "" {
+			fault("%s: %q is no address; write one such as 10.0.0.5:7718", name, address)
+		}
+	}
+	for name, value := range map[string]string{"node.capacity.cpu": c.Node.Capacity.CPU, "node.capacity.memory": c.Node.Capacity.Memory} {
+		if q, err := resource.ParseQuantity(value); value != "" && (err != nil || q.Sign() <= 0) {
+			fault("%s: %q is no amount; write one such as 4 or 15Gi", name, value)
+		}
+	}
+	for k, t := range c.Node.Taints {
+		if t.Key == "" || t.Effect != "NoSchedule" && t.Effect != "NoExecute" {
+			fault("node.taints[%d]: give a key, and NoSchedule or NoExecute as effect", k)
+		}
 	}
 	for name, dir := range map[string]string{"stateDir": c.StateDir, "runDir": c.RunDir} {
 		if !filepath.IsAbs(dir) {
@@ -264,17 +324,49 @@ func (c *config) git(log *slog.Logger) gitsync.Config {
 	r := c.Repository
 	out := gitsync.Config{
 		URL: r.URL, Branch: r.Branch, CAFile: r.CAFile, Log: log,
+		SSHKeyFile: r.SSHKeyFile, KnownHostsFile: r.KnownHostsFile,
 		Dir: filepath.Join(c.StateDir, "git"),
 	}
-	if r.TokenFile != "" || r.PasswordFile != "" {
-		out.Credentials = func(context.Context) (gitsync.Credentials, error) {
-			if r.TokenFile != "" && r.Username == "" {
-				token, err := readSecret(r.TokenFile)
-				return gitsync.Credentials{Token: token}, err
-			}
-			password, err := readSecret(r.PasswordFile + r.TokenFile)
-			return gitsync.Credentials{Username: r.Username, Password: password}, err
+	out.Credentials = credentials(r.Username, r.PasswordFile, r.TokenFile)
+	return out
+}
+
+// credentials reads what a Git server is shown anew at every use; nil = none
+// are configured.
+func credentials(username, passwordFile, tokenFile string) func(context.Context) (gitsync.Credentials, error) {
+	if tokenFile == "" && passwordFile == "" {
+		return nil
+	}
+	return func(context.Context) (gitsync.Credentials, error) {
+		if tokenFile != "" && username == "" {
+			token, err := readSecret(tokenFile)
+			return gitsync.Credentials{Token: token}, err
 		}
+		password, err := readSecret(passwordFile + tokenFile)
+		return gitsync.Credentials{Username: username, Password: password}, err
+	}
+}
+
+// board is how the records are reached. What the agent's configuration says
+// goes before fleet.yaml; credentials are never sent to another place than
+// they were given for.
+func (c *config) board(place *planner.RecordsPlace, log *slog.Logger) gitsync.BoardConfig {
+	var inFleet planner.RecordsPlace
+	if place != nil {
+		inFleet = *place
+	}
+	r, repo := c.Records, c.Repository
+	out := gitsync.BoardConfig{
+		URL: cmp.Or(r.URL, inFleet.URL, repo.URL), Prefix: cmp.Or(r.Prefix, inFleet.Prefix), Log: log,
+		CAFile: cmp.Or(r.CAFile, repo.CAFile), SSHKeyFile: cmp.Or(r.SSHKeyFile, repo.SSHKeyFile),
+		KnownHostsFile: cmp.Or(r.KnownHostsFile, repo.KnownHostsFile),
+		Credentials:    credentials(r.Username, r.PasswordFile, r.TokenFile),
+	}
+	if out.URL == repo.URL {
+		out.Branch = repo.Branch
+	}
+	if out.Credentials == nil && (out.URL == repo.URL || r.URL != "") {
+		out.Credentials = credentials(repo.Username, repo.PasswordFile, repo.TokenFile)
 	}
 	return out
 }
@@ -339,7 +431,8 @@ func (c *config) policy() planner.Policy {
 // of containerd. Each stands with the place it really leads to (/var/run is a
 // link), because host paths are judged by where they lead.
 func (c *config) reservedPaths() []string {
-	own := []string{c.StateDir, c.RunDir, filepath.Dir(c.containerdAddress()), c.Repository.TokenFile, c.Repository.PasswordFile}
+	own := []string{c.StateDir, c.RunDir, filepath.Dir(c.containerdAddress()), c.Repository.TokenFile, c.Repository.PasswordFile,
+		c.Repository.SSHKeyFile, c.Records.TokenFile, c.Records.PasswordFile, c.Records.SSHKeyFile}
 	for _, r := range c.Registries {
 		own = append(own, r.PasswordFile)
 	}

@@ -132,7 +132,12 @@ func (n *node) agent() (*agent.Agent, *agent.Metrics, error) {
 	maxSize := resource.MustParse(c.Logs.MaxSize) // validated
 	metrics := agent.NewMetrics()
 	metrics.Register(n.source.collectors()...)
+	part, err := n.fleet()
+	if err != nil {
+		return nil, nil, err
+	}
 	a, err := agent.New(agent.Config{
+		Fleet: part,
 		Node: planner.Node{
 			Name: planner.NodeName(c.Node.Name), Labels: c.Node.Labels, OS: goruntime.GOOS, Arch: goruntime.GOARCH,
 		},
