@@ -25,7 +25,7 @@ type beat struct {
 	Salt string   `json:"salt"`
 }
 
-// Ring is the ring of a node's beats.
+// Ring is the ring of a node's beats. Its values are the same in all versions.
 func Ring(node NodeName, salt string) *Beats {
 	r := &Beats{node: node, salt: salt}
 	for i := range r.hashes {

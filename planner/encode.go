@@ -47,7 +47,7 @@ func compact(v reflect.Value) string {
 			parts = append(parts, f.name+": "+compact(f.value))
 		}
 		return "{" + strings.Join(parts, ", ") + "}"
-	case v.Kind() == reflect.Slice:
+	case v.Kind() == reflect.Slice || v.Kind() == reflect.Array:
 		var parts []string
 		for i := range v.Len() {
 			parts = append(parts, compact(v.Index(i)))
