@@ -130,6 +130,7 @@ func (s *SSHD) configure() error {
 		"AuthorizedKeysFile " + s.file("authorized_keys"),
 		"StrictModes no", "UsePAM no", "PermitRootLogin prohibit-password", "PasswordAuthentication no",
 		"KbdInteractiveAuthentication no", "PrintMotd no", "PrintLastLog no", "PidFile none", "MaxSessions 20",
+		"SetEnv SHLVL=1", // bash reads no start-up file of the user then
 	}
 	if !s.opts.OnlyVersion0 {
 		config = append(config, "AcceptEnv GIT_PROTOCOL")
