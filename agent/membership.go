@@ -75,7 +75,7 @@ type membership struct {
 	refused  map[planner.RevisionKey]string
 	volumes  []planner.SlotID
 	standing planner.Standing // that is acted on
-	watching string // what peers were last told, to tell changes
+	watching string           // what peers were last told, to tell changes
 	rate     rate
 }
 
@@ -149,6 +149,7 @@ func (a *Agent) takePart(ctx context.Context, all []planner.Instance) {
 	if p := ms.cfg.Peers; p != nil {
 		a.tellPeers(p)
 	}
+	a.polling.Store(int64(a.sourceInterval()))
 	view := ms.member.View()
 	var alarm error
 	if view.Alarm != "" {
@@ -440,6 +441,30 @@ func (a *Agent) ResetFloor(ctx context.Context, commit string) error {
 	case <-ctx.Done():
 		return errors.New("the agent's loop does not answer")
 	}
+}
+
+// floorRetry is how often a commit below the floor is judged again: a person
+// may reset the floor.
+const floorRetry = 10 * time.Second
+
+// belowFloor says why a commit may not be followed although it is the tip of
+// the branch: it does not come after what the fleet has followed already
+// (design L6).
+func (a *Agent) belowFloor(commit planner.Commit) string {
+	if a.fleet == nil {
+		return ""
+	}
+	for _, floor := range a.fleet.member.Floors() {
+		switch a.fleet.cfg.Relate(floor, commit.Hash) {
+		case planner.RelationSame, planner.RelationAncestor:
+			continue
+		}
+		short := planner.Commit{Hash: floor}.Short()
+		return fmt.Sprintf("it does not come after commit %s, which the fleet has followed: the branch was set back or rewritten. "+
+			"Bring %s back into its history (git revert undoes a commit without that), or, if it is meant so: orpheus floor reset %s",
+			short, short, commit.Short())
+	}
+	return ""
 }
 
 // watchVolumes lists the node's local volumes now and then: the slots they

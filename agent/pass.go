@@ -53,6 +53,14 @@ func (a *Agent) load(ctx context.Context) {
 	if commit.Hash == "" || applied || refused || src.loading != "" {
 		return
 	}
+	if why := a.belowFloor(commit); why != "" {
+		if src.failed.Hash != commit.Hash {
+			a.log.Error("commit refused: nothing changes", "commit", commit.Short(), "reason", why)
+		}
+		src.failed, src.refused, src.faults = commit, why, nil
+		src.retryAt = now + floorRetry
+		return
+	}
 	src.loading = commit.Hash
 	since := a.state.followed.Commit.Hash
 	a.work(func() {

@@ -29,6 +29,9 @@ func (a *Agent) report() {
 	if src.look.Err != nil {
 		st.Repository.Error, st.Repository.ErrorSince = src.look.Err.Error(), src.look.Since
 	}
+	if a.fleet != nil {
+		st.Fleet = a.reportFleet()
+	}
 	for _, name := range slices.Sorted(maps.Keys(a.drivers)) {
 		st.Drivers = append(st.Drivers, a.reportDriver(a.drivers[name]))
 	}
@@ -67,7 +70,7 @@ func (a *Agent) reported(all []planner.Instance) []planner.ServiceID {
 	return slices.DeleteFunc(a.concerned(all), func(id planner.ServiceID) bool {
 		s, followed := a.state.followed.Services[id]
 		leased := followed && len(a.state.docs[id].Leases) > 0
-		wanted := s.Orphan || len(planner.Slots(a.cfg.Node, a.state.followed.Fleet, s)) > 0
+		wanted := s.Orphan || a.fleet == nil && len(planner.Slots(a.cfg.Node, a.state.followed.Fleet, s)) > 0
 		return !running[id] && !leased && !wanted
 	})
 }
@@ -76,6 +79,9 @@ func (a *Agent) reportService(id planner.ServiceID, bySlot map[planner.SlotID][]
 	s, followed := a.state.followed.Services[id]
 	doc := a.state.docs[id]
 	slots := planner.Slots(a.cfg.Node, a.state.followed.Fleet, s)
+	if a.fleet != nil {
+		slots = leasedSlots(doc)
+	}
 	out := api.Service{
 		Namespace: id.Namespace, Name: id.Name, File: s.File, Revision: s.Revision,
 		Replicas: len(slots), Commit: doc.Commit,
@@ -116,6 +122,15 @@ func (a *Agent) reportService(id planner.ServiceID, bySlot map[planner.SlotID][]
 	})
 	a.explain(&out, s, followed)
 	return out
+}
+
+// leasedSlots lists the slots that a document gives this node.
+func leasedSlots(doc planner.LeaseDoc) []string {
+	var slots []string
+	for _, l := range doc.Leases {
+		slots = append(slots, l.Slot)
+	}
+	return slices.Compact(slots)
 }
 
 // reportLease describes a lease by the instance it covers, if there is one.

@@ -115,6 +115,18 @@ func (c *Client) Sync(ctx context.Context) error {
 	return c.expect(res, http.StatusAccepted)
 }
 
+// ResetFloor says that the fleet's records are as they should be now and that
+// the branch goes on from commit, a full id; "" = the one in force. The agent
+// writes it with its next push.
+func (c *Client) ResetFloor(ctx context.Context, commit string) error {
+	res, err := c.do(ctx, http.MethodPost, "/v1/floor", url.Values{"commit": {commit}}, "")
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	return c.expect(res, http.StatusAccepted)
+}
+
 // Health returns nil if the agent says that it does its work.
 func (c *Client) Health(ctx context.Context) error {
 	res, err := c.do(ctx, http.MethodGet, "/healthz", nil, "")

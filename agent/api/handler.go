@@ -36,6 +36,10 @@ type Options struct {
 	// Sync asks for a look at the repository now; nil = not offered. It must
 	// not block, and may be called as often as it likes.
 	Sync func()
+	// ResetFloor is a person's word that the fleet's records are as they should
+	// be and that the branch goes on from a commit ("" = the one in force); nil =
+	// not offered.
+	ResetFloor func(ctx context.Context, commit string) error
 
 	Log *slog.Logger // nil = silent
 }
@@ -73,6 +77,7 @@ func Handler(o Options) http.Handler {
 	mux.HandleFunc("GET /v1/status", s.status)
 	mux.HandleFunc("GET /v1/logs", onlyLocal(s.logs))
 	mux.HandleFunc("POST /v1/sync", onlyLocal(s.sync))
+	mux.HandleFunc("POST /v1/floor", onlyLocal(s.resetFloor))
 	if o.Metrics != nil {
 		mux.Handle("GET /metrics", o.Metrics)
 	}
@@ -178,4 +183,23 @@ func (s *server) sync(w http.ResponseWriter, _ *http.Request) {
 	s.Sync()
 	w.WriteHeader(http.StatusAccepted)
 	fmt.Fprintln(w, "looking at the repository")
+}
+
+// resetFloor takes ?commit=ID.
+func (s *server) resetFloor(w http.ResponseWriter, r *http.Request) {
+	if s.ResetFloor == nil {
+		http.Error(w, "this agent takes part in no fleet", http.StatusNotFound)
+		return
+	}
+	commit := r.URL.Query().Get("commit")
+	if len(commit) > 64 {
+		http.Error(w, "that is no commit", http.StatusBadRequest)
+		return
+	}
+	if err := s.ResetFloor(r.Context(), commit); err != nil {
+		http.Error(w, err.Error(), http.StatusConflict)
+		return
+	}
+	w.WriteHeader(http.StatusAccepted)
+	fmt.Fprintln(w, "resetting the floor")
 }

@@ -18,6 +18,7 @@ type Status struct {
 	Repository Repository       `json:"repository"`
 	Drivers    []Driver         `json:"drivers"`
 	Network    *Network         `json:"network,omitempty"`
+	Fleet      *Fleet           `json:"fleet,omitempty"` // nil with coordination: none
 	Services   []Service        `json:"services"`
 	// Faults are those of the newest commit that was read.
 	Faults []planner.Fault `json:"faults,omitempty"`

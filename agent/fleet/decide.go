@@ -142,14 +142,14 @@ func (m *Member) rememberDocs() {
 }
 
 // Peers lists the nodes this one is to probe, and the keys of all who may
-// speak to it.
+// speak to it: those that were fenced, too, who are about to return.
 func (m *Member) Peers() (probe []Peer, known map[string]planner.NodeName) {
 	known = map[string]planner.NodeName{}
 	if !m.own.registered || m.own.foreign != "" {
 		return nil, known
 	}
 	for name, n := range m.view.Nodes {
-		if name != m.self && n.Live() {
+		if name != m.self && n.Record.Key != "" && !n.Record.Retired {
 			known[n.Record.Key] = name
 		}
 	}

@@ -12,11 +12,12 @@ import (
 
 // entry is one ref as this member knows it.
 type entry struct {
-	parts  planner.Parts
-	hash   planner.Hash   // the value last taken in; "" = no value
-	since  time.Duration  // when that value was first seen
-	record planner.Record // of hash, where it was read
-	bad    string         // why the value is not accepted: what was accepted before still holds
+	parts    planner.Parts
+	hash     planner.Hash   // the value last taken in; "" = no value
+	since    time.Duration  // when that value was first seen
+	record   planner.Record // of hash, where it was read
+	bad      string         // why the value is not accepted: what was accepted before still holds
+	stranger bool           // bad only because its signer is not known yet
 	// settled is the end of this process's last accepted push to the ref:
 	// listings that began before it may show an older value.
 	settled time.Duration
@@ -50,7 +51,7 @@ func (m *Member) take(ref planner.Ref, e *entry, hash planner.Hash, record plann
 		m.refuse(ref, e, hash, record, err)
 		return
 	}
-	e.hash, e.since, e.record, e.bad = hash, m.now.Boot, record, ""
+	e.hash, e.since, e.record, e.bad, e.stranger = hash, m.now.Boot, record, "", false
 	if e.parts.Kind == planner.RefLeases {
 		m.assemble(e.parts.Service)
 	}
@@ -61,14 +62,15 @@ func (m *Member) take(ref planner.Ref, e *entry, hash planner.Hash, record plann
 func (m *Member) refuse(ref planner.Ref, e *entry, hash planner.Hash, record planner.Record, err error) {
 	why := err.Error()
 	const mostTold = 10 // of one look: somebody may write thousands
-	if e.hash != hash {
+	e.stranger = errors.Is(err, errStranger)
+	if e.hash != hash && !e.stranger {
 		m.stats.Refused++
 		if m.look.told++; m.look.told <= mostTold {
 			m.log.Error("record is not accepted: what was known before holds", "ref", string(ref), "value", hash.Short(),
 				"author", planner.OneLine(string(record.Author), 80), "reason", why)
 		}
 	}
-	if !errors.Is(err, errStranger) {
+	if !e.stranger {
 		record = planner.Record{} // nothing that is learnt later makes it good
 	}
 	e.hash, e.since, e.record, e.bad = hash, m.now.Boot, record, why
@@ -84,7 +86,7 @@ func (m *Member) refuse(ref planner.Ref, e *entry, hash planner.Hash, record pla
 
 // vanished notes that a ref that had a value has none any more.
 func (m *Member) vanished(ref planner.Ref, e *entry) {
-	e.hash, e.since, e.record, e.bad = "", m.now.Boot, planner.Record{}, ""
+	e.hash, e.since, e.record, e.bad, e.stranger = "", m.now.Boot, planner.Record{}, "", false
 	switch e.parts.Kind {
 	case planner.RefLeases:
 		if doc := m.docs[e.parts.Service]; doc != nil {

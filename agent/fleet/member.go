@@ -285,5 +285,36 @@ func (m *Member) Whole() bool { return m.whole }
 // manifests share a repository; else "".
 func (m *Member) Tip() planner.Hash { return m.look.tip }
 
-// Floor is the commit below which the branch may not go; "" = none.
-func (m *Member) Floor() string { return m.memory.Floor }
+// Floors lists the commits that every commit to be followed must come after:
+// what this node has followed in this generation, and what the fleet has.
+func (m *Member) Floors() []string {
+	var floors []string
+	if m.memory.Floor != "" {
+		floors = append(floors, m.memory.Floor)
+	}
+	if f := m.view.Fleet; f.Floor != "" && f.Floor != m.memory.Floor && f.Generation >= m.memory.Generation {
+		floors = append(floors, f.Floor)
+	}
+	return floors
+}
+
+// Bad lists the records that are not accepted, with the reason, at most limit.
+func (m *Member) Bad(limit int) []string {
+	var out []string
+	for _, ref := range sortedRefs(m.entries) {
+		if e := m.entries[ref]; e.bad != "" && len(out) < limit {
+			out = append(out, string(ref)+": "+planner.OneLine(e.bad, 200))
+		}
+	}
+	return out
+}
+
+// Look says since when, by the boot clock, the records cannot be read, and
+// why; "" = they can.
+func (m *Member) Look() (err string, since time.Duration) { return m.look.err, m.look.since }
+
+// Ignored counts refs beside the records that are none.
+func (m *Member) Ignored() int { return m.look.ignored }
+
+// Registered reports whether the fleet knows this process.
+func (m *Member) Registered() bool { return m.own.registered }

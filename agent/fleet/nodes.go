@@ -121,7 +121,7 @@ func placement(r planner.NodeRecord) string {
 // reverify looks again at records whose signer was not known.
 func (m *Member) reverify() {
 	for _, ref := range sortedRefs(m.entries) {
-		if e := m.entries[ref]; e.bad != "" && e.record.Message != "" && e.parts.Kind != planner.RefNode {
+		if e := m.entries[ref]; e.stranger {
 			m.take(ref, e, e.hash, e.record)
 		}
 	}

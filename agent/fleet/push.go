@@ -272,7 +272,7 @@ func (m *Member) addChallenge(out *outgoing, s planner.Suspicion) {
 	m.stats.Challenges++
 	m.log.Warn("node is challenged to show life", "suspect", s.Node, "reason", s.Why)
 	m.addMark(out, planner.BeatMark{Challenge: true, Node: s.Node, By: m.self, Replaced: m.view.Nodes[s.Node].Beats, Reason: s.Why},
-		fmt.Sprintf("%s challenges %s: %s", m.self, s.Node, s.Why), []planner.NodeName{s.Node})
+		fmt.Sprintf("%s challenges %s: %s", m.self, s.Node, s.Why), append(m.view.Observers(s.Node), s.Node))
 }
 
 // addFence revokes all leases of a node: beats and record in one transaction,

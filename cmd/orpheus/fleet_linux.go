@@ -166,3 +166,21 @@ func ownAddress(repository string) string {
 	}
 	return ""
 }
+
+// resetFloor hands a person's reset to the agent; nil with coordination: none.
+// The commit must be in the node's clone.
+func (n *node) resetFloor(a *agent.Agent) func(context.Context, string) error {
+	if n.config.Coordination == coordinationNone {
+		return nil
+	}
+	return func(ctx context.Context, commit string) error {
+		if commit != "" {
+			found, err := n.source.repo.Commit(commit)
+			if err != nil {
+				return fmt.Errorf("commit %s: %w", commit, err)
+			}
+			commit = found.Hash
+		}
+		return a.ResetFloor(ctx, commit)
+	}
+}
