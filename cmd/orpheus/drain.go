@@ -32,7 +32,7 @@ var nodeVerbs = []nodeVerb{
 	{
 		name:    "drain",
 		short:   "Move everything away from a node, by a commit",
-		effect:  "Everything that runs on node %s moves to other nodes, as far as they have room\nfor it, and nothing new comes to it.",
+		effect:  "Everything that runs on node %s moves to other nodes, as far as they have room\nfor it, and nothing new comes to it. Services with everyNode stay.",
 		already: "node %s drains already",
 		want: func(n planner.NodeSpec) []fieldChange {
 			if n.Drain {
@@ -44,7 +44,7 @@ var nodeVerbs = []nodeVerb{
 	{
 		name:    "cordon",
 		short:   "Give a node no new work, by a commit",
-		effect:  "Nothing new comes to node %s. What runs on it stays.",
+		effect:  "Node %s takes no new work, but for services with everyNode. What runs on it\nstays.",
 		already: "node %s takes no new work already",
 		want: func(n planner.NodeSpec) []fieldChange {
 			if n.Drain || n.Unschedulable {

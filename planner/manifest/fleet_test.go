@@ -33,6 +33,7 @@ func TestFleetSpec(t *testing.T) {
 		{"{budgets: {pushesPerMinute: 30}}", planner.Fleet{Budgets: planner.Budgets{PushesPerMinute: 30}}},
 		{"{records: {prefix: refs/heads/orpheus/}}", planner.Fleet{Records: &planner.RecordsPlace{Prefix: "refs/heads/orpheus/"}}},
 		{"{records: {url: \"ssh://git@git.example.com:2222/team/records.git\"}}", planner.Fleet{Records: &planner.RecordsPlace{URL: "ssh://git@git.example.com:2222/team/records.git"}}},
+		{"{records: {url: \"git@git.example.com:team/records.git\"}}", planner.Fleet{Records: &planner.RecordsPlace{URL: "git@git.example.com:team/records.git"}}},
 		{"{records: {url: /srv/git/records.git}}", planner.Fleet{Records: &planner.RecordsPlace{URL: "/srv/git/records.git"}}},
 	}
 	for _, row := range rows {
@@ -64,7 +65,9 @@ func TestFleetSpecFaults(t *testing.T) {
 		{"{records: {url: \"https://git.example.com/r.git?private_token=canary\"}}", "has a query"},
 		{"{records: {url: \"https://bot:can%ary@git.example.com/r.git\"}}", "cannot be read as a URL"},
 		{"{records: {url: \"https://git.example.com/r.git\\ncanary\"}}", "control character"},
-		{"{records: {url: \"git@git.example.com:team/r.git\"}}", "write ssh://USER@HOST/PATH"},
+		{"{records: {url: \"bot:canary@git.example.com:team/r.git\"}}", "no absolute path"},
+		{"{records: {url: \"git@-oProxyCommand=canary:r.git\"}}", "no absolute path"},
+		{"{records: {url: \"ssh://git.example.com/r.git\"}}", "names no user"},
 		{"{records: {url: \"ssh://-oProxyCommand=canary/r.git\"}}", "names no host"},
 		{"{records: {url: \"ssh://-l@git.example.com/r.git\"}}", "begins with a hyphen"},
 		{"{records: {url: \"ext::sh -c canary\"}}", "has a space"},

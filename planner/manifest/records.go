@@ -4,6 +4,7 @@ import (
 	"net"
 	"net/url"
 	"path"
+	"regexp"
 	"strings"
 	"unicode"
 
@@ -38,10 +39,13 @@ func decodeRecordsURL(d *decoder, v value, into *planner.RecordsPlace) {
 	into.URL = n.Value
 }
 
+// scpForm is git's short form of ssh.
+var scpForm = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]*@(\[[0-9A-Fa-f:]+\]|[A-Za-z0-9][A-Za-z0-9._-]*):[^-].*$`)
+
 // recordsURL is the rule of addresses of repositories. What it says never
 // holds the address.
 func recordsURL(s string) (reason, remedy string) {
-	const forms = "write https://HOST/PATH, ssh://USER@HOST/PATH or the absolute path of a local repository"
+	const forms = "write https://HOST/PATH, ssh://USER@HOST/PATH, USER@HOST:PATH or the absolute path of a local repository"
 	switch {
 	case s == "" || len(s) > maxURLBytes:
 		return "must have from 1 to 2048 bytes", forms
@@ -52,8 +56,8 @@ func recordsURL(s string) (reason, remedy string) {
 	}
 	scheme, _, found := strings.Cut(s, "://")
 	if !found {
-		if before, _, colon := strings.Cut(s, ":"); colon && strings.Contains(before, "@") {
-			return "is of the form USER@HOST:PATH", "write ssh://USER@HOST/PATH"
+		if scpForm.MatchString(s) {
+			return "", ""
 		}
 		return "has no scheme, and is no absolute path", forms
 	}
@@ -75,6 +79,8 @@ func recordsURL(s string) (reason, remedy string) {
 		return "has a scheme that is not supported", forms
 	case u.Hostname() == "" || strings.HasPrefix(u.Hostname(), "-"):
 		return "names no host", forms
+	case scheme == "ssh" && u.User.Username() == "":
+		return "names no user", forms
 	case strings.HasPrefix(u.User.Username(), "-"):
 		return "has a user name that begins with a hyphen", forms
 	case strings.Trim(u.Path, "/") == "":
