@@ -20,7 +20,7 @@ func (m *Member) decide(todo *Todo) {
 	m.dirty = false
 	m.relate(todo)
 	m.settle()
-	m.decided = planner.Coordinate(m.followed, m.view, m.now)
+	m.decided = m.cfg.Coordinate(m.followed, m.view, m.now)
 	m.decideAt = m.decided.Next
 	var ask time.Duration
 	m.suspects, ask = planner.Suspects(m.followed, m.view, m.now)

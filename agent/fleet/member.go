@@ -32,6 +32,9 @@ type Config struct {
 	Relate func(commit, followed string) planner.Relation
 	// Random makes names that never repeat, and jitter; seeded in simulations.
 	Random func() uint64
+	// Coordinate decides the documents; nil = planner.Coordinate. Simulations
+	// let versions of the planner disagree.
+	Coordinate func(planner.Followed, planner.View, planner.Time) planner.Decisions
 	// Memory is what the last process of this node kept; the zero value at the
 	// first start.
 	Memory Memory
@@ -139,6 +142,9 @@ type Member struct {
 
 // New makes a member that knows what its memory says and nothing else.
 func New(cfg Config, now planner.Time) *Member {
+	if cfg.Coordinate == nil {
+		cfg.Coordinate = planner.Coordinate
+	}
 	m := &Member{
 		cfg: cfg, log: cfg.Log, self: cfg.Self.Node, now: now, memory: cfg.Memory.clone(),
 		sights: map[planner.NodeName]Sighting{}, entries: map[planner.Ref]*entry{},
