@@ -54,8 +54,7 @@ func recordsURL(s string) (reason, remedy string) {
 	case path.IsAbs(s):
 		return "", ""
 	}
-	scheme, _, found := strings.Cut(s, "://")
-	if !found {
+	if !strings.Contains(s, "://") {
 		if scpForm.MatchString(s) {
 			return "", ""
 		}
@@ -65,7 +64,7 @@ func recordsURL(s string) (reason, remedy string) {
 	if err != nil {
 		return "cannot be read as a URL", forms
 	}
-	scheme = u.Scheme
+	scheme := u.Scheme
 	_, password := u.User.Password()
 	switch {
 	case password || u.User != nil && scheme != "ssh":
