@@ -55,7 +55,7 @@ func (r *Repository) Fetch(ctx context.Context) (planner.Commit, error) {
 
 // look reads the tip and makes the clone have it.
 func (r *Repository) look(ctx context.Context, creds Credentials) (planner.Commit, error) {
-	adv, err := r.advertisement(ctx, creds)
+	adv, err := r.link.look(ctx, creds, r.settings.Branch)
 	if err != nil {
 		return planner.Commit{}, err
 	}
@@ -78,19 +78,6 @@ func (r *Repository) look(ctx context.Context, creds Credentials) (planner.Commi
 		}
 	}
 	return r.Commit(adv.tip.String())
-}
-
-func (r *Repository) advertisement(ctx context.Context, creds Credentials) (advertisement, error) {
-	body, err := r.remote.advertise(ctx, creds, uploadPack)
-	if err != nil {
-		return advertisement{}, err
-	}
-	defer body.Close()
-	adv, err := readAdvertisement(body, r.settings.Branch, r.settings.Limits)
-	if err != nil {
-		return adv, transferError(ctx, "look", err)
-	}
-	return adv, nil
 }
 
 func namedBranches(adv advertisement) string {
@@ -128,16 +115,20 @@ func (r *Repository) update(ctx context.Context, creds Credentials, adv advertis
 // download fetches what c lacks of the tip, and moves c to it.
 func (r *Repository) download(ctx context.Context, creds Credentials, c *clone, adv advertisement) error {
 	first := c.tip.IsZero()
-	request, err := packRequest(adv, adv.tip, haves(ctx, c))
+	d, err := r.link.dialect(ctx, creds)
+	if err != nil {
+		return err
+	}
+	service, request, err := packRequest{wants: []plumbing.Hash{adv.tip}, haves: haves(ctx, c)}.encode(d)
 	if err != nil {
 		return transferError(ctx, "download", err)
 	}
-	body, err := r.remote.exchange(ctx, creds, uploadPack, request)
+	body, err := r.link.exchange(ctx, creds, service, request)
 	if err != nil {
 		return err
 	}
 	defer body.Close()
-	stream, err := newPackStream(body)
+	stream, err := newPackStream(body, d)
 	if err != nil {
 		return transferError(ctx, "download", err)
 	}
@@ -146,6 +137,7 @@ func (r *Repository) download(ctx context.Context, creds Credentials, c *clone, 
 		return err
 	}
 	before := c.store
+	drain(body)
 	if err := r.verify(ctx, before.with(q.pack), before, adv.tip); err != nil {
 		q.discard()
 		return err

@@ -186,18 +186,24 @@ func FuzzTree(f *testing.F) {
 func FuzzAdvertisement(f *testing.F) {
 	f.Add([]byte(gitformat.Packet("# service=git-upload-pack\n") + "0000" +
 		gitformat.Packet("aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa refs/heads/main\x00side-band-64k\n") + "0000"))
+	f.Add([]byte(gitformat.Packet("version 2\n") + gitformat.Packet("ls-refs=unborn\n") + gitformat.Packet("fetch=shallow filter\n") + "0000"))
+	f.Add([]byte(gitformat.Packet("shallow-info\n") + "0001" + gitformat.Packet("packfile\n") + gitformat.Packet("\x01PACK") + "0000"))
+	f.Add([]byte(gitformat.Packet("\x01"+gitformat.Packet("unpack ok\n")+gitformat.Packet("ok refs/orpheus/fleet\n")+"0000") + "0000"))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		_, _ = readAdvertisement(bytes.NewReader(data), "main", fuzzLimits)
-		if pack, err := newPackStream(bytes.NewReader(data)); err == nil {
-			_, _ = io.Copy(io.Discard, pack)
+		_, _ = readGreeting(bytes.NewReader(data), func(string, plumbing.Hash) error { return nil })
+		for _, v2 := range []bool{false, true} {
+			if pack, err := newPackStream(bytes.NewReader(data), &dialect{v2: v2}); err == nil {
+				_, _ = io.Copy(io.Discard, pack)
+			}
 		}
+		_, _ = readReport(bytes.NewReader(data), io.Discard, 1)
 	})
 }
 
 // TestSHA256Repository: the error says what is wrong with it.
 func TestSHA256Repository(t *testing.T) {
 	data := gitformat.Packet(strings.Repeat("a", 64)+" refs/heads/main\x00side-band-64k object-format=sha256\n") + "0000"
-	if _, err := readAdvertisement(strings.NewReader(data), "main", fuzzLimits); err == nil || !strings.Contains(err.Error(), "only sha1") {
+	if _, err := readGreeting(strings.NewReader(data), func(string, plumbing.Hash) error { return nil }); err == nil || !strings.Contains(err.Error(), "only sha1") {
 		t.Errorf("error %v", err)
 	}
 }

@@ -30,12 +30,26 @@ type dialect struct {
 
 func (d *dialect) can(feature string) bool { return slices.Contains(d.features, feature) }
 
+// offered lists those of the features that the other side can do, each after
+// a space.
+func (d *dialect) offered(features ...string) (list string) {
+	for _, f := range features {
+		if d.can(f) {
+			list += " " + f
+		}
+	}
+	return list
+}
+
+// visitor is told of a ref; its error ends the list.
+type visitor func(name string, id plumbing.Hash) error
+
 // listRefs tells visit the value of every ref that begins with one of the
 // prefixes, by one request if the other side is known to speak version 2, else
 // by up to two; from a side that does not, all refs come over the wire. visit
 // may be told of further refs. Whatever goes wrong, the next call asks anew
 // what is spoken.
-func (l *link) listRefs(ctx context.Context, c Credentials, prefixes []string, visit func(name string, id plumbing.Hash)) error {
+func (l *link) listRefs(ctx context.Context, c Credentials, prefixes []string, visit visitor) error {
 	d := l.spoken.Load()
 	if d == nil || !d.v2 {
 		var err error
@@ -52,7 +66,7 @@ func (l *link) listRefs(ctx context.Context, c Credentials, prefixes []string, v
 
 // meet asks what the other side speaks, and remembers it. Whoever speaks
 // version 0 has told all refs then.
-func (l *link) meet(ctx context.Context, c Credentials, visit func(string, plumbing.Hash)) (*dialect, error) {
+func (l *link) meet(ctx context.Context, c Credentials, visit visitor) (*dialect, error) {
 	body, err := l.advertise(ctx, c, uploadPackV2)
 	if err != nil {
 		return nil, err
@@ -72,7 +86,7 @@ func (l *link) dialect(ctx context.Context, c Credentials) (*dialect, error) {
 	if d := l.spoken.Load(); d != nil {
 		return d, nil
 	}
-	return l.meet(ctx, c, func(string, plumbing.Hash) {})
+	return l.meet(ctx, c, func(string, plumbing.Hash) error { return nil })
 }
 
 // bounded limits a list of references.
@@ -86,7 +100,7 @@ func (l *link) bounded(r io.Reader) io.Reader {
 func drain(r io.Reader) { _, _ = io.CopyN(io.Discard, r, 4*kibi) }
 
 // readGreeting reads an advertisement of any version.
-func readGreeting(r io.Reader, visit func(string, plumbing.Hash)) (*dialect, error) {
+func readGreeting(r io.Reader, visit visitor) (*dialect, error) {
 	p := newPackets(r)
 	line, kind, err := p.next()
 	if err == nil && kind == packetData && bytes.HasPrefix(line, []byte("# service=")) {
@@ -159,7 +173,7 @@ func checkFormat(features []string) error {
 // readRef reads "id name". Lines that are no ref's are passed over: peeled
 // tags, where the history is cut off, the version, the name that stands for
 // no refs at all.
-func readRef(line string, visit func(string, plumbing.Hash)) error {
+func readRef(line string, visit visitor) error {
 	id, name, ok := strings.Cut(line, " ")
 	switch {
 	case !ok:
@@ -169,12 +183,11 @@ func readRef(line string, visit func(string, plumbing.Hash)) error {
 	case len(id) != 40 || !plumbing.IsHash(id):
 		return fmt.Errorf("read list of references: %w", errProtocol)
 	}
-	visit(name, plumbing.NewHash(id))
-	return nil
+	return visit(name, plumbing.NewHash(id))
 }
 
 // lsRefs asks in version 2 for the refs below prefixes.
-func (l *link) lsRefs(ctx context.Context, c Credentials, prefixes []string, visit func(string, plumbing.Hash)) error {
+func (l *link) lsRefs(ctx context.Context, c Credentials, prefixes []string, visit visitor) error {
 	var request bytes.Buffer
 	writePacket(&request, "command=ls-refs")
 	request.WriteString(delimPacket)

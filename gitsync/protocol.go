@@ -1,120 +1,120 @@
 package gitsync
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"math"
-	"slices"
-	"strings"
 
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/format/pktline"
-	"github.com/go-git/go-git/v5/plumbing/protocol/packp"
-	"github.com/go-git/go-git/v5/plumbing/protocol/packp/capability"
 	"github.com/go-git/go-git/v5/plumbing/protocol/packp/sideband"
 )
 
-// advertisement is what one list of references says about the branch.
-type advertisement struct {
-	tip          plumbing.Hash // zero: no such branch
-	refs         int
-	branches     []string // the first few by name, for the error that names them
-	capabilities *capability.List
+// packRequest is what is asked of upload-pack: everything that wants reach,
+// given that we hold all that haves reach. No thin pack is asked for: the pack
+// must stand on its own.
+type packRequest struct {
+	wants, haves []plumbing.Hash
+	// alone asks for the wanted commits only, without ancestors and trees, of
+	// servers that can leave them out.
+	alone bool
 }
 
-const (
-	maxNamedBranches = 5
-	branchPrefix     = "refs/heads/"
-	// maxOtherLines is how many lines may stand beside references: which
-	// service this is, where the history is cut off.
-	maxOtherLines = 16
-)
-
-// readAdvertisement reads the list of references. go-git holds all of them
-// until they are counted here; that much memory is bounded by their bytes, and
-// by their lines from servers that end each with a line feed, as git does.
-func readAdvertisement(r io.Reader, branch string, limits Limits) (advertisement, error) {
-	limited := &limitReader{r: r, left: limits.Advertisement, err: &LimitError{
-		Limit: "Advertisement", What: "list of references", Max: limits.Advertisement, Bytes: true}}
-	tooMany := &LimitError{Limit: "Refs", What: "references of the repository", Max: int64(limits.Refs)}
-	lines := &lineLimiter{r: limited, left: limits.Refs + maxOtherLines, err: tooMany}
-	list := packp.NewAdvRefs()
-	if err := list.Decode(bufio.NewReader(lines)); err != nil && !errors.Is(err, packp.ErrEmptyAdvRefs) {
-		return advertisement{}, advertisementError(err)
-	}
-	adv := advertisement{
-		tip:          list.References[branchPrefix+branch],
-		refs:         len(list.References) + len(list.Peeled),
-		capabilities: list.Capabilities,
-	}
-	if list.Head != nil {
-		adv.refs++
-	}
-	if adv.refs > limits.Refs {
-		return adv, tooMany
-	}
-	for name := range list.References {
-		if short, ok := strings.CutPrefix(name, branchPrefix); ok {
-			adv.branches = append(adv.branches, printable(short, 60))
-		}
-	}
-	slices.Sort(adv.branches)
-	adv.branches = adv.branches[:min(len(adv.branches), maxNamedBranches)]
-	return adv, nil
-}
-
-func advertisementError(err error) error {
-	var strange *packp.ErrUnexpectedData
-	switch {
-	case !errors.As(err, &strange):
-		return fmt.Errorf("read list of references: %w", err)
-	case bytes.Contains(strange.Data, []byte("object-format=sha256")):
-		return errors.New("repository uses object format sha256: only sha1 is supported by this version")
-	}
-	return fmt.Errorf("read list of references: %w", errProtocol)
-}
-
-// packRequest asks for want, given that we hold everything reachable from
-// haves. No thin pack is asked for: the pack must stand on its own.
-func packRequest(adv advertisement, want plumbing.Hash, haves []plumbing.Hash) ([]byte, error) {
-	if !adv.capabilities.Supports(capability.Sideband64k) {
-		return nil, fmt.Errorf("remote lacks the capability %s: %w", capability.Sideband64k, errProtocol)
-	}
-	req := packp.NewUploadPackRequest()
-	req.Wants, req.Haves = []plumbing.Hash{want}, haves
-	err := req.Capabilities.Set(capability.Agent, "orpheus")
-	for _, c := range []capability.Capability{capability.Sideband64k, capability.NoProgress, capability.OFSDelta} {
-		if adv.capabilities.Supports(c) {
-			err = errors.Join(err, req.Capabilities.Set(c))
-		}
-	}
+// encode writes the request as d speaks.
+func (q packRequest) encode(d *dialect) (service, []byte, error) {
 	var b bytes.Buffer
-	err = errors.Join(err,
-		req.UploadRequest.Encode(&b),
-		req.UploadHaves.Encode(&b, false),
-		pktline.NewEncoder(&b).EncodeString("done\n"))
-	return b.Bytes(), err
+	if !d.v2 {
+		if !d.can("side-band-64k") {
+			return 0, nil, fmt.Errorf("remote lacks the capability side-band-64k: %w", errProtocol)
+		}
+		q.writeWants(&b, d, " side-band-64k agent=orpheus"+d.offered("no-progress", "ofs-delta", "shallow", "filter"))
+		b.WriteString(flushPacket)
+		q.writeHaves(&b)
+		return uploadPack, b.Bytes(), nil
+	}
+	writePacket(&b, "command=fetch")
+	writePacket(&b, "agent=orpheus")
+	b.WriteString(delimPacket)
+	writePacket(&b, "no-progress")
+	writePacket(&b, "ofs-delta")
+	q.writeWants(&b, d, "")
+	q.writeHaves(&b)
+	b.WriteString(flushPacket)
+	return uploadPackV2, b.Bytes(), nil
 }
 
-// maxAcks bounds what comes before the pack, which go-git keeps: a line of 56
-// bytes for each of maxHaves, several times over.
-const maxAcks = 64 * kibi
+// writeWants writes the wants, the first with the capabilities.
+func (q packRequest) writeWants(b *bytes.Buffer, d *dialect, capabilities string) {
+	for i, id := range q.wants {
+		if i > 0 {
+			capabilities = ""
+		}
+		writePacket(b, "want %s%s", id, capabilities)
+	}
+	if q.alone && d.can("shallow") {
+		writePacket(b, "deepen 1")
+	}
+	if q.alone && d.can("filter") {
+		writePacket(b, "filter tree:0")
+	}
+}
+
+func (q packRequest) writeHaves(b *bytes.Buffer) {
+	for _, id := range q.haves {
+		writePacket(b, "have %s", id)
+	}
+	writePacket(b, "done")
+}
+
+// maxAcks bounds what comes before a pack: a line of 56 bytes for each of
+// maxHaves, several times over, and one for each want on where the history is
+// cut off.
+const maxAcks = 2 * mebi
 
 // newPackStream returns the pack inside the reply to a packRequest. It ends
-// with the reply: whether the pack is whole, its checksum says.
-func newPackStream(r io.Reader) (io.Reader, error) {
+// with the reply: whether the pack is whole, its checksum or its objects say.
+// What the remote builds on does not matter: the pack says.
+func newPackStream(r io.Reader, d *dialect) (io.Reader, error) {
 	limited := &limitReader{r: r, left: maxAcks, err: fmt.Errorf("acknowledgements without end: %w", errProtocol)}
-	reply := bufio.NewReader(limited)
-	var acks packp.ServerResponse // what the remote builds on does not matter: the pack says
-	if err := acks.Decode(reply, false); err != nil {
-		return nil, fmt.Errorf("read reply: %w", err)
+	p := newPackets(limited)
+	for {
+		line, kind, err := p.next()
+		if err != nil {
+			return nil, fmt.Errorf("read reply: %w", err)
+		}
+		if kind != packetData {
+			continue
+		}
+		if d.v2 && string(line) == "packfile" {
+			break
+		}
+		if !d.v2 && isAck(line) {
+			if again, err := p.acksAgain(); err != nil {
+				return nil, fmt.Errorf("read reply: %w", err)
+			} else if !again {
+				break
+			}
+		}
 	}
 	limited.left = math.MaxInt64 // the pack has a limit of its own
-	return sideband.NewDemuxer(sideband.Sideband64k, reply), nil
+	return sideband.NewDemuxer(sideband.Sideband64k, p.r), nil
+}
+
+// acksAgain reports whether one more acknowledgement follows: some servers
+// send several.
+func (p *packets) acksAgain() (bool, error) {
+	ahead, err := p.r.Peek(8)
+	if err != nil && err != io.EOF {
+		return false, err
+	}
+	return len(ahead) == 8 && isAck(ahead[4:]), nil
+}
+
+func isAck(line []byte) bool {
+	return bytes.HasPrefix(line, []byte("NAK")) || bytes.HasPrefix(line, []byte("ACK "))
 }
 
 // transferError gives an error of reading a reply its kind. Limits and
@@ -155,20 +155,5 @@ func (l *limitReader) Read(b []byte) (int, error) {
 	}
 	n, err := l.r.Read(b)
 	l.left -= int64(n)
-	return n, err
-}
-
-// lineLimiter returns err once more than left lines have ended.
-type lineLimiter struct {
-	r    io.Reader
-	left int
-	err  error
-}
-
-func (l *lineLimiter) Read(b []byte) (int, error) {
-	n, err := l.r.Read(b)
-	if l.left -= bytes.Count(b[:n], []byte("\n")); l.left < 0 {
-		return 0, l.err
-	}
 	return n, err
 }

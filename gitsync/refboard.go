@@ -96,7 +96,7 @@ func (b *RefBoard) Close() error {
 // would look as if they were gone.
 func (b *RefBoard) List(ctx context.Context) (Listing, error) {
 	l := Listing{Refs: map[planner.Ref]planner.Hash{}}
-	err := b.look(ctx, func(name string, id plumbing.Hash) {
+	err := b.look(ctx, func(name string, id plumbing.Hash) error {
 		short, below := strings.CutPrefix(name, b.prefix)
 		switch {
 		case name == b.branch:
@@ -104,13 +104,13 @@ func (b *RefBoard) List(ctx context.Context) (Listing, error) {
 		case !below:
 		case planner.Ref(short).Parse().Kind == planner.RefOther:
 			l.Ignored++
-		case len(l.Refs) <= maxRecords:
+		case len(l.Refs) == maxRecords:
+			return &LimitError{Limit: "records", What: "refs of records", Max: maxRecords}
+		default:
 			l.Refs[planner.Ref(short)] = planner.Hash(id.String())
 		}
+		return nil
 	})
-	if err == nil && len(l.Refs) > maxRecords {
-		err = fmt.Errorf("look at %s: %w", b, &LimitError{Limit: "records", What: "refs of records", Max: maxRecords})
-	}
 	if err != nil {
 		return Listing{}, err
 	}
@@ -118,7 +118,7 @@ func (b *RefBoard) List(ctx context.Context) (Listing, error) {
 }
 
 // look lists the records and the branch.
-func (b *RefBoard) look(ctx context.Context, visit func(name string, id plumbing.Hash)) error {
+func (b *RefBoard) look(ctx context.Context, visit visitor) error {
 	prefixes := []string{b.prefix}
 	if b.branch != "" {
 		prefixes = append(prefixes, b.branch)

@@ -77,12 +77,13 @@ func (b *RefBoard) probe(ctx context.Context, one, two planner.Ref, name string)
 // scratch returns the values of scratch refs, which List passes over.
 func (b *RefBoard) scratch(ctx context.Context, refs ...planner.Ref) (map[planner.Ref]planner.Hash, error) {
 	out := map[planner.Ref]planner.Hash{}
-	err := b.look(ctx, func(name string, id plumbing.Hash) {
+	err := b.look(ctx, func(name string, id plumbing.Hash) error {
 		for _, ref := range refs {
 			if strings.TrimPrefix(name, b.prefix) == string(ref) {
 				out[ref] = planner.Hash(id.String())
 			}
 		}
+		return nil
 	})
 	return out, err
 }

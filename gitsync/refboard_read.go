@@ -10,7 +10,6 @@ import (
 
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/format/pktline"
-	"github.com/go-git/go-git/v5/plumbing/protocol/packp/sideband"
 
 	"github.com/orpheus-cd/orpheus/planner"
 )
@@ -142,9 +141,9 @@ func (r *reader) blame(id plumbing.Hash, fault error) {
 // it was whole; err is of the exchange as such, or of the context: no other
 // request would fare better.
 func (r *reader) fetch(ctx context.Context, creds Credentials, d *dialect, ids []plumbing.Hash) (fault, err error) {
-	s, request := uploadPack, wantV0(d, ids)
-	if d.v2 {
-		s, request = uploadPackV2, wantV2(d, ids)
+	s, request, err := packRequest{wants: ids, alone: true}.encode(d)
+	if err != nil {
+		return nil, transferError(ctx, "download", err)
 	}
 	body, err := r.link.exchange(ctx, creds, s, request)
 	if err != nil {
@@ -152,10 +151,11 @@ func (r *reader) fetch(ctx context.Context, creds Credentials, d *dialect, ids [
 		return nil, err
 	}
 	defer body.Close()
-	pack, err := r.download(body, d, len(ids))
+	limits := recordLimits(d, len(ids))
+	pack, err := download(body, d, limits.Pack)
 	if err == nil {
 		drain(body)
-		err = scanCommits(ctx, pack, recordLimits(d, len(ids)), func(id plumbing.Hash, data []byte) {
+		err = scanCommits(ctx, pack, limits, func(id plumbing.Hash, data []byte) {
 			if slices.Contains(ids, id) {
 				r.found[id] = bytes.Clone(data)
 			}
@@ -187,67 +187,10 @@ func recordLimits(d *dialect, n int) Limits {
 }
 
 // download returns the pack in a reply.
-func (r *reader) download(reply io.Reader, d *dialect, n int) ([]byte, error) {
-	p := newPackets(reply)
-	for before := 0; ; before++ {
-		line, kind, err := p.next()
-		switch {
-		case err != nil:
-			return nil, err
-		case before > n+maxOtherLines:
-			return nil, fmt.Errorf("acknowledgements without end: %w", errProtocol)
-		}
-		// Before the pack stand lines on where the history is cut off.
-		if kind == packetData && (d.v2 && string(line) == "packfile" || !d.v2 && string(line) == "NAK") {
-			break
-		}
+func download(reply io.Reader, d *dialect, most int64) ([]byte, error) {
+	stream, err := newPackStream(reply, d)
+	if err != nil {
+		return nil, err
 	}
-	limits := recordLimits(d, n)
-	return io.ReadAll(&limitReader{r: sideband.NewDemuxer(sideband.Sideband64k, p.r), left: limits.Pack, err: &LimitError{
-		Limit: "record", What: "records", Max: limits.Pack, Bytes: true}})
-}
-
-// wantV2 asks in version 2 for commits without what is below them.
-func wantV2(d *dialect, ids []plumbing.Hash) []byte {
-	var b bytes.Buffer
-	writePacket(&b, "command=fetch")
-	b.WriteString(delimPacket)
-	writePacket(&b, "no-progress")
-	writePacket(&b, "ofs-delta")
-	for _, id := range ids {
-		writePacket(&b, "want %s", id)
-	}
-	writeDepth(&b, d)
-	writePacket(&b, "done")
-	b.WriteString(flushPacket)
-	return b.Bytes()
-}
-
-// wantV0 is wantV2 in version 0.
-func wantV0(d *dialect, ids []plumbing.Hash) []byte {
-	var b bytes.Buffer
-	capabilities := " side-band-64k"
-	for _, c := range []string{"no-progress", "ofs-delta", "shallow", "filter"} {
-		if d.can(c) {
-			capabilities += " " + c
-		}
-	}
-	for _, id := range ids {
-		writePacket(&b, "want %s%s", id, capabilities)
-		capabilities = ""
-	}
-	writeDepth(&b, d)
-	b.WriteString(flushPacket)
-	writePacket(&b, "done")
-	return b.Bytes()
-}
-
-// writeDepth asks for no ancestors and no trees, of servers that can.
-func writeDepth(b *bytes.Buffer, d *dialect) {
-	if d.can("shallow") {
-		writePacket(b, "deepen 1")
-	}
-	if d.can("filter") {
-		writePacket(b, "filter tree:0")
-	}
+	return io.ReadAll(&limitReader{r: stream, left: most, err: &LimitError{Limit: "record", What: "records", Max: most, Bytes: true}})
 }

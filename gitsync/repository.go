@@ -21,7 +21,7 @@ import (
 // time.
 type Repository struct {
 	settings settings
-	remote   remote
+	link     *link
 	lock     *os.File
 
 	fetching sync.Mutex // held for a whole Fetch; guards what follows
@@ -77,7 +77,7 @@ func Open(cfg Config) (*Repository, error) {
 		lock.Close()
 		return nil, fmt.Errorf("open clone in %s: %w", s.Dir, err)
 	}
-	r.remote = newRemote(s)
+	r.link = &link{remote: newRemote(s), limits: s.Limits}
 	if s.remote.scheme == "http" && !s.remote.loopback() {
 		s.Log.Warn("repository is followed over plain http: anybody on the way can change what runs here", "url", s.remote.String())
 	}
@@ -132,7 +132,7 @@ func (r *Repository) Close() error {
 	defer r.fetching.Unlock()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.remote.close()
+	r.link.close()
 	r.clone.close()
 	return r.lock.Close()
 }
