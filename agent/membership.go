@@ -205,6 +205,9 @@ func (a *Agent) step(ctx context.Context, now planner.Time) {
 			return func(now planner.Time) { ms.member.Pushed(results, err, now) }
 		})
 	}
+	for _, commit := range todo.Specs {
+		a.learn(ctx, commit)
+	}
 	for _, key := range todo.Resolve {
 		a.resolve(ctx, key)
 	}
@@ -353,6 +356,21 @@ func (a *Agent) resolve(ctx context.Context, key planner.RevisionKey) {
 	})
 }
 
+// learn reads the services of an older commit, whose revisions are still
+// leased somewhere.
+func (a *Agent) learn(ctx context.Context, commit string) {
+	a.work(func() {
+		bounded, cancel := context.WithTimeout(ctx, boardTimeout)
+		defer cancel()
+		loaded, err := a.cfg.Source.Load(bounded, planner.Commit{Hash: commit}, "")
+		if err != nil {
+			a.log.Warn("older commit cannot be read: its revisions are taken for ones that may not run side by side", "commit", commit, "err", err)
+			return
+		}
+		a.post(func() { a.fleet.member.Learned(loaded.Desired.Services, a.cfg.Clock()) })
+	})
+}
+
 // adoptStanding makes the leases that stand for this node the ones it works
 // by, once they are on disk.
 func (a *Agent) adoptStanding(all []planner.Instance) {
@@ -370,8 +388,15 @@ func (a *Agent) adoptStanding(all []planner.Instance) {
 			docs = append(docs, planner.LeaseDoc{Service: id})
 		}
 	}
-	if len(docs) > 0 || a.unsaved {
+	if len(docs) > 0 || a.unsaved || a.lacksSpec() {
 		next := a.state.with(docs)
+		for _, doc := range next.docs {
+			for _, l := range doc.Leases {
+				if spec, ok := ms.member.Spec(l.Revision); ok {
+					next.specs[l.Revision] = spec
+				}
+			}
+		}
 		for id, doc := range next.docs {
 			if len(doc.Leases) == 0 {
 				delete(next.docs, id)
@@ -387,6 +412,21 @@ func (a *Agent) adoptStanding(all []planner.Instance) {
 	}
 	ms.standing = standing
 	a.want(a.waitingRevisions())
+}
+
+// lacksSpec reports whether the template of a leased revision has become known.
+func (a *Agent) lacksSpec() bool {
+	for _, doc := range a.state.docs {
+		for _, l := range doc.Leases {
+			if _, here := a.state.specs[l.Revision]; here {
+				continue
+			}
+			if _, known := a.fleet.member.Spec(l.Revision); known {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // sameDuties reports whether two documents ask the same of this node.

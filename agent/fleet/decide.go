@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"maps"
 	"slices"
 	"time"
 
@@ -18,6 +19,11 @@ func (m *Member) decide(todo *Todo) {
 		return
 	}
 	m.dirty = false
+	m.learnSpecs()
+	for _, commit := range m.missing {
+		m.asked[commit] = true
+	}
+	todo.Specs = m.missing
 	m.relate(todo)
 	m.settle()
 	m.decided = m.cfg.Coordinate(m.followed, m.view, m.now)
@@ -45,7 +51,7 @@ func (m *Member) relate(todo *Todo) {
 		return
 	}
 	for _, id := range m.serviceIDs() {
-		commit := m.view.Docs[id].Doc.Commit
+		commit := m.strangest(id)
 		if known := m.view.Relations[commit]; known != planner.RelationUnknown {
 			continue
 		}
@@ -56,6 +62,23 @@ func (m *Member) relate(todo *Todo) {
 		m.view.Relations[commit] = relation
 		todo.Fetch = todo.Fetch || relation == planner.RelationUnknown || relation == planner.RelationAhead
 	}
+}
+
+// strangest is the commit a document was decided on. Shards may be of
+// different ones: the one that is furthest from what is followed counts for all.
+func (m *Member) strangest(id planner.ServiceID) string {
+	dv := m.view.Docs[id]
+	for _, shard := range slices.Sorted(maps.Keys(m.docs[id].shards)) {
+		commit := m.docs[id].shards[shard].Commit
+		if commit == dv.Doc.Commit || commit == m.followed.Commit.Hash {
+			continue
+		}
+		if r := m.cfg.Relate(commit, m.followed.Commit.Hash); r != planner.RelationAncestor && r != planner.RelationSame {
+			dv.Doc.Commit = commit
+			m.view.Docs[id] = dv
+		}
+	}
+	return dv.Doc.Commit
 }
 
 func (m *Member) serviceIDs() []planner.ServiceID {

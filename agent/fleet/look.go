@@ -48,8 +48,8 @@ func (m *Member) stepLook(todo *Todo) {
 		todo.Read = l.asked
 		return
 	}
-	if m.now.Boot < l.begin+lookGap && l.begin > 0 && l.next > l.begin+lookGap && l.due {
-		l.next = l.begin + lookGap // news, but too soon after the last look
+	if soon := l.begin + lookGap; l.due && l.begin > 0 && m.now.Boot < soon {
+		l.next = min(l.next, soon) // news, but too soon after the last look
 		return
 	}
 	if l.due || l.next <= m.now.Boot {

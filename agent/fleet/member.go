@@ -56,6 +56,9 @@ type Todo struct {
 	// Resolve lists revisions whose image digests are asked for; the owner
 	// answers each once with Resolved.
 	Resolve []planner.RevisionKey
+	// Specs lists older commits whose services are asked for; the owner answers
+	// each once with Learned.
+	Specs []string
 	// Fetch asks for a look at the manifests now: a document was decided on a
 	// commit that is not here yet.
 	Fetch bool
@@ -91,7 +94,7 @@ type Report struct {
 	Volumes []planner.SlotID
 	// Drivers that work and may be used, ordered.
 	Drivers []string
-	// Specs are the templates by revision that this node knows.
+	// Specs are the templates by revision of what this node runs.
 	Specs map[planner.Revision]planner.Template
 }
 
@@ -137,6 +140,8 @@ type Member struct {
 	decideAt time.Duration
 	standing planner.Standing
 	resolved map[planner.RevisionKey]bool // asked for
+	missing  []string                     // commits whose templates are to be asked for
+	asked    map[string]bool              // commits whose templates were asked for
 	stats    Stats
 }
 
@@ -148,7 +153,7 @@ func New(cfg Config, now planner.Time) *Member {
 	m := &Member{
 		cfg: cfg, log: cfg.Log, self: cfg.Self.Node, now: now, memory: cfg.Memory.clone(),
 		sights: map[planner.NodeName]Sighting{}, entries: map[planner.Ref]*entry{},
-		docs: map[planner.ServiceID]*document{}, rings: map[planner.NodeName]ring{}, resolved: map[planner.RevisionKey]bool{}, dirty: true,
+		docs: map[planner.ServiceID]*document{}, rings: map[planner.NodeName]ring{}, resolved: map[planner.RevisionKey]bool{}, asked: map[string]bool{}, dirty: true,
 	}
 	m.view = planner.View{
 		Self: m.self, Nodes: map[planner.NodeName]planner.NodeView{}, Docs: map[planner.ServiceID]planner.DocView{},
@@ -184,7 +189,6 @@ func (m *Member) Report(r Report, now planner.Time) {
 		return
 	}
 	m.report = r
-	m.view.Specs = r.Specs
 	m.dirty = true
 }
 
