@@ -258,6 +258,15 @@ func TestDrainRefuses(t *testing.T) {
 		{"a hook", fleetFiles(), func(t *testing.T, dir string) { hook(t, dir, "echo not on a Friday >&2; exit 1") }, "drain node-2", 1, "not on a Friday"},
 		{"a hook, and a new node", fleetFiles(), func(t *testing.T, dir string) { hook(t, dir, "exit 1") }, "drain node-9", 1, "git commit"},
 		{"a hook, and the first node", map[string]string{"fleet.yaml": fleetYAML}, func(t *testing.T, dir string) { hook(t, dir, "exit 1") }, "drain node-9", 1, "git commit"},
+		{"a merge under way", fleetFiles(), func(t *testing.T, dir string) {
+			gitAs(t, dir, "checkout", "-q", "-b", "other")
+			gitAs(t, dir, "commit", "-q", "--allow-empty", "-m", "other")
+			gitAs(t, dir, "checkout", "-q", "main")
+			gitAs(t, dir, "merge", "-q", "--no-ff", "--no-commit", "other")
+		}, "drain node-2", 1, "during a merge"},
+		{"not checked out", fleetFiles(), func(t *testing.T, dir string) {
+			gitAs(t, dir, "sparse-checkout", "set", "--no-cone", "/*", "!nodes/")
+		}, "drain node-2", 1, "is committed but not checked out here"},
 		{"no upstream", fleetFiles(), func(t *testing.T, dir string) { gitAs(t, dir, "checkout", "-q", "-b", "try") }, "drain node-2 --push", 1, "has no upstream"},
 		{"a link for a folder", map[string]string{"fleet.yaml": fleetYAML, "other/x": ""}, func(t *testing.T, dir string) {
 			if err := os.Symlink("other", filepath.Join(dir, "nodes")); err != nil {
