@@ -12,8 +12,12 @@ import (
 var here = Node{Name: "n1", Labels: map[string]string{"disk": "ssd"}, OS: "linux", Arch: "amd64"}
 
 // revs are the templates the tables name by a letter: lower case ones may run
-// side by side, V and W are single writers.
-var revs = map[string]Template{"a": plainA, "b": plainB, "c": plain("c"), "V": volumeA, "W": volumeB}
+// side by side, V and W are single writers, as are H and I, which take a port
+// of the host; P and Q ask for memory.
+var revs = map[string]Template{
+	"a": plainA, "b": plainB, "c": plain("c"), "V": volumeA, "W": volumeB,
+	"H": onHost("h"), "I": onHost("i"), "P": asking(plain("p")), "Q": asking(plain("q")),
+}
 
 // parseLeases reads "0:a1 0:b2+ 1:a3": slot, template, token, and whether its
 // instance is ready.

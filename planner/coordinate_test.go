@@ -1,0 +1,342 @@
+package planner
+
+import (
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// fleetCase is one document and the fleet around it, in words.
+//
+// nodes: "n1 n2:drain n3:fenced": names with what holds of them. All are at
+// epoch 2. leases: "0:a1@n1+ 0:b2@n2": slot, template (see revs), token, node,
+// then any of + its node reports it ready, ~ prepared, v void (given at epoch
+// 1), ! its node refuses the revision, e ending.
+type fleetCase struct {
+	nodes    string
+	replicas int
+	each     bool
+	target   string // template of the service; "" = deleted
+	before   string
+}
+
+const fleetNow = time.Hour
+
+// asking is a template that asks for 100 bytes of memory.
+func asking(t Template) Template {
+	t.Containers[0].Resources.Requests.MemoryBytes = 100
+	return t
+}
+
+// onHost is one that takes port 80 of its node, too.
+func onHost(image string) Template {
+	t := asking(hostNetwork(image))
+	t.Containers[0].Ports = []ContainerPort{{ContainerPort: 80}}
+	return t
+}
+
+// build is the case as its coordinator sees it.
+func (c fleetCase) build(t *testing.T) (Followed, View) {
+	t.Helper()
+	f, v := c.buildAny(t)
+	v.Self = v.Coordinators(web)[0]
+	return f, v
+}
+
+// buildAny is the case as nobody in particular sees it.
+func (c fleetCase) buildAny(t *testing.T) (Followed, View) {
+	t.Helper()
+	f := Followed{
+		Commit: Commit{Hash: hash("c")}, Services: map[ServiceID]Service{}, Nodes: map[NodeName]NodeSpec{}, Gone: map[ServiceID]string{},
+	}
+	v := View{Docs: map[ServiceID]DocView{}, Specs: map[Revision]Template{}, Settled: time.Minute, Resolved: map[RevisionKey]map[string]string{}, Relations: map[string]Relation{hash("b"): RelationAncestor}}
+	for _, tmpl := range revs {
+		v.Specs[RevisionOf(tmpl)] = tmpl
+		v.Resolved[RevisionKey{web, RevisionOf(tmpl)}] = digestsOf(tmpl)
+	}
+	if c.target == "" {
+		f.Gone[web] = hash("c")
+	} else {
+		s := service(web, c.replicas, revs[c.target])
+		s.EveryNode = c.each
+		f.Services[web] = s
+	}
+	v.Nodes = parseNodes(t, c.nodes, f.Nodes)
+	if c.before != "" {
+		v.Docs[web] = DocView{Doc: parseFleetLeases(t, c.before, v.Nodes), Since: fleetNow}
+	}
+	return f, v
+}
+
+func digestsOf(t Template) map[string]string {
+	digests := map[string]string{}
+	for _, ref := range t.Images() {
+		digests[ref] = "sha256:1"
+	}
+	return digests
+}
+
+func parseNodes(t *testing.T, text string, specs map[NodeName]NodeSpec) map[NodeName]NodeView {
+	t.Helper()
+	nodes := map[NodeName]NodeView{}
+	for _, field := range strings.Fields(text) {
+		parts := strings.Split(field, ":")
+		name := NodeName(parts[0])
+		n := NodeView{Record: NodeRecord{Node: name, Epoch: 2, Since: 1, Incarnation: "i", OS: "linux"}, Status: NodeStatus{Node: name, Incarnation: "i"}}
+		spec := NodeSpec{Name: name, File: "nodes/" + string(name) + ".yaml"}
+		for _, what := range parts[1:] {
+			key, value, _ := strings.Cut(what, "=")
+			switch key {
+			case "drain":
+				spec.Drain = true
+			case "cordon":
+				spec.Unschedulable = true
+			case "fenced":
+				n.Record.Fence = &Fence{Epoch: 2, Fenced: true, By: "n9"}
+			case "retired":
+				n.Record.Retired = true
+			case "blind":
+				n.Blind = true
+			case "pressure":
+				n.Status.Pressure = []string{"disk"}
+			case "restarting":
+				n.Status.Incarnation = "old"
+			case "taint":
+				n.Record.Taints = []Taint{{Key: "k", Effect: value}}
+			case "zone":
+				n.Record.Labels = map[string]string{"zone": value}
+			case "room":
+				if _, err := fmt.Sscan(value, &n.Record.Capacity.MemoryBytes); err != nil {
+					t.Fatal(err)
+				}
+			case "data":
+				n.Record.Volumes = append(n.Record.Volumes, SlotID{web, value})
+			default:
+				t.Fatalf("node %q", field)
+			}
+		}
+		nodes[name] = n
+		specs[name] = spec
+	}
+	return nodes
+}
+
+func parseFleetLeases(t *testing.T, text string, nodes map[NodeName]NodeView) LeaseDoc {
+	t.Helper()
+	d := LeaseDoc{Format: FormatLeases, Service: web, Commit: hash("b"), By: "n1", Images: map[Revision]map[string]string{}}
+	for _, field := range strings.Fields(text) {
+		slot, rest, _ := strings.Cut(field, ":")
+		what, rest, _ := strings.Cut(rest, "@")
+		l := Lease{Slot: slot, Epoch: 2, Revision: RevisionOf(revs[what[:1]])}
+		if _, err := fmt.Sscan(what[1:], &l.Token); err != nil {
+			t.Fatalf("%q: %v", field, err)
+		}
+		marks := strings.TrimLeft(rest, "n0123456789")
+		l.Node = NodeName(strings.TrimSuffix(rest, marks))
+		n := nodes[l.Node]
+		if strings.Contains(marks, "v") {
+			l.Epoch = 1
+		}
+		l.Ending = strings.Contains(marks, "e")
+		i := InstanceStatus{Slot: SlotID{web, slot}, Token: l.Token, Revision: l.Revision, Phase: PhaseStarting}
+		if strings.Contains(marks, "+") {
+			i.Phase = PhaseReady
+		}
+		i.Prepared = strings.Contains(marks, "~")
+		n.Status.Instances = append(n.Status.Instances, i)
+		if strings.Contains(marks, "!") {
+			n.Status.Refusals = append(n.Status.Refusals, Refusal{web, l.Revision, "no room"})
+		}
+		nodes[l.Node] = n
+		d.Leases = append(d.Leases, l)
+		d.Tokens = max(d.Tokens, l.Token)
+		d.Images[l.Revision] = digestsOf(revs[what[:1]])
+	}
+	return d
+}
+
+func showFleetLeases(leases []Lease) string {
+	var all []string
+	for _, l := range leases {
+		mark := ""
+		if l.Epoch != 2 {
+			mark = "v"
+		}
+		if l.Ending {
+			mark += "e"
+		}
+		all = append(all, showLeases([]Lease{l})+"@"+string(l.Node)+mark)
+	}
+	return strings.Join(all, " ")
+}
+
+func TestCoordinateFleet(t *testing.T) {
+	tests := []struct {
+		name string
+		fleetCase
+		after    string // "=" = nothing is decided
+		why      string // part of the subject
+		unplaced string // part of the reasons of the first
+	}{
+		// First leases, all at once, spread.
+		{"first", fleetCase{nodes: "n1 n2", replicas: 2, target: "a"}, "0:a1@n2 1:a2@n1", "web: 2 slots at r1-", ""},
+		{"nothing to run", fleetCase{nodes: "n1", replicas: 0, target: "a"}, "=", "", ""},
+		// A fleet at rest writes nothing, whatever commit it is on.
+		{"rest", fleetCase{nodes: "n1 n2", replicas: 2, target: "a", before: "0:a1@n1+ 1:a2@n2+"}, "=", "", ""},
+		// Where slots are is nobody's business as long as they may be there.
+		{"crooked", fleetCase{nodes: "n1 n2", replicas: 2, target: "a", before: "0:a1@n1+ 1:a2@n1+"}, "=", "", ""},
+		// Scaled up and down: the highest slots go first.
+		{"up", fleetCase{nodes: "n1", replicas: 2, target: "a", before: "0:a1@n1+"}, "0:a1@n1 1:a2@n1", "1 slot at", ""},
+		{"down", fleetCase{nodes: "n1", replicas: 1, target: "a", before: "0:a1@n1+ 1:a2@n1+ 10:a3@n1+"}, "0:a1@n1", "web-1 ends: 1 replica now", ""},
+
+		// A fenced node: all its slots go elsewhere at once; the void lease stays
+		// until the new one is ready, for the node may return.
+		{"fenced", fleetCase{nodes: "n1:fenced n2", replicas: 2, target: "a", before: "0:a1@n1+v 1:a2@n1+v"}, "0:a1@n1v 0:a3@n2 1:a2@n1v 1:a4@n2", "web-0 moves from n1 to n2: n1 was fenced by n9", ""},
+		{"fenced, waits", fleetCase{nodes: "n1:fenced n2", replicas: 1, target: "a", before: "0:a1@n1v 0:a3@n2"}, "=", "", ""},
+		{"fenced, done", fleetCase{nodes: "n1:fenced n2", replicas: 1, target: "a", before: "0:a1@n1v 0:a3@n2+"}, "0:a3@n2", "no longer needed", ""},
+		// The fence was not given time: a lease of the same epoch is void, too.
+		{"fenced, same epoch", fleetCase{nodes: "n1:fenced n2", replicas: 1, target: "a", before: "0:a1@n1+"}, "0:a1@n1 0:a2@n2", "moves from n1 to n2", ""},
+		// Nobody takes it: the void lease stays, its node may come back ...
+		{"fenced, no room", fleetCase{nodes: "n1:fenced n2:cordon", replicas: 1, target: "a", before: "0:a1@n1v"}, "=", "", "n1: fenced by n9; n2: cordoned by nodes/n2.yaml"},
+		// ... and gets it again under its new epoch, which covers what it runs.
+		{"returned", fleetCase{nodes: "n1 n2", replicas: 1, target: "a", before: "0:a1@n1v"}, "0:a2@n1", "web-0 stays on n1: n1 came back under a new epoch", ""},
+		{"returned, cordoned", fleetCase{nodes: "n1:cordon n2", replicas: 1, target: "a", before: "0:a1@n1v"}, "0:a2@n1", "", ""},
+		{"returned, drained", fleetCase{nodes: "n1:drain n2", replicas: 1, target: "a", before: "0:a1@n1v"}, "0:a1@n1v 0:a2@n2", "", ""},
+		// A retired node does not return.
+		{"retired", fleetCase{nodes: "n1:retired n2", replicas: 1, target: "a", before: "0:a1@n1"}, "0:a2@n2", "n1 is retired", ""},
+		// Two void leases at most wait for a node to return.
+		{"fenced again and again", fleetCase{nodes: "n1:fenced n2:fenced n3:fenced n4", replicas: 1, target: "a", before: "0:a1@n1v 0:a2@n2v 0:a3@n3v"}, "0:a2@n2v 0:a3@n3v 0:a4@n4", "", ""},
+		// A single writer leaves no void lease behind: its node stops it first of all.
+		{"fenced single writer", fleetCase{nodes: "n1:fenced n2", replicas: 1, target: "H", before: "0:H1@n1v"}, "0:H2@n2", "", ""},
+
+		// An update: one slot at a time, start-first, in place.
+		{"update", fleetCase{nodes: "n1 n2", replicas: 2, target: "b", before: "0:a1@n1+ 1:a2@n2+"}, "0:a1@n1 0:b3@n1 1:a2@n2", "web-0 changes to r1-", ""},
+		{"update, waits", fleetCase{nodes: "n1 n2", replicas: 2, target: "b", before: "0:a1@n1+ 0:b3@n1 1:a2@n2+"}, "=", "", ""},
+		{"update, next", fleetCase{nodes: "n1 n2", replicas: 2, target: "b", before: "0:a1@n1+ 0:b3@n1+ 1:a2@n2+"}, "0:b3@n1 1:a2@n2 1:b4@n2", "is ready", ""},
+		{"update, done", fleetCase{nodes: "n1 n2", replicas: 2, target: "b", before: "0:b3@n1+ 1:a2@n2+ 1:b4@n2+"}, "0:b3@n1 1:b4@n2", "web-1 at r1-", ""},
+		// A newer revision replaces one that never became ready; the ready one stays.
+		{"newer", fleetCase{nodes: "n1", replicas: 1, target: "c", before: "0:a1@n1+ 0:b2@n1"}, "0:a1@n1 0:c3@n1", "", ""},
+		// ... also while the agent restarts and says nothing of it.
+		{"newer, restarting", fleetCase{nodes: "n1:restarting n2", replicas: 1, target: "c", before: "0:a1@n1 0:b2@n2"}, "0:a1@n1 0:c3@n1", "", ""},
+		// Taken back half-way.
+		{"reverted", fleetCase{nodes: "n1", replicas: 1, target: "a", before: "0:a1@n1+ 0:b2@n1"}, "0:a1@n1", "", ""},
+		// In place also on a cordoned node; a drained one is left.
+		{"update, cordoned", fleetCase{nodes: "n1:cordon n2", replicas: 1, target: "b", before: "0:a1@n1+"}, "0:a1@n1 0:b2@n1", "", ""},
+		{"update, drained", fleetCase{nodes: "n1:drain n2", replicas: 1, target: "b", before: "0:a1@n1+"}, "0:a1@n1 0:b2@n2", "moves from n1 to n2 and changes to", ""},
+		// No room for both on the node: elsewhere. Nowhere: it says so, and goes on.
+		{"update, elsewhere", fleetCase{nodes: "n1:room=150 n2:room=150", replicas: 1, target: "Q", before: "0:P1@n1+"}, "0:P1@n1 0:Q2@n2", "", ""},
+		{"update, no room", fleetCase{nodes: "n1:room=150", replicas: 1, target: "Q", before: "0:P1@n1+"}, "=", "", "n1: 50 of memory free, 100 asked"},
+		// A node that cannot read is not asked to change, nor loses the slot.
+		{"update, blind", fleetCase{nodes: "n1:blind n2", replicas: 1, target: "b", before: "0:a1@n1+"}, "=", "", "n1: it cannot read the repository"},
+
+		// A single writer: both leases stand until the images are there.
+		{"single writer", fleetCase{nodes: "n1", replicas: 1, target: "W", before: "0:V1@n1+"}, "0:V1@n1 0:W2@n1", "", ""},
+		{"single writer, waits", fleetCase{nodes: "n1", replicas: 1, target: "W", before: "0:V1@n1+ 0:W2@n1"}, "=", "", ""},
+		{"single writer, prepared", fleetCase{nodes: "n1", replicas: 1, target: "W", before: "0:V1@n1+ 0:W2@n1~"}, "0:W2@n1", "takes over", ""},
+		{"single writer, room for one", fleetCase{nodes: "n1:room=150", replicas: 1, target: "I", before: "0:H1@n1+"}, "0:H1@n1 0:I2@n1", "", ""},
+		{"single writer moves", fleetCase{nodes: "n1:drain n2", replicas: 1, target: "H", before: "0:H1@n1+ 0:H2@n2"}, "=", "", ""},
+		{"single writer moves, prepared", fleetCase{nodes: "n1:drain n2", replicas: 1, target: "H", before: "0:H1@n1+ 0:H2@n2~"}, "0:H2@n2", "", ""},
+		// Ports of the host: one on each node.
+		{"ports", fleetCase{nodes: "n1 n2", replicas: 3, target: "H"}, "0:H1@n2 1:H2@n1", "", "n1: port 80/tcp is taken; n2: port 80/tcp is taken"},
+
+		// A drain moves one slot at a time, start-first.
+		{"drain", fleetCase{nodes: "n1:drain n2", replicas: 2, target: "a", before: "0:a1@n1+ 1:a2@n1+"}, "0:a1@n1 0:a3@n2 1:a2@n1", "web-0 moves from n1 to n2: n1: drained by nodes/n1.yaml", ""},
+		{"drain, next", fleetCase{nodes: "n1:drain n2", replicas: 2, target: "a", before: "0:a1@n1+ 0:a3@n2+ 1:a2@n1+"}, "0:a3@n2 1:a2@n1 1:a4@n2", "", ""},
+		// A slot elsewhere that is merely unhealthy does not hold it up.
+		{"drain, other unhealthy", fleetCase{nodes: "n1:drain n2", replicas: 2, target: "a", before: "0:a1@n1+ 1:a2@n2"}, "0:a1@n1 0:a3@n2 1:a2@n2", "", ""},
+		// Taken back half-way: the old one stays, the new one goes.
+		{"drain taken back", fleetCase{nodes: "n1 n2", replicas: 1, target: "a", before: "0:a1@n1+ 0:a3@n2"}, "0:a1@n1", "", ""},
+		{"drain taken back, both ready", fleetCase{nodes: "n1 n2", replicas: 1, target: "a", before: "0:a1@n1+ 0:a3@n2+"}, "0:a1@n1", "", ""},
+		{"drain taken back, old dead", fleetCase{nodes: "n1 n2", replicas: 1, target: "a", before: "0:a1@n1 0:a3@n2+"}, "0:a3@n2", "", ""},
+		{"drain, nowhere to go", fleetCase{nodes: "n1:drain", replicas: 1, target: "a", before: "0:a1@n1+"}, "=", "", "n1: drained by nodes/n1.yaml"},
+		{"cordon", fleetCase{nodes: "n1:cordon n2", replicas: 2, target: "a", before: "0:a1@n1+"}, "0:a1@n1 1:a2@n2", "", ""},
+		// Taints have Kubernetes' meaning.
+		{"NoExecute", fleetCase{nodes: "n1:taint=NoExecute n2", replicas: 1, target: "a", before: "0:a1@n1+"}, "0:a1@n1 0:a2@n2", "its taint k:NoExecute is not tolerated", ""},
+		{"NoSchedule", fleetCase{nodes: "n1:taint=NoSchedule n2", replicas: 2, target: "a", before: "0:a1@n1+"}, "0:a1@n1 1:a2@n2", "", ""},
+		// No new work for those who cannot do it.
+		{"blind", fleetCase{nodes: "n1:blind n2:pressure", replicas: 1, target: "a"}, "=", "", "n1: it cannot read the repository; n2: it is short of disk"},
+
+		// Data binds a slot, whatever happens to its node.
+		{"bound, drain", fleetCase{nodes: "n1:drain n2", replicas: 1, target: "V", before: "0:V1@n1+"}, "=", "", ""},
+		{"bound, fenced", fleetCase{nodes: "n1:fenced n2", replicas: 1, target: "V", before: "0:V1@n1v"}, "=", "", "n1: fenced by n9; the data of the slot is there"},
+		{"bound, returned", fleetCase{nodes: "n1:drain n2", replicas: 1, target: "V", before: "0:V1@n1v"}, "0:V2@n1", "", ""},
+		{"bound by data alone", fleetCase{nodes: "n1 n2:data=0", replicas: 1, target: "V"}, "0:V1@n2", "", ""},
+		{"not bound by a refusal", fleetCase{nodes: "n1 n2", replicas: 1, target: "V", before: "0:V1@n1!"}, "0:V2@n2", "", ""},
+
+		// A refusal: elsewhere at once; nowhere else, it stays with its reason.
+		{"refused", fleetCase{nodes: "n1 n2", replicas: 1, target: "a", before: "0:a1@n1!"}, "0:a2@n2", "n1 refuses: no room", ""},
+		{"refused, nowhere else", fleetCase{nodes: "n1", replicas: 1, target: "a", before: "0:a1@n1!"}, "=", "", "n1: refuses: no room"},
+		{"refused update", fleetCase{nodes: "n1 n2", replicas: 1, target: "b", before: "0:a1@n1+ 0:b2@n1!"}, "0:a1@n1 0:b3@n2", "", ""},
+		{"refused, but runs", fleetCase{nodes: "n1 n2", replicas: 1, target: "a", before: "0:a1@n1+!"}, "0:a1@n1 0:a2@n2", "", ""},
+
+		// A node lost in the middle of an update does not spread what has not
+		// shown that it works ...
+		{"lost, unproven", fleetCase{nodes: "n1:fenced n2", replicas: 2, target: "b", before: "0:a1@n2+ 0:b3@n2 1:a2@n1v"}, "0:a1@n2 0:b3@n2 1:a2@n1v 1:a4@n2", "", ""},
+		// ... but goes on with what has.
+		{"lost, proven", fleetCase{nodes: "n1:fenced n2", replicas: 2, target: "b", before: "0:b3@n2+ 1:a2@n1v"}, "0:b3@n2 1:a2@n1v 1:b4@n2", "", ""},
+
+		// One slot on every node; cordon and drain do not concern it.
+		{"each", fleetCase{nodes: "n1 n2:cordon n3:drain n4:taint=NoSchedule n5:fenced", each: true, target: "a"}, "n1:a1@n1 n2:a2@n2 n3:a3@n3", "", ""},
+		{"each, tainted later", fleetCase{nodes: "n1:taint=NoExecute n2:taint=NoSchedule", each: true, target: "a", before: "n1:a1@n1+ n2:a2@n2+"}, "n2:a2@n2", "web-n1 ends", ""},
+		{"each, fenced", fleetCase{nodes: "n1:fenced n2", each: true, target: "a", before: "n1:a1@n1v n2:a2@n2+"}, "=", "", ""},
+		{"each, returned", fleetCase{nodes: "n1 n2", each: true, target: "a", before: "n1:a1@n1v n2:a2@n2+"}, "n1:a3@n1 n2:a2@n2", "", ""},
+		{"each, retired", fleetCase{nodes: "n1:retired n2", each: true, target: "a", before: "n1:a1@n1v n2:a2@n2+"}, "n2:a2@n2", "", ""},
+
+		// Deleted: leases go, the document stays as the memory of its tokens.
+		{"deleted", fleetCase{nodes: "n1", before: "0:a1@n1+ 1:a2@n1+"}, "", "web: deleted by commit cccccccc: 2 leases taken back", ""},
+		// Leases that wait for the proof of their end are left alone.
+		{"ending", fleetCase{nodes: "n1 n2", replicas: 1, target: "a", before: "0:a1@n1e 1:a2@n1e"}, "=", "", ""},
+		{"ending, deleted", fleetCase{nodes: "n1", before: "0:a1@n1e 1:a2@n1+"}, "0:a1@n1e", "", ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			f, v := tt.build(t)
+			before := v.Docs[web].Doc
+			leases := slices.Clone(before.Leases)
+			out := Coordinate(f, v, Time{Boot: fleetNow})
+			if got := reasonsOf(out.Unplaced); tt.unplaced != got && (tt.unplaced == "" || !strings.HasPrefix(got, tt.unplaced)) {
+				t.Errorf("unplaced: %q, want %q", got, tt.unplaced)
+			}
+			if tt.after == "=" {
+				if len(out.Docs) > 0 {
+					t.Fatalf("decides %s", show(out.Docs))
+				}
+				return
+			}
+			if len(out.Docs) != 1 {
+				t.Fatalf("%d decisions, waiting %v", len(out.Docs), out.Waiting)
+			}
+			d := out.Docs[0]
+			if got := showFleetLeases(d.Doc.Leases); got != tt.after {
+				t.Errorf("leases are %q, want %q", got, tt.after)
+			}
+			if !strings.Contains(d.Why, tt.why) {
+				t.Errorf("why: %q, want %q", d.Why, tt.why)
+			}
+			if d.Doc.By != v.Self || d.Doc.Commit != f.Commit.Hash || d.Doc.Format != FormatLeases || !reflect.DeepEqual(d.Old, before) {
+				t.Errorf("decision %+v", d)
+			}
+			if !reflect.DeepEqual(before.Leases, leases) {
+				t.Error("the document given was changed")
+			}
+			v.Docs[web] = DocView{Doc: d.Doc, Since: fleetNow}
+			if more := Coordinate(f, v, Time{Boot: fleetNow}); len(more.Docs) > 0 {
+				t.Errorf("decides again: %s", show(more.Docs))
+			}
+		})
+	}
+}
+
+func reasonsOf(unplaced []Unplaced) string {
+	if len(unplaced) == 0 {
+		return ""
+	}
+	var all []string
+	for _, r := range unplaced[0].Reasons {
+		all = append(all, r.String())
+	}
+	return strings.Join(all, "; ")
+}

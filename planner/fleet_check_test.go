@@ -1,0 +1,158 @@
+package planner
+
+import (
+	"maps"
+	"slices"
+)
+
+// checkWrite checks one document that was pushed, by what its writer knew.
+func (w *fleetWorld) checkWrite(v View, f Followed, d Decision) {
+	id := d.Doc.Service
+	if d.Doc.Tokens < d.Old.Tokens || d.Doc.Tokens < v.Fleet.Tokens {
+		w.t.Fatalf("tokens of %s fall: %+v", id, d)
+	}
+	if d.Old.Commit > d.Doc.Commit {
+		w.t.Fatalf("%s: decided on commit %s after %s (L6)", id, d.Doc.Commit, d.Old.Commit)
+	}
+	if d.Why == "" || d.Doc.By != v.Self || d.Doc.Format != FormatLeases {
+		w.t.Fatalf("not signed: %+v", d)
+	}
+	for _, l := range d.Doc.Leases {
+		key := LeaseKey{id, l.Token}
+		if before, ok := w.given[key]; ok {
+			if before != l {
+				w.t.Fatalf("token %d of %s was given before: %+v, %+v", l.Token, id, before, l)
+			}
+			continue
+		}
+		if l.Token <= d.Old.Tokens {
+			w.t.Fatalf("token %d of %s is not above %d", l.Token, id, d.Old.Tokens)
+		}
+		w.given[key] = l
+	}
+	w.checkReady(v, f, d)
+}
+
+// checkReady: the last ready lease of a slot goes only with the slot, or for a
+// successor of a single writer that has its images.
+func (w *fleetWorld) checkReady(v View, f Followed, d Decision) {
+	s, wanted := f.Services[d.Doc.Service]
+	if !wanted {
+		return
+	}
+	sv := newSurvey(f, v)
+	for _, st := range sv.byID[s.ID].slots {
+		was, is := 0, 0
+		for _, l := range st.leases {
+			ready := v.InForce(l) && v.Ready(st.id, l)
+			if !ready {
+				continue
+			}
+			was++
+			if slices.Contains(d.Doc.Leases, l) {
+				is++
+			}
+		}
+		if was == 0 || is > 0 {
+			continue
+		}
+		prepared := slices.ContainsFunc(d.Doc.Leases, func(l Lease) bool {
+			i, ok := v.Nodes[l.Node].Instance(st.id, l.Token)
+			return l.Slot == st.id.Name && ok && i.Prepared
+		})
+		if s.ID.Name == "web" || s.ID.Name == "each" || !prepared {
+			w.t.Fatalf("%s lost its last ready lease: %s", st.id, show([]Decision{d}))
+		}
+	}
+}
+
+// checkLeases checks what is in force of each slot, by the truth.
+func (w *fleetWorld) checkLeases() {
+	seen := w.look()
+	v := View{Nodes: seen.nodes, Docs: seen.docs}
+	for id, doc := range w.docs {
+		for slot, leases := range inForce(v, doc) {
+			if len(leases) > 2 || len(leases) == 2 && leases[0].Node == leases[1].Node && leases[0].Revision == leases[1].Revision {
+				w.t.Fatalf("%s-%s has the leases %+v", id, slot, leases)
+			}
+		}
+	}
+}
+
+// inForce sorts the leases in force by slot.
+func inForce(v View, doc LeaseDoc) map[string][]Lease {
+	slots := map[string][]Lease{}
+	for _, l := range doc.Leases {
+		if v.InForce(l) {
+			slots[l.Slot] = append(slots[l.Slot], l)
+		}
+	}
+	return slots
+}
+
+// checkRoom: no decision asks more of a node than it has, by what its writer
+// knew. Of the two leases of a single writer on a node only one runs.
+func (w *fleetWorld) checkRoom(v View, decided []Decision) {
+	before := w.asked(v)
+	v.Docs = maps.Clone(v.Docs)
+	for _, d := range decided {
+		v.Docs[d.Doc.Service] = DocView{Doc: d.Doc}
+	}
+	after := w.asked(v)
+	for name, n := range v.Nodes {
+		if room := n.Record.Capacity.MemoryBytes; room > 0 && after[name] > max(room, before[name]) {
+			w.t.Fatalf("%s has %d and is asked for %d: %s", name, room, after[name], show(decided))
+		}
+	}
+}
+
+func (w *fleetWorld) asked(v View) map[NodeName]int64 {
+	asked := map[NodeName]int64{}
+	for id, dv := range v.Docs {
+		for _, leases := range inForce(v, dv.Doc) {
+			for i, l := range leases {
+				if i == 0 || id.Name == "web" || id.Name == "each" || leases[0].Node != l.Node {
+					asked[l.Node] += w.images[l.Revision].Asked().MemoryBytes
+				}
+			}
+		}
+	}
+	return asked
+}
+
+// checkSettled: every slot that has a place is ready under one lease at the
+// wanted revision, and nothing else is in force or runs.
+func (w *fleetWorld) checkSettled() {
+	first := w.names()[0]
+	n := w.nodes[first]
+	v := w.view(first)
+	placement := Place(n.followed, v)
+	sv := newSurvey(n.followed, v)
+	unplaced := map[SlotID]bool{}
+	for _, u := range placement.Unplaced {
+		unplaced[u.Slot] = true
+	}
+	for _, ss := range sv.services {
+		for _, st := range ss.slots {
+			if unplaced[st.id] {
+				continue
+			}
+			if len(st.leases) != 1 || st.cur == nil || !v.Ready(st.id, *st.cur) {
+				w.t.Fatalf("%s has the leases %+v: %+v\nwaiting %v", st.id, st.leases, st, Coordinate(n.followed, v, Time{Boot: w.now}).Waiting)
+			}
+		}
+		if len(ss.extra) > 0 {
+			w.t.Fatalf("%s has leases too many: %+v", ss.id, ss.extra)
+		}
+	}
+	for _, name := range w.names() {
+		for _, i := range w.nodes[name].have {
+			doc := w.docs[i.Slot.Service]
+			if !slices.ContainsFunc(doc.Leases, func(l Lease) bool {
+				return l.Node == name && l.Slot == i.Slot.Name && l.Revision == i.Revision
+			}) {
+				w.t.Fatalf("%s runs %+v without a lease", name, i)
+			}
+		}
+	}
+}
