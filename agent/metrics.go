@@ -26,6 +26,9 @@ type Metrics struct {
 	prepares *prometheus.CounterVec
 	services *prometheus.GaugeVec
 	phases   *prometheus.GaugeVec
+	asked    *prometheus.GaugeVec
+	swaps    *prometheus.GaugeVec
+	nodes    *prometheus.GaugeVec
 }
 
 // NewMetrics makes the agent's own registry.
@@ -55,9 +58,15 @@ func NewMetrics() *Metrics {
 			Help: "Services on this node, by state (ready, progressing)."}, []string{"state"}),
 		phases: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "orpheus_instances",
 			Help: "Instances on this node, by phase."}, []string{"phase"}),
+		asked: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "orpheus_records_requests_last_hour",
+			Help: "Requests of this node to the records' server in the last hour, by kind (read, push)."}, []string{"kind"}),
+		swaps: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "orpheus_records_swaps",
+			Help: "Swaps of records since the agent started, by outcome (won, lost, unknown)."}, []string{"outcome"}),
+		nodes: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "orpheus_fleet_nodes",
+			Help: "Nodes of the fleet as this one knows them, by state (live, fenced, retired)."}, []string{"state"}),
 	}
 	m.registry.MustRegister(m.looks, m.lastRead, m.loads, m.lists, m.listErrs, m.passes, m.actions, m.acting,
-		m.prepares, m.services, m.phases, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+		m.prepares, m.services, m.phases, m.asked, m.swaps, m.nodes, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
 
@@ -107,6 +116,9 @@ func (m *Metrics) reported(st *api.Status) {
 	if at := st.Repository.LastRead; !at.IsZero() {
 		m.lastRead.Set(float64(at.Unix()))
 	}
+	if f := st.Fleet; f != nil {
+		m.partTaken(f)
+	}
 	for _, s := range st.Services {
 		state := "progressing"
 		if s.Ready == s.Replicas && s.Updated == s.Replicas {
@@ -116,5 +128,18 @@ func (m *Metrics) reported(st *api.Status) {
 		for _, i := range s.Instances {
 			m.phases.WithLabelValues(string(i.Phase)).Inc()
 		}
+	}
+}
+
+// partTaken counts the node's part in its fleet.
+func (m *Metrics) partTaken(f *api.Fleet) {
+	m.asked.WithLabelValues("read").Set(float64(f.Requests.ReadsPerHour))
+	m.asked.WithLabelValues("push").Set(float64(f.Requests.PushesPerHour))
+	m.swaps.WithLabelValues("won").Set(float64(f.Requests.Won))
+	m.swaps.WithLabelValues("lost").Set(float64(f.Requests.Lost))
+	m.swaps.WithLabelValues("unknown").Set(float64(f.Requests.Unknown))
+	m.nodes.Reset()
+	for _, n := range f.Nodes {
+		m.nodes.WithLabelValues(n.State).Inc()
 	}
 }

@@ -88,7 +88,7 @@ func (a *Agent) reportNode(view planner.View, name planner.NodeName, leases int)
 // sourceInterval is how often the source looks by itself: seldom where the
 // look at the records shows the branch, too.
 func (a *Agent) sourceInterval() time.Duration {
-	const seldom = 12
+	const seldom = 6
 	poll := a.fleet.member.View().Poll
 	if err, _ := a.fleet.member.Look(); err == "" && a.fleet.member.Tip() != "" && a.fleet.member.Whole() {
 		poll *= seldom

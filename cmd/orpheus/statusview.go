@@ -72,6 +72,9 @@ func drawNode(s *screen, st *api.Status, brief bool, now time.Time) {
 	if brief {
 		return
 	}
+	if st.Fleet != nil {
+		drawMembership(s, st.Fleet, now)
+	}
 	drawDrivers(s, st)
 	if len(st.Services) > 0 {
 		drawSummary(s, st)

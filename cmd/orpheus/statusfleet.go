@@ -1,0 +1,66 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/orpheus-cd/orpheus/agent/api"
+)
+
+// maxShownUnplaced is how many slots without a node a status lists.
+const maxShownUnplaced = 10
+
+// drawMembership draws the lines about the node's fleet.
+func drawMembership(s *screen, f *api.Fleet, now time.Time) {
+	var live []string
+	for _, n := range f.Nodes {
+		if n.State == "live" {
+			live = append(live, string(n.Name)+nodeNote(n))
+		}
+	}
+	switch {
+	case len(live) == 0:
+		s.labelled("FLEET", yellow, "no node is registered yet")
+	default:
+		s.labelled("FLEET", plain, fmt.Sprintf("%s: %s", count(len(live), "live node"), strings.Join(live, ", ")))
+	}
+	for _, n := range f.Nodes {
+		if n.State != "live" {
+			s.labelled("", yellow, strings.TrimSpace(fmt.Sprintf("%s is %s %s", n.Name, n.State, n.Reason)))
+		}
+	}
+	if f.Error != "" {
+		s.prose("          ", plain, red, "records cannot be read since "+age(now.Sub(f.ErrorSince))+": "+f.Error)
+		s.prose("          ", plain, plain, "Nothing moves between nodes; what runs keeps running and is kept in order.")
+	}
+	for _, w := range f.Waiting {
+		if w.Service == "" && f.Error == "" {
+			s.prose("          ", plain, yellow, w.Reason)
+		}
+	}
+	for _, u := range f.Unplaced[:min(len(f.Unplaced), maxShownUnplaced)] {
+		s.prose("          ", plain, yellow, u.Slot+" has no node: "+strings.Join(u.Reasons, "; "))
+	}
+	if n := len(f.Unplaced) - maxShownUnplaced; n > 0 {
+		s.prose("          ", plain, yellow, fmt.Sprintf("and %s more without a node", count(n, "slot")))
+	}
+	for _, bad := range f.BadRecords {
+		s.prose("          ", plain, red, "record not accepted: "+bad)
+	}
+	if f.Ignored > 0 {
+		s.prose("          ", plain, yellow, fmt.Sprintf("%s among the records are none and are ignored", count(f.Ignored, "ref")))
+	}
+}
+
+func nodeNote(n api.FleetNode) string {
+	switch {
+	case n.Drain:
+		return " (drained)"
+	case n.Cordon:
+		return " (cordoned)"
+	case n.Probe == "down":
+		return " (not reached)"
+	}
+	return ""
+}
