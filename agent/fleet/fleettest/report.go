@@ -1,0 +1,186 @@
+package fleettest
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+
+	"github.com/orpheus-cd/orpheus/agent/fleet"
+	"github.com/orpheus-cd/orpheus/planner"
+)
+
+// report is how the instances of this process's machine fare.
+func (p *process) report() fleet.Report {
+	r := fleet.Report{
+		Applied: p.m.disk.followed.Commit.Hash, Rejected: p.rejected, Specs: p.specs,
+		Drivers: []string{planner.DriverContainerd}, Volumes: p.volumes(), Images: p.resolved(),
+	}
+	bySlot := map[planner.SlotID][]*instance{}
+	ids := slices.Sorted(maps.Keys(p.m.instances))
+	for _, id := range ids {
+		i := p.m.instances[id]
+		bySlot[i.Slot] = append(bySlot[i.Slot], i)
+	}
+	told := map[string]bool{}
+	for _, id := range sortedIDs(p.standing.Docs) {
+		for _, l := range p.standing.Docs[id].Leases {
+			slot := planner.SlotID{Service: id, Name: l.Slot}
+			r.Instances = append(r.Instances, p.tellLease(slot, l, bySlot[slot], told))
+		}
+	}
+	for _, id := range ids {
+		if i := p.m.instances[id]; !told[id] {
+			r.Instances = append(r.Instances, planner.InstanceStatus{Slot: i.Slot, Revision: i.Revision, Phase: p.phase(i)})
+		}
+	}
+	slices.SortStableFunc(r.Instances, func(a, b planner.InstanceStatus) int {
+		return cmp.Or(a.Slot.Compare(b.Slot), cmp.Compare(a.Token, b.Token), cmp.Compare(a.Revision, b.Revision))
+	})
+	for key, reason := range p.refused {
+		r.Refusals = append(r.Refusals, planner.Refusal{Service: key.Service, Revision: key.Revision, Reason: reason})
+	}
+	slices.SortFunc(r.Refusals, func(a, b planner.Refusal) int {
+		return cmp.Or(a.Service.Compare(b.Service), cmp.Compare(a.Revision, b.Revision))
+	})
+	return r
+}
+
+// tellLease describes a lease by the instance it covers.
+func (p *process) tellLease(slot planner.SlotID, l planner.Lease, have []*instance, told map[string]bool) planner.InstanceStatus {
+	out := planner.InstanceStatus{Slot: slot, Token: l.Token, Revision: l.Revision, Phase: planner.PhasePending}
+	id, running := planner.InstanceID(slot, l), false
+	for _, i := range have {
+		if i.Revision != l.Revision {
+			continue
+		}
+		told[i.ID] = true
+		if !running {
+			id, out.Phase, running = i.ID, p.phase(i), i.State == planner.StateRunning
+		}
+	}
+	if !running {
+		out.Prepared = p.isPrepared(p.specs[l.Revision])
+		if p.flights[id] != nil {
+			out.Phase = planner.PhaseStarting
+		}
+	}
+	if b := p.backoff[id]; b.Failures > 0 && out.Phase != planner.PhaseReady {
+		out.Phase, out.Reason = planner.PhaseFailed, b.Reason
+	}
+	return out
+}
+
+func (p *process) phase(i *instance) planner.Phase {
+	switch {
+	case i.State == planner.StateExited:
+		return planner.PhaseFailed
+	case i.isReady(p.w.now):
+		return planner.PhaseReady
+	}
+	return planner.PhaseStarting
+}
+
+// volumes lists the slots whose local volumes lie here: they stay.
+func (p *process) volumes() []planner.SlotID {
+	var slots []planner.SlotID
+	for _, id := range slices.Sorted(maps.Keys(p.m.instances)) {
+		i := p.m.instances[id]
+		if s, ok := p.m.disk.followed.Services[i.Slot.Service]; ok && s.HasVolumes() {
+			slots = append(slots, i.Slot)
+		}
+	}
+	slices.SortFunc(slots, planner.SlotID.Compare)
+	return slices.Compact(slots)
+}
+
+// resolved are the digests of leased revisions without pins, as found here.
+func (p *process) resolved() []planner.ResolvedImages {
+	var out []planner.ResolvedImages
+	for _, id := range sortedIDs(p.standing.Docs) {
+		doc := p.standing.Docs[id]
+		for _, l := range doc.Leases {
+			t := p.specs[l.Revision]
+			missing := slices.ContainsFunc(t.Images(), func(ref string) bool { return doc.Images[l.Revision][ref] == "" })
+			if !missing || slices.ContainsFunc(out, func(r planner.ResolvedImages) bool { return r.Service == id && r.Revision == l.Revision }) {
+				continue
+			}
+			for _, iid := range slices.Sorted(maps.Keys(p.m.instances)) {
+				i := p.m.instances[iid]
+				if i.Slot.Service == id && i.Revision == l.Revision && len(i.Containers) > 0 && i.Containers[0].Digest != "" {
+					out = append(out, planner.ResolvedImages{
+						Service: id, Revision: l.Revision, Images: map[string]string{i.Containers[0].Image: i.Containers[0].Digest},
+					})
+					break
+				}
+			}
+		}
+	}
+	return out
+}
+
+// refuse keeps the list of what this node will not run (design L8).
+func (p *process) refuse() {
+	runs := map[planner.SlotID]planner.Revision{}
+	for _, id := range slices.Sorted(maps.Keys(p.m.instances)) {
+		if i := p.m.instances[id]; i.Alive() {
+			runs[i.Slot] = i.Revision
+		}
+	}
+	for _, id := range sortedIDs(p.standing.Docs) {
+		for _, l := range p.standing.Docs[id].Leases {
+			slot := planner.SlotID{Service: id, Name: l.Slot}
+			if s := p.m.disk.followed.Services[id]; s.Revision == l.Revision && runs[slot] != l.Revision {
+				if why := p.refusalOf(s, slot); why != "" {
+					p.refused[planner.RevisionKey{Service: id, Revision: l.Revision}] = why
+				}
+			}
+		}
+	}
+	for key := range p.refused {
+		s, followed := p.m.disk.followed.Services[key.Service]
+		if !followed || s.Revision != key.Revision || p.refusalOf(s, planner.SlotID{}) == "" {
+			delete(p.refused, key)
+		}
+	}
+}
+
+// refusalOf says why this node does not run a slot of a service; "" = it does.
+func (p *process) refusalOf(s planner.Service, slot planner.SlotID) string {
+	var running []planner.ResourceList
+	count := func(of planner.SlotID, rev planner.Revision) {
+		if t, known := p.specs[rev]; known && of != slot {
+			running = append(running, t.Asked())
+		}
+	}
+	for _, id := range slices.Sorted(maps.Keys(p.m.instances)) {
+		if i := p.m.instances[id]; i.Alive() {
+			count(i.Slot, i.Revision)
+		}
+	}
+	for _, id := range slices.Sorted(maps.Keys(p.flights)) {
+		if a := p.flights[id].action; p.m.instances[id] == nil && a.Kind == planner.ActionStart {
+			count(a.Slot, a.Lease.Revision)
+		}
+	}
+	return planner.AdmitCapacity(planner.ResourceList{CPUMillis: p.m.cores}, running, s.Template.Asked())
+}
+
+// duties are the documents without the leases that are refused.
+func (p *process) duties() map[planner.ServiceID]planner.LeaseDoc {
+	if len(p.refused) == 0 {
+		return p.standing.Docs
+	}
+	runs := map[planner.SlotID]bool{}
+	for _, i := range p.m.instances {
+		runs[i.Slot] = runs[i.Slot] || i.Alive()
+	}
+	docs := maps.Clone(p.standing.Docs)
+	for id, doc := range docs {
+		doc.Leases = slices.DeleteFunc(slices.Clone(doc.Leases), func(l planner.Lease) bool {
+			_, refused := p.refused[planner.RevisionKey{Service: id, Revision: l.Revision}]
+			return refused && !runs[planner.SlotID{Service: id, Name: l.Slot}]
+		})
+		docs[id] = doc
+	}
+	return docs
+}
