@@ -74,6 +74,17 @@ func (n *Node) listen() netip.AddrPort {
 	return netip.AddrPortFrom(netip.IPv4Unspecified(), n.Address.Port())
 }
 
+// Overlay lays fields over a YAML text of a configuration.
+func Overlay(config string, over map[string]any) (string, error) {
+	fields := map[string]any{}
+	if err := yaml.UnmarshalStrict([]byte(config), &fields); err != nil {
+		return "", err
+	}
+	lay(fields, over)
+	text, err := yaml.Marshal(fields)
+	return string(text), err
+}
+
 // lay puts one object over another: fields of objects one by one, everything
 // else as a whole.
 func lay(under, over map[string]any) {

@@ -22,7 +22,7 @@ func Isolate() (done bool, code int, err error) {
 		return false, 0, nil
 	}
 	if os.Getenv(isolated) != "" {
-		return false, 0, settleIn()
+		return false, 0, SettleIn()
 	}
 	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr

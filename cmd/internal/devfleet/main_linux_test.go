@@ -67,7 +67,7 @@ func self(mark string) *exec.Cmd {
 
 // first is the first process of the machine.
 func first() (code int, err error) {
-	if err := settleIn(); err != nil {
+	if err := SettleIn(); err != nil {
 		return 1, err
 	}
 	if err := unix.Mount("proc", "/proc", "proc", 0, ""); err != nil {

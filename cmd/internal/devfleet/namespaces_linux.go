@@ -30,7 +30,7 @@ func newNamespaces(settle func() error) (*namespaces, error) {
 		if n.mnt, err = os.Open("/proc/thread-self/ns/mnt"); err != nil {
 			return fmt.Errorf("make namespaces: %w", err)
 		}
-		if err := settleIn(); err != nil {
+		if err := SettleIn(); err != nil {
 			return err
 		}
 		return settle()
@@ -97,8 +97,9 @@ func onThread(f func() error) error {
 	return <-result
 }
 
-// settleIn makes fresh namespaces usable.
-func settleIn() error {
+// SettleIn makes fresh network and mount namespaces usable, of which this
+// program is the first.
+func SettleIn() error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("keep mounts to ourselves: %w", err)
 	}
