@@ -162,11 +162,13 @@ func showFleetLeases(leases []Lease) string {
 	var all []string
 	for _, l := range leases {
 		mark := ""
-		if l.Epoch != 2 {
+		switch {
+		case l.Epoch < 2:
 			mark = "v"
-		}
-		if l.Ending {
-			mark += "e"
+		case l.Epoch > 2:
+			mark = "^"
+		case l.Ending:
+			mark = "e"
 		}
 		all = append(all, showLeases([]Lease{l})+"@"+string(l.Node)+mark)
 	}
