@@ -15,11 +15,12 @@ import (
 // flight is an action under way. It stays, and keeps its instance busy, until
 // a listing that began after its end has come in.
 type flight struct {
-	action planner.Action
-	driver *driverState
-	cancel context.CancelFunc
-	over   bool
-	after  int64 // the newest listing that had begun when it ended
+	action  planner.Action
+	driver  *driverState
+	cancel  context.CancelFunc
+	unasked bool // it was cancelled because nobody wants it any more
+	over    bool
+	after   int64 // the newest listing that had begun when it ended
 }
 
 // instance is the instance the action is about, as the planner counts it.
@@ -109,7 +110,7 @@ func (a *Agent) release(d *driverState, n int64) {
 func (a *Agent) cancelSuperseded() {
 	for id, f := range a.flights {
 		starts := f.action.Kind == planner.ActionStart || f.action.Kind == planner.ActionRestart
-		if f.over || !starts {
+		if f.over || f.unasked || !starts {
 			continue
 		}
 		wanted := false
@@ -118,6 +119,7 @@ func (a *Agent) cancelSuperseded() {
 		}
 		if !wanted {
 			a.log.Info("start given up: no lease asks for it any more", "slot", f.action.Slot, "instance", id)
+			f.unasked = true
 			f.cancel()
 		}
 	}

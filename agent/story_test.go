@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -90,6 +91,35 @@ func TestStuckStartsHoldUpNobody(t *testing.T) {
 		w.wantRunning("web-0 c")
 		if ids := w.ids(); len(ids) != 1 || len(w.network.Attached()) != 1 {
 			t.Errorf("instances %v, attachments %v; want those of web", ids, w.network.Attached())
+		}
+	})
+}
+
+// TestStartIsGivenUpOnce: a start that takes its time to end is told to once,
+// and told of once, however often the loop looks at it.
+func TestStartIsGivenUpOnce(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.crash()
+		told := 0
+		w.log = slog.NewTextHandler(writerFunc(func(p []byte) (int, error) {
+			told += strings.Count(string(p), "start given up")
+			return len(p), nil
+		}), nil)
+		w.driver.Before(func(_ context.Context, c runtimetest.Call) error {
+			if c.Verb == "Start" {
+				time.Sleep(time.Minute)
+			}
+			return nil
+		})
+		w.start()
+		w.commit(service("web", "a"))
+		w.settle(5 * time.Second)
+		for range 5 {
+			w.commit(service("other", "b"))
+			w.settle(5 * time.Second)
+		}
+		if told != 1 {
+			t.Errorf("told %d times that a start is given up", told)
 		}
 	})
 }
