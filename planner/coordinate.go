@@ -41,9 +41,10 @@ const (
 	// tombstoneAge is how long a document without leases stays after its
 	// service was deleted.
 	tombstoneAge = 10 * time.Minute
-	// lostDocPatience is how long a coordinator that never saw a good value of
-	// a garbled document waits for one that did.
-	lostDocPatience = time.Minute
+	// brokenPatience is how long a document that cannot be read is left alone:
+	// it may be signed by a node whose record is still to be seen, and to
+	// replace it would lower its tokens.
+	brokenPatience = time.Minute
 	// maxReported bounds the tokens that are believed to a status: no node may
 	// use up the counter of a service.
 	maxReported = maxCounter / 2
@@ -166,9 +167,9 @@ func (c *coordination) untouchable(id ServiceID) string {
 		return "its document is of a later generation than the fleet's record as read"
 	case slices.ContainsFunc(doc.Leases, c.v.Torn):
 		return "what was read is of two instants"
-	case dv.lost() && c.now.Boot < dv.Since+lostDocPatience:
-		c.out.Next = earlier(c.out.Next, dv.Since+lostDocPatience)
-		return "its document is garbled and this node never saw a good one: others may have"
+	case dv.Broken != "" && c.now.Boot < dv.Since+brokenPatience:
+		c.out.Next = earlier(c.out.Next, dv.Since+brokenPatience)
+		return "its document cannot be read: another node may know better, or its writer's record is still to come"
 	case doc.Generation < c.v.Fleet.Generation || doc.Commit == "" || doc.Commit == c.f.Commit.Hash:
 		return ""
 	}
@@ -239,7 +240,24 @@ func (c *coordination) decide(id ServiceID) (d Decision, ask, due bool) {
 		return Decision{}, false, false
 	}
 	e.edit(ss)
-	return e.decision(ss.s.Revision), e.ask, e.changed && !e.exhausted
+	if !e.changed || e.exhausted {
+		c.held(ss)
+		return Decision{}, e.ask, false
+	}
+	return e.decision(ss.s.Revision), e.ask, true
+}
+
+// held says what holds back a change of a service that could begin.
+func (c *coordination) held(ss *serviceState) {
+	if _, said := c.out.Waiting[ss.id]; said || !slices.ContainsFunc(ss.slots, func(st *slotState) bool { return st.kind == slotChanges && st.node != "" }) {
+		return
+	}
+	for _, st := range ss.slots {
+		if st.cur != nil && !c.v.Ready(st.id, *st.cur) {
+			c.out.Waiting[ss.id] = st.id.String() + " is not ready yet at " + st.cur.Revision.Short() + " on " + string(st.cur.Node)
+			return
+		}
+	}
 }
 
 // reported is the highest token of a service that any node's status names.

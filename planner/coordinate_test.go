@@ -199,6 +199,9 @@ func TestCoordinateFleet(t *testing.T) {
 		{"fenced", fleetCase{nodes: "n1:fenced n2", replicas: 2, target: "a", before: "0:a1@n1+v 1:a2@n1+v"}, "0:a1@n1v 0:a3@n2 1:a2@n1v 1:a4@n2", "web-0 moves from n1 to n2: n1 was fenced by n9", ""},
 		{"fenced, waits", fleetCase{nodes: "n1:fenced n2", replicas: 1, target: "a", before: "0:a1@n1v 0:a3@n2"}, "=", "", ""},
 		{"fenced, done", fleetCase{nodes: "n1:fenced n2", replicas: 1, target: "a", before: "0:a1@n1v 0:a3@n2+"}, "0:a3@n2", "no longer needed", ""},
+		// Nor does it wait beside another that is ready.
+		{"fenced in an update", fleetCase{nodes: "n1:fenced n2", replicas: 1, target: "b", before: "0:a1@n2+ 0:b2@n1v"}, "0:a1@n2 0:b3@n2", "", ""},
+		{"fenced in an update, nowhere", fleetCase{nodes: "n1:fenced n2:room=150", replicas: 1, target: "Q", before: "0:P1@n2+ 0:Q2@n1v"}, "0:P1@n2", "", "n1: fenced by n9; n2: 50 of memory free"},
 		// The fence was not given time: a lease of the same epoch is void, too.
 		{"fenced, same epoch", fleetCase{nodes: "n1:fenced n2", replicas: 1, target: "a", before: "0:a1@n1+"}, "0:a1@n1 0:a2@n2", "moves from n1 to n2", ""},
 		// Nobody takes it: the void lease stays, its node may come back ...

@@ -110,12 +110,15 @@ func (e *docEdit) handsOver(ss *serviceState, st *slotState) bool {
 // maxVoid bounds the void leases that a slot keeps.
 const maxVoid = 2
 
-// outlast lists the void leases of a slot that stay until next is ready: a
-// node that was fenced wrongly and returns in time keeps what it runs. Those
-// that next covers, or may not run beside, go.
+// outlast lists the void leases of a slot that stay beside next, until an
+// instance under a lease in force is ready: a node that was fenced wrongly and
+// returns in time keeps what it runs. Those that next covers, or may not run
+// beside, go.
 func (e *docEdit) outlast(ss *serviceState, st *slotState, next Lease) []Lease {
-	if e.c.v.Ready(st.id, next) {
-		return nil
+	for _, l := range []*Lease{st.cur, st.old} {
+		if l != nil && e.c.v.Ready(st.id, *l) {
+			return nil
+		}
 	}
 	var stay []Lease
 	t := e.c.sv.templateOr(ss, next.Revision)

@@ -49,8 +49,10 @@ func TestCoordinateRefusesToDecide(t *testing.T) {
 		// Any lease above its node's record: the read is of two instants.
 		{"torn", func(_ *Followed, _ *View, d *DocView) { d.Doc.Leases[0].Epoch = 3 }, "two instants"},
 		{"record missing", func(_ *Followed, _ *View, d *DocView) { d.Doc.Leases[0].Node = "n7" }, "two instants"},
-		// Garbled, and no good value known: others first.
-		{"lost", func(_ *Followed, _ *View, d *DocView) { *d = DocView{Since: fleetNow, Broken: "not signed"} }, "garbled"},
+		// Garbled: its writer may be one whose record is still to be seen.
+		{"lost", func(_ *Followed, _ *View, d *DocView) { *d = DocView{Since: fleetNow, Broken: "not signed"} }, "cannot be read"},
+		{"garbled", func(_ *Followed, _ *View, d *DocView) { d.Broken = "not signed" }, "cannot be read"},
+		{"garbled for long", func(_ *Followed, _ *View, d *DocView) { d.Broken, d.Since = "not signed", fleetNow-time.Minute }, ""},
 		{"lost for long", func(_ *Followed, _ *View, d *DocView) { *d = DocView{Since: time.Minute, Broken: "not signed"} }, ""},
 		// A counter at its end gives no token twice.
 		{"counter", func(_ *Followed, _ *View, d *DocView) { d.Doc.Tokens = maxCounter }, "cannot rise"},
@@ -227,7 +229,7 @@ func TestCoordinateKeeps(t *testing.T) {
 func TestCoordinateRestoresGarbled(t *testing.T) {
 	f, v := fleetCase{nodes: "n1", replicas: 1, target: "a", before: "0:a1@n1+"}.build(t)
 	d := v.Docs[web]
-	d.Broken = "the signature is n7's\nbut not really"
+	d.Broken, d.Since = "the signature is n7's\nbut not really", time.Minute
 	v.Docs[web] = d
 	out := Coordinate(f, v, Time{Boot: fleetNow})
 	if len(out.Docs) != 1 || showFleetLeases(out.Docs[0].Doc.Leases) != "0:a1@n1" ||
@@ -325,6 +327,33 @@ func TestCoordinateOrphans(t *testing.T) {
 	f.Services[web] = Service{ID: web, Orphan: true}
 	if out := Coordinate(f, v, Time{Boot: fleetNow}); len(out.Docs)+len(out.Unplaced) > 0 {
 		t.Errorf("decides %+v", out)
+	}
+}
+
+// TestCoordinateSharesRoom: two services change at once, but there is room for
+// one of them; the other waits for it.
+func TestCoordinateSharesRoom(t *testing.T) {
+	f, v := fleetCase{nodes: "n1:room=350", replicas: 1, target: "Q", before: "0:P1@n1+"}.build(t)
+	other := ServiceID{DefaultNamespace, "zweb"}
+	f.Services[other] = service(other, 1, revs["Q"])
+	d := v.Docs[web]
+	d.Doc.Service = other
+	v.Docs[other] = d
+	v.Resolved[RevisionKey{other, RevisionOf(revs["Q"])}] = digestsOf(revs["Q"])
+	n := v.Nodes["n1"]
+	n.Status.Instances = append(n.Status.Instances, InstanceStatus{Slot: SlotID{other, "0"}, Token: 1, Revision: RevisionOf(revs["P"]), Phase: PhaseReady})
+	v.Nodes["n1"] = n
+	out := Coordinate(f, v, Time{Boot: fleetNow})
+	if len(out.Docs) != 1 || out.Docs[0].Doc.Service != web || reasonsOf(out.Unplaced) != "n1: 50 of memory free, 100 asked" {
+		t.Errorf("decides %s, unplaced %v", show(out.Docs), out.Unplaced)
+	}
+}
+
+// TestCoordinateSaysWhatHolds: a change that waits for another says for which.
+func TestCoordinateSaysWhatHolds(t *testing.T) {
+	f, v := fleetCase{nodes: "n1", replicas: 2, target: "b", before: "0:a1@n1+ 0:b3@n1 1:a2@n1+"}.build(t)
+	if why := Coordinate(f, v, Time{Boot: fleetNow}).Waiting[web]; !strings.HasPrefix(why, "web-0 is not ready yet at r1-") {
+		t.Errorf("waiting: %q", why)
 	}
 }
 

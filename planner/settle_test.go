@@ -230,3 +230,43 @@ func TestSettleOrphanWaitsForApproval(t *testing.T) {
 		t.Errorf("services %v, want none after the approval", gone.Services)
 	}
 }
+
+// TestSettleGone: a deletion is remembered until the service returns; what is
+// only held back, or was never followed, is no deletion.
+func TestSettleGone(t *testing.T) {
+	s := func(n int) ServiceID { return ServiceID{DefaultNamespace, fmt.Sprint("s", n)} }
+	commit := func(digit string, services map[ServiceID]Service, faults ...Fault) Desired {
+		return Desired{Commit: Commit{Hash: hash(digit)}, Services: services, Faults: faults}
+	}
+	f := Settle(followedOf(many(9, "s8")), commit("2", many(8, "s8")), nil)
+	if len(f.Gone) > 0 {
+		t.Errorf("gone although it waits for approval: %v", f.Gone)
+	}
+	f = Settle(f, commit("3", many(8)), []string{hash("2")})
+	f = Settle(f, commit("4", many(7)), nil)
+	want := map[ServiceID]string{s(8): hash("3"), s(7): hash("4")}
+	if !maps.Equal(f.Gone, want) {
+		t.Errorf("gone: %v, want %v", f.Gone, want)
+	}
+	f = Settle(f, commit("5", many(6), Fault{File: "x.yaml", Reason: "not YAML"}), nil)
+	if !maps.Equal(f.Gone, want) {
+		t.Errorf("gone in a commit with faults: %v, want %v", f.Gone, want)
+	}
+	f = Settle(f, commit("6", many(9)), nil)
+	if len(f.Gone) > 0 {
+		t.Errorf("gone although it returned: %v", f.Gone)
+	}
+}
+
+// TestSettleGoneIsBounded: of too many the oldest deletions are forgotten.
+func TestSettleGoneIsBounded(t *testing.T) {
+	prev := followedOf(many(2))
+	prev.Gone = map[ServiceID]string{}
+	for i := range maxGone {
+		prev.Gone[ServiceID{"old", fmt.Sprint("s", i)}] = hash("1")
+	}
+	f := Settle(prev, Desired{Commit: Commit{Hash: hash("2")}}, nil)
+	if len(f.Gone) != maxGone || f.Gone[ServiceID{DefaultNamespace, "s0"}] != hash("2") || f.Gone[ServiceID{DefaultNamespace, "s1"}] != hash("2") {
+		t.Errorf("%d are remembered", len(f.Gone))
+	}
+}
