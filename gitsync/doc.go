@@ -11,16 +11,23 @@
 // back-off, sooner when a hint arrives; [WatchLocal] makes hints from a
 // repository on the same machine.
 //
+// A [Board] keeps the records of the fleet: refs that change only by comparison
+// with the value that was read. [RefBoard] lists them by prefix, reads the
+// objects of those that changed without a clone, and pushes with a request of
+// its own, whose outcome is what the server's report says and nothing else.
+//
 // The remote, and everybody who can commit, is assumed hostile. Advertisement,
 // pack, every single object, their number and their sum, and the time all this
 // takes have limits ([Limits]); what is over them is refused with a
 // [LimitError] that names the limit. Nothing is read into memory before its
 // size is known.
 //
-// The formats of Git are go-git's: packets and requests (packp, sideband), the
-// entries of packs, deltas and indexes (packfile, idxfile), commits (object).
-// What is here is what bounds them: a client for each transport without any
-// process-wide registry (http.go, local.go), the passes that bound and index a
+// The formats of Git are go-git's: pushes, their reports and bands (packp,
+// sideband), the entries of packs, deltas and indexes (packfile, idxfile),
+// commits (object). What is here is version 2 of the protocol, which go-git
+// does not speak (link.go, protocol.go), and what bounds the formats: a client
+// for each transport without any process-wide registry (http.go, local.go,
+// ssh.go), the passes that bound and index a
 // pack (packscan.go and packresolve.go say why not go-git's), the quarantine,
 // and the names and modes of folders (tree.go).
 //

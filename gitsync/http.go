@@ -153,6 +153,9 @@ func (r *httpRemote) sendError(ctx context.Context, err error) error {
 	if errors.As(err, &outer) {
 		err = outer.Err
 	}
+	if errors.Is(err, io.EOF) {
+		err = errors.New("the connection was closed without an answer")
+	}
 	return &remoteError{kind: ErrUnreachable, text: printable(err.Error(), 300)}
 }
 

@@ -144,7 +144,7 @@ func (b *RefBoard) call(ctx context.Context, what string, f func(context.Context
 		text: fmt.Sprintf("it took longer than %s", limit)})
 	defer cancel()
 	if ctx.Err() != nil {
-		return notDone(context.Cause(ctx))
+		return notDone(fmt.Errorf("%s %s: %w", what, b, context.Cause(ctx)))
 	}
 	if err := f(ctx, creds); err != nil {
 		return newScrubber(creds).error(fmt.Errorf("%s %s: %w", what, b, err))

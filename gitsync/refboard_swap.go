@@ -48,7 +48,10 @@ func (b *RefBoard) Swap(ctx context.Context, push Push) ([]Result, error) {
 		said := &headBuffer{}
 		report, err := readReport(body, said, len(push.Changes))
 		if err != nil {
-			return transferError(ctx, "read what became of it", errors.Join(err, hint(said)))
+			if text := said.line(); text != "" {
+				err = fmt.Errorf("%w; remote says %q", err, text)
+			}
+			return transferError(ctx, "read what became of it", err)
 		}
 		b.judge(results, push, report, said.line())
 		return nil
@@ -64,14 +67,6 @@ func lost(results []Result) []Result {
 		results[i] = Result{Outcome: Lost, Reason: "it was not carried out"}
 	}
 	return results
-}
-
-// hint is what a server said beside its report, for people.
-func hint(said *headBuffer) error {
-	if text := said.line(); text != "" {
-		return fmt.Errorf("remote says %q", text)
-	}
-	return nil
 }
 
 // judge takes the outcomes from the report. A change it does not speak of
@@ -135,7 +130,11 @@ func (b *RefBoard) pushRequest(push Push) ([]byte, error) {
 	return out.Bytes(), err
 }
 
-// recordPack is a pack of commits, whole and in any order.
+// emptyTreeEntry is the tree of all records, as an entry of a pack. Git knows
+// it by heart; JGit and others can read no record without it.
+const emptyTreeEntry = "\x20\x78\x9c\x03\x00\x00\x00\x00\x01"
+
+// recordPack is a pack of commits and their tree, whole and in any order.
 type recordPack struct {
 	entries bytes.Buffer
 	count   uint32
@@ -169,8 +168,9 @@ func (p *recordPack) add(r planner.Record) (plumbing.Hash, error) {
 }
 
 func (p *recordPack) bytes() []byte {
-	out := binary.BigEndian.AppendUint32([]byte("PACK\x00\x00\x00\x02"), p.count)
+	out := binary.BigEndian.AppendUint32([]byte("PACK\x00\x00\x00\x02"), p.count+1)
 	out = append(out, p.entries.Bytes()...)
+	out = append(out, emptyTreeEntry...)
 	sum := sha1.Sum(out)
 	return append(out, sum[:]...)
 }

@@ -48,6 +48,20 @@ func LoseRequest() Fault {
 	}
 }
 
+// IgnoreAtomic makes the server one that does not know atomic pushes, and
+// carries them out change by change.
+func IgnoreAtomic() Fault {
+	return func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			body, _ := io.ReadAll(r.Body) // an error shows in what git makes of the rest
+			// As long as the word, so that the packet keeps its length.
+			body = bytes.Replace(body, []byte(" atomic"), []byte(" quiet "), 1)
+			r.Body = io.NopCloser(bytes.NewReader(body))
+			next.ServeHTTP(w, r)
+		})
+	}
+}
+
 // IgnoreOld makes the server one that does not compare: whatever old value a
 // push names, it is given the present one.
 func IgnoreOld(repo *Repo) Fault {
