@@ -131,7 +131,7 @@ func (p *Peers) Run(ctx context.Context) error {
 		p.running.Go(func() { p.listen(ctx) })
 	}
 	p.running.Go(func() { p.notes.tell(ctx) })
-	for tick := time.NewTicker(p.cfg.Interval); ; {
+	for tick := time.NewTicker(p.notes.expiry / 2); ; {
 		select {
 		case <-ctx.Done():
 			tick.Stop()
