@@ -99,10 +99,16 @@ func serveFleet(ctx context.Context, lock *os.File, in io.Reader, tell *json.Enc
 	signal.Ignore(syscall.SIGHUP) // the terminal may go
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	// Before anybody is told that the fleet is up: orders wait until it is.
+	l, err := net.Listen("unix", filepath.Join(s.opts.Dir, devControl))
+	if err != nil {
+		return errors.Join(fmt.Errorf("listen for orders: %w", err), s.down())
+	}
+	defer l.Close()
 	if err := s.up(ctx, input, tell); err != nil {
 		return errors.Join(err, s.down())
 	}
-	err := s.serve(ctx)
+	err = s.serve(ctx, l)
 	return errors.Join(err, s.down())
 }
 
@@ -191,11 +197,7 @@ func awaitAgents(ctx context.Context, c *devfleet.Cluster) error {
 }
 
 // serve obeys until the fleet goes down or ctx ends.
-func (s *supervisor) serve(ctx context.Context) error {
-	l, err := net.Listen("unix", filepath.Join(s.opts.Dir, devControl))
-	if err != nil {
-		return fmt.Errorf("listen for orders: %w", err)
-	}
+func (s *supervisor) serve(ctx context.Context, l net.Listener) (err error) {
 	server := &http.Server{Handler: s.controlHandler(), ReadHeaderTimeout: 10 * time.Second}
 	failed := make(chan error, 1)
 	go func() { failed <- server.Serve(l) }()

@@ -182,6 +182,7 @@ func startSupervisor(opts serveOptions, lock *os.File) (*starting, error) {
 	}
 	defer log.Close()
 	cmd := exec.Command("/proc/self/exe", "dev", "serve", "--name", opts.Name)
+	cmd.Args[0] = "orpheus" // for lists of processes
 	cmd.Dir = opts.Dir
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.ExtraFiles = []*os.File{theirs, lock}

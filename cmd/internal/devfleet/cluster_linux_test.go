@@ -39,6 +39,7 @@ func newCluster(t *testing.T, opts ClusterOptions) *Cluster {
 	if err != nil {
 		t.Fatal(err)
 	}
+	noteCgroup(t, c.Dir)
 	t.Cleanup(func() {
 		if t.Failed() {
 			for _, n := range c.Nodes {

@@ -1,6 +1,7 @@
 package devfleet
 
 import (
+	"encoding/json"
 	"fmt"
 	"io/fs"
 	"os"
@@ -13,6 +14,20 @@ import (
 	"github.com/google/nftables"
 	"github.com/vishvananda/netlink"
 )
+
+// madeCgroups are those of the fleets of these tests: the machine's other
+// programs make cgroups, too.
+var madeCgroups []string
+
+// noteCgroup remembers the cgroup of the fleet in a folder.
+func noteCgroup(t *testing.T, dir string) {
+	t.Helper()
+	var r remains
+	text, err := os.ReadFile(filepath.Join(dir, remainsFile))
+	must(t, err)
+	must(t, json.Unmarshal(text, &r))
+	madeCgroups = append(madeCgroups, r.Cgroup)
+}
 
 // traces is all that a fleet can leave on a machine, one a line.
 func traces(t *testing.T) []string {
@@ -49,9 +64,10 @@ func traces(t *testing.T) []string {
 	all = append(all, "ip_forward "+string(forward))
 	all = append(all, folders(os.TempDir())...)
 	all = append(all, folders("/run")...)
-	for _, dir := range folders("/sys/fs/cgroup") {
-		if strings.Contains(dir, "/odev") { // other programs make cgroups, too
-			all = append(all, dir)
+	for _, name := range madeCgroups {
+		groups, _ := filepath.Glob("/sys/fs/cgroup/*" + name)
+		for _, group := range append(groups, "/sys/fs/cgroup"+name) {
+			all = append(all, folders(group)...)
 		}
 	}
 	if os.Geteuid() == 0 {
