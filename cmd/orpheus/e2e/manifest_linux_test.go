@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/orpheus-cd/orpheus/cmd/internal/devfleet"
 	"github.com/orpheus-cd/orpheus/planner"
 )
 
@@ -22,7 +23,9 @@ type spec struct {
 }
 
 // manifest writes a service's file.
-func (n *node) manifest(s spec) string {
+func (n *node) manifest(s spec) string { return s.manifest(n.Hub, n.driver) }
+
+func (s spec) manifest(hub *devfleet.Hub, driver string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "apiVersion: orpheus/v1\nkind: Service\nmetadata: {name: %s}\nspec:\n  replicas: %d\n", s.name, max(1, s.replicas))
 	env := map[string]string{}
@@ -31,13 +34,13 @@ func (n *node) manifest(s spec) string {
 	}
 	maps.Copy(env, s.env)
 	args := strings.Join(s.args, ", ")
-	if n.driver == planner.DriverProcess {
-		fmt.Fprintf(&b, "  driver: process\n  command: [%s, %s]\n", n.Payload, args)
+	if driver == planner.DriverProcess {
+		fmt.Fprintf(&b, "  driver: process\n  command: [%s, %s]\n", hub.Payload, args)
 	} else {
 		if s.image == "" {
 			s.image = "app:1"
 		}
-		fmt.Fprintf(&b, "  image: %s/%s\n  args: [%s]\n", n.Registry.Host, s.image, args)
+		fmt.Fprintf(&b, "  image: %s/%s\n  args: [%s]\n", hub.Registry.Host, s.image, args)
 	}
 	for i, name := range slices.Sorted(maps.Keys(env)) {
 		if i == 0 {
