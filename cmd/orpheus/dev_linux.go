@@ -69,11 +69,17 @@ const (
 // maxDevDir leaves room for the sockets below it: their paths have a bound.
 const maxDevDir = 70
 
+// Where fleets are kept: of root, and below what every user has for such things.
+const (
+	rootDevBase = "/var/cache"
+	devFolder   = "orpheus-dev"
+)
+
 // devRoot holds the folders of all fleets of this user.
 func devRoot() (string, error) {
 	base := os.Getenv("XDG_CACHE_HOME")
 	if !filepath.IsAbs(base) {
-		base = "/var/cache"
+		base = rootDevBase
 		if os.Geteuid() != 0 {
 			var err error
 			if base, err = os.UserCacheDir(); err != nil {
@@ -81,7 +87,7 @@ func devRoot() (string, error) {
 			}
 		}
 	}
-	return filepath.Join(base, "orpheus-dev"), nil
+	return filepath.Join(base, devFolder), nil
 }
 
 // dir is the folder of the fleet, whether there is one or not.
@@ -113,6 +119,9 @@ func removeDevDir(dir string) error {
 // errNoFleet says that there is none of that name, and which there are.
 func (d *dev) errNoFleet() error {
 	text := fmt.Sprintf("there is no fleet %q on this machine", d.name)
+	if _, err := os.Lstat(rootDevBase + "/" + devFolder); err == nil && os.Geteuid() != 0 {
+		text += " that is yours, but root has fleets: use sudo for those"
+	}
 	if root, err := devRoot(); err == nil {
 		if entries, err := os.ReadDir(root); err == nil && len(entries) > 0 {
 			var names []string

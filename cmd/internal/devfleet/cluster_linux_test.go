@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/vishvananda/netlink"
+
 	"github.com/orpheus-cd/orpheus/agent/api"
 	"github.com/orpheus-cd/orpheus/planner"
 )
@@ -320,6 +322,73 @@ func TestDownLeavesNothing(t *testing.T) {
 		t.Error("a fleet without its payload was made")
 	}
 	leavesNothing(t, before)
+}
+
+// TestNodesReachTheWorld: from a node to a machine that only knows the one that
+// the fleet is on, and from there to a node.
+func TestNodesReachTheWorld(t *testing.T) {
+	needsRoot(t)
+	const here, there = "198.51.100.1", "198.51.100.2"
+	outside, world := hostNetwork(t), hostNetwork(t)
+	must(t, inNetwork(outside, func() error {
+		link := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "wan"}, PeerName: "eth0", PeerNamespace: netlink.NsFd(int(world.Fd()))}
+		if err := netlink.LinkAdd(link); err != nil {
+			return err
+		}
+		return bringUp("wan", here)
+	}))
+	var listener net.Listener
+	must(t, inNetwork(world, func() (err error) {
+		if err = bringUp("eth0", there); err == nil {
+			listener, err = net.Listen("tcp4", there+":0")
+		}
+		return err
+	}))
+	defer listener.Close()
+
+	c := newCluster(t, ClusterOptions{Driver: planner.DriverProcess, Nodes: 1, Outside: outside})
+	n := c.Nodes[0]
+	callers := make(chan string, 1)
+	go func() {
+		conn, err := listener.Accept()
+		if err == nil {
+			callers <- conn.RemoteAddr().(*net.TCPAddr).IP.String()
+			conn.Close()
+		}
+	}()
+	if !reaches(n, listener.Addr().String()) {
+		t.Fatal("a node does not reach the world")
+	}
+	if caller := <-callers; caller != here {
+		t.Errorf("the world sees %s, not the machine", caller)
+	}
+	must(t, n.Within(func() (err error) {
+		listener, err = net.Listen("tcp4", n.Address.String())
+		return err
+	}))
+	defer listener.Close()
+	must(t, inNetwork(outside, func() error {
+		conn, err := net.DialTimeout("tcp4", n.Address.String(), time.Second)
+		if err == nil {
+			conn.Close()
+		}
+		return err
+	}))
+}
+
+func bringUp(link, address string) error {
+	l, err := netlink.LinkByName(link)
+	if err != nil {
+		return err
+	}
+	addr, err := netlink.ParseAddr(address + "/24")
+	if err != nil {
+		return err
+	}
+	if err := netlink.AddrAdd(l, addr); err != nil {
+		return err
+	}
+	return netlink.LinkSetUp(l)
 }
 
 // abandon forgets a fleet as the death of its program would, and sweeps. What
