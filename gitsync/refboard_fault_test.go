@@ -265,6 +265,7 @@ func TestAttack39Probe(t *testing.T) {
 		want  gitsync.Abilities
 	}{
 		{"git", nil, gitsync.Abilities{Compares: true, Atomic: true, V2: true}},
+		{"version 0", func(*gitsynctest.Repo) gitsynctest.Fault { return gitsynctest.OnlyVersion0() }, gitsync.Abilities{Compares: true, Atomic: true}},
 		{"ignores old values", func(r *gitsynctest.Repo) gitsynctest.Fault { return gitsynctest.OnPush(gitsynctest.IgnoreOld(r)) }, gitsync.Abilities{V2: true}},
 		{"ignores the word atomic", func(*gitsynctest.Repo) gitsynctest.Fault { return gitsynctest.OnPush(gitsynctest.IgnoreAtomic()) }, gitsync.Abilities{Compares: true, V2: true}},
 	} {

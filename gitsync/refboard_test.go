@@ -65,8 +65,8 @@ func TestBoard(t *testing.T) {
 			return func() gitsync.Board { return openBoard(t, cfg) }
 		}},
 		{"version 0", func(t *testing.T) func() gitsync.Board {
-			_, repo, cfg := boardServer(t, gitsynctest.Options{})
-			gitsynctest.Must(repo.Git("", "config", "protocol.version", "0"))(t)
+			srv, _, cfg := boardServer(t, gitsynctest.Options{})
+			srv.SetFault(gitsynctest.OnlyVersion0())
 			return func() gitsync.Board { return openBoard(t, cfg) }
 		}},
 	} {

@@ -28,6 +28,17 @@ func OnPack(f Fault) Fault {
 	}
 }
 
+// OnlyVersion0 makes the server one that knows nothing of version 2 of the
+// protocol.
+func OnlyVersion0() Fault {
+	return func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			r.Header.Del("Git-Protocol")
+			next.ServeHTTP(w, r)
+		})
+	}
+}
+
 // Status answers every request with a status, and a Retry-After if given.
 func Status(code int, retryAfter, body string) Fault {
 	return func(http.Handler) http.Handler {
