@@ -214,7 +214,7 @@ func (sv *survey) full(ss *serviceState, st *slotState, c *choice, h *host) stri
 	}
 	for _, p := range c.ports {
 		if h.ports[p] > freed[p] {
-			return "port " + portText(p) + " is taken"
+			return "port " + p.String() + " is taken"
 		}
 	}
 	return ""

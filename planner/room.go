@@ -8,6 +8,8 @@ type hostPort struct {
 	protocol string
 }
 
+func (p hostPort) String() string { return strconv.Itoa(p.port) + "/" + p.protocol }
+
 // hostPorts lists the ports an instance takes on its node: containers of their
 // own network take none.
 func (t Template) hostPorts() []hostPort {

@@ -129,5 +129,3 @@ func (sv *survey) crowded(ss *serviceState, st *slotState, h *host) string {
 	}
 	return "more than " + strconv.Itoa(t.maxSkew) + " apart over " + t.key
 }
-
-func portText(p hostPort) string { return strconv.Itoa(p.port) + "/" + p.protocol }
