@@ -223,7 +223,7 @@ func (m *Member) Heard(s Sighting, now planner.Time) {
 func (m *Member) gather() {
 	said := map[planner.NodeName][]planner.NodeName{}
 	for from, s := range m.sights {
-		if s.State != planner.ProbeUp || !m.view.Nodes[from].Live() {
+		if s.State == planner.ProbeDown || !m.view.Nodes[from].Live() {
 			continue
 		}
 		for _, suspect := range s.Suspects {
