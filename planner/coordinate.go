@@ -9,6 +9,9 @@ import (
 type Decision struct {
 	Doc LeaseDoc
 	// Old is the document it was decided from; the zero value = there is none.
+	// A new document may only land while the fleet record is the one that was
+	// read: its ref is as empty after a deletion as before the first document,
+	// and a node that slept over both would give tokens a second time.
 	Old LeaseDoc
 	// Delete asks for the document to go, and for the floor of the tokens in
 	// the fleet record to be at least Doc.Tokens in the same atomic push.
