@@ -200,7 +200,9 @@ func startSupervisor(opts serveOptions, lock *os.File) (*starting, error) {
 	if s.input, err = cmd.StdinPipe(); err != nil {
 		return nil, err
 	}
-	if err := cmd.Start(); err != nil {
+	if err := cmd.Start(); errors.Is(err, unix.EPERM) && !opts.Loopback {
+		return nil, errors.New("root may not make namespaces here: in a container, run it privileged; or take --process as another user")
+	} else if err != nil {
 		return nil, fmt.Errorf("start the supervisor of the fleet: %w", err)
 	}
 	return s, json.NewEncoder(s.input).Encode(opts)
