@@ -26,7 +26,7 @@ type process struct {
 	refusal  string // the tip and reason of rejected
 
 	standing  planner.Standing
-	stood     uintptr // identifies standing
+	stood     [2]uintptr // identifies standing
 	specs     map[planner.Revision]planner.Template
 	flights   map[string]*flight
 	backoff   map[string]planner.Backoff
@@ -143,7 +143,7 @@ func (p *process) pass() {
 // adopt takes over what stands, where that was judged anew.
 func (p *process) adopt() {
 	s := p.member.Standing()
-	if at := reflect.ValueOf(s.Docs).Pointer(); at != p.stood {
+	if at := [2]uintptr{reflect.ValueOf(s.Docs).Pointer(), reflect.ValueOf(s.Unsure).Pointer()}; at != p.stood {
 		p.standing, p.stood, p.dirty = s, at, true
 		p.w.witness.stands(p)
 	}

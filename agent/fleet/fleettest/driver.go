@@ -23,7 +23,7 @@ func (i *instance) isReady(now time.Duration) bool {
 // flight is an action under way.
 type flight struct {
 	action planner.Action
-	over   bool
+	spec   planner.Template // of a start
 }
 
 // listing is what the driver shows, in order.
@@ -54,13 +54,13 @@ func (m *machine) afterReboot() map[string]*instance {
 // launch begins an action.
 func (p *process) launch(a planner.Action) {
 	w, m := p.w, p.m
-	f := &flight{action: a}
+	f := &flight{action: a, spec: p.specs[a.Lease.Revision]}
 	p.flights[a.Instance] = f
 	w.say(m.called, "%s", a)
 	took := w.between(50*time.Millisecond, 400*time.Millisecond)
 	if a.Kind == planner.ActionStart || a.Kind == planner.ActionRestart {
 		w.witness.starts(p, a)
-		took += p.pulling(p.specs[a.Lease.Revision])
+		took += p.pulling(f.spec)
 	} else {
 		w.witness.ends(p, a)
 		if a.Kind == planner.ActionStop {
@@ -101,7 +101,7 @@ func (p *process) landed(f *flight) {
 		return
 	}
 	if a.Kind == planner.ActionStart || a.Kind == planner.ActionRestart {
-		if why := p.pull(p.specs[a.Lease.Revision]); why != "" {
+		if why := p.pull(f.spec); why != "" {
 			p.failed(a.Instance, why)
 			return
 		}
@@ -110,7 +110,7 @@ func (p *process) landed(f *flight) {
 			return
 		}
 	}
-	m.carryOut(a, p.specs[a.Lease.Revision])
+	m.carryOut(a, f.spec)
 	if i := m.instances[a.Instance]; i != nil && i.ready > p.w.now {
 		p.later(i.ready-p.w.now, func() { p.dirty = true })
 	}
@@ -147,12 +147,13 @@ func (m *machine) carryOut(a planner.Action, t planner.Template) {
 // cutOff is what the death of an agent makes of the actions under way.
 func (p *process) cutOff() {
 	for _, id := range slices.Sorted(maps.Keys(p.flights)) {
-		a := p.flights[id].action
+		f := p.flights[id]
+		a := f.action
 		switch i := p.m.instances[id]; p.w.rng.IntN(3) {
 		case 0:
 		case 1:
-			if why := p.pull(p.specs[a.Lease.Revision]); why == "" {
-				p.m.carryOut(a, p.specs[a.Lease.Revision])
+			if why := p.pull(f.spec); why == "" {
+				p.m.carryOut(a, f.spec)
 			}
 		default:
 			if i != nil {

@@ -59,13 +59,34 @@ func (wit *witness) reload() {
 			continue
 		}
 		parts := ref.Parse()
-		wit.take(parts, record)
+		if wit.genuine(ref, record) {
+			wit.take(parts, record)
+		}
 		if b, ok := before[parts.Node]; parts.Kind == planner.RefBeats && ok {
 			now := wit.beats[parts.Node]
 			now.since = max(b.since, 0)
 			wit.beats[parts.Node] = now
 		}
 	}
+}
+
+// genuine reports whether a record is signed by machines of this fleet. Beats
+// are not signed.
+func (wit *witness) genuine(ref planner.Ref, record planner.Record) bool {
+	msg, err := planner.ParseMessage(record.Message)
+	if err != nil {
+		return false
+	}
+	for _, part := range msg.Parts {
+		if part.Signature == "" && ref.Parse().Kind == planner.RefBeats {
+			continue
+		}
+		key, err := wit.w.verify(ref, part.Body, part.Signature)
+		if err != nil || !slices.ContainsFunc(wit.w.machines, func(m *machine) bool { return m.key.public() == key }) {
+			return false
+		}
+	}
+	return true
 }
 
 // take notes one value, if it makes sense.
@@ -175,7 +196,7 @@ func (wit *witness) nodeChanged(p *process, name planner.NodeName, old, now plan
 			w.fail("L12: %s took the name over without raising epoch %d", p.m.called, old.Epoch)
 		case old.Epoch > 0 && old.Life != now.Life && now.Since != now.Epoch:
 			w.fail("L12: %s took the name over at epoch %d, since %d", p.m.called, now.Epoch, now.Since)
-		case old.Epoch > 0 && old.Life != now.Life && !wit.beatsAreFenced(name, now.Epoch):
+		case old.Epoch > 0 && old.Life != now.Life && !wit.beatsAreFenced(name, old.Epoch):
 			w.fail("L12: %s took the name over and left the beats as they were", p.m.called)
 		}
 		return
@@ -188,14 +209,15 @@ func (wit *witness) nodeChanged(p *process, name planner.NodeName, old, now plan
 		w.fail("L3: %s fenced %s, which is fenced", p.m.called, name)
 	case now.Epoch != old.Epoch+1:
 		w.fail("L3: %s fenced %s from epoch %d to %d", p.m.called, name, old.Epoch, now.Epoch)
-	case !wit.beatsAreFenced(name, now.Epoch):
-		w.fail("I8: %s fenced %s, whose beats are no fence value of epoch %d", p.m.called, name, now.Epoch)
+	case !wit.beatsAreFenced(name, old.Epoch):
+		w.fail("I8: %s fenced %s, whose beats are no fence value above epoch %d", p.m.called, name, old.Epoch)
 	}
 }
 
+// beatsAreFenced reports whether the beats are a fence value above an epoch.
 func (wit *witness) beatsAreFenced(name planner.NodeName, epoch uint64) bool {
 	b, ok := wit.beats[name]
-	return !ok || b.mark != nil && !b.mark.Challenge && b.mark.Epoch == epoch
+	return !ok || b.mark != nil && !b.mark.Challenge && b.mark.Epoch > epoch
 }
 
 // beatsChanged: only a ring value is challenged, and only what stood unanswered
