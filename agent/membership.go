@@ -450,8 +450,9 @@ func (a *Agent) waitingRevisions() []planner.RevisionKey {
 	for _, id := range sortedServices(a.state.docs) {
 		leases := a.state.docs[id].Leases
 		for k, l := range leases {
-			older := slices.ContainsFunc(leases[:k], func(o planner.Lease) bool { return o.Slot == l.Slot })
-			if older && a.state.followed.Services[id].Revision == l.Revision {
+			waits := a.fleet.standing.Behind[planner.LeaseKey{Service: id, Token: l.Token}] != "" ||
+				slices.ContainsFunc(leases[:k], func(o planner.Lease) bool { return o.Slot == l.Slot })
+			if waits && a.state.followed.Services[id].Revision == l.Revision {
 				keys = append(keys, planner.RevisionKey{Service: id, Revision: l.Revision})
 			}
 		}

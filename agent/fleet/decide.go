@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"maps"
+	"math"
 	"slices"
 	"time"
 
@@ -50,8 +51,11 @@ func (m *Member) relate(todo *Todo) {
 	if followed == "" {
 		return
 	}
+	commits := []string{m.view.Fleet.Floor}
 	for _, id := range m.serviceIDs() {
-		commit := m.strangest(id)
+		commits = append(commits, m.strangest(id))
+	}
+	for _, commit := range commits {
 		if known := m.view.Relations[commit]; known != planner.RelationUnknown {
 			continue
 		}
@@ -126,6 +130,11 @@ func (m *Member) stand() {
 		return
 	}
 	since := m.view.Nodes[m.self].Record.Since
+	if m.own.foreign == "" {
+		// Where the record is of an earlier life of this node, its leases are
+		// void once this one has taken the name, and no other's.
+		since = math.MaxUint64
+	}
 	m.standing = planner.StandingOf(m.self, m.mine(), since, m.view)
 	m.orphans()
 	m.rememberDocs()
@@ -140,7 +149,7 @@ func (m *Member) orphans() {
 			continue
 		}
 		_, gone := m.followed.Gone[id]
-		if !gone && m.view.Fleet.Tokens == 0 {
+		if !gone {
 			m.standing.Unsure[id] = "found running, but no lease document tells of it"
 		}
 	}

@@ -34,6 +34,8 @@ func sortedRefs[V any](m map[planner.Ref]V) []planner.Ref { return slices.Sorted
 // take takes in one value that was read, or that an accepted push of this
 // process wrote.
 func (m *Member) take(ref planner.Ref, e *entry, hash planner.Hash, record planner.Record) {
+	news := e.hash != hash
+	e.hash, e.since, e.record = hash, m.now.Boot, record // before: what is learnt from it may look at it
 	var err error
 	switch e.parts.Kind {
 	case planner.RefNode:
@@ -48,22 +50,23 @@ func (m *Member) take(ref planner.Ref, e *entry, hash planner.Hash, record plann
 		err = m.takeFleet(ref, record)
 	}
 	if err != nil {
-		m.refuse(ref, e, hash, record, err)
+		m.refuse(ref, e, hash, record, err, news)
 		return
 	}
-	e.hash, e.since, e.record, e.bad, e.stranger = hash, m.now.Boot, record, "", false
+	e.bad, e.stranger = "", false
 	if e.parts.Kind == planner.RefLeases {
 		m.assemble(e.parts.Service)
 	}
 	m.dirty = true
 }
 
-// refuse notes that a ref has a value that is not accepted.
-func (m *Member) refuse(ref planner.Ref, e *entry, hash planner.Hash, record planner.Record, err error) {
+// refuse notes that a ref has a value that is not accepted; news tells that it
+// was not known before.
+func (m *Member) refuse(ref planner.Ref, e *entry, hash planner.Hash, record planner.Record, err error, news bool) {
 	why := err.Error()
 	const mostTold = 10 // of one look: somebody may write thousands
 	e.stranger = errors.Is(err, errStranger)
-	if e.hash != hash && !e.stranger {
+	if news && !e.stranger {
 		m.stats.Refused++
 		if m.look.told++; m.look.told <= mostTold {
 			m.log.Error("record is not accepted: what was known before holds", "ref", string(ref), "value", hash.Short(),

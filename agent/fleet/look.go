@@ -139,7 +139,7 @@ func (m *Member) Read(reading gitsync.Reading, err error, now planner.Time) {
 				continue
 			}
 			if why, bad := reading.Unreadable[ref]; bad {
-				m.refuse(ref, e, wanted[ref], planner.Record{}, errors.New(why))
+				m.refuse(ref, e, wanted[ref], planner.Record{}, errors.New(why), e.hash != wanted[ref])
 			} else if record, ok := reading.Records[ref]; ok {
 				m.take(ref, e, wanted[ref], record)
 			} else {

@@ -16,6 +16,9 @@ type Memory struct {
 	Tokens      []DocTokens                 `json:"tokens,omitempty"` // ordered by service
 	Generation  uint64                      `json:"generation,omitempty"`
 	FleetTokens uint64                      `json:"fleetTokens,omitempty"`
+	// Own is the highest epoch this node ever had, or was ever leased at: no
+	// reset forgets it.
+	Own uint64 `json:"own,omitempty"`
 	// Floor is the commit below which the branch may not go in this generation.
 	Floor string `json:"floor,omitempty"`
 	// Docs are the leases that last stood for this node, by service: what runs

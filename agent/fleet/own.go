@@ -58,8 +58,10 @@ func (o *ownState) took(m *Member, rec planner.NodeRecord) {
 		if rec.Fence != nil {
 			m.log.Warn("this node was fenced: it registers anew", "epoch", rec.Epoch, "by", rec.Fence.By, "reason", rec.Fence.Reason)
 		}
-	case mine && !o.registered:
-		o.foreign = ""
+	case mine, rec.Epoch < max(m.memory.Epochs[m.self], m.memory.Own):
+		// Of this life, but not of this process, or older than what was seen: a
+		// process before wrote it, or a backup brought it back.
+		o.registered, o.foreign = false, ""
 	case o.registered:
 		o.foreign = "another machine or agent has taken the name of this node in the fleet: it runs what it has and starts nothing; stop one of the two, or give this node another name"
 		m.log.Error("name taken over by another life", "epoch", rec.Epoch, "machine", rec.Life.Machine)
@@ -72,8 +74,12 @@ func (o *ownState) took(m *Member, rec planner.NodeRecord) {
 }
 
 // reset forgets the registration: after a reset of the floor it is made anew,
-// above every epoch this node remembers.
-func (o *ownState) reset(m *Member) { o.registered, o.again = false, true }
+// above every epoch this node remembers. Others do the same, and are waited for
+// before services are placed whose documents were lost.
+func (o *ownState) reset(m *Member) {
+	o.registered, o.again = false, true
+	m.view.Settled = planner.Never
+}
 
 // mine reports whether the record shows this life, so that its leases count.
 func (m *Member) mine() bool {
@@ -95,7 +101,7 @@ func (m *Member) target() (rec planner.NodeRecord, raised bool) {
 		const kept = 8
 		rec.Former = append([]string{before.Key}, rec.Former[:min(len(rec.Former), kept-1)]...)
 	}
-	remembered := m.memory.Epochs[m.self]
+	remembered := max(m.memory.Epochs[m.self], m.memory.Own)
 	if before.Epoch > 0 && (before.Life != rec.Life || before.Key != rec.Key) || remembered > before.Epoch {
 		rec.Epoch = max(before.Epoch, remembered) + 1
 		rec.Since = rec.Epoch
@@ -247,7 +253,7 @@ func (m *Member) beatDue() (due, recordFirst bool) {
 	case planner.BeatChallenge, planner.BeatMissing:
 		return true, false
 	}
-	if m.own.wrote > n.BeatsSince {
+	if m.own.wrote >= n.BeatsSince {
 		return true, false
 	}
 	return false, true

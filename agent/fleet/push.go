@@ -1,7 +1,9 @@
 package fleet
 
 import (
+	"context"
 	"fmt"
+	"log/slog"
 	"maps"
 	"slices"
 	"strconv"
@@ -101,9 +103,55 @@ func (m *Member) compose() *outgoing {
 			return out
 		}
 	}
+	if m.addFleet(out); len(out.push.Changes) > 0 {
+		return out
+	}
+	if m.addNew(out); len(out.push.Changes) > 0 {
+		return out
+	}
 	m.addPlain(out)
 	return out
 }
+
+// addNew writes the documents of services that had none, beside the fleet
+// record as it was read, all or nothing: the ref of a document that was deleted
+// is as empty as before the first, and only the fleet record tells the two
+// apart. Without transactions nothing is ever deleted, and a plain push does.
+func (m *Member) addNew(out *outgoing) {
+	e := m.entries[planner.FleetRef]
+	if !m.pusher.atomic || e == nil || e.hash == "" || e.bad != "" || !slices.ContainsFunc(m.decided.Docs, isNew) || !m.spend(leases) {
+		return
+	}
+	out.push.Atomic = true
+	record := e.record
+	m.add(out, planner.FleetRef, &record, piece{what: "unchanged"})
+	for _, d := range m.decided.Docs {
+		if isNew(d) {
+			m.addLeases(out, d)
+		}
+	}
+}
+
+func isNew(d planner.Decision) bool { return d.Old.Format == 0 && !d.Delete }
+
+// addFleet makes the fleet record where there is none, or writes the last good
+// one over a garbled one. One node does; new documents wait for it.
+func (m *Member) addFleet(out *outgoing) {
+	e := m.entries[planner.FleetRef]
+	there := e != nil && e.hash != "" && e.bad == ""
+	settled := m.view.Settled != planner.Never && m.now.Boot >= m.view.Settled
+	ranked := m.view.Coordinators(fleetPurpose)
+	if there || !settled || len(ranked) == 0 || ranked[0] != m.self || !m.spend(leases) {
+		return
+	}
+	rec := m.view.Fleet
+	rec.Format, rec.By = planner.FormatFleet, m.self
+	rec.Generation, rec.Tokens = max(rec.Generation, m.memory.Generation), max(rec.Tokens, m.memory.FleetTokens)
+	m.addSigned(out, planner.FleetRef, "the fleet begins", rec.Body(), "", piece{pokes: m.everybody()})
+}
+
+// fleetPurpose is what nodes are ranked for to write the fleet record.
+var fleetPurpose = planner.ServiceID{Name: "fleet"}
 
 // addPlain adds challenges, lease documents, status and beats.
 func (m *Member) addPlain(out *outgoing) {
@@ -115,11 +163,11 @@ func (m *Member) addPlain(out *outgoing) {
 		proof = proof || s.Step == planner.StepBeat
 	}
 	for _, d := range m.decided.Docs {
-		if !d.Delete && m.spend(leases) {
+		if !d.Delete && !(isNew(d) && m.pusher.atomic) && m.spend(leases) {
 			m.addLeases(out, d)
 		}
 	}
-	if len(out.push.Changes) > 0 || m.floorDue() {
+	if m.floorDue() {
 		m.addFloor(out)
 	}
 	riding := len(out.push.Changes) > 0
@@ -191,6 +239,14 @@ func (m *Member) addOwnRecord(out *outgoing, rec planner.NodeRecord, raised bool
 			out.push.Atomic = true
 		}
 		m.addOwn(out, rec)
+		last := &out.pieces[len(out.pieces)-1]
+		won := last.won
+		last.won = func(begin time.Duration) {
+			won(begin)
+			if !half {
+				m.own.wrote = m.now.Boot // after the mark, which came with it
+			}
+		}
 		return
 	}
 	m.addOwn(out, rec)
@@ -378,8 +434,9 @@ func (m *Member) addDeletion(out *outgoing, d planner.Decision) {
 // floorQuiet is how old a floor may become before it is written by itself.
 const floorQuiet = 10 * time.Minute
 
-// floorDue reports whether the fleet's floor is to be moved forward although
-// nothing else is pushed.
+// floorDue reports whether the fleet's floor is to be moved forward. It is not
+// urgent, since every node has its own, and each move gets in the way of new
+// documents.
 func (m *Member) floorDue() bool {
 	return m.followed.Commit.Hash != "" && m.now.Boot-m.view.FollowedSince > floorQuiet && m.spend(quiet)
 }
@@ -388,7 +445,7 @@ func (m *Member) floorDue() bool {
 // node that ranks first for it does, so that others need not push for it.
 func (m *Member) addFloor(out *outgoing) {
 	floor, commit := m.view.Fleet.Floor, m.followed.Commit.Hash
-	ranked := m.view.Coordinators(planner.ServiceID{Name: "fleet"})
+	ranked := m.view.Coordinators(fleetPurpose)
 	if commit == "" || floor == commit || len(ranked) == 0 || ranked[0] != m.self || len(m.alarm) > 0 {
 		return
 	}
@@ -474,7 +531,11 @@ func (m *Member) won(change gitsync.Change, p piece, begin time.Duration) {
 	} else {
 		m.take(change.Ref, e, change.New.Hash(), *change.New)
 	}
-	m.log.Info("record written", "ref", string(change.Ref), "what", p.what)
+	level := slog.LevelInfo
+	if e.parts.Kind == planner.RefBeats || e.parts.Kind == planner.RefStatus {
+		level = slog.LevelDebug
+	}
+	m.log.Log(context.Background(), level, "record written", "ref", string(change.Ref), "what", p.what)
 }
 
 // settlePush notes how the server fares.

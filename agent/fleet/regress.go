@@ -71,8 +71,13 @@ func (m *Member) adoptGeneration(rec planner.FleetRecord) {
 		}
 		m.memory.Generation, m.memory.Floor = rec.Generation, rec.Floor
 		m.memory.Tokens, m.memory.FleetTokens = nil, 0
+		m.rememberOwn()
 		m.memory.Epochs = map[planner.NodeName]uint64{}
 		for name, n := range m.view.Nodes {
+			if e := m.entries[planner.NodeRef(name)]; e == nil || e.hash == "" {
+				delete(m.view.Nodes, name) // lost for good: it registers anew
+				continue
+			}
 			m.memory.Epochs[name] = n.Record.Epoch
 		}
 		for id, doc := range m.view.Docs {
@@ -84,6 +89,22 @@ func (m *Member) adoptGeneration(rec planner.FleetRecord) {
 	if rec.Generation == m.memory.Generation && rec.Tokens > m.memory.FleetTokens {
 		m.memory.FleetTokens, m.unsaved = rec.Tokens, true
 	}
+}
+
+// rememberOwn notes the highest epoch of this node that the fleet has ever
+// seen. A reset forgets what was highest, but not that: this node registers
+// above it, or leases that the backup brought back would count beside those
+// given since.
+func (m *Member) rememberOwn() {
+	own := max(m.memory.Own, m.memory.Epochs[m.self])
+	for _, doc := range m.view.Docs {
+		for _, l := range doc.Doc.Leases {
+			if l.Node == m.self {
+				own = max(own, l.Epoch)
+			}
+		}
+	}
+	m.memory.Own = own
 }
 
 // ResetFloor is a person's word that the records are to be taken as they are
