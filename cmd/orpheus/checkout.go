@@ -22,7 +22,8 @@ type checkout struct {
 	branch string
 	// Of the branch's upstream; "" = it has none.
 	remote, merge string
-	secret        string // part of the URL that is not shown
+	secret        string   // part of the URL that is not shown
+	env           []string // what its git runs with; nil = as this process
 }
 
 // gitError is a git command that failed, with what it said.
@@ -41,6 +42,9 @@ func (e *gitError) Error() string {
 // errNoGit is the lack of the git program.
 var errNoGit = errors.New("there is no git program here; install git, or edit the manifest by hand")
 
+// errNoCheckout says that a folder is none, nor lies in one.
+var errNoCheckout = errors.New("no checkout of a Git repository")
+
 const (
 	maxGitOutput = 16 << 20
 	maxGitSaid   = 2000
@@ -51,7 +55,7 @@ const (
 // git runs one command in the work tree and returns what it printed.
 func (c *checkout) git(ctx context.Context, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, "git", append([]string{"-C", c.top}, args...)...)
-	cmd.Env = append(os.Environ(), "LC_ALL=C", "GIT_LITERAL_PATHSPECS=1")
+	cmd.Env = append(c.environ(), "LC_ALL=C", "GIT_LITERAL_PATHSPECS=1")
 	cmd.Stdin = os.Stdin // it may have to ask for a password
 	cmd.WaitDelay = gitPatience
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
@@ -67,6 +71,13 @@ func (c *checkout) git(ctx context.Context, args ...string) (string, error) {
 		return out.String(), &gitError{args[0], c.saying(said.String() + "\n" + out.String())}
 	}
 	return out.String(), nil
+}
+
+func (c *checkout) environ() []string {
+	if c.env != nil {
+		return c.env
+	}
+	return os.Environ()
 }
 
 // saying is what git said, without advice, progress and secrets.
@@ -96,8 +107,17 @@ func (b *limitedBuffer) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// openCheckout finds the work tree that dir lies in.
+// openCheckout finds the work tree that dir lies in, and its branch.
 func openCheckout(ctx context.Context, dir string) (*checkout, error) {
+	c, err := openWorkTree(ctx, dir)
+	if err != nil {
+		return nil, err
+	}
+	return c, c.findBranch(ctx)
+}
+
+// openWorkTree finds the work tree that dir lies in.
+func openWorkTree(ctx context.Context, dir string) (*checkout, error) {
 	if info, err := os.Stat(dir); err != nil {
 		return nil, usageError(fmt.Errorf("look for a checkout: %w", err))
 	} else if !info.IsDir() {
@@ -108,7 +128,7 @@ func openCheckout(ctx context.Context, dir string) (*checkout, error) {
 	var failed *gitError
 	if errors.As(err, &failed) {
 		if strings.Contains(failed.said, "not a git repository") || strings.Contains(failed.said, "must be run in a work tree") {
-			return nil, usageError(fmt.Errorf("%s lies in no checkout of a Git repository; go to one, name it with -C, or work without with --repository URL", dir))
+			return nil, usageError(fmt.Errorf("%s lies in %w; go to one, name it with -C, or work without with --repository URL", dir, errNoCheckout))
 		}
 		return nil, usageError(err)
 	} else if err != nil {
@@ -119,7 +139,7 @@ func openCheckout(ctx context.Context, dir string) (*checkout, error) {
 		return nil, err
 	}
 	c.top, c.prefix = filepath.FromSlash(strings.TrimRight(top, "\r\n")), path.Clean(strings.TrimRight(prefix, "\r\n"))
-	return c, c.findBranch(ctx)
+	return c, nil
 }
 
 // findBranch reads which branch is checked out, and what it follows.

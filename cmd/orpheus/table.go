@@ -13,11 +13,12 @@ type cell struct {
 }
 
 // row is one line of a table. Its note stands in the last column if it fits
-// there, else in lines of its own below.
+// there, else in lines of its own below. What is more is always below.
 type row struct {
 	cells      []cell
 	note       string
 	noteColour colour
+	more       []string
 }
 
 // table has columns with titles, the last of which is for notes. Columns that
@@ -34,6 +35,7 @@ const (
 	gap      = 2  // columns between columns
 	minNotes = 40 // columns that notes need beside the others
 	noteLead = "  └ "
+	moreLead = "  · "
 	maxNote  = 4 // lines below a row
 )
 
@@ -41,7 +43,7 @@ func (t *table) add(note string, c colour, cells ...cell) {
 	for i := range cells {
 		cells[i].text = manifest.Printable(cells[i].text)
 	}
-	t.rows = append(t.rows, row{cells, manifest.Printable(note), c})
+	t.rows = append(t.rows, row{cells: cells, note: manifest.Printable(note), noteColour: c})
 }
 
 // widths measures the columns; 0 = left out. room is what is left for notes,
@@ -98,10 +100,13 @@ func (t *table) draw(s *screen) {
 		line := t.join(s, w, r.cells)
 		if r.note == "" || beside && (room < 0 || columns(r.note) <= room) {
 			s.line(line + s.paint(r.noteColour, r.note))
-			continue
+		} else {
+			s.line(line)
+			t.below(s, r)
 		}
-		s.line(line)
-		t.below(s, r)
+		for _, text := range r.more {
+			s.prose(moreLead, dim, dim, text)
+		}
 	}
 }
 
