@@ -242,6 +242,16 @@ func (c *config) validate() error {
 	if c.Records.TokenFile != "" && c.Records.PasswordFile != "" {
 		fault("records: give tokenFile or passwordFile, not both")
 	}
+	if c.Records.URL == "" {
+		// Else a commit that names another address in fleet.yaml would get them.
+		for _, given := range []struct{ field, value string }{
+			{"tokenFile", c.Records.TokenFile}, {"passwordFile", c.Records.PasswordFile}, {"username", c.Records.Username},
+		} {
+			if given.value != "" {
+				fault("records.%s: give records.url beside it: credentials are only sent to the address they are meant for", given.field)
+			}
+		}
+	}
 	for name, address := range map[string]string{"peer.listen": c.Peer.Listen, "peer.address": c.Peer.Address} {
 		if address == "" || address == "none" {
 			continue

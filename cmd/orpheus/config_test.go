@@ -24,6 +24,18 @@ func TestConfigFaults(t *testing.T) {
 			func(c *config) { c.Network.Subnet = "10.0.0.0/33" }},
 		{"bytes after a quantity", `logs.maxSize: "10MB" is no size; write one such as 10Mi`,
 			func(c *config) { c.Logs.MaxSize = "10MB" }},
+		{"a token for whatever address fleet.yaml names", "records.tokenFile: give records.url beside it: credentials are only sent to the address they are meant for",
+			func(c *config) { c.Records.TokenFile = "/etc/orpheus/token" }},
+		{"a password for it", "records.passwordFile: give records.url beside it",
+			func(c *config) { c.Records.PasswordFile = "/etc/orpheus/password" }},
+		{"a user for it", "records.username: give records.url beside it",
+			func(c *config) { c.Records.Username = "fleet" }},
+		{"a token and its address", "",
+			func(c *config) {
+				c.Records = recordsConfig{TokenFile: "/etc/orpheus/token", URL: "https://git.example.com/records.git"}
+			}},
+		{"a key and no address: keys are not sent", "",
+			func(c *config) { c.Records.SSHKeyFile = "/etc/orpheus/key" }},
 		{"nothing", "", func(*config) {}},
 	} {
 		c := config{Node: nodeConfig{Name: "node-1"}, Repository: repositoryConfig{URL: "https://git.example.com/fleet.git"}}
