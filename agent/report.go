@@ -20,8 +20,9 @@ func (a *Agent) report() {
 			URL: from.URL, Branch: from.Branch, Path: from.Path, LastRead: from.LastRead,
 			Applied: a.state.followed.Commit, Seen: src.look.Commit, Refused: src.refused,
 		},
-		Network: a.network,
-		Faults:  a.state.followed.Faults,
+		Network:  a.network,
+		Services: []api.Service{},
+		Faults:   a.state.followed.Faults,
 	}
 	if src.refused != "" {
 		st.Faults = src.faults

@@ -78,7 +78,7 @@ func (a *Agent) reportNode(view planner.View, name planner.NodeName, leases int)
 		out.Probe = "down"
 	}
 	for _, i := range n.Status.Instances {
-		if i.Phase == planner.PhaseReady && n.Current() {
+		if i.Phase == planner.PhaseReady && n.Current() && n.Live() {
 			out.Ready++
 		}
 	}
