@@ -124,8 +124,16 @@ func (h *Hub) StopGit() { h.Git.Stop() }
 func (h *Hub) StartGit() error { return h.Git.Restart() }
 
 // BackupGit copies the fleet's repository into a folder that does not exist.
+// Agents may be writing to it: git itself makes the copy, of one moment.
 func (h *Hub) BackupGit(dir string) error {
-	if err := os.CopyFS(dir, os.DirFS(h.Repo.Dir)); err != nil {
+	if _, err := h.Repo.Git("", "clone", "-q", "--mirror", "--no-local", ".", dir); err != nil {
+		return fmt.Errorf("back up the repository: %w", err)
+	}
+	config, err := os.ReadFile(filepath.Join(h.Repo.Dir, "config")) // not that of a mirror
+	if err == nil {
+		err = os.WriteFile(filepath.Join(dir, "config"), config, 0o644)
+	}
+	if err != nil {
 		return fmt.Errorf("back up the repository: %w", err)
 	}
 	return nil

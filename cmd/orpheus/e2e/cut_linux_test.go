@@ -92,9 +92,12 @@ func (f *fleet) epochs(n *devfleet.Node) map[string]uint64 {
 func (f *fleet) keeps(what string, lasts time.Duration, before places, epochs map[string]uint64) {
 	f.t.Helper()
 	f.watch(what, lasts, func(all []*api.Status) string {
-		for _, st := range all {
-			if st == nil {
-				return "an agent does not answer"
+		for k, st := range all {
+			switch {
+			case f.Nodes[k].AgentPID() == 0:
+				continue
+			case st == nil:
+				return f.Nodes[k].Name + " does not answer"
 			}
 			for name, epoch := range epochs {
 				if is := nodeOf(st, name); is.State != "live" || is.Epoch != epoch {

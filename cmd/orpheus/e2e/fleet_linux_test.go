@@ -175,8 +175,10 @@ func (f *fleet) settles(what, hash string, slots map[string]int) places {
 			case n.AgentPID() == 0:
 			case st == nil:
 				return n.Name + " does not answer"
-			case st.Repository.Applied.Hash != hash:
-				return fmt.Sprintf("%s follows %.8s, not %.8s: %s%s", n.Name, st.Repository.Applied.Hash, hash, st.Repository.Refused, st.Repository.Error)
+			default:
+				if missing := devfleet.SettledAt(hash)(st); missing != "" {
+					return n.Name + ": " + missing
+				}
 			}
 		}
 		last = placesOf(all)
@@ -221,7 +223,7 @@ func (p places) changed(now places) string {
 	for _, slot := range slices.Sorted(maps.Keys(p)) {
 		for _, was := range p[slot] {
 			same := func(is place) bool {
-				return is.node == was.node && is.ID == was.ID && is.PID == was.PID && is.Restarts == was.Restarts && is.Started.Equal(was.Started)
+				return is.node == was.node && is.ID == was.ID && is.PID == was.PID && is.Started.Equal(was.Started)
 			}
 			if !slices.ContainsFunc(now[slot], same) {
 				return fmt.Sprintf("%s: %+v became %+v", slot, was, now[slot])
