@@ -253,7 +253,7 @@ func (c *config) validate() error {
 		}
 	}
 	for name, address := range map[string]string{"peer.listen": c.Peer.Listen, "peer.address": c.Peer.Address} {
-		if address == "" || address == "none" {
+		if address == "" || name == "peer.listen" && address == "none" {
 			continue
 		}
 		if host, port, err := net.SplitHostPort(address); err != nil || port == "" || name == "peer.address" && host == "" {

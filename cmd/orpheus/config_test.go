@@ -34,6 +34,8 @@ func TestConfigFaults(t *testing.T) {
 			func(c *config) {
 				c.Records = recordsConfig{TokenFile: "/etc/orpheus/token", URL: "https://git.example.com/records.git"}
 			}},
+		{"no port for peers: it is listen that says so", `peer.address: "none" is no address`,
+			func(c *config) { c.Peer.Address = "none" }},
 		{"a key and no address: keys are not sent", "",
 			func(c *config) { c.Records.SSHKeyFile = "/etc/orpheus/key" }},
 		{"nothing", "", func(*config) {}},

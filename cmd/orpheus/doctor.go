@@ -50,8 +50,9 @@ func newDoctorCommand(e *env) *cobra.Command {
 		Use:   "doctor",
 		Short: "Check whether this machine can be a node, and how its agent fares",
 		Long: `Check whether this machine can be a node, and how its agent fares. Every check
-says what it found and, if something is wrong, what to do. Nothing is changed.
-Run it as the user the agent runs as.
+says what it found and, if something is wrong, what to do. Nothing is changed;
+where a fleet's records can be written is tried out with two refs beside them,
+which are removed again. Run it as the user the agent runs as.
 
 Exit codes: 0 nothing keeps an agent from its work (there may be warnings), 1 at
 least one check failed, 2 wrong usage.`,
@@ -157,6 +158,18 @@ func (e *env) checkAgent(ctx context.Context) (level, string, string) {
 	return levelOK, text, ""
 }
 
+// answers reports whether the agent of a node answers here, or one that does
+// not talk to this user.
+func (e *env) answers(ctx context.Context, node string) bool {
+	client, err := e.client()
+	if err != nil {
+		return false
+	}
+	defer client.Close()
+	st, err := client.Status(ctx)
+	return errors.Is(err, api.ErrDenied) || err == nil && string(st.Node) == node
+}
+
 // checkClock finds a clock that has never been set: certificates are refused
 // then. Nothing else here depends on the time of day.
 func (e *env) checkClock(context.Context) (level, string, string) {
@@ -172,11 +185,11 @@ func (e *env) checkClock(context.Context) (level, string, string) {
 func checkGit(ctx context.Context) (level, string, string) {
 	path, err := exec.LookPath("git")
 	if err != nil {
-		return levelWarn, "there is no git on the PATH", "install git if the agent is to follow a repository on this machine; https needs none"
+		return levelWarn, "there is no git on the PATH", "install git if the agent is to follow a repository on this machine; https and ssh need none"
 	}
 	out, err := exec.CommandContext(ctx, path, "version").Output()
 	if err != nil {
-		return levelWarn, fmt.Sprintf("%s does not run: %v", path, err), "reinstall git if the agent is to follow a repository on this machine; https needs none"
+		return levelWarn, fmt.Sprintf("%s does not run: %v", path, err), "reinstall git if the agent is to follow a repository on this machine; https and ssh need none"
 	}
 	return levelOK, strings.TrimSpace(string(out)), ""
 }

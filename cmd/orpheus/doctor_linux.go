@@ -15,6 +15,7 @@ import (
 func init() {
 	platformChecks = append(platformChecks, func(e *env) []check {
 		n := examinedNode(e.configFile)
+		n.running = func(ctx context.Context) bool { return e.answers(ctx, n.config.Node.Name) }
 		return append([]check{
 			{"privileges", checkPrivileges},
 			{"kernel", checkKernel},

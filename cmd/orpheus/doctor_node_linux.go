@@ -11,22 +11,24 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/orpheus-cd/orpheus/gitsync"
+	"github.com/orpheus-cd/orpheus/agent"
 	"github.com/orpheus-cd/orpheus/planner"
 	"github.com/orpheus-cd/orpheus/runtime"
 )
 
 // nodeExam looks at what the agent's configuration names.
 type nodeExam struct {
-	config config
-	file   string // "" = there is none
-	err    error  // of the configuration
+	config  config
+	file    string                     // "" = there is none
+	err     error                      // of the configuration
+	running func(context.Context) bool // whether this node's agent answers
+	fleet   *planner.Fleet             // as the repository was found to say
 }
 
 // examinedNode reads the configuration as the agent would. Without a file
 // there is nothing to say of a repository: flags name it.
-func examinedNode(file string) nodeExam {
-	n := nodeExam{file: file}
+func examinedNode(file string) *nodeExam {
+	n := &nodeExam{file: file, running: func(context.Context) bool { return false }}
 	if file == "" {
 		if _, err := os.Stat(defaultConfigFile); !errors.Is(err, fs.ErrNotExist) {
 			n.file = defaultConfigFile
@@ -41,20 +43,21 @@ func examinedNode(file string) nodeExam {
 	return n
 }
 
-func (n nodeExam) checks() []check {
+func (n *nodeExam) checks() []check {
 	checks := []check{{"configuration", n.configuration}}
 	if n.err != nil {
 		return checks
 	}
 	if n.config.Repository.URL != "" {
 		checks = append(checks, check{"repository", n.repository})
+		checks = append(checks, n.fleetChecks()...)
 	}
 	return append(checks, n.wired()...)
 }
 
 // wired checks the drivers and the network as the agent would make them. The
 // drivers get folders of their own, so that nothing is left behind.
-func (n nodeExam) wired() []check {
+func (n *nodeExam) wired() []check {
 	broken := func(err error) []check {
 		return []check{{"drivers", func(context.Context) (level, string, string) {
 			return levelFail, err.Error(), "correct the configuration"
@@ -85,7 +88,7 @@ func (n nodeExam) wired() []check {
 	return checks
 }
 
-func (n nodeExam) configuration(context.Context) (level, string, string) {
+func (n *nodeExam) configuration(context.Context) (level, string, string) {
 	switch {
 	case n.err != nil:
 		return levelFail, n.err.Error(), "correct " + n.file + "; docs/agent.md describes every field"
@@ -95,32 +98,26 @@ func (n nodeExam) configuration(context.Context) (level, string, string) {
 	return levelOK, n.file, ""
 }
 
-// repository takes one look at the repository, in a clone of its own.
-func (n nodeExam) repository(ctx context.Context) (level, string, string) {
-	dir, err := os.MkdirTemp("", "orpheus-doctor-")
-	if err != nil {
-		return levelWarn, err.Error(), "make room in the folder for temporary files"
-	}
-	defer os.RemoveAll(dir)
-	c := n.config.git(nil)
-	c.Dir = dir
-	repo, err := gitsync.Open(c)
-	if err != nil {
-		return levelFail, err.Error(), "correct repository in " + n.file
-	}
-	defer repo.Close()
-	commit, err := repo.Fetch(ctx)
+// repository takes one look at the repository, in a clone of its own, and
+// keeps what it says of the fleet.
+func (n *nodeExam) repository(ctx context.Context) (level, string, string) {
+	shown, commit, desired, err := n.config.lookNow(ctx, nil)
+	text := fmt.Sprintf("%s, branch %s at %s %q", shown, n.config.Repository.Branch, commit.Short(), commit.Subject)
+	var refused *agent.Refusal
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):
-		return levelWarn, fmt.Sprintf("%s answers slowly: no clone within %s", repo.URL(), checkTimeout), "try again; the agent is more patient"
+		return levelWarn, fmt.Sprintf("%s answers slowly: not read within %s", shown, checkTimeout), "try again; the agent is more patient"
+	case errors.As(err, &refused):
+		return levelWarn, text + ", which agents refuse: " + refused.Reason, "run \"orpheus validate\" in a checkout of it"
 	case err != nil:
 		return levelFail, err.Error(), "correct repository in " + n.file + ", or the access to it"
 	}
-	return levelOK, fmt.Sprintf("%s, branch %s at %s %q", repo.URL(), c.Branch, commit.Short(), commit.Subject), ""
+	n.fleet = &desired.Fleet
+	return levelOK, text, ""
 }
 
 // driverHealth asks a driver how it is. One that manifests may use must work.
-func (n nodeExam) driverHealth(ctx context.Context, name string, d runtime.Driver) (level, string, string) {
+func (n *nodeExam) driverHealth(ctx context.Context, name string, d runtime.Driver) (level, string, string) {
 	info, err := d.Info(ctx)
 	if c, ok := d.(io.Closer); ok {
 		err = errors.Join(err, c.Close()) // takes away what asking has made, such as cgroups

@@ -27,13 +27,16 @@ import (
 	"github.com/orpheus-cd/orpheus/planner"
 )
 
+// nodeKeyFile is the node's key in its state folder.
+const nodeKeyFile = "node.key"
+
 // fleet is the node's part in a fleet; nil with coordination: none.
 func (n *node) fleet() (*agent.Fleet, error) {
 	c := n.config
 	if c.Coordination == coordinationNone {
 		return nil, nil
 	}
-	key, err := trust.LoadOrCreateKey(filepath.Join(c.StateDir, "node.key"))
+	key, err := trust.LoadOrCreateKey(filepath.Join(c.StateDir, nodeKeyFile))
 	if err != nil {
 		return nil, fmt.Errorf("key of this node: %w", err)
 	}
