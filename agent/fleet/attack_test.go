@@ -185,3 +185,23 @@ func TestAttack38JunkRecords(t *testing.T) {
 		t.Errorf("%d bad records are told of when asked for 50", n)
 	}
 }
+
+// TestAttack33NoCommit: a document is put right also where its ref has a value
+// that cannot be a commit's parent.
+func TestAttack33NoCommit(t *testing.T) {
+	const leases = planner.Ref("leases/default/web")
+	s := newStage(t, 3)
+	s.begin(6)
+	s.run(40 * time.Second)
+	before := s.standing()
+	blob := planner.Hash(strings.Repeat("b", 40))
+	s.records.Corrupt(leases, blob, "its value is no commit")
+	s.run(2 * time.Minute)
+	if got := s.standing(); !slices.Equal(got, before) {
+		t.Errorf("standing %q, want %q as before", got, before)
+	}
+	record, ok := s.records.Record(leases)
+	if !ok || record.Parent == blob {
+		t.Errorf("the ref has a record: %t, whose parent is %q", ok, record.Parent)
+	}
+}

@@ -392,7 +392,7 @@ func (m *Member) addLeases(out *outgoing, d planner.Decision) {
 			continue
 		}
 		var parent planner.Hash
-		if e != nil {
+		if e != nil && e.bad == "" { // what is not accepted may be no commit, which no server takes for a parent
 			parent = e.hash
 		}
 		m.addSigned(out, ref, d.Why, doc.Body(), parent, piece{pokes: holders(d)})
