@@ -442,8 +442,8 @@ func TestFleetGitDown(t *testing.T) {
 	})
 }
 
-// TestFleetCut: whom only Git or only the peers miss runs on where it is.
-func TestFleetCut(t *testing.T) {
+// TestAttack37FleetCut: whom only Git or only the peers miss runs on where it is.
+func TestAttack37FleetCut(t *testing.T) {
 	for _, row := range []struct {
 		name       string
 		git, peers bool // what the node is cut off from

@@ -30,7 +30,8 @@ block, or with -o json as a document on a line of its own.
 Exit codes: 0 shown, 1 no agent answers or there is no such service, 2 wrong
 usage. With --exit-code also 3: not all that is shown is as the repository asks
 (a service is not ready or not on its newest revision, a commit was refused, a
-manifest has a fault, the repository cannot be read, the node has a problem).`,
+manifest has a fault, the repository cannot be read, the node has a problem or is
+not registered in its fleet, a slot it coordinates has no node).`,
 		Example: `  orpheus status
   orpheus status shop/web --watch
   until orpheus status web --exit-code >/dev/null; do sleep 1; done`,
@@ -163,6 +164,9 @@ func asAsked(st *api.Status) bool {
 		if !settled(s) {
 			return false
 		}
+	}
+	if f := st.Fleet; f != nil && (f.Error != "" || !f.Registered || len(f.Unplaced) > 0) {
+		return false
 	}
 	return st.Network == nil || st.Network.Error == ""
 }

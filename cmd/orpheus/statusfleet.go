@@ -34,6 +34,10 @@ func drawMembership(s *screen, f *api.Fleet, now time.Time) {
 		s.prose("          ", plain, red, "records cannot be read since "+age(now.Sub(f.ErrorSince))+": "+f.Error)
 		s.prose("          ", plain, plain, "Nothing moves between nodes; what runs keeps running and is kept in order.")
 	}
+	if f.Records != "" && f.Error == "" {
+		s.labelled("RECORDS", plain, fmt.Sprintf("%s, looked at every %s; this node read %d and pushed %d times in the last hour", f.Records,
+			f.Requests.Poll.Round(100*time.Millisecond), f.Requests.ReadsPerHour, f.Requests.PushesPerHour))
+	}
 	for _, w := range f.Waiting {
 		if w.Service == "" && f.Error == "" {
 			s.prose("          ", plain, yellow, w.Reason)
