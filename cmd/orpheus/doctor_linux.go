@@ -15,7 +15,10 @@ import (
 func init() {
 	platformChecks = append(platformChecks, func(e *env) []check {
 		n := examinedNode(e.configFile)
-		n.running = func(ctx context.Context) bool { return e.answers(ctx, n.config.Node.Name) }
+		n.running = func(ctx context.Context) bool {
+			there := &env{socket: n.config.socket()}
+			return e.answers(ctx, n.config.Node.Name) || there.answers(ctx, n.config.Node.Name)
+		}
 		return append([]check{
 			{"privileges", checkPrivileges},
 			{"kernel", checkKernel},
