@@ -75,7 +75,8 @@ type membership struct {
 	refused  map[planner.RevisionKey]string
 	volumes  []planner.SlotID
 	standing planner.Standing // that is acted on
-	watching string           // what peers were last told, to tell changes
+	watching *fleet.Watchlist // that peers were last told
+	said     string           // to them, to tell changes
 	rate     rate
 }
 
@@ -312,15 +313,15 @@ func (a *Agent) saveMemory() error {
 // tellPeers keeps the node's peers up to date.
 func (a *Agent) tellPeers(p Peers) {
 	ms := a.fleet
-	probe, known := ms.member.Peers()
-	suspects, blind := ms.member.Suspected(), ms.member.Blind()
-	said := fmt.Sprint(probe, known, suspects, blind)
-	if said == ms.watching {
-		return
+	if w := ms.member.Peers(); w != ms.watching {
+		ms.watching = w
+		p.Watch(w.Probe, w.Known)
 	}
-	ms.watching = said
-	p.Watch(probe, known)
-	p.Say(suspects, blind)
+	suspects, blind := ms.member.Suspected(), ms.member.Blind()
+	if said := fmt.Sprint(suspects, blind); said != ms.said {
+		ms.said = said
+		p.Say(suspects, blind)
+	}
 }
 
 // resolve asks the registry for the digests of a revision's images, on behalf

@@ -22,13 +22,14 @@ func (m *Member) decide(todo *Todo) {
 	m.dirty = false
 	m.learnSpecs()
 	for _, commit := range m.missing {
-		m.asked[commit] = true
+		m.asked[commit] = m.now.Boot
 	}
 	todo.Specs = m.missing
 	m.relate(todo)
 	m.settle()
 	m.decided = m.cfg.Coordinate(m.followed, m.view, m.now)
 	m.decideAt = m.decided.Next
+	m.decided.Docs = m.patient(m.decided.Docs)
 	var ask time.Duration
 	m.suspects, ask = planner.Suspects(m.followed, m.view, m.now)
 	m.decideAt = soonest(m.decideAt, ask, m.now.Boot)
@@ -173,23 +174,34 @@ func (m *Member) rememberDocs() {
 	}
 }
 
-// Peers lists the nodes this one is to probe, and the keys of all who may
-// speak to it: those that were fenced, too, who are about to return.
-func (m *Member) Peers() (probe []Peer, known map[string]planner.NodeName) {
-	known = map[string]planner.NodeName{}
+// Watchlist is whom a node probes, and the keys of all who may speak to it:
+// those that were fenced, too, who are about to return.
+type Watchlist struct {
+	Probe []Peer
+	Known map[string]planner.NodeName // by key
+}
+
+// Peers is the watchlist as it is now: the same pointer as long as it is the
+// same. It must not be changed.
+func (m *Member) Peers() *Watchlist {
+	if m.watchlist != nil {
+		return m.watchlist
+	}
+	w := &Watchlist{Known: map[string]planner.NodeName{}}
+	m.watchlist = w
 	if !m.own.registered || m.own.foreign != "" {
-		return nil, known
+		return w
 	}
 	for name, n := range m.view.Nodes {
 		if name != m.self && n.Record.Key != "" && !n.Record.Retired {
-			known[n.Record.Key] = name
+			w.Known[n.Record.Key] = name
 		}
 	}
 	for _, name := range planner.Watched(m.view) {
 		rec := m.view.Nodes[name].Record
-		probe = append(probe, Peer{Node: name, Address: rec.Address, Key: rec.Key})
+		w.Probe = append(w.Probe, Peer{Node: name, Address: rec.Address, Key: rec.Key})
 	}
-	return probe, known
+	return w
 }
 
 // Suspected lists the nodes this one cannot reach: what it tells its peers.

@@ -135,14 +135,15 @@ type Member struct {
 	pusher pushState
 	ledger ledger
 
-	decided  planner.Decisions
-	suspects []planner.Suspicion
-	decideAt time.Duration
-	standing planner.Standing
-	resolved map[planner.RevisionKey]bool // asked for
-	missing  []string                     // commits whose templates are to be asked for
-	asked    map[string]bool              // commits whose templates were asked for
-	stats    Stats
+	decided   planner.Decisions
+	suspects  []planner.Suspicion
+	watchlist *Watchlist // nil = to be made anew
+	decideAt  time.Duration
+	standing  planner.Standing
+	resolved  map[planner.RevisionKey]bool // asked for
+	missing   []string                     // commits whose templates are to be asked for
+	asked     map[string]time.Duration     // when the templates of a commit were asked for
+	stats     Stats
 }
 
 // New makes a member that knows what its memory says and nothing else.
@@ -153,7 +154,7 @@ func New(cfg Config, now planner.Time) *Member {
 	m := &Member{
 		cfg: cfg, log: cfg.Log, self: cfg.Self.Node, now: now, memory: cfg.Memory.clone(),
 		sights: map[planner.NodeName]Sighting{}, entries: map[planner.Ref]*entry{},
-		docs: map[planner.ServiceID]*document{}, rings: map[planner.NodeName]ring{}, resolved: map[planner.RevisionKey]bool{}, asked: map[string]bool{}, dirty: true,
+		docs: map[planner.ServiceID]*document{}, rings: map[planner.NodeName]ring{}, resolved: map[planner.RevisionKey]bool{}, asked: map[string]time.Duration{}, dirty: true,
 	}
 	m.view = planner.View{
 		Self: m.self, Nodes: map[planner.NodeName]planner.NodeView{}, Docs: map[planner.ServiceID]planner.DocView{},
@@ -214,6 +215,7 @@ func (m *Member) Heard(s Sighting, now planner.Time) {
 	if n, known := m.view.Nodes[s.Node]; known && before.State != s.State {
 		n.Probe, n.ProbeSince = s.State, now.Boot
 		m.view.Nodes[s.Node] = n
+		m.watchlist = nil
 	}
 	m.gather()
 	m.dirty = true

@@ -83,6 +83,7 @@ func (m *Member) setNode(name planner.NodeName, rec planner.NodeRecord, record p
 		n.BeatsSince = m.now.Boot
 	}
 	n.Record = rec
+	m.watchlist = nil
 	if rec.Fence == nil {
 		n.Life = m.now.Boot // only the node itself writes without a fence
 	}

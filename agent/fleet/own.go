@@ -77,7 +77,7 @@ func (o *ownState) took(m *Member, rec planner.NodeRecord) {
 // above every epoch this node remembers. Others do the same, and are waited for
 // before services are placed whose documents were lost.
 func (o *ownState) reset(m *Member) {
-	o.registered, o.again = false, true
+	o.registered, o.again, m.watchlist = false, true, nil
 	m.view.Settled = planner.Never
 }
 

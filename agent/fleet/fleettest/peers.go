@@ -49,7 +49,7 @@ func (p *process) probeSoon(in time.Duration) {
 // probe looks at every peer of this process as it stands now.
 func (p *process) probe() {
 	w := p.w
-	list, _ := p.member.Peers()
+	list := p.member.Peers().Probe
 	wanted := map[planner.NodeName]bool{}
 	for _, q := range list {
 		wanted[q.Node] = true
