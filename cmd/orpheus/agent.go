@@ -56,7 +56,7 @@ SIGHUP makes the agent look at the repository now.`,
 	}
 	f := cmd.Flags()
 	f.StringVar(&file, "config", "", "configuration file (default "+defaultConfigFile+" if it exists)")
-	f.StringVar(&flags.Repository.URL, "repository", "", "the fleet's repository: https://… or an absolute path")
+	f.StringVar(&flags.Repository.URL, "repository", "", "the fleet's repository: https://…, ssh://… or an absolute path")
 	f.StringVar(&flags.Repository.Branch, "branch", "", "branch to follow (default main)")
 	f.StringVar(&flags.Repository.Path, "path", "", "folder of fleet.yaml in the repository (default: its top)")
 	f.StringVar(&flags.Repository.TokenFile, "token-file", "", "file with the token for the repository")
