@@ -121,6 +121,9 @@ func cacheEnviron(dir string, config []string) []string {
 		return slices.Contains(foreign, key)
 	})
 	env = append(env, "GIT_DIR="+dir, "GIT_ALLOW_PROTOCOL=file:http:https:ssh", "GIT_NO_REPLACE_OBJECTS=1")
+	if os.Getenv("GIT_TERMINAL_PROMPT") == "" && !isTerminal(os.Stdin) {
+		env = append(env, "GIT_TERMINAL_PROMPT=0") // nobody is there to answer
+	}
 	n, _ := strconv.Atoi(os.Getenv("GIT_CONFIG_COUNT")) // none is 0
 	config = append(slices.Clone(config),
 		"core.hooksPath", os.DevNull,

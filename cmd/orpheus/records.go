@@ -200,10 +200,10 @@ func (p *recordPlace) absolute(from string) error {
 // only one. Without any its url is empty.
 func (c *checkout) ownRemote(ctx context.Context) (recordPlace, error) {
 	var failed *gitError
-	if err := c.findBranch(ctx); errors.Is(err, errNoGit) || ctx.Err() != nil {
+	if err := c.findBranch(ctx); errors.Is(err, errNoGit) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return recordPlace{}, err
 	}
-	name := c.remote
+	name := c.remote // none where no branch is checked out
 	if name == "" || name == "." {
 		out, err := c.git(ctx, "remote")
 		if err != nil {

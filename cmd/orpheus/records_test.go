@@ -419,6 +419,42 @@ func TestAccessOfCheckout(t *testing.T) {
 	}
 }
 
+// Which remote a checkout means, whatever is checked out in it.
+func TestRemoteOfCheckout(t *testing.T) {
+	remote, dir := fleetRemote(t, fleetFiles())
+	for _, row := range []struct {
+		name   string
+		change func()
+		want   string // the remote, or what is wrong
+	}{
+		{"that of the branch", func() { gitAs(t, dir, "remote", "add", "another", "https://elsewhere.example.com/x.git") }, remote},
+		{"a relative path", func() { gitAs(t, dir, "remote", "set-url", "origin", relative(t, dir, remote)) }, remote},
+		{"no branch, but origin", func() { gitAs(t, dir, "checkout", "-q", "--detach") }, remote},
+		{"neither", func() { gitAs(t, dir, "remote", "rename", "origin", "theirs") }, "follows none of its remotes"},
+		{"the only one", func() { gitAs(t, dir, "remote", "remove", "another") }, remote},
+		{"none", func() { gitAs(t, dir, "remote", "remove", "theirs") }, "has no remote"},
+	} {
+		row.change()
+		place, err := findRecords(t.Context(), recordOptions{directory: dir})
+		got := place.url
+		if err != nil {
+			got = err.Error()
+		}
+		if got != row.want && (err == nil || !strings.Contains(got, row.want)) {
+			t.Errorf("%s: %s, want %s", row.name, got, row.want)
+		}
+	}
+}
+
+func relative(t *testing.T, from, to string) string {
+	t.Helper()
+	path, err := filepath.Rel(from, to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
 // Narrow terminals get whole words.
 func TestNodesNarrow(t *testing.T) {
 	r := nodesReport{Nodes: []nodeReport{
