@@ -1,4 +1,4 @@
-# make demo    the whole story on this machine, in a minute or two
+# make demo    the whole story, on a fleet of three nodes on this machine, in two minutes
 # make test    every test, installing what they need (Debian, Ubuntu)
 # make check   what must be clean before a commit: format, vet, lint, races, fuzz
 # make bench   benchmarks, each beside the thing it is compared with

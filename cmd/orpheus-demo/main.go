@@ -1,10 +1,10 @@
 //go:build linux
 
-// Command orpheus-demo tells the story of one node on this machine, with real
-// parts: a Git server, an image registry, a containerd of its own and the
-// agent, all on loopback in a network namespace made for it. Without root or
-// containerd it tells the same story with plain processes. At the end nothing
-// is left.
+// Command orpheus-demo tells the story of a fleet of three nodes on this
+// machine, with real parts: a Git server, an image registry, and nodes with a
+// network, a containerd and an agent each, all in a network namespace made for
+// it. Without root or containerd the nodes run plain processes. At the end
+// nothing is left.
 package main
 
 import (
@@ -13,13 +13,11 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
 	"os/signal"
 	"syscall"
 
 	"github.com/orpheus-cd/orpheus/cmd/internal/devfleet"
 	"github.com/orpheus-cd/orpheus/planner"
-	"github.com/orpheus-cd/orpheus/runtime/containerd/containerdtest"
 )
 
 func main() {
@@ -40,15 +38,15 @@ func main() {
 }
 
 func run(orpheus, driver string) error {
-	if _, err := exec.LookPath("git"); err != nil {
-		return errors.New("git is not on PATH: install it and try again")
-	}
 	if driver == "" {
 		driver = planner.DriverContainerd
-		if why := containerdtest.Missing(); why != "" {
+		if why := devfleet.Missing(driver); why != "" {
 			say("Containers cannot run here (%s), so the demo runs plain processes.", why)
 			driver = planner.DriverProcess
 		}
+	}
+	if why := devfleet.Missing(driver); why != "" {
+		return errors.New(why)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -57,8 +55,10 @@ func run(orpheus, driver string) error {
 		return err
 	}
 	err = s.tell(ctx)
-	if err != nil {
-		fmt.Fprintf(os.Stderr, "\nthe agent's last words:\n%s\n", s.fleet.AgentLog(20))
+	if err != nil && ctx.Err() == nil {
+		for _, n := range s.Nodes {
+			fmt.Fprintf(os.Stderr, "\nthe last words of %s:\n%s\n", n.Name, n.AgentLog(10))
+		}
 	}
-	return errors.Join(err, s.fleet.Close())
+	return errors.Join(err, s.close())
 }
