@@ -34,6 +34,10 @@ func (r *Repository) Relation(ctx context.Context, commit, tip string) (planner.
 		if !s.has(a) || !s.has(b) {
 			return nil
 		}
+		if r.lineage.holds(ctx, s, a, b) {
+			out = planner.RelationAncestor
+			return nil
+		}
 		w := meeting{store: s, reached: map[plumbing.Hash]byte{}}
 		out, err = w.relate(ctx, a, b)
 		return err

@@ -32,6 +32,8 @@ type Repository struct {
 	// next Fetch makes the clone anew.
 	damaged atomic.Bool
 
+	lineage lineage
+
 	mu    sync.RWMutex // guards clone; read-held while objects are read
 	clone *clone
 }
