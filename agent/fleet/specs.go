@@ -3,6 +3,7 @@ package fleet
 import (
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/orpheus-cd/orpheus/planner"
 )
@@ -27,13 +28,41 @@ func (m *Member) learnSpecs() {
 			}
 			if t, ok := known[l.Revision]; ok {
 				specs[l.Revision] = t
-			} else if commit := decidedOn(doc.Doc, l.Revision); commit != "" && !m.asked[commit] {
-				missing[commit] = true
+			} else if commit := decidedOn(doc.Doc, l.Revision); commit != "" {
+				if at, asked := m.asked[commit]; !asked || m.now.Boot >= at+specRetry {
+					missing[commit] = true
+				}
 			}
 		}
 	}
 	m.view.Specs = specs
 	m.missing = slices.Sorted(maps.Keys(missing))
+}
+
+const (
+	// specWait is how long a lease whose template is asked for is not taken
+	// back: without it, it would pass for one that nothing may run beside.
+	specWait = 10 * time.Second
+	// specRetry is when a commit that could not be read is asked for again.
+	specRetry = time.Minute
+)
+
+// patient leaves out decisions that take a lease in force back whose template
+// was asked for just now.
+func (m *Member) patient(decisions []planner.Decision) []planner.Decision {
+	return slices.DeleteFunc(decisions, func(d planner.Decision) bool {
+		for _, l := range d.Old.Leases {
+			if _, known := m.view.Specs[l.Revision]; known || !m.view.InForce(l) || slices.Contains(d.Doc.Leases, l) {
+				continue
+			}
+			at, asked := m.asked[decidedOn(d.Old, l.Revision)]
+			if until := at + specWait; asked && m.now.Boot < until {
+				m.decideAt = soonest(m.decideAt, until, m.now.Boot)
+				return true
+			}
+		}
+		return false
+	})
 }
 
 // decidedOn is the commit that a document says a revision is of.

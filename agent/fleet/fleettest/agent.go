@@ -180,6 +180,9 @@ func (p *process) step() bool {
 	for _, key := range todo.Resolve {
 		p.resolve(key)
 	}
+	for _, commit := range todo.Specs {
+		p.learn(commit)
+	}
 	for _, to := range todo.Poke {
 		p.poke(to)
 	}
@@ -234,6 +237,15 @@ func (p *process) resolve(key planner.RevisionKey) {
 			digests[ref] = p.w.digest(ref)
 		}
 		p.member.Resolved(key, digests, nil, p.now())
+	})
+}
+
+// learn reads the services of an older commit from the clone.
+func (p *process) learn(hash string) {
+	p.later(p.w.between(5*time.Millisecond, 200*time.Millisecond), func() {
+		if p.m.has(hash) {
+			p.member.Learned(p.w.history.commits[hash].desired.Services, p.now())
+		}
 	})
 }
 

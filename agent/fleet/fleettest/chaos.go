@@ -81,7 +81,7 @@ func Chaos(o Options, length time.Duration) (Result, error) {
 	c.heal()
 	c.Run(w.now + restAfter)
 	c.watchRest()
-	return c.result(n), w.broken
+	return c.outcome(n), w.broken
 }
 
 // shape draws what a seed's server and signatures are like.
@@ -115,7 +115,7 @@ func (c *chaos) strike() {
 		c.provoke(a)
 	}
 	c.meet(f, a, c.now+c.between(10*time.Second, 25*time.Second))
-	c.after(c.between(15*time.Second, 45*time.Second), c.strike)
+	c.after(c.between(25*time.Second, 65*time.Second), c.strike)
 }
 
 // meet waits for an action to be in progress, but not longer than until.
@@ -192,12 +192,52 @@ func (c *chaos) heal() {
 			c.Want(changed(s, c.version()))
 		}
 	}
-	last := c.commit(c.history.tip, "the last commit")
+	tip := c.history.tip
+	for _, m := range c.machines {
+		if at := c.history.commits[m.disk.followed.Commit.Hash]; at != nil && at.depth > tip.depth {
+			tip = at // people mend the branch so that the fleet can follow it
+		}
+	}
+	last := c.commit(tip, "the last commit")
 	for hash := range c.history.commits {
 		last.approve = append(last.approve, hash)
 	}
 	c.push(last)
 	clear(c.witness.docChanges)
+	c.after(time.Minute, c.settleFloor)
+}
+
+// settleFloor is a person who resets the floor to the tip where nodes do not
+// accept it: the branch was rewritten for good.
+func (c *chaos) settleFloor() {
+	tip := c.history.tip
+	for _, m := range c.machines {
+		p := m.proc
+		if p == nil || p.rejected == nil && !p.aside(tip) {
+			continue
+		}
+		for _, by := range c.machines {
+			if q := by.proc; q != nil && by.has(tip.hash) && q.member.Registered() {
+				q.deliver(func() {
+					if q.member.ResetFloor(tip.hash, q.now()) == nil {
+						c.say(by.called, "somebody resets the floor to the tip")
+					}
+				})
+				return
+			}
+		}
+	}
+}
+
+// aside reports whether some document was decided on a commit that is not in
+// the tip's history.
+func (p *process) aside(tip *commit) bool {
+	for _, dv := range p.member.View().Docs {
+		if c := p.w.history.commits[dv.Doc.Commit]; c != nil && !tip.descends(c) && dv.Doc.Generation >= p.member.View().Fleet.Generation {
+			return true
+		}
+	}
+	return false
 }
 
 // watchRest holds that the fleet is as the last commit wants it, and stays so
@@ -272,6 +312,28 @@ func (c *chaos) checkConverged() {
 	}
 }
 
+// explain adds to the trace what each agent waits for.
+func (c *chaos) explain() {
+	for _, m := range c.machines {
+		p := m.proc
+		if p == nil {
+			c.say(m.called, "no agent runs")
+			continue
+		}
+		d := p.member.Decided()
+		c.say(m.called, "follows %.8s, foreign %q, alarm %q", m.disk.followed.Commit.Hash, p.member.Foreign(), p.member.View().Alarm)
+		for _, id := range sortedIDs(d.Waiting) {
+			c.say(m.called, "waits with %s: %s", id, d.Waiting[id])
+		}
+		for _, u := range d.Unplaced {
+			c.say(m.called, "cannot place %s: %v", u.Slot, u.Reasons)
+		}
+		for _, wait := range p.plan.Waits {
+			c.say(m.called, "does not run %s: %s", wait.Slot, wait.Reason)
+		}
+	}
+}
+
 func (m *machine) known(instance string) string { return string(m.called) + " " + instance }
 
 // slots lists what a service is to have in this fleet.
@@ -297,6 +359,13 @@ func (c *chaos) holder(name planner.NodeName) *machine {
 	}
 	c.fail("a lease names node %s, which there is not", name)
 	return c.machines[0]
+}
+
+func (c *chaos) outcome(nodes int) Result {
+	if c.broken != nil {
+		c.explain()
+	}
+	return c.result(nodes)
 }
 
 func (c *chaos) result(nodes int) Result {

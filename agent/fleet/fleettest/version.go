@@ -3,6 +3,7 @@ package fleettest
 import (
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/orpheus-cd/orpheus/planner"
 )
@@ -15,6 +16,7 @@ func otherVersion(f planner.Followed, v planner.View, now planner.Time) planner.
 	for k := range d.Docs {
 		id := d.Docs[k].Doc.Service
 		d.Docs[k].Doc = renameDoc(d.Docs[k].Doc, f.Services[id].EveryNode, back)
+		d.Docs[k].Why = strings.ReplaceAll(d.Docs[k].Why, otherPrefix, "")
 		d.Docs[k].Old = renameDoc(d.Docs[k].Old, f.Services[id].EveryNode, back)
 	}
 	return d

@@ -228,12 +228,13 @@ func (wit *witness) decides(p *process, id planner.ServiceID, old planner.DocVie
 	for _, l := range old.Doc.Leases {
 		slot := planner.SlotID{Service: id, Name: l.Slot}
 		kept := slices.ContainsFunc(now.Leases, func(o planner.Lease) bool { return o.Token == l.Token })
-		single := s.Template.SingleWriter() || p.specs[l.Revision].SingleWriter()
+		spec, known := v.Specs[l.Revision]
+		single := s.Template.SingleWriter() || !known || spec.SingleWriter()
 		if kept || !v.InForce(l) || !v.Ready(slot, l) || single || !hasSlot(s, l.Slot, f, v) {
 			continue
 		}
 		if !slices.ContainsFunc(now.Leases, func(o planner.Lease) bool { return o.Slot == l.Slot && v.InForce(o) && v.Ready(slot, o) }) {
-			w.fail("§8: %s takes %s from %s before anything else is ready", p.m.called, slot, l.Node)
+			w.fail("§8: %s takes %s from %s before anything else is ready: %+v becomes %+v", p.m.called, slot, l.Node, old.Doc.Leases, now.Leases)
 		}
 	}
 }
