@@ -65,7 +65,8 @@ type membership struct {
 
 	place   *planner.RecordsPlace // of board
 	board   Board                 // nil = not opened yet
-	able    bool                  // the board was probed
+	able    bool                  // what the board can do is known
+	server  *server               // of the last probe
 	probing bool
 	retryAt time.Duration
 
@@ -80,8 +81,23 @@ type membership struct {
 	rate     rate
 }
 
+// memoryFile is the file of the member's memory.
+type memoryFile struct {
+	fleet.Memory
+	Server *server `json:"server,omitempty"`
+}
+
+// server is what a probe found out about the records' server. A probe pushes,
+// so it is not repeated at every start.
+type server struct {
+	URL    string            `json:"url"`
+	Able   gitsync.Abilities `json:"able"`
+	Probed time.Time         `json:"probed"`
+}
+
 const (
 	memoryPath   = "membership.json"
+	probeAgain   = 24 * time.Hour
 	boardTimeout = 30 * time.Second
 	boardRetry   = 5 * time.Second
 )
@@ -94,13 +110,15 @@ func newMembership(cfg *Fleet, a *Agent) *membership {
 	c := cfg.Member
 	c.Random, c.Relate, c.Log = cfg.Random, cfg.Relate, a.log
 	data, err := readBounded(ms.memory, maxState)
+	var file memoryFile
 	if err == nil {
-		err = json.Unmarshal(data, &c.Memory)
+		err = json.Unmarshal(data, &file)
 	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		c.Memory = fleet.Memory{}
+		file = memoryFile{}
 		a.problem("membership", setAside(ms.memory, err))
 	}
+	c.Memory, ms.server = file.Memory, file.Server
 	ms.member = fleet.New(c, a.cfg.Clock())
 	return ms
 }
@@ -254,6 +272,8 @@ func (a *Agent) openBoard(ctx context.Context) {
 	}
 	if ms.board != nil && !samePlace(ms.place, f.Fleet.Records) {
 		a.log.Warn("records have moved: they are read from their new place", "url", ms.board.URL())
+		left := ms.board
+		a.work(func() { _ = left.Close() }) // connections only
 		ms.board, ms.able = nil, false
 	}
 	if ms.board == nil {
@@ -267,6 +287,13 @@ func (a *Agent) openBoard(ctx context.Context) {
 	}
 	if ms.able {
 		return
+	}
+	if s := ms.server; s != nil && s.URL == ms.board.URL() {
+		if age := a.cfg.Clock().Wall.Sub(s.Probed); age >= 0 && age < probeAgain {
+			ms.able = true
+			ms.member.Able(s.Able)
+			return
+		}
 	}
 	ms.probing = true
 	board := ms.board
@@ -291,13 +318,14 @@ func (a *Agent) probed(board Board, able gitsync.Abilities, err error, now plann
 		ms.retryAt = now.Boot + boardRetry
 		return
 	}
-	ms.able = true
+	ms.able, ms.unsaved = true, true
+	ms.server = &server{URL: board.URL(), Able: able, Probed: now.Wall}
 	ms.member.Able(able)
 	a.log.Info("records can be written", "url", board.URL(), "atomic", able.Atomic, "v2", able.V2)
 }
 
 func (a *Agent) saveMemory() error {
-	data, err := json.Marshal(a.fleet.member.Memory())
+	data, err := json.Marshal(memoryFile{Memory: a.fleet.member.Memory(), Server: a.fleet.server})
 	if err != nil {
 		return fmt.Errorf("encode membership: %w", err)
 	}
