@@ -139,6 +139,8 @@ var errStranger = errors.New("it is signed for a node that is not known")
 func (m *Member) signedBy(node planner.NodeName, key string) error {
 	n, ok := m.view.Nodes[node]
 	switch {
+	case node == m.self && key == m.cfg.Self.Key:
+		return nil // also where the server has lost this node's record
 	case !ok:
 		return fmt.Errorf("%w: %q", errStranger, node)
 	case n.Record.Key == key || slices.Contains(n.Record.Former, key):
