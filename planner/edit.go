@@ -152,7 +152,7 @@ func (e *docEdit) raiseTokens() {
 	for _, l := range e.doc.Leases {
 		t = max(t, l.Token)
 	}
-	e.doc.Tokens = max(t, e.c.reported(e.id))
+	e.doc.Tokens = max(t, e.c.reported(e.id), e.c.v.Seen[e.id])
 }
 
 // decision is the document as it is written.

@@ -21,6 +21,9 @@ type View struct {
 	Unresolvable map[RevisionKey]string
 	// Specs are templates by revision, of every lease whose template is known.
 	Specs map[Revision]Template
+	// Seen is the highest token self ever saw of a service, where the document
+	// as it stands shows less: it was destroyed.
+	Seen map[ServiceID]uint64
 	// Poll is how often self reads, as the budget stretches it; Beat how often
 	// nodes without peers beat.
 	Poll, Beat time.Duration

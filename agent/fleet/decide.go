@@ -27,6 +27,7 @@ func (m *Member) decide(todo *Todo) {
 	todo.Specs = m.missing
 	m.relate(todo)
 	m.settle()
+	m.remind()
 	m.decided = m.cfg.Coordinate(m.followed, m.view, m.now)
 	m.decideAt = m.decided.Next
 	m.decided.Docs = m.patient(m.decided.Docs)
@@ -84,6 +85,20 @@ func (m *Member) strangest(id planner.ServiceID) string {
 		}
 	}
 	return dv.Doc.Commit
+}
+
+// remind tells the planner of tokens that only this node's memory still knows.
+func (m *Member) remind() {
+	m.view.Seen = nil
+	for _, t := range m.memory.Tokens {
+		if m.view.Docs[t.Service].Doc.Tokens >= t.Tokens {
+			continue
+		}
+		if m.view.Seen == nil {
+			m.view.Seen = map[planner.ServiceID]uint64{}
+		}
+		m.view.Seen[t.Service] = t.Tokens
+	}
 }
 
 func (m *Member) serviceIDs() []planner.ServiceID {
