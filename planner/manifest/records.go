@@ -1,7 +1,7 @@
 package manifest
 
 import (
-	"net"
+	"net/netip"
 	"net/url"
 	"path"
 	"regexp"
@@ -89,8 +89,8 @@ func recordsURL(s string) (reason, remedy string) {
 }
 
 func loopback(host string) bool {
-	ip := net.ParseIP(host)
-	return host == "localhost" || ip != nil && ip.IsLoopback()
+	ip, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && ip.IsLoopback()
 }
 
 // gitsOwn are the folders of refs that Git or forges give a meaning.
