@@ -55,7 +55,10 @@ func run(orpheus, driver string) error {
 		return err
 	}
 	err = s.tell(ctx)
-	if err != nil && ctx.Err() == nil {
+	switch {
+	case ctx.Err() != nil:
+		err = errors.New("interrupted")
+	case err != nil:
 		for _, n := range s.Nodes {
 			fmt.Fprintf(os.Stderr, "\nthe last words of %s:\n%s\n", n.Name, n.AgentLog(10))
 		}
