@@ -107,6 +107,9 @@ func (h NodeHook) check(u update, objects map[planner.Hash]planner.Record) error
 	if parts.Kind == planner.RefOther && !probe {
 		return errors.New("this is no ref of a record")
 	}
+	if u.new == u.old {
+		return nil // a transaction may hold another to what it has read
+	}
 	if u.new == "" {
 		if probe || parts.Kind == planner.RefLeases {
 			return nil

@@ -138,6 +138,7 @@ func TestNodeHook(t *testing.T) {
 		{"a document on the one before", "leases/default/web", child("leases/default/web", anything), ""},
 		{"a document re-rooted", "leases/default/web", h.record("a", anything), ""},
 		{"the fleet", "fleet", h.record("a", anything), ""},
+		{"another's record as it stands", "nodes/b", h.record("b", nodeText("b", 3)), ""},
 		{"its probe", "probe/a-a", h.record("a", "probe\n"), ""},
 
 		// Nothing else.
