@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"time"
 
 	"github.com/orpheus-cd/orpheus/gitsync"
@@ -58,6 +59,18 @@ func (m *Member) stepLook(todo *Todo) {
 		m.stats.Lists++
 		todo.List = true
 	}
+}
+
+// readsPerLook is what one look costs of the budget: a listing, and now and
+// then a read and a look at the branch.
+const readsPerLook = 3
+
+// turn is how long this node leaves the server to those before it by name, so
+// that looks with one cause keep within the budget.
+func (m *Member) turn() time.Duration {
+	budget := m.followed.Fleet.Budgets.WithDefaults()
+	before, _ := slices.BinarySearch(m.everybody(), m.self)
+	return time.Duration(before*readsPerLook) * time.Second / time.Duration(budget.ReadsPerSecond)
 }
 
 // jitter spreads an interval by a tenth to either side.
@@ -233,7 +246,6 @@ func (m *Member) stretch() {
 			}
 		}
 	}
-	const readsPerLook = 3
 	m.view.Poll = max(m.followed.Fleet.Poll(), time.Duration(n*readsPerLook)*time.Second/time.Duration(budget.ReadsPerSecond))
 	// A quarter of the pushes is for beats.
 	m.view.Beat = max(planner.BeatInterval, time.Duration(max(silent, 1))*4*time.Minute/time.Duration(budget.PushesPerMinute))

@@ -244,8 +244,12 @@ func (m *Member) gather() {
 // Probed tells that a peer has probed this node.
 func (m *Member) Probed(now planner.Time) { m.now, m.probed = now, now.Boot }
 
-// Poked tells that somebody says there is news.
-func (m *Member) Poked(now planner.Time) { m.now, m.look.due = now, true }
+// Poked tells that somebody says there is news. Many may be poked at once:
+// where reads are few, they look one after the other.
+func (m *Member) Poked(now planner.Time) {
+	m.now = now
+	m.look.next = min(m.look.next, now.Boot+m.turn())
+}
 
 // Step decides what to do now. It may be called at any time; it must be after
 // the member was told something, and at Todo.Next.

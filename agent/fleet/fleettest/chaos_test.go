@@ -15,6 +15,7 @@ import (
 var (
 	seed  = flag.Uint64("seed", 0, "run this seed only, and show the end of its trace")
 	seeds = flag.String("seeds", "", "run these seeds, from-to; default: as many as CI runs")
+	stop  = flag.Bool("stop", false, "stop at the first seed that fails")
 	tail  = flag.Int("tail", 200, "lines of trace to show of a seed that fails")
 )
 
@@ -93,7 +94,7 @@ func runSeeds(t *testing.T, from, to uint64) *sum {
 			}
 		})
 	}
-	for s := from; s <= to; s++ {
+	for s := from; s <= to && !(*stop && t.Failed()); s++ {
 		next <- s
 	}
 	close(next)

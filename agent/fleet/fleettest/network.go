@@ -91,6 +91,7 @@ func (p *process) list() {
 	if !w.Torn || w.rng.IntN(4) > 0 {
 		p.ask(loseNothing, func() func(planner.Time) {
 			w.lists++
+			w.served(false)
 			l, _ := w.board.List(context.Background())
 			return tell(l)
 		}, fail)
@@ -99,6 +100,7 @@ func (p *process) list() {
 	salt := w.rng.Uint64()
 	p.ask(loseNothing, func() func(planner.Time) {
 		w.lists++
+		w.served(false)
 		before, _ := w.board.List(context.Background())
 		return func(now planner.Time) {
 			after, _ := w.board.List(context.Background())
@@ -135,6 +137,7 @@ func (p *process) fetch(want map[planner.Ref]planner.Hash) {
 	w := p.w
 	p.ask(loseNothing, func() func(planner.Time) {
 		w.reads++
+		w.served(false)
 		got, _ := w.board.Read(context.Background(), want)
 		if w.Torn { // the server gives only what it advertises
 			now, _ := w.board.List(context.Background())
@@ -156,6 +159,7 @@ func (p *process) swap(push gitsync.Push) {
 	m.lose = loseNothing
 	w.witness.sends(p, push)
 	p.ask(loss, func() func(planner.Time) {
+		w.served(true)
 		results, _ := w.board.Swap(context.Background(), push)
 		w.witness.landed(p, push, results)
 		return func(now planner.Time) {

@@ -16,6 +16,7 @@ type witness struct {
 	nodes  map[planner.NodeName]planner.NodeRecord
 	status map[planner.NodeName]planner.NodeStatus
 	beats  map[planner.NodeName]beats
+	wrote  map[planner.NodeName]time.Duration // when a node last wrote its own record
 	docs   map[planner.ServiceID]planner.LeaseDoc
 	fleet  planner.FleetRecord
 
@@ -40,7 +41,7 @@ type beats struct {
 func newWitness(w *World) *witness {
 	wit := &witness{
 		w: w, given: map[planner.ServiceID]map[uint64]planner.Lease{}, deleted: map[planner.ServiceID]bool{},
-		docChanges: map[planner.ServiceID]int{},
+		docChanges: map[planner.ServiceID]int{}, wrote: map[planner.NodeName]time.Duration{},
 	}
 	wit.reload()
 	return wit
@@ -189,6 +190,7 @@ func (wit *witness) nodeChanged(p *process, name planner.NodeName, old, now plan
 		w.fail("I6: %s lowered the epoch of %s from %d to %d", p.m.called, name, old.Epoch, now.Epoch)
 	}
 	if now.Fence == nil {
+		wit.wrote[name] = w.now
 		switch {
 		case p.m.node != name:
 			w.fail("L3: %s wrote the record of %s without a fence", p.m.called, name)
@@ -225,8 +227,11 @@ func (wit *witness) beatsAreFenced(name planner.NodeName, epoch uint64) bool {
 func (wit *witness) beatsChanged(p *process, name planner.NodeName, old, now beats) {
 	w := wit.w
 	if now.mark == nil {
-		if p.m.node != name {
+		switch {
+		case p.m.node != name:
 			w.fail("L3: %s wrote a beat of %s", p.m.called, name)
+		case old.mark != nil && !old.mark.Challenge && wit.wrote[name] < old.since:
+			w.fail("L3: %s beats from a fence value without having written its record since", name)
 		}
 		return
 	}

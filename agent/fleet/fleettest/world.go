@@ -45,7 +45,8 @@ type World struct {
 	registryDown bool
 	tags         int // which images tags stand for
 	lists, reads int
-	restores     int // of backups
+	asked        func(push bool) // told of every request that reaches the server; may be nil
+	restores     int             // of backups
 
 	machines []*machine
 	history  history
@@ -72,6 +73,13 @@ func New(o Options) *World {
 	w.witness = newWitness(w)
 	w.Commit("the fleet begins")
 	return w
+}
+
+// served counts a request that reached the server.
+func (w *World) served(push bool) {
+	if w.asked != nil {
+		w.asked(push)
+	}
 }
 
 // between draws a duration.
