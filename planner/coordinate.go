@@ -41,6 +41,9 @@ const (
 	// standInStep is how much longer each next node in rank waits before it
 	// writes a document that another should have written.
 	standInStep = 10 * time.Second
+	// standInFew is the same where pushes are few: the one before may be waiting
+	// for the budget of a minute.
+	standInFew = time.Minute
 	// tombstoneAge is how long a document without leases stays after its
 	// service was deleted.
 	tombstoneAge = 10 * time.Minute
@@ -135,7 +138,7 @@ func (c *coordination) service(id ServiceID) {
 		if c.sv.invalid(id, c.now) == "" {
 			return
 		}
-		if at := c.heldSince(id) + time.Duration(k)*standInStep; c.now.Boot < at {
+		if at := c.heldSince(id) + time.Duration(k)*c.v.standIn(); c.now.Boot < at {
 			c.out.Next = earlier(c.out.Next, at)
 			return
 		}
@@ -147,6 +150,14 @@ func (c *coordination) service(id ServiceID) {
 	if due {
 		c.out.Docs = append(c.out.Docs, d)
 	}
+}
+
+// standIn is how long each node in rank leaves to the one before it.
+func (v View) standIn() time.Duration {
+	if v.Few > 0 {
+		return standInFew
+	}
+	return standInStep
 }
 
 // untouchable says why a document may not be replaced for now.

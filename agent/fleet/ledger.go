@@ -14,6 +14,7 @@ type ledger struct {
 	pushes []time.Duration                    // of the last minute, by anybody, in order
 	seen   map[planner.NodeName]time.Duration // look at which a push of another was counted
 	wait   time.Duration                      // boot time when more may be pushed; 0 = nothing waits
+	opens  time.Duration                      // when what was refused last may be pushed: for all nodes at once
 }
 
 // class orders pushes by haste.
@@ -69,7 +70,8 @@ func (m *Member) spend(c class) bool {
 	if len(recent) < allowed {
 		return true
 	}
-	l.wait = soonest(l.wait, recent[len(recent)-allowed]+window, m.now.Boot)
+	l.opens = recent[len(recent)-allowed] + window
+	l.wait = soonest(l.wait, l.opens, m.now.Boot)
 	return false
 }
 
@@ -83,7 +85,8 @@ func (m *Member) spendStatus(urgent bool) bool {
 	if m.view.Few > 0 && m.own.differs > 0 {
 		live := m.everybody()
 		turn, _ := slices.BinarySearch(live, m.self)
-		if at := m.own.differs + time.Duration(turn)*m.view.Poll; at > m.now.Boot {
+		begin := max(m.own.differs, min(m.ledger.opens, m.now.Boot))
+		if at := begin + time.Duration(turn)*m.view.Poll; at > m.now.Boot {
 			m.ledger.wait = soonest(m.ledger.wait, at, m.now.Boot)
 			return false
 		}

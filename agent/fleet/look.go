@@ -95,6 +95,7 @@ func (m *Member) Listed(list gitsync.Listing, err error, now planner.Time) {
 	l.wanted = map[planner.Ref]planner.Hash{}
 	l.told = 0
 	l.ignored, l.tip = list.Ignored, list.Tip
+	m.confirm(list.Refs)
 	for ref, hash := range list.Refs {
 		m.listed(ref, hash)
 	}

@@ -19,7 +19,12 @@ type pushState struct {
 	refused  string    // why this server must not be written to; "" = it may be
 	under    *outgoing // the push under way
 	retry    time.Duration
-	failures int // pushes in a row without an answer
+	failures int                          // pushes in a row without an answer
+	turn     time.Duration                // not before, where nodes take turns
+	suspect  map[planner.Ref]planner.Hash // of the last push, if it was lost
+	why      string                       // the server's words about it
+	denials  int                          // pushes in a row that were refused although nothing had moved
+	denied   string
 	poke     []Peer
 }
 
@@ -119,7 +124,14 @@ func (m *Member) compose() *outgoing {
 // apart. Without transactions nothing is ever deleted, and a plain push does.
 func (m *Member) addNew(out *outgoing) {
 	e := m.entries[planner.FleetRef]
-	if !m.pusher.atomic || e == nil || e.hash == "" || e.bad != "" || !slices.ContainsFunc(m.decided.Docs, isNew) || !m.spend(leases) {
+	if !m.pusher.atomic || e == nil || e.hash == "" || e.bad != "" || !slices.ContainsFunc(m.decided.Docs, isNew) {
+		return
+	}
+	if at := m.newTurn(); at > m.now.Boot {
+		m.ledger.wait = soonest(m.ledger.wait, at, m.now.Boot)
+		return
+	}
+	if !m.spend(leases) {
 		return
 	}
 	out.push.Atomic = true
@@ -130,6 +142,29 @@ func (m *Member) addNew(out *outgoing) {
 			m.addLeases(out, d)
 		}
 	}
+}
+
+// turnTime is what one push of new documents takes, about: those of several
+// nodes take turns at the fleet record, which the server locks for each.
+const turnTime = 150 * time.Millisecond
+
+// newTurn is when this member may write new documents: at once if nobody else has
+// any to write, else one after the other.
+func (m *Member) newTurn() time.Duration {
+	var writers []planner.NodeName
+	for id, s := range m.followed.Services {
+		if _, there := m.view.Docs[id]; there || s.Orphan {
+			continue
+		}
+		if ranked := m.view.Coordinators(id); len(ranked) > 0 {
+			writers = append(writers, ranked[0])
+		}
+	}
+	slices.Sort(writers)
+	writers = slices.Compact(writers)
+	place, _ := slices.BinarySearch(writers, m.self)
+	from := max(m.view.Settled, m.view.FollowedSince)
+	return max(from+time.Duration(place)*turnTime, m.pusher.turn)
 }
 
 func isNew(d planner.Decision) bool { return d.Old.Format == 0 && !d.Delete }
@@ -507,6 +542,10 @@ func (m *Member) Pushed(results []gitsync.Result, err error, now planner.Time) {
 			m.look.due = true
 		}
 	}
+	if out.push.Atomic && len(pokes) == 0 {
+		p.turn = m.now.Boot + time.Duration(m.cfg.Random()%uint64(4*turnTime)) // not again at the same instant as who won
+	}
+	m.judge(out, results, err)
 	if len(out.push.Changes) > 0 && m.look.due {
 		m.fresh = false // decide again only on what stands now
 	}
@@ -514,6 +553,63 @@ func (m *Member) Pushed(results []gitsync.Result, err error, now planner.Time) {
 	m.pokes(pokes)
 	m.dirty = true
 }
+
+// deniedAfter is how many pushes in a row must come to nothing, although no ref
+// had moved, for the server to be said to refuse them.
+const deniedAfter = 3
+
+// judge finds out whether the server refuses what it was sent for other reasons
+// than that a ref has moved: a hook, a protected ref, a quota.
+func (m *Member) judge(out *outgoing, results []gitsync.Result, err error) {
+	p := &m.pusher
+	why := ""
+	for k, result := range results {
+		switch {
+		case result.Outcome == gitsync.Won:
+			if p.denied != "" {
+				m.log.Info("records are accepted again")
+			}
+			p.denials, p.denied = 0, ""
+			return
+		case result.Outcome == gitsync.Lost && err == nil && why == "":
+			why = planner.OneLine(string(out.push.Changes[k].Ref)+": "+result.Reason, 300)
+		}
+	}
+	if why == "" {
+		return
+	}
+	p.suspect = map[planner.Ref]planner.Hash{}
+	for _, change := range out.push.Changes {
+		p.suspect[change.Ref] = change.Old
+	}
+	p.why = why
+}
+
+// confirm looks whether the refs of a push that was lost have moved: if none
+// has, it was not lost to somebody else.
+func (m *Member) confirm(refs map[planner.Ref]planner.Hash) {
+	p := &m.pusher
+	if p.suspect == nil {
+		return
+	}
+	moved := false
+	for ref, old := range p.suspect {
+		moved = moved || refs[ref] != old
+	}
+	p.suspect = nil
+	if moved {
+		p.denials = 0
+		return
+	}
+	if p.denials++; p.denials == deniedAfter {
+		p.denied = p.why
+		m.log.Warn("the Git server refuses the records of this node", "reason", p.why)
+	}
+}
+
+// Denied says what the server has against the records of this node; "" = it
+// takes them.
+func (m *Member) Denied() string { return m.pusher.denied }
 
 // won takes in a change of this process that was accepted.
 func (m *Member) won(change gitsync.Change, p piece, begin time.Duration) {

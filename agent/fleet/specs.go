@@ -28,7 +28,7 @@ func (m *Member) learnSpecs() {
 			}
 			if t, ok := known[l.Revision]; ok {
 				specs[l.Revision] = t
-			} else if commit := decidedOn(doc.Doc, l.Revision); commit != "" {
+			} else if commit := decidedOn(doc.Doc, l.Revision); m.isOlder(commit) {
 				if at, asked := m.asked[commit]; !asked || m.now.Boot >= at+specRetry {
 					missing[commit] = true
 				}
@@ -37,6 +37,16 @@ func (m *Member) learnSpecs() {
 	}
 	m.view.Specs = specs
 	m.missing = slices.Sorted(maps.Keys(missing))
+}
+
+// isOlder reports whether a commit is here and before what is followed. What is
+// ahead is about to be followed.
+func (m *Member) isOlder(commit string) bool {
+	relation, known := m.view.Relations[commit]
+	if !known && commit != "" && m.followed.Commit.Hash != "" {
+		relation = m.cfg.Relate(commit, m.followed.Commit.Hash)
+	}
+	return commit != "" && relation == planner.RelationAncestor
 }
 
 const (
