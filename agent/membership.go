@@ -175,6 +175,11 @@ func (a *Agent) takePart(ctx context.Context, all []planner.Instance) {
 		alarm = errors.New(view.Alarm)
 	}
 	a.problem("records", alarm)
+	var denied error
+	if why := ms.member.Denied(); why != "" {
+		denied = errors.New("the Git server refuses the records of this node: " + why)
+	}
+	a.problem("pushes", denied)
 	var foreign error
 	if why := ms.member.Foreign(); why != "" {
 		foreign = errors.New(why)

@@ -154,11 +154,19 @@ func (a *Agent) refusal(s planner.Service, slot planner.SlotID, all []planner.In
 	}
 	var running []planner.ResourceList
 	for _, i := range all {
-		if spec, known := a.state.specs[i.Revision]; known && i.Alive() && i.Slot != slot {
+		// What no lease in force covers is about to end, or to get one.
+		if spec, known := a.state.specs[i.Revision]; known && i.Alive() && i.Slot != slot && a.leased(i) {
 			running = append(running, spec.Asked())
 		}
 	}
 	return planner.AdmitCapacity(a.fleet.cfg.Member.Self.Capacity, running, s.Template.Asked())
+}
+
+// leased reports whether a lease of this node covers an instance.
+func (a *Agent) leased(i planner.Instance) bool {
+	return slices.ContainsFunc(a.state.docs[i.Slot.Service].Leases, func(l planner.Lease) bool {
+		return l.Slot == i.Slot.Name && l.Revision == i.Revision
+	})
 }
 
 // duties are the documents this node acts on: without the leases it refuses.
