@@ -70,7 +70,8 @@ type membership struct {
 	probing bool
 	retryAt time.Duration
 
-	unsaved  bool // the memory could not be written
+	begun    time.Duration // boot time of this process's start
+	unsaved  bool          // the memory could not be written
 	held     *gitsync.Push
 	next     time.Duration // of the member
 	refused  map[planner.RevisionKey]string
@@ -96,8 +97,11 @@ type server struct {
 }
 
 const (
-	memoryPath   = "membership.json"
-	probeAgain   = 24 * time.Hour
+	memoryPath = "membership.json"
+	probeAgain = 24 * time.Hour
+	// firstLook is how long a start waits for the records before it begins what
+	// the last process ran: by now it may run elsewhere.
+	firstLook    = 5 * time.Second
 	boardTimeout = 30 * time.Second
 	boardRetry   = 5 * time.Second
 )
@@ -119,7 +123,8 @@ func newMembership(cfg *Fleet, a *Agent) *membership {
 		a.problem("membership", setAside(ms.memory, err))
 	}
 	c.Memory, ms.server = file.Memory, file.Server
-	ms.member = fleet.New(c, a.cfg.Clock())
+	now := a.cfg.Clock()
+	ms.member, ms.begun = fleet.New(c, now), now.Boot
 	return ms
 }
 
@@ -261,9 +266,20 @@ func (a *Agent) ask(ctx context.Context, request func(context.Context) func(plan
 func (a *Agent) listedRecords(list gitsync.Listing, err error, now planner.Time) {
 	ms := a.fleet
 	ms.member.Listed(list, err, now)
-	if err == nil && list.Tip != "" && string(list.Tip) != a.source.look.Commit.Hash {
+	src := a.source.look
+	if err == nil && list.Tip != "" && string(list.Tip) != src.Commit.Hash || (err == nil) != (src.Err == nil) {
 		ms.cfg.Hint()
 	}
+}
+
+// early reports whether nothing is started yet: the records are about to tell
+// what of the last process's work is still this node's.
+func (a *Agent) early() bool {
+	if a.fleet == nil || a.fleet.member.Whole() {
+		return false
+	}
+	failed, _ := a.fleet.member.Look()
+	return failed == "" && a.cfg.Clock().Boot < a.fleet.begun+firstLook
 }
 
 // openBoard connects to the records once a commit says where they are, and

@@ -337,7 +337,8 @@ func (a *Agent) plan() planner.Plan {
 // yet. Until it has read a commit itself it stops nothing that runs (design
 // L17): the state on disk may be old. Until any commit was ever read it does
 // not even remove what does not run: it may be all that is left of the state.
-// While leases cannot be written nothing ends for the lack of one.
+// While leases cannot be written nothing ends for the lack of one. Nothing
+// starts while the records are about to tell whether it still may.
 func (a *Agent) permitted(actions []planner.Action, all []planner.Instance, unlisted map[string]bool) []planner.Action {
 	running := map[string]bool{}
 	for _, i := range all {
@@ -345,6 +346,9 @@ func (a *Agent) permitted(actions []planner.Action, all []planner.Instance, unli
 	}
 	return slices.DeleteFunc(actions, func(action planner.Action) bool {
 		ends := action.Kind == planner.ActionStop || action.Kind == planner.ActionRemove
+		if !ends && a.early() {
+			return true
+		}
 		unread := a.state.followed.Commit.Hash == "" || a.desired == nil && running[action.Instance] ||
 			a.fleet != nil && !a.fleet.member.Whole()
 		return ends && (unread || a.unwritten || unlisted[action.Driver])
@@ -368,6 +372,7 @@ func (a *Agent) schedule(plan planner.Plan, began time.Duration) {
 	due(a.published.retry)
 	if a.fleet != nil {
 		due(a.fleet.next)
+		due(a.fleet.begun + firstLook)
 		due(a.fleet.retryAt)
 	}
 	for _, t := range a.tracks {
