@@ -19,11 +19,10 @@ import (
 
 const prefix = "refs/orpheus/"
 
-// TestHostileRecords: whatever somebody who may write refs puts among the
+// hostileRecords: whatever somebody who may write refs puts among the
 // records of a living fleet, nothing that runs is touched, it is told, and the
 // next commit is rolled out.
-func TestHostileRecords(t *testing.T) {
-	t.Parallel()
+func hostileRecords(t *testing.T) {
 	f := newFleet(t, devfleet.ClusterOptions{Driver: planner.DriverProcess, Nodes: 4})
 	second := f.Nodes[3]
 	second.Configure("node: {name: node-1}\n")
@@ -42,6 +41,7 @@ func TestHostileRecords(t *testing.T) {
 	t.Run("TestAttack33Garbled", func(t *testing.T) { h.garbled(t) })
 	t.Run("TestAttack38Flood", func(t *testing.T) { h.flood(t) })
 	t.Run("TestAttack38Collision", func(t *testing.T) { h.collision(t) })
+	t.Run("TestAttack36LostReplies", func(t *testing.T) { h.lostReplies(t) })
 	t.Run("SecondMachine", func(t *testing.T) { h.secondMachine(t, second) })
 }
 
@@ -313,6 +313,72 @@ func (h *hostile) harmless2(t *testing.T, what string, slots map[string]int) {
 		}
 		return now.exactly(slots)
 	})
+}
+
+// lostReplies has the server carry out what it is told, and answer no push.
+func (h *hostile) lostReplies(t *testing.T) {
+	h.t = t
+	h.Git.SetFault(gitsynctest.OnPush(gitsynctest.LoseReply()))
+	hash := h.commit("into silence", map[string]string{"more.yaml": h.manifest(spec{name: "more", replicas: 4})})
+	slots := map[string]int{"web": 3, "calm": 3, "more": 4}
+	h.watch("no push is answered", 8*time.Second, func(all []*api.Status) string {
+		now := placesOf(all)
+		for slot, at := range now {
+			if len(at) > 1 {
+				return fmt.Sprintf("%s runs twice: %+v", slot, at)
+			}
+		}
+		return h.before.changed(now)
+	})
+	unknown := uint64(0)
+	for _, n := range h.Nodes[:3] {
+		unknown += h.status(n).Fleet.Requests.Unknown
+	}
+	if unknown == 0 {
+		t.Error("nobody missed an answer: this proves nothing")
+	}
+	h.Git.SetFault(nil)
+	h.rolledOut(hash, slots)
+	for _, doc := range h.log(prefix + "leases/default/more") {
+		given := map[string]int{}
+		for _, l := range doc.Leases {
+			given[l.Slot]++
+		}
+		for slot, n := range given {
+			if n > 1 {
+				t.Errorf("slot %s was leased %d times in one document", slot, n)
+			}
+		}
+	}
+	hash = h.commit("heard again", map[string]string{"more.yaml": gitsynctest.Delete})
+	h.rolledOut(hash, map[string]int{"web": 3, "calm": 3})
+}
+
+// TestAttack39ServerThatDoesNotCompare: no leases are agreed on there, and it
+// is said.
+func TestAttack39ServerThatDoesNotCompare(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, devfleet.ClusterOptions{Driver: planner.DriverProcess, Nodes: 2, Loopback: true})
+	f.Git.SetFault(gitsynctest.OnPush(gitsynctest.IgnoreOld(f.Repo)))
+	f.commit("first version", map[string]string{"fleet.yaml": fleetYAML, "web.yaml": f.manifest(spec{name: "web"})})
+	f.must(f.StartAgents())
+	f.await("it is said", patience, func(all []*api.Status) string {
+		for k, st := range all {
+			if st == nil || !strings.Contains(strings.Join(st.Problems, "\n"), "without comparing") {
+				return "not by " + f.Nodes[k].Name
+			}
+		}
+		return ""
+	})
+	f.watch("nothing is placed", 4*time.Second, func(all []*api.Status) string {
+		if now := placesOf(all); len(now) > 0 {
+			return fmt.Sprint(now)
+		}
+		return ""
+	})
+	if refs := f.refs(); len(refs) > 0 {
+		t.Errorf("records were written: %v", refs)
+	}
 }
 
 // secondMachine starts another machine under the name of one.

@@ -11,14 +11,13 @@ import (
 	"github.com/orpheus-cd/orpheus/planner"
 )
 
-// TestNodesCutOff: a node that is cut from its peers or from Git keeps its
+// nodesCutOff: a node that is cut from its peers or from Git keeps its
 // work, one that is cut from both is replaced, and after healing nothing runs
 // twice.
-func TestNodesCutOff(t *testing.T) {
-	t.Parallel()
+func nodesCutOff(t *testing.T) {
 	f := newFleet(t, devfleet.ClusterOptions{Driver: planner.DriverProcess, Nodes: 3})
 	web := map[string]int{"web": 6}
-	f.begin(map[string]string{"fleet.yaml": defaults, "web.yaml": f.manifest(spec{name: "web", replicas: 6})}, web)
+	f.begin(map[string]string{"fleet.yaml": three, "web.yaml": f.manifest(spec{name: "web", replicas: 6})}, web)
 	before := f.places()
 	epochs := f.epochs(f.Nodes[0])
 	n := f.Nodes[2]

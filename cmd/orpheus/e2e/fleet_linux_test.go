@@ -22,6 +22,9 @@ import (
 // defaults is a fleet as it is without a word about it.
 const defaults = "apiVersion: orpheus/v1\nkind: Fleet\nmetadata: {name: e2e}\n"
 
+// three lists the nodes: work is placed as soon as all are there.
+const three = defaults + "spec: {nodes: [node-1, node-2, node-3]}\n"
+
 // fleet is many nodes, as a test sees them.
 type fleet struct {
 	*devfleet.Cluster

@@ -13,18 +13,17 @@ import (
 	"github.com/orpheus-cd/orpheus/planner"
 )
 
-// TestGitGoneForAll: without the Git server nothing stops and everything
+// gitGoneForAll: without the Git server nothing stops and everything
 // heals; when it is back what waited is rolled out, and when it is back with
 // an older state nothing moves until a person says so.
-func TestGitGoneForAll(t *testing.T) {
-	t.Parallel()
+func gitGoneForAll(t *testing.T) {
 	f := newFleet(t, devfleet.ClusterOptions{Driver: planner.DriverContainerd, Nodes: 3})
 	f.push("app:1", "1")
 	f.push("app:2", "2")
 	slots := map[string]int{"web": 3, "calm": 3}
 	web := func(image string) string { return f.manifest(spec{name: "web", image: image, replicas: 3}) }
 	f.begin(map[string]string{
-		"fleet.yaml": defaults,
+		"fleet.yaml": three,
 		"web.yaml":   web("app:1"),
 		"calm.yaml":  f.manifest(spec{name: "calm", replicas: 3}),
 	}, slots)
