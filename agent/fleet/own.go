@@ -30,9 +30,10 @@ type ownState struct {
 }
 
 const (
-	// quietStatus is how long a change of status waits that nobody acts on: it
-	// rides along with other pushes.
-	quietStatus = 20 * time.Second
+	// quietStatus is how long a change of status waits that nobody acts on, and
+	// scarceStatus where pushes are few: it rides along with other pushes.
+	quietStatus  = 5 * time.Second
+	scarceStatus = 30 * time.Second
 	// settleMargin is what a start waits beyond one poll, for others who start
 	// at the same time to be seen.
 	settleMargin = time.Second
@@ -188,11 +189,15 @@ func (m *Member) statusDue() (st planner.NodeStatus, due, urgent bool) {
 	if m.own.differs == 0 {
 		m.own.differs = m.now.Boot
 	}
+	quiet := quietStatus
+	if m.view.Few > 0 {
+		quiet = scarceStatus
+	}
 	urgent = before.Incarnation != st.Incarnation || matters(before, st)
 	if !urgent {
-		m.own.wait = soonest(m.own.wait, m.own.differs+quietStatus, m.now.Boot)
+		m.own.wait = soonest(m.own.wait, m.own.differs+quiet, m.now.Boot)
 	}
-	return st, urgent || m.now.Boot >= m.own.differs+quietStatus, urgent
+	return st, urgent || m.now.Boot >= m.own.differs+quiet, urgent
 }
 
 // matters reports whether coordinators decide by what changed.
