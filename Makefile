@@ -1,6 +1,9 @@
 # make demo    the whole story, on a fleet of three nodes on this machine, in two minutes
 # make test    every test, installing what they need (Debian, Ubuntu)
 # make check   what must be clean before a commit: format, vet, lint, races, fuzz
+# make sim     the simulated fleet under faults, as CI runs it, with its table
+# make soak    the same over many seeds, where it left off (SOAK_SEEDS=from-to)
+# make mutants break each rule of leases in the code: something must notice
 # make bench   benchmarks, each beside the thing it is compared with
 # make build   bin/orpheus, one static binary
 SHELL := /bin/bash
@@ -19,7 +22,7 @@ BENCHTIME   ?= 1s
 # cgo only for the race detector.
 export CGO_ENABLED := 0
 
-.PHONY: build demo test check deps lint race fuzz vuln cross bench clean
+.PHONY: build demo test check deps lint race fuzz vuln cross bench clean sim soak mutants
 
 build:
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/orpheus ./cmd/orpheus
@@ -58,6 +61,18 @@ fuzz:
 	    $(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $$pkg; \
 	  done; \
 	done
+
+sim:
+	$(GO) test ./agent/fleet/fleettest -count=1 -v -run 'TestChaos|TestReplay|TestScenarios' -timeout 20m | grep -vE '^(=== |\s*--- PASS)'
+
+# Seeds that were done before are left out: what was done is kept in build/soak.
+SOAK_SEEDS ?= 1000-2000
+soak:
+	@mkdir -p build
+	SOAK=$(CURDIR)/build/soak $(GO) test ./agent/fleet/fleettest -count=1 -v -run '^TestSoak$$' -seeds $(SOAK_SEEDS) -timeout 0
+
+mutants:
+	MUTANTS=all $(GO) test ./agent/fleet/fleettest -count=1 -v -run '^TestMutants$$' -timeout 20m | grep -vE '^=== '
 
 # The vulnerability database is asked only where it can be reached.
 vuln:
