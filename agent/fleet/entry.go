@@ -101,7 +101,7 @@ func (m *Member) vanished(ref planner.Ref, e *entry) {
 		m.setBeats(e, planner.BeatMissing, false)
 	case planner.RefStatus:
 		if n, ok := m.view.Nodes[e.parts.Node]; ok {
-			n.Status = planner.NodeStatus{}
+			n.Status, m.own.body = planner.NodeStatus{}, ""
 			m.view.Nodes[e.parts.Node] = n
 		}
 	}
@@ -166,6 +166,9 @@ func (m *Member) takeStatus(ref planner.Ref, e *entry, record planner.Record) er
 	}
 	n := m.view.Nodes[st.Node]
 	n.Status, n.StatusSince = st, m.now.Boot
+	if st.Node == m.self {
+		m.own.body = ""
+	}
 	m.view.Nodes[st.Node] = n
 	m.ledger.saw(m, record.Author)
 	return nil

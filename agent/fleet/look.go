@@ -31,7 +31,7 @@ type lookState struct {
 
 const (
 	// maxLookWait is the longest pause after failed looks.
-	maxLookWait = 30 * time.Second
+	maxLookWait = 10 * time.Second
 	// lookGap keeps pokes from becoming a load.
 	lookGap = 100 * time.Millisecond
 )

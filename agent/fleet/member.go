@@ -190,6 +190,7 @@ func (m *Member) Report(r Report, now planner.Time) {
 		return
 	}
 	m.report = r
+	m.own.body = ""
 	m.dirty = true
 }
 

@@ -23,6 +23,8 @@ type ownState struct {
 	beatAt      time.Duration // of the last accepted beat
 	statusAt    time.Duration // of the last accepted status
 	statusSent  planner.NodeStatus
+	body        string        // of the status as it should be; "" = to be made anew
+	same        bool          // that is the status that stands
 	differs     time.Duration // since when the status differs from what was sent; 0 = it does not
 	resetAsked  bool
 	resetTo     string
@@ -78,7 +80,7 @@ func (o *ownState) took(m *Member, rec planner.NodeRecord) {
 // above every epoch this node remembers. Others do the same, and are waited for
 // before services are placed whose documents were lost.
 func (o *ownState) reset(m *Member) {
-	o.registered, o.again, m.watchlist = false, true, nil
+	o.registered, o.again, o.body, m.watchlist = false, true, "", nil
 	m.view.Settled = planner.Never
 }
 
@@ -182,7 +184,11 @@ func (m *Member) statusDue() (st planner.NodeStatus, due, urgent bool) {
 	st = m.ownStatus()
 	e := m.entries[planner.StatusRef(m.self)]
 	before := m.view.Nodes[m.self].Status
-	if e != nil && e.hash != "" && e.bad == "" && st.Body() == before.Body() {
+	if m.own.body == "" {
+		m.own.body = st.Body()
+		m.own.same = m.own.body == before.Body()
+	}
+	if e != nil && e.hash != "" && e.bad == "" && m.own.same {
 		m.own.differs = 0
 		return st, false, false
 	}
