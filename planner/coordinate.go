@@ -232,6 +232,9 @@ func (c *coordination) heldSince(id ServiceID) time.Duration {
 		return max(since, c.v.Settled)
 	}
 	since = max(since, dv.Since)
+	if dv.Broken != "" { // who coordinates knows best what stood there
+		since = max(since, dv.Since+brokenPatience)
+	}
 	for _, l := range dv.Doc.Leases {
 		if c.v.InForce(l) {
 			since = max(since, c.v.Nodes[l.Node].StatusSince)

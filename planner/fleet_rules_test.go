@@ -120,7 +120,7 @@ func TestCoordinateStandsIn(t *testing.T) {
 			d := v.Docs[web]
 			d.Broken = "not signed"
 			v.Docs[web] = d
-		}, time.Minute, true, 0},
+		}, 70 * time.Second, true, 0},
 		// No document: from when the member has seen who starts with it.
 		{"no document, unsettled", fleetCase{nodes: nodes, replicas: 1, target: "a"}, 0, func(_ *Followed, v *View) { v.Settled = fleetNow + time.Second }, 0, false, time.Second},
 		{"no document, never settled", fleetCase{nodes: nodes, replicas: 1, target: "a"}, 0, func(_ *Followed, v *View) { v.Settled = Never }, 0, false, 0},
