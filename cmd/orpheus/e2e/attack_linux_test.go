@@ -17,8 +17,6 @@ import (
 	"github.com/orpheus-cd/orpheus/planner"
 )
 
-const prefix = "refs/orpheus/"
-
 // hostileRecords: whatever somebody who may write refs puts among the
 // records of a living fleet, nothing that runs is touched, it is told, and the
 // next commit is rolled out.
@@ -35,8 +33,7 @@ func hostileRecords(t *testing.T) {
 	f.settles("second version", hash, map[string]int{"web": 3, "calm": 3})
 	h := &hostile{fleet: f, before: f.places(), epochs: f.epochs(f.Nodes[0])}
 
-	// t.Run would end a story at its first fault, and the others want to be
-	// told on the same fleet.
+	// In this order: each leaves the fleet as it found it.
 	t.Run("TestAttack33Forged", func(t *testing.T) { h.forged(t) })
 	t.Run("TestAttack33Garbled", func(t *testing.T) { h.garbled(t) })
 	t.Run("TestAttack38Flood", func(t *testing.T) { h.flood(t) })
@@ -75,20 +72,6 @@ func (h *hostile) write(t *testing.T, ref planner.Ref, text string) (hash string
 	return hash
 }
 
-// record is what stands in a ref.
-func (h *hostile) record(t *testing.T, ref planner.Ref) planner.Message {
-	t.Helper()
-	text, err := h.Repo.Git("", "log", "-1", "--format=%B", prefix+string(ref))
-	if err != nil {
-		t.Fatal(err)
-	}
-	m, err := planner.ParseMessage(text)
-	if err != nil {
-		t.Fatalf("%s: %v\n%s", ref, err, text)
-	}
-	return m
-}
-
 // told waits until a node has said in its log that a value is not accepted. The
 // others may see only what it put in its place.
 func (h *hostile) told(t *testing.T, ref planner.Ref, hash string) {
@@ -108,6 +91,7 @@ func (h *hostile) told(t *testing.T, ref planner.Ref, hash string) {
 
 // forged tells of records that look right and are not from whom they say.
 func (h *hostile) forged(t *testing.T) {
+	h.t = t
 	stranger, err := trust.LoadOrCreateKey(filepath.Join(t.TempDir(), "key"))
 	if err != nil {
 		t.Fatal(err)
@@ -154,7 +138,7 @@ func (h *hostile) forged(t *testing.T) {
 		if from == planner.FleetRef { // it need not be there yet
 			from = web
 		}
-		m := h.record(t, from)
+		m := h.record(from)
 		m.Subject, m.Parts[0] = row.name, row.part(m.Parts[0])
 		if err != nil {
 			t.Fatal(err)
@@ -288,7 +272,7 @@ func (h *hostile) collision(t *testing.T) {
 	})
 	slots := map[string]int{"web": 3, "calm": 3, "later": 2}
 	h.rolledOut(hash, slots)
-	h.harmless2(t, "a name is taken", slots)
+	h.spared(t, "a name is taken", slots)
 	reports := ""
 	for _, n := range h.Nodes[:3] {
 		out, _ := h.orpheus("status", "--socket", n.Socket())
@@ -302,8 +286,9 @@ func (h *hostile) collision(t *testing.T) {
 	h.rolledOut(hash, map[string]int{"web": 3, "calm": 3})
 }
 
-// harmless2 is harmless beside services that came since.
-func (h *hostile) harmless2(t *testing.T, what string, slots map[string]int) {
+// spared demands for a while that what was there is not touched, beside services
+// that came since.
+func (h *hostile) spared(t *testing.T, what string, slots map[string]int) {
 	t.Helper()
 	h.t = t
 	h.watch(what, 3*time.Second, func(all []*api.Status) string {

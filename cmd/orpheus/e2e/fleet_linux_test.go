@@ -19,6 +19,9 @@ import (
 	"github.com/orpheus-cd/orpheus/planner"
 )
 
+// prefix is where the refs of the records begin.
+const prefix = "refs/orpheus/"
+
 // defaults is a fleet as it is without a word about it.
 const defaults = "apiVersion: orpheus/v1\nkind: Fleet\nmetadata: {name: e2e}\n"
 
@@ -291,7 +294,7 @@ func (f *fleet) orpheus(args ...string) (out string, code int) {
 // refs are the values of all records on the server.
 func (f *fleet) refs() map[string]string {
 	f.t.Helper()
-	text, err := f.Repo.Git("", "for-each-ref", "--format=%(refname) %(objectname)", "refs/orpheus/")
+	text, err := f.Repo.Git("", "for-each-ref", "--format=%(refname) %(objectname)", prefix)
 	f.must(err)
 	refs := map[string]string{}
 	for line := range strings.Lines(text) {
@@ -300,6 +303,18 @@ func (f *fleet) refs() map[string]string {
 		}
 	}
 	return refs
+}
+
+// record is the text of what stands in a ref.
+func (f *fleet) record(ref planner.Ref) planner.Message {
+	f.t.Helper()
+	text, err := f.Repo.Git("", "log", "-1", "--format=%B", prefix+string(ref))
+	f.must(err)
+	m, err := planner.ParseMessage(text)
+	if err != nil {
+		f.t.Fatalf("%s: %v\n%s", ref, err, text)
+	}
+	return m
 }
 
 // best repeats a measurement until one is within a bound, three times at most:

@@ -86,7 +86,7 @@ func (f *fleet) watchBeats(lasts time.Duration) (beats int) {
 	f.t.Helper()
 	rings := map[string]*planner.Beats{}
 	for _, n := range f.Nodes {
-		m := (&hostile{fleet: f}).record(f.t, planner.NodeRef(planner.NodeName(n.Name)))
+		m := f.record(planner.NodeRef(planner.NodeName(n.Name)))
 		rec, err := planner.ParseNodeRecord(m.Parts[0].Body)
 		f.must(err)
 		rings[prefix+"beats/"+n.Name] = planner.Ring(rec.Node, rec.Salt)
