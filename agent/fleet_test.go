@@ -313,6 +313,8 @@ func (f *fakePeers) Sightings() <-chan fleet.Sighting { return f.seen }
 func (f *fakePeers) Pokes() <-chan planner.NodeName   { return f.pokes }
 func (f *fakePeers) Probed() <-chan planner.NodeName  { return f.probed }
 
+func (f *fakePeers) Problem() string { return "" }
+
 func (b *band) player(name planner.NodeName) *player {
 	for _, p := range b.nodes {
 		if p.name == name {

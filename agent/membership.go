@@ -55,6 +55,8 @@ type Peers interface {
 	Sightings() <-chan fleet.Sighting
 	Pokes() <-chan planner.NodeName
 	Probed() <-chan planner.NodeName
+	// Problem says why other nodes cannot reach this one; "" = they can.
+	Problem() string
 }
 
 // membership is the agent's part in the fleet. It belongs to the loop.
@@ -72,7 +74,6 @@ type membership struct {
 
 	begun    time.Duration // boot time of this process's start
 	unsaved  bool          // the memory could not be written
-	held     *gitsync.Push
 	next     time.Duration // of the member
 	refused  map[planner.RevisionKey]string
 	volumes  []planner.SlotID
@@ -169,7 +170,9 @@ func (a *Agent) takePart(ctx context.Context, all []planner.Instance) {
 	if ms.board != nil && ms.able {
 		a.step(ctx, now)
 	}
-	a.adoptStanding(all)
+	if !ms.unsaved {
+		a.adoptStanding(all)
+	}
 	if p := ms.cfg.Peers; p != nil {
 		a.tellPeers(p)
 	}
@@ -180,6 +183,13 @@ func (a *Agent) takePart(ctx context.Context, all []planner.Instance) {
 		alarm = errors.New(view.Alarm)
 	}
 	a.problem("records", alarm)
+	if p := ms.cfg.Peers; p != nil {
+		var port error
+		if why := p.Problem(); why != "" {
+			port = errors.New(why)
+		}
+		a.problem("peer port", port)
+	}
 	var denied error
 	if why := ms.member.Denied(); why != "" {
 		denied = errors.New("the Git server refuses the records of this node: " + why)
@@ -199,14 +209,9 @@ func (a *Agent) step(ctx context.Context, now planner.Time) {
 	ms.next = todo.Next
 	ms.unsaved = ms.unsaved || todo.Save
 	push := todo.Push
-	if ms.held != nil {
-		push, ms.held = ms.held, nil
-	}
 	if ms.unsaved {
 		if err := a.saveMemory(); err != nil {
-			// The member believes that its push is under way: it stays so until
-			// the memory can be written.
-			ms.held = push
+			a.notPushed(push, err, now)
 			push = nil
 			a.problem("membership", fmt.Errorf("%w: nothing is agreed with the fleet until it can be written", err))
 			ms.next = min(ms.next, now.Boot+time.Second)
@@ -246,6 +251,18 @@ func (a *Agent) step(ctx context.Context, now planner.Time) {
 	if todo.Fetch {
 		ms.cfg.Hint()
 	}
+}
+
+// notPushed tells the member that a push was never sent.
+func (a *Agent) notPushed(push *gitsync.Push, err error, now planner.Time) {
+	if push == nil {
+		return
+	}
+	results := make([]gitsync.Result, len(push.Changes))
+	for i := range results {
+		results[i] = gitsync.Result{Outcome: gitsync.Lost, Reason: "it was not sent"}
+	}
+	a.fleet.member.Pushed(results, err, now)
 }
 
 // ask runs a request to the board on a worker and hands its outcome to the

@@ -66,7 +66,7 @@ func (m *Member) takeBeats(ref planner.Ref, e *entry, hash planner.Hash, record 
 		}
 	}
 	m.setBeats(e, kind, alive)
-	m.ledger.saw(m, record.Author)
+	m.ledger.saw(m, mark.By)
 	return nil
 }
 

@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"cmp"
 	"maps"
 	"math"
 	"slices"
@@ -101,13 +102,10 @@ func (m *Member) remind() {
 	}
 }
 
-func (m *Member) serviceIDs() []planner.ServiceID {
-	ids := make([]planner.ServiceID, 0, len(m.view.Docs))
-	for id := range m.view.Docs {
-		ids = append(ids, id)
-	}
-	slices.SortFunc(ids, planner.ServiceID.Compare)
-	return ids
+func (m *Member) serviceIDs() []planner.ServiceID { return sortedIDs(m.view.Docs) }
+
+func sortedIDs[V any](m map[planner.ServiceID]V) []planner.ServiceID {
+	return slices.SortedFunc(maps.Keys(m), planner.ServiceID.Compare)
 }
 
 // settle decides when this member may place services that have no document:
@@ -132,13 +130,7 @@ func (m *Member) settle() {
 // the leases for a start without Git.
 func (m *Member) stand() {
 	if !m.whole {
-		m.standing = planner.Standing{
-			Docs:   map[planner.ServiceID]planner.LeaseDoc{},
-			Unsure: map[planner.ServiceID]string{{}: "the records were not read yet"},
-		}
-		for _, doc := range m.memory.Docs {
-			m.standing.Docs[doc.Service] = doc
-		}
+		m.standing = m.memory.standing()
 		return
 	}
 	if len(m.alarm) > 0 { // as it was
@@ -153,7 +145,7 @@ func (m *Member) stand() {
 	}
 	m.standing = planner.StandingOf(m.self, m.mine(), since, m.view)
 	m.orphans()
-	m.rememberDocs()
+	m.remember()
 }
 
 // orphans are instances of services without a document that no deletion
@@ -171,22 +163,46 @@ func (m *Member) orphans() {
 	}
 }
 
-// rememberDocs keeps the documents that name this node, in force or not.
-func (m *Member) rememberDocs() {
-	var docs []planner.LeaseDoc
-	for _, id := range m.serviceIDs() {
-		doc := m.view.Docs[id].Doc
-		doc.Leases = slices.DeleteFunc(slices.Clone(doc.Leases), func(l planner.Lease) bool { return l.Node != m.self })
-		if len(doc.Leases) > 0 {
-			docs = append(docs, doc)
-		}
+// remember keeps what stands for a start without Git.
+func (m *Member) remember() {
+	next := m.memory
+	next.Docs, next.Keep, next.Behind = nil, nil, nil
+	for _, id := range sortedIDs(m.standing.Docs) {
+		next.Docs = append(next.Docs, m.standing.Docs[id])
 	}
-	same := slices.EqualFunc(docs, m.memory.Docs, func(a, b planner.LeaseDoc) bool {
-		return a.Service == b.Service && slices.Equal(a.Leases, b.Leases) && a.Commit == b.Commit
+	for _, id := range sortedIDs(m.standing.Keep) {
+		next.Keep = append(next.Keep, planner.LeaseDoc{Service: id, Leases: m.standing.Keep[id]})
+	}
+	for key, why := range m.standing.Behind {
+		next.Behind = append(next.Behind, BehindLease{key.Service, key.Token, why})
+	}
+	slices.SortFunc(next.Behind, func(a, b BehindLease) int {
+		return cmp.Or(a.Service.Compare(b.Service), cmp.Compare(a.Token, b.Token))
 	})
-	if !same {
-		m.memory.Docs, m.unsaved = docs, true
+	same := func(a, b planner.LeaseDoc) bool {
+		return a.Service == b.Service && slices.Equal(a.Leases, b.Leases) && a.Commit == b.Commit
 	}
+	if !slices.EqualFunc(next.Docs, m.memory.Docs, same) || !slices.EqualFunc(next.Keep, m.memory.Keep, same) || !slices.Equal(next.Behind, m.memory.Behind) {
+		m.memory, m.unsaved = next, true
+	}
+}
+
+// standing is what the last process knew to stand. Nothing is stopped by it.
+func (m *Memory) standing() planner.Standing {
+	s := planner.Standing{
+		Docs: map[planner.ServiceID]planner.LeaseDoc{}, Keep: map[planner.ServiceID][]planner.Lease{}, Behind: map[planner.LeaseKey]string{},
+		Unsure: map[planner.ServiceID]string{{}: "the records were not read yet"},
+	}
+	for _, doc := range m.Docs {
+		s.Docs[doc.Service] = doc
+	}
+	for _, doc := range m.Keep {
+		s.Keep[doc.Service] = doc.Leases
+	}
+	for _, b := range m.Behind {
+		s.Behind[planner.LeaseKey{Service: b.Service, Token: b.Token}] = b.Reason
+	}
+	return s
 }
 
 // Watchlist is whom a node probes, and the keys of all who may speak to it:

@@ -17,6 +17,7 @@ type entry struct {
 	since    time.Duration  // when that value was first seen
 	record   planner.Record // of hash, where it was read
 	bad      string         // why the value is not accepted: what was accepted before still holds
+	last     planner.Record // the last accepted value of a node's record
 	stranger bool           // bad only because its signer is not known yet
 	// settled is the end of this process's last accepted push to the ref:
 	// listings that began before it may show an older value.
@@ -54,6 +55,9 @@ func (m *Member) take(ref planner.Ref, e *entry, hash planner.Hash, record plann
 		return
 	}
 	e.bad, e.stranger = "", false
+	if e.parts.Kind == planner.RefNode {
+		e.last = record
+	}
 	if e.parts.Kind == planner.RefLeases {
 		m.assemble(e.parts.Service)
 	}
@@ -65,8 +69,9 @@ func (m *Member) take(ref planner.Ref, e *entry, hash planner.Hash, record plann
 func (m *Member) refuse(ref planner.Ref, e *entry, hash planner.Hash, record planner.Record, err error, news bool) {
 	why := err.Error()
 	const mostTold = 10 // of one look: somebody may write thousands
-	e.stranger = errors.Is(err, errStranger)
-	if news && !e.stranger {
+	unknown := errors.Is(err, errStranger)
+	e.stranger = unknown || errors.Is(err, errOtherKey)
+	if news && !unknown {
 		m.stats.Refused++
 		if m.look.told++; m.look.told <= mostTold {
 			m.log.Error("record is not accepted: what was known before holds", "ref", string(ref), "value", hash.Short(),
@@ -132,6 +137,9 @@ func (m *Member) signer(ref planner.Ref, part planner.Part) (string, error) {
 	return key, nil
 }
 
+// errOtherKey is a record whose key people may still give the node.
+var errOtherKey = errors.New("its key is not the node's")
+
 // errStranger is a record whose signer may become known yet.
 var errStranger = errors.New("it is signed for a node that is not known")
 
@@ -155,7 +163,7 @@ func (m *Member) takeStatus(ref planner.Ref, e *entry, record planner.Record) er
 		return err
 	}
 	st, err := planner.ParseNodeStatus(body)
-	if err != nil {
+	if later := new(planner.FormatError); err != nil && !errors.As(err, &later) {
 		return err
 	}
 	if st.Node != e.parts.Node {
@@ -170,7 +178,7 @@ func (m *Member) takeStatus(ref planner.Ref, e *entry, record planner.Record) er
 		m.own.body = ""
 	}
 	m.view.Nodes[st.Node] = n
-	m.ledger.saw(m, record.Author)
+	m.ledger.saw(m, st.Node)
 	return nil
 }
 
@@ -180,13 +188,15 @@ func (m *Member) takeFleet(ref planner.Ref, record planner.Record) error {
 		return err
 	}
 	rec, err := planner.ParseFleetRecord(body)
-	if err != nil {
+	var later *planner.FormatError
+	if err != nil && !errors.As(err, &later) {
 		return err
 	}
 	if err := m.signedBy(rec.By, key); err != nil {
 		return err
 	}
-	m.view.Fleet = rec
+	m.view.Fleet, m.laterFleet = rec, later != nil
+	m.ledger.saw(m, rec.By)
 	m.adoptGeneration(rec)
 	return nil
 }
@@ -221,7 +231,7 @@ func (m *Member) takeLeases(ref planner.Ref, e *entry, hash planner.Hash, record
 	if m.memory.seenTokens(shard.Service, shard.Tokens) {
 		m.unsaved = true
 	}
-	m.ledger.saw(m, record.Author)
+	m.ledger.saw(m, shard.By)
 	return nil
 }
 

@@ -49,16 +49,17 @@ func (m *Member) stepLook(todo *Todo) {
 		todo.Read = l.asked
 		return
 	}
-	if soon := l.begin + lookGap; l.due && l.begin > 0 && m.now.Boot < soon {
-		l.next = min(l.next, soon) // news, but too soon after the last look
+	if !l.due && l.next > m.now.Boot {
 		return
 	}
-	if l.due || l.next <= m.now.Boot {
-		l.due, l.listing, l.begin = false, true, m.now.Boot
-		l.next = m.now.Boot + m.jitter(m.view.Poll)
-		m.stats.Lists++
-		todo.List = true
+	if soon := l.begin + lookGap; l.begin > 0 && m.now.Boot < soon {
+		l.next = soon // news, but too soon after the last look
+		return
 	}
+	l.due, l.listing, l.begin = false, true, m.now.Boot
+	l.next = m.now.Boot + m.jitter(m.view.Poll)
+	m.stats.Lists++
+	todo.List = true
 }
 
 // readsPerLook is what one look costs of the budget: a listing, and now and
@@ -200,9 +201,11 @@ func (m *Member) looked() {
 	if l.err != "" {
 		m.log.Info("records can be read again", "after", m.now.Boot-l.since)
 	}
+	m.dirty = m.dirty || l.failures > 0 // what was decided before is old
 	l.failures, l.err = 0, ""
 	m.view.Health.Read = l.begin
 	m.fresh = true
+	maps.DeleteFunc(m.entries, func(_ planner.Ref, e *entry) bool { return e.hash == "" && m.now.Boot > e.settled+maxLookWait })
 	first := !m.whole
 	m.whole = true
 	m.checkRegress()

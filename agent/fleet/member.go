@@ -113,9 +113,10 @@ type Member struct {
 	self planner.NodeName
 	now  planner.Time
 
-	memory  Memory
-	unsaved bool
-	alarm   []string // records that went back
+	memory     Memory
+	unsaved    bool
+	alarm      []string // records that went back
+	laterFleet bool     // the fleet record is of a later format: it is not replaced
 
 	followed planner.Followed
 	report   Report
@@ -163,6 +164,7 @@ func New(cfg Config, now planner.Time) *Member {
 		Health: planner.Health{Started: now.Boot}, FollowedSince: now.Boot, NodesSince: now.Boot,
 	}
 	m.own = newOwn(m)
+	m.pusher.unwritable = map[planner.Ref]string{}
 	m.stretch()
 	m.stand()
 	return m
@@ -171,13 +173,20 @@ func New(cfg Config, now planner.Time) *Member {
 // Followed tells what the node works towards.
 func (m *Member) Followed(f planner.Followed, now planner.Time) {
 	m.now = now
+	rekeyed := keysOf(f.Nodes) != keysOf(m.followed.Nodes)
 	if f.Commit.Hash != m.followed.Commit.Hash {
 		clear(m.view.Relations)
+		clear(m.asked)
 	}
 	m.followed = f
+	if rekeyed {
+		m.reverify()
+	}
 	m.view.FollowedSince = now.Boot
-	if f.Commit.Hash != "" && m.memory.Floor != f.Commit.Hash {
-		m.memory.Floor, m.unsaved = f.Commit.Hash, true
+	if f.Commit.Hash != "" && m.memory.Followed != f.Commit.Hash {
+		// Only a commit that is new moves the floor: one that was followed before
+		// the floor was reset does not bring the old one back.
+		m.memory.Followed, m.memory.Floor, m.unsaved = f.Commit.Hash, f.Commit.Hash, true
 	}
 	m.stretch()
 	m.dirty = true

@@ -21,9 +21,14 @@ type Memory struct {
 	Own uint64 `json:"own,omitempty"`
 	// Floor is the commit below which the branch may not go in this generation.
 	Floor string `json:"floor,omitempty"`
-	// Docs are the leases that last stood for this node, by service: what runs
-	// on without Git.
-	Docs []planner.LeaseDoc `json:"docs,omitempty"`
+	// Followed is the commit that was followed last, whatever the floor is.
+	Followed string `json:"followed,omitempty"`
+	// Docs are the leases in force that last stood for this node, Keep the void
+	// ones under which something may run on, Behind those that must not start
+	// yet: what goes on without Git.
+	Docs   []planner.LeaseDoc `json:"docs,omitempty"`
+	Keep   []planner.LeaseDoc `json:"keep,omitempty"`
+	Behind []BehindLease      `json:"behind,omitempty"`
 	// Keys are those under which the nodes' names were last seen.
 	Keys map[planner.NodeName]string `json:"keys,omitempty"`
 }
@@ -34,9 +39,17 @@ type DocTokens struct {
 	Tokens  uint64            `json:"tokens"`
 }
 
+// BehindLease is a lease that must not start yet.
+type BehindLease struct {
+	Service planner.ServiceID `json:"service"`
+	Token   uint64            `json:"token"`
+	Reason  string            `json:"reason"`
+}
+
 func (m Memory) clone() Memory {
 	m.Epochs, m.Keys = maps.Clone(m.Epochs), maps.Clone(m.Keys)
 	m.Tokens, m.Docs = slices.Clone(m.Tokens), slices.Clone(m.Docs)
+	m.Keep, m.Behind = slices.Clone(m.Keep), slices.Clone(m.Behind)
 	if m.Epochs == nil {
 		m.Epochs = map[planner.NodeName]uint64{}
 	}

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
+	"strings"
 
 	"github.com/orpheus-cd/orpheus/planner"
 )
@@ -15,7 +17,7 @@ func (m *Member) takeNode(ref planner.Ref, e *entry, hash planner.Hash, record p
 		return err
 	}
 	rec, err := planner.ParseNodeMessage(record.Message)
-	if err != nil {
+	if later := new(planner.FormatError); err != nil && !errors.As(err, &later) {
 		return err
 	}
 	name := e.parts.Node
@@ -37,7 +39,7 @@ func (m *Member) takeNode(ref planner.Ref, e *entry, hash planner.Hash, record p
 			return err
 		}
 	}
-	m.setNode(name, rec, record)
+	m.setNode(name, rec)
 	return nil
 }
 
@@ -52,29 +54,46 @@ func (m *Member) fencedBy(ref planner.Ref, fence planner.Fence, part planner.Par
 	return nil
 }
 
-// mayHaveKey holds a name to its key: the one people enrolled, else the one it
+// mayHaveKey holds a name to its key: the one people give it, else the one it
 // was first seen with. Another key may take the name over only after a fence,
-// which the epoch shows where the fence itself was not seen (design L12).
+// which the epoch shows where the fence itself was not seen (design L12). Where
+// people give a name another key, the record of the machine it had goes on to
+// count until the new one registers, so that its epochs are not lost.
 func (m *Member) mayHaveKey(rec planner.NodeRecord) error {
-	if spec := m.followed.Nodes[rec.Node]; spec.Key != "" {
-		if spec.Key == rec.Key {
-			return nil
-		}
-		return fmt.Errorf("its key is not the one that %s gives for node %s", spec.File, rec.Node)
-	}
-	known, ok := m.memory.Keys[rec.Node]
+	spec := m.followed.Nodes[rec.Node]
+	known, seen := m.memory.Keys[rec.Node]
 	before := m.view.Nodes[rec.Node].Record
 	switch {
-	case !ok || known == rec.Key:
+	case spec.Key == rec.Key && spec.Key != "":
+		return nil
+	case spec.Key != "" && rec.Node == m.self && spec.Key == m.cfg.Self.Key:
+		return nil // of the machine this one replaces
+	case spec.Key != "" && known == rec.Key && before.Key != spec.Key:
+		return nil
+	case spec.Key != "":
+		return fmt.Errorf("%w: %s gives another one", errOtherKey, spec.File)
+	case !seen || known == rec.Key:
 		return nil
 	case before.Fence != nil || before.Retired, rec.Epoch >= m.memory.Epochs[rec.Node]+2:
 		return nil
 	}
-	return fmt.Errorf("its key is not the one node %s had so far: another machine uses the name; if it replaces the node, give its key in the node's manifest", rec.Node)
+	return fmt.Errorf("%w so far: another machine uses the name; if it replaces the node, give its key in the node's manifest", errOtherKey)
+}
+
+// keysOf tells whether the keys that people give nodes have changed.
+func keysOf(nodes map[planner.NodeName]planner.NodeSpec) string {
+	var keys []string
+	for name, n := range nodes {
+		if n.Key != "" {
+			keys = append(keys, string(name)+" "+n.Key)
+		}
+	}
+	slices.Sort(keys)
+	return strings.Join(keys, "\n")
 }
 
 // setNode lays a verified record into the view.
-func (m *Member) setNode(name planner.NodeName, rec planner.NodeRecord, record planner.Record) {
+func (m *Member) setNode(name planner.NodeName, rec planner.NodeRecord) {
 	n, known := m.view.Nodes[name]
 	before := n.Record
 	if !known {
@@ -107,7 +126,11 @@ func (m *Member) setNode(name planner.NodeName, rec planner.NodeRecord, record p
 	if !known {
 		m.reverify()
 	}
-	m.ledger.saw(m, record.Author)
+	writer := name
+	if rec.Fence != nil {
+		writer = rec.Fence.By
+	}
+	m.ledger.saw(m, writer)
 	if name == m.self {
 		m.own.took(m, rec)
 	}

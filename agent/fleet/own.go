@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"cmp"
 	"fmt"
 	"reflect"
 	"slices"
@@ -32,6 +33,8 @@ type ownState struct {
 }
 
 const (
+	// maxTold bounds the instances in a status, which is read by every node.
+	maxTold = 1000
 	// quietStatus is how long a change of status waits that nobody acts on, and
 	// scarceStatus where pushes are few: it rides along with other pushes.
 	quietStatus  = 5 * time.Second
@@ -104,13 +107,35 @@ func (m *Member) target() (rec planner.NodeRecord, raised bool) {
 		const kept = 8
 		rec.Former = append([]string{before.Key}, rec.Former[:min(len(rec.Former), kept-1)]...)
 	}
-	remembered := max(m.memory.Epochs[m.self], m.memory.Own)
+	remembered := max(m.memory.Epochs[m.self], m.memory.Own, m.claimed())
 	if before.Epoch > 0 && (before.Life != rec.Life || before.Key != rec.Key) || remembered > before.Epoch {
 		rec.Epoch = max(before.Epoch, remembered) + 1
 		rec.Since = rec.Epoch
 		raised = true
 	}
 	return rec, raised
+}
+
+// claimed is the epoch of this node's record where a fence in it cannot be
+// verified, because the fencer's record is lost: the node registers above it
+// all the same. 0 = that is not so.
+func (m *Member) claimed() uint64 {
+	e := m.entries[planner.NodeRef(m.self)]
+	if e == nil || !e.stranger {
+		return 0
+	}
+	msg, err := planner.ParseMessage(e.record.Message)
+	if err != nil || len(msg.Parts) == 0 {
+		return 0
+	}
+	rec, err := planner.ParseNodeRecord(msg.Parts[0].Body)
+	if err != nil {
+		return 0
+	}
+	if key, err := m.signer(planner.NodeRef(m.self), msg.Parts[0]); err != nil || key != m.cfg.Self.Key {
+		return 0
+	}
+	return rec.Epoch + 1 // a fence raises it by one
 }
 
 // ownRecord is the record to be written now, if any.
@@ -170,9 +195,15 @@ func (m *Member) recordSubject(rec planner.NodeRecord) string {
 // ownStatus is the status as it should be.
 func (m *Member) ownStatus() planner.NodeStatus {
 	before := m.view.Nodes[m.self].Status
+	told := m.report.Instances
+	if len(told) > maxTold { // those that leases cover first: a record has a limit
+		told = slices.Clone(told)
+		slices.SortStableFunc(told, func(a, b planner.InstanceStatus) int { return cmp.Compare(min(b.Token, 1), min(a.Token, 1)) })
+		told = told[:maxTold]
+	}
 	return planner.NodeStatus{
 		Format: planner.FormatStatus, Node: m.self, Incarnation: m.own.incarnation,
-		Applied: m.report.Applied, Rejected: m.report.Rejected, Instances: m.report.Instances,
+		Applied: m.report.Applied, Rejected: m.report.Rejected, Instances: told,
 		Refusals: m.report.Refusals, Images: m.report.Images, Pressure: m.report.Pressure,
 		Ended: before.Ended, Unknown: before.Unknown,
 	}

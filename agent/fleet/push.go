@@ -25,7 +25,9 @@ type pushState struct {
 	why      string                       // the server's words about it
 	denials  int                          // pushes in a row that were refused although nothing had moved
 	denied   string
-	poke     []Peer
+	// unwritable holds, by ref, why a record was left out that was logged.
+	unwritable map[planner.Ref]string
+	poke       []Peer
 }
 
 // outgoing is one push. Plain ones have an outcome per ref; transactions are
@@ -96,26 +98,63 @@ func (m *Member) compose() *outgoing {
 	if !m.own.registered {
 		return nil
 	}
+	for _, add := range []func(*outgoing){m.addFences, m.addFleet, m.addNew, m.addSharded, m.addPlain, m.addDeletions} {
+		if add(out); len(out.push.Changes) > 0 {
+			return out
+		}
+		*out = outgoing{}
+	}
+	return nil
+}
+
+// addFences adds the first fence that can be made.
+func (m *Member) addFences(out *outgoing) {
 	for _, s := range m.suspects {
 		if s.Step == planner.StepFence && m.spend(haste) {
-			m.addFence(out, s)
-			return out
+			if m.addFence(out, s); len(out.push.Changes) > 0 {
+				return
+			}
 		}
 	}
+}
+
+// addSharded writes one document that is in several refs, all or nothing: two
+// members that each won some of them would give tokens twice.
+func (m *Member) addSharded(out *outgoing) {
 	for _, d := range m.decided.Docs {
-		if d.Delete && m.pusher.atomic && m.spend(leases) {
-			m.addDeletion(out, d)
-			return out
+		if d.Delete || isNew(d) || !m.pusher.atomic || len(m.changedShards(d)) < 2 || !m.spend(leases) {
+			continue
+		}
+		out.push.Atomic = true
+		m.addLeases(out, d)
+		return
+	}
+}
+
+// addDeletions removes documents of services that are gone for good. Nothing
+// waits for it.
+func (m *Member) addDeletions(out *outgoing) {
+	const most = 20
+	var gone []planner.Decision
+	for _, d := range m.decided.Docs {
+		if d.Delete && len(gone) < most {
+			gone = append(gone, d)
 		}
 	}
-	if m.addFleet(out); len(out.push.Changes) > 0 {
-		return out
+	if len(gone) == 0 || !m.pusher.atomic || !m.fleetStands() || !m.spend(quiet) {
+		return
 	}
-	if m.addNew(out); len(out.push.Changes) > 0 {
-		return out
+	// The floor of tokens rises above all they ever gave, in the same push.
+	out.push.Atomic = true
+	rec := m.view.Fleet
+	rec.Format, rec.By = planner.FormatFleet, m.self
+	for _, d := range gone {
+		rec.Tokens = max(rec.Tokens, d.Doc.Tokens, m.memory.tokens(d.Doc.Service))
 	}
-	m.addPlain(out)
-	return out
+	m.addSigned(out, planner.FleetRef, gone[0].Why, rec.Body(), "", piece{})
+	for _, d := range gone {
+		m.addDeletion(out, d)
+	}
 }
 
 // addNew writes the documents of services that had none, beside the fleet
@@ -141,6 +180,9 @@ func (m *Member) addNew(out *outgoing) {
 		if isNew(d) {
 			m.addLeases(out, d)
 		}
+	}
+	if len(out.push.Changes) == 1 {
+		*out = outgoing{} // no document could be written
 	}
 }
 
@@ -172,11 +214,20 @@ func isNew(d planner.Decision) bool { return d.Old.Format == 0 && !d.Delete }
 // addFleet makes the fleet record where there is none, or writes the last good
 // one over a garbled one. One node does; new documents wait for it.
 func (m *Member) addFleet(out *outgoing) {
-	e := m.entries[planner.FleetRef]
-	there := e != nil && e.hash != "" && e.bad == ""
-	settled := m.view.Settled != planner.Never && m.now.Boot >= m.view.Settled
-	ranked := m.view.Coordinators(fleetPurpose)
-	if there || !settled || len(ranked) == 0 || ranked[0] != m.self || !m.spend(leases) {
+	settled := m.view.Settled
+	place := slices.Index(m.view.Coordinators(fleetPurpose), m.self)
+	if m.fleetStands() || m.laterFleet || settled == planner.Never || place < 0 {
+		return
+	}
+	from := max(settled, m.view.NodesSince)
+	if e := m.entries[planner.FleetRef]; e != nil {
+		from = max(from, e.since)
+	}
+	if at := from + time.Duration(place)*fleetStandIn; at > m.now.Boot {
+		m.ledger.wait = soonest(m.ledger.wait, at, m.now.Boot)
+		return
+	}
+	if !m.spend(leases) {
 		return
 	}
 	rec := m.view.Fleet
@@ -184,6 +235,10 @@ func (m *Member) addFleet(out *outgoing) {
 	rec.Generation, rec.Tokens = max(rec.Generation, m.memory.Generation), max(rec.Tokens, m.memory.FleetTokens)
 	m.addSigned(out, planner.FleetRef, "the fleet begins", rec.Body(), "", piece{pokes: m.everybody()})
 }
+
+// fleetStandIn is how much longer each next node in rank waits before it writes
+// a fleet record that another should have written.
+const fleetStandIn = 10 * time.Second
 
 // fleetPurpose is what nodes are ranked for to write the fleet record.
 var fleetPurpose = planner.ServiceID{Name: "fleet"}
@@ -198,7 +253,7 @@ func (m *Member) addPlain(out *outgoing) {
 		proof = proof || s.Step == planner.StepBeat
 	}
 	for _, d := range m.decided.Docs {
-		if !d.Delete && !(isNew(d) && m.pusher.atomic) && m.spend(leases) {
+		if !d.Delete && !(m.pusher.atomic && (isNew(d) || len(m.changedShards(d)) > 1)) && m.spend(leases) {
 			m.addLeases(out, d)
 		}
 	}
@@ -252,9 +307,13 @@ func (m *Member) addSigned(out *outgoing, ref planner.Ref, subject, body string,
 		err = fmt.Errorf("%s: record of %d bytes is larger than %d", ref, len(record.Message), planner.MaxRecordBytes)
 	}
 	if err != nil {
-		m.log.Error("record cannot be written", "ref", string(ref), "err", err)
+		if m.pusher.unwritable[ref] != err.Error() {
+			m.pusher.unwritable[ref] = err.Error()
+			m.log.Error("record cannot be written", "ref", string(ref), "err", err)
+		}
 		return
 	}
+	delete(m.pusher.unwritable, ref)
 	p.what = subject
 	m.add(out, ref, record, p)
 }
@@ -305,11 +364,11 @@ func (m *Member) addOwn(out *outgoing, rec planner.NodeRecord) {
 
 func (m *Member) addStatus(out *outgoing, st planner.NodeStatus) {
 	before := m.view.Nodes[m.self].Status
-	m.addSigned(out, planner.StatusRef(m.self), statusSubject(before, st), st.Body(), "", piece{pokes: m.concerned(before, st)})
+	m.addSigned(out, planner.StatusRef(m.self), statusSubject(st), st.Body(), "", piece{pokes: m.concerned(before, st)})
 }
 
 // statusSubject says how many instances fare how.
-func statusSubject(_, st planner.NodeStatus) string {
+func statusSubject(st planner.NodeStatus) string {
 	ready := 0
 	for _, i := range st.Instances {
 		if i.Phase == planner.PhaseReady {
@@ -370,7 +429,7 @@ func (m *Member) addChallenge(out *outgoing, s planner.Suspicion) {
 // or where the server cannot, beats first (design L3).
 func (m *Member) addFence(out *outgoing, s planner.Suspicion) {
 	n := m.view.Nodes[s.Node]
-	e := m.entries[planner.NodeRef(s.Node)]
+	e := m.entries[planner.NodeRef(s.Node)] // what it says now may be garbage: the last good text is fenced
 	epoch := n.Record.Epoch + 1
 	subject := fmt.Sprintf("%s fences %s (epoch %d): %s", m.self, s.Node, epoch, s.Why)
 	if n.BeatsKind != planner.BeatFence {
@@ -381,7 +440,7 @@ func (m *Member) addFence(out *outgoing, s planner.Suspicion) {
 		out.push.Atomic = true
 	}
 	fence := planner.Fence{Epoch: epoch, Fenced: true, By: m.self, Nonce: strconv.FormatUint(m.cfg.Random(), 36), Reason: s.Why}
-	record, err := m.fenced(s.Node, e.record, fence, subject)
+	record, err := m.fenced(s.Node, e.last, fence, subject)
 	if err != nil {
 		m.log.Error("node cannot be fenced", "suspect", s.Node, "err", err)
 		*out = outgoing{}
@@ -410,22 +469,28 @@ func (m *Member) fenced(node planner.NodeName, record planner.Record, fence plan
 	return m.record(msg, ""), nil
 }
 
-// addLeases writes the shards of a document that a decision changes.
-func (m *Member) addLeases(out *outgoing, d planner.Decision) {
-	id := d.Doc.Service
+// changedShards are the shards of a document that a decision changes.
+func (m *Member) changedShards(d planner.Decision) map[int]planner.LeaseDoc {
 	old, shards := d.Old.Shards(), d.Doc.Shards()
-	for shard := range old {
+	for shard := range m.document(d.Doc.Service).refs {
 		if _, ok := shards[shard]; !ok {
 			shards[shard] = d.Doc.Shard() // its last lease has gone
 		}
 	}
+	maps.DeleteFunc(shards, func(shard int, doc planner.LeaseDoc) bool {
+		e := m.entries[planner.LeasesRef(d.Doc.Service, shard)]
+		return shard > 0 && slices.Equal(doc.Leases, old[shard].Leases) && (e == nil || e.bad == "")
+	})
+	return shards
+}
+
+// addLeases writes the shards of a document that a decision changes.
+func (m *Member) addLeases(out *outgoing, d planner.Decision) {
+	shards := m.changedShards(d)
 	for _, shard := range slices.Sorted(maps.Keys(shards)) {
 		doc := shards[shard]
-		ref := planner.LeasesRef(id, shard)
+		ref := planner.LeasesRef(d.Doc.Service, shard)
 		e := m.entries[ref]
-		if shard > 0 && slices.Equal(doc.Leases, old[shard].Leases) && (e == nil || e.bad == "") {
-			continue
-		}
 		var parent planner.Hash
 		if e != nil && e.bad == "" { // what is not accepted may be no commit, which no server takes for a parent
 			parent = e.hash
@@ -451,19 +516,19 @@ func holders(d planner.Decision) []planner.NodeName {
 	return slices.Compact(nodes)
 }
 
-// addDeletion removes the document of a service that is gone for good, and
-// raises the floor of tokens above all it ever gave, all or nothing.
+// addDeletion removes the document of a service, with every ref it is in.
 func (m *Member) addDeletion(out *outgoing, d planner.Decision) {
-	out.push.Atomic = true
-	rec := m.view.Fleet
-	rec.Format, rec.By = planner.FormatFleet, m.self
-	rec.Tokens = max(rec.Tokens, d.Doc.Tokens, m.memory.tokens(d.Doc.Service))
-	m.addSigned(out, planner.FleetRef, d.Why, rec.Body(), "", piece{})
-	for _, shard := range slices.Sorted(maps.Keys(d.Old.Shards())) {
+	for _, shard := range slices.Sorted(maps.Keys(m.document(d.Doc.Service).refs)) {
 		if e := m.entries[planner.LeasesRef(d.Doc.Service, shard)]; e != nil && e.hash != "" {
 			m.add(out, planner.LeasesRef(d.Doc.Service, shard), nil, piece{what: d.Why})
 		}
 	}
+}
+
+// fleetStands reports whether there is a fleet record that may be replaced.
+func (m *Member) fleetStands() bool {
+	e := m.entries[planner.FleetRef]
+	return e != nil && e.hash != "" && e.bad == "" && !m.laterFleet
 }
 
 // floorQuiet is how old a floor may become before it is written by itself.
@@ -473,7 +538,7 @@ const floorQuiet = 10 * time.Minute
 // urgent, since every node has its own, and each move gets in the way of new
 // documents.
 func (m *Member) floorDue() bool {
-	return m.followed.Commit.Hash != "" && m.now.Boot-m.view.FollowedSince > floorQuiet && m.spend(quiet)
+	return m.followed.Commit.Hash != "" && m.now.Boot-m.view.FollowedSince > floorQuiet && !m.laterFleet && m.spend(quiet)
 }
 
 // addFloor moves the fleet's floor to the commit that is followed. Only the
@@ -481,7 +546,7 @@ func (m *Member) floorDue() bool {
 func (m *Member) addFloor(out *outgoing) {
 	floor, commit := m.view.Fleet.Floor, m.followed.Commit.Hash
 	ranked := m.view.Coordinators(fleetPurpose)
-	if commit == "" || floor == commit || len(ranked) == 0 || ranked[0] != m.self || len(m.alarm) > 0 {
+	if commit == "" || commit != m.memory.Floor || floor == commit || len(ranked) == 0 || ranked[0] != m.self || len(m.alarm) > 0 {
 		return
 	}
 	if floor != "" && m.cfg.Relate(floor, commit) != planner.RelationAncestor {

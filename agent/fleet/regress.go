@@ -14,10 +14,11 @@ import (
 func (m *Member) checkRegress() {
 	var back []string
 	fleet := m.view.Fleet
-	if fleet.Generation < m.memory.Generation {
+	broken := m.entries[planner.FleetRef] != nil && m.entries[planner.FleetRef].bad != "" // it is put right
+	if fleet.Generation < m.memory.Generation && !broken {
 		back = append(back, fmt.Sprintf("fleet: generation %d, was %d", fleet.Generation, m.memory.Generation))
 	}
-	if fleet.Tokens < m.memory.FleetTokens {
+	if fleet.Tokens < m.memory.FleetTokens && !broken {
 		back = append(back, fmt.Sprintf("fleet: tokens %d, were %d", fleet.Tokens, m.memory.FleetTokens))
 	}
 	for node, epoch := range m.memory.Epochs {

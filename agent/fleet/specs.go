@@ -36,6 +36,9 @@ func (m *Member) learnSpecs() {
 		}
 	}
 	m.view.Specs = specs
+	old := func(key planner.RevisionKey) bool { return m.followed.Services[key.Service].Revision != key.Revision }
+	maps.DeleteFunc(m.view.Resolved, func(key planner.RevisionKey, _ map[string]string) bool { return old(key) })
+	maps.DeleteFunc(m.view.Unresolvable, func(key planner.RevisionKey, _ string) bool { return old(key) })
 	m.missing = slices.Sorted(maps.Keys(missing))
 }
 

@@ -238,6 +238,13 @@ func (p *Peers) Stats() Stats {
 	}
 }
 
+// Problem says why peers cannot reach this node; "" = they can.
+func (p *Peers) Problem() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.problem
+}
+
 // Address is where this node listens; "" = nowhere, now.
 func (p *Peers) Address() string {
 	p.mu.Lock()

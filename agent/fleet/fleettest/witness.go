@@ -36,6 +36,8 @@ type witness struct {
 type beats struct {
 	mark  *planner.BeatMark // nil = a beat
 	since time.Duration
+	// strange: a stranger's hand was at it since.
+	strange bool
 }
 
 func newWitness(w *World) *witness {
@@ -65,7 +67,7 @@ func (wit *witness) reload() {
 		}
 		if b, ok := before[parts.Node]; parts.Kind == planner.RefBeats && ok {
 			now := wit.beats[parts.Node]
-			now.since = max(b.since, 0)
+			now.since, now.strange = b.since, b.strange || !wit.genuine(ref, record)
 			wit.beats[parts.Node] = now
 		}
 	}
@@ -219,7 +221,7 @@ func (wit *witness) nodeChanged(p *process, name planner.NodeName, old, now plan
 // beatsAreFenced reports whether the beats are a fence value above an epoch.
 func (wit *witness) beatsAreFenced(name planner.NodeName, epoch uint64) bool {
 	b, ok := wit.beats[name]
-	return !ok || b.mark != nil && !b.mark.Challenge && b.mark.Epoch > epoch
+	return !ok || b.strange || b.mark != nil && !b.mark.Challenge && b.mark.Epoch > epoch
 }
 
 // beatsChanged: only a ring value is challenged, and only what stood unanswered
@@ -247,7 +249,7 @@ func (wit *witness) beatsChanged(p *process, name planner.NodeName, old, now bea
 	stood := w.now - old.since
 	least := w.wanted.fleet.Poll() + 3*time.Second
 	least -= least / 50 // clocks drift by up to one percent
-	if stood < least && old.since > 0 {
+	if stood < least && old.since > 0 && !old.strange {
 		w.fail("L3: %s fenced %s by a value that stood for %v only", p.m.called, name, stood)
 	}
 }
@@ -351,6 +353,10 @@ func (wit *witness) fleetChanged(p *process, old, now planner.FleetRecord) {
 // floor is by a node that may not have seen them.
 func (wit *witness) restored() {
 	wit.reload()
+	for name, b := range wit.beats {
+		b.strange = true
+		wit.beats[name] = b
+	}
 	for id, tokens := range wit.given {
 		for token := range tokens {
 			if token > wit.docs[id].Tokens {

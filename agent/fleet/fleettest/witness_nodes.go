@@ -216,7 +216,7 @@ func (wit *witness) decides(p *process, id planner.ServiceID, old planner.DocVie
 		switch spec := f.Nodes[l.Node]; {
 		case !n.Live() || l.Epoch != n.Record.Epoch:
 			w.fail("L7: %s leased %s-%s to %s, which is not there", p.m.called, id, l.Slot, l.Node)
-		case (spec.Drain || spec.Unschedulable) && !s.EveryNode && !bound(old.Doc, l):
+		case (spec.Drain || spec.Unschedulable) && !s.EveryNode && !s.HasVolumes() && !bound(old.Doc, l):
 			w.fail("L7: %s leased %s-%s to %s, which takes no new work", p.m.called, id, l.Slot, l.Node)
 		case slices.ContainsFunc(n.Status.Refusals, func(r planner.Refusal) bool { return r.Service == id && r.Revision == l.Revision }):
 			w.fail("L8: %s leased %s-%s to %s, which refuses it", p.m.called, id, l.Slot, l.Node)
