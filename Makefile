@@ -35,9 +35,12 @@ demo: build
 deps:
 	.ci/install test
 
+# The simulation comes by itself: it prints its table, and needs all cores.
+SIM := /agent/fleet/fleettest$$
 test: deps build cross
 	$(GO) vet ./...
-	$(GO) test -timeout 20m ./...
+	$(GO) test -timeout 20m $$($(GO) list ./... | grep -v '$(SIM)')
+	$(MAKE) --no-print-directory sim mutants
 
 check: deps lint race fuzz vuln cross
 
@@ -49,9 +52,9 @@ lint:
 	$(GO) mod tidy -diff
 
 # Not the end-to-end stories: the binary they run is the shipped one, without
-# the detector.
+# the detector. Nor the simulation, which has one goroutine.
 race:
-	CGO_ENABLED=1 $(GO) test -race -timeout 30m $$($(GO) list ./... | grep -v /cmd/orpheus/e2e)
+	CGO_ENABLED=1 $(GO) test -race -short -timeout 30m $$($(GO) list ./... | grep -v -e /cmd/orpheus/e2e -e '$(SIM)')
 
 # Every fuzz target for a moment: enough to find what a change just broke.
 fuzz:
@@ -63,13 +66,13 @@ fuzz:
 	done
 
 sim:
-	$(GO) test ./agent/fleet/fleettest -count=1 -v -run 'TestChaos|TestReplay|TestScenarios' -timeout 20m | grep -vE '^(=== |\s*--- PASS)'
+	GOGC=400 $(GO) test ./agent/fleet/fleettest -count=1 -v -timeout 20m | grep -vE '^(=== |\s*--- PASS)'
 
 # Seeds that were done before are left out: what was done is kept in build/soak.
 SOAK_SEEDS ?= 1000-2000
 soak:
 	@mkdir -p build
-	SOAK=$(CURDIR)/build/soak $(GO) test ./agent/fleet/fleettest -count=1 -v -run '^TestSoak$$' -seeds $(SOAK_SEEDS) -timeout 0
+	SOAK=$(CURDIR)/build/soak GOGC=400 $(GO) test ./agent/fleet/fleettest -count=1 -v -run '^TestSoak$$' -seeds $(SOAK_SEEDS) -timeout 0
 
 mutants:
 	MUTANTS=all $(GO) test ./agent/fleet/fleettest -count=1 -v -run '^TestMutants$$' -timeout 20m | grep -vE '^=== '
