@@ -28,8 +28,12 @@ func (m *Member) beat(e *entry, hash planner.Hash) bool {
 	if _, known := m.view.Nodes[node]; !known {
 		return false
 	}
-	if _, ok := m.ringOf(node).Index(hash); !ok {
+	at, ok := m.ringOf(node).Index(hash)
+	if !ok {
 		return false
+	}
+	if node == m.self {
+		m.own.beatIndex = at + 1 // an answer with the value of before would be none to who saw only that
 	}
 	e.hash, e.since, e.record, e.bad = hash, m.now.Boot, planner.Record{}, ""
 	m.setBeats(e, planner.BeatRing, true)

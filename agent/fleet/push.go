@@ -406,11 +406,8 @@ func (m *Member) concerned(before, st planner.NodeStatus) []planner.NodeName {
 
 func (m *Member) addBeat(out *outgoing) {
 	next := m.nextBeat()
-	index, _ := m.ringOf(m.self).Index(next.Hash())
 	begin := m.now.Boot
-	m.add(out, planner.BeatsRef(m.self), &next, piece{what: "beat", won: func(time.Duration) {
-		m.own.beatAt, m.own.beatIndex = begin, index+1
-	}})
+	m.add(out, planner.BeatsRef(m.self), &next, piece{what: "beat", won: func(time.Duration) { m.own.beatAt = begin }})
 }
 
 func (m *Member) addMark(out *outgoing, mark planner.BeatMark, subject string, pokes []planner.NodeName) {
