@@ -25,7 +25,10 @@ func (sv *survey) invalid(id ServiceID, now Time) string {
 	}
 	for _, st := range ss.slots {
 		switch {
-		case st.fixed, st.kind == slotKeeps && st.old == nil:
+		case st.fixed:
+		case st.kind == slotKeeps && st.old == nil && len(st.leases)-len(st.void) > 1:
+			return st.id.String() + " has two leases in force, and needs one"
+		case st.kind == slotKeeps && st.old == nil:
 		case st.kind == slotFirst:
 			return st.id.String() + " has no lease"
 		default:

@@ -226,6 +226,9 @@ func (c *chaos) forge() {
 	if err != nil || len(msg.Parts) == 0 {
 		return
 	}
+	if parts := ref.Parse(); parts.Kind == planner.RefLeases {
+		c.witness.destroyed[parts.Service] = true
+	}
 	forged := genuine
 	switch k := c.rng.IntN(7); k {
 	case 0: // not signed

@@ -22,6 +22,9 @@ type witness struct {
 
 	given   map[planner.ServiceID]map[uint64]planner.Lease // every lease ever given, by token
 	deleted map[planner.ServiceID]bool                     // documents that an agent deleted
+	// destroyed are documents that a stranger overwrote. What stood there last
+	// may have been read by nobody who puts it right: its tokens come again.
+	destroyed map[planner.ServiceID]bool
 
 	pushes     int // that reached the server
 	changes    int // of refs that were won
@@ -43,6 +46,7 @@ type beats struct {
 func newWitness(w *World) *witness {
 	wit := &witness{
 		w: w, given: map[planner.ServiceID]map[uint64]planner.Lease{}, deleted: map[planner.ServiceID]bool{},
+		destroyed:  map[planner.ServiceID]bool{},
 		docChanges: map[planner.ServiceID]int{}, wrote: map[planner.NodeName]time.Duration{},
 	}
 	wit.reload()
@@ -268,6 +272,10 @@ func (wit *witness) docChanged(p *process, id planner.ServiceID, old, now planne
 	if wit.given[id] == nil {
 		wit.given[id] = map[uint64]planner.Lease{}
 	}
+	if wit.destroyed[id] {
+		delete(wit.destroyed, id)
+		wit.forget(id, now.Tokens)
+	}
 	inForce := map[string][]planner.Lease{}
 	for _, l := range now.Leases {
 		key := identity(l)
@@ -357,11 +365,16 @@ func (wit *witness) restored() {
 		b.strange = true
 		wit.beats[name] = b
 	}
-	for id, tokens := range wit.given {
-		for token := range tokens {
-			if token > wit.docs[id].Tokens {
-				delete(tokens, token)
-			}
+	for id := range wit.given {
+		wit.forget(id, wit.docs[id].Tokens)
+	}
+}
+
+// forget forgets the leases of a service with tokens above one.
+func (wit *witness) forget(id planner.ServiceID, token uint64) {
+	for t := range wit.given[id] {
+		if t > token {
+			delete(wit.given[id], t)
 		}
 	}
 }
