@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -211,6 +212,10 @@ func (m *Member) newTurn() time.Duration {
 
 func isNew(d planner.Decision) bool { return d.Old.Format == 0 && !d.Delete }
 
+// strangerPatience is how long a fleet record is left alone that is signed for
+// a node whose record is not to be read.
+const strangerPatience = 10 * time.Minute
+
 // addFleet makes the fleet record where there is none, or writes the last good
 // one over a garbled one. One node does; new documents wait for it.
 func (m *Member) addFleet(out *outgoing) {
@@ -222,6 +227,9 @@ func (m *Member) addFleet(out *outgoing) {
 	from := max(settled, m.view.NodesSince)
 	if e := m.entries[planner.FleetRef]; e != nil {
 		from = max(from, e.since)
+		if e.stranger { // its writer's record was lost: that node is to bring it back
+			from = max(from, e.since+strangerPatience)
+		}
 	}
 	if at := from + time.Duration(place)*fleetStandIn; at > m.now.Boot {
 		m.ledger.wait = soonest(m.ledger.wait, at, m.now.Boot)
@@ -233,8 +241,20 @@ func (m *Member) addFleet(out *outgoing) {
 	rec := m.view.Fleet
 	rec.Format, rec.By = planner.FormatFleet, m.self
 	rec.Generation, rec.Tokens = max(rec.Generation, m.memory.Generation), max(rec.Tokens, m.memory.FleetTokens)
+	if e := m.entries[planner.FleetRef]; e != nil && e.bad != "" {
+		// The value that was garbled may have said more than this member saw.
+		rec.Floor = cmp.Or(m.memory.Floor, rec.Floor)
+		rec.Tokens = m.highestToken() + tokenMargin
+	}
+	if rec.Floor == "" {
+		rec.Floor = m.memory.Floor
+	}
 	m.addSigned(out, planner.FleetRef, "the fleet begins", rec.Body(), "", piece{pokes: m.everybody()})
 }
+
+// tokenMargin is how far above all it knows a member puts the floor of tokens
+// when the record that held it is lost.
+const tokenMargin = 1 << 16
 
 // fleetStandIn is how much longer each next node in rank waits before it writes
 // a fleet record that another should have written.

@@ -134,12 +134,18 @@ func (m *Member) floorReset() planner.FleetRecord {
 	rec.Format, rec.By = planner.FormatFleet, m.self
 	rec.Floor = m.own.resetTo
 	rec.Generation = max(rec.Generation, m.memory.Generation) + 1
-	rec.Tokens = max(rec.Tokens, m.memory.FleetTokens)
+	rec.Tokens = m.highestToken()
+	return rec
+}
+
+// highestToken is the highest this node has ever seen given, or be the floor.
+func (m *Member) highestToken() uint64 {
+	highest := max(m.view.Fleet.Tokens, m.memory.FleetTokens)
 	for _, t := range m.memory.Tokens {
-		rec.Tokens = max(rec.Tokens, t.Tokens)
+		highest = max(highest, t.Tokens)
 	}
 	for _, doc := range m.view.Docs {
-		rec.Tokens = max(rec.Tokens, doc.Doc.Tokens)
+		highest = max(highest, doc.Doc.Tokens)
 	}
-	return rec
+	return highest
 }
