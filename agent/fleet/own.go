@@ -22,8 +22,6 @@ type ownState struct {
 	again       bool          // write the record again although it is as it should be
 	beatIndex   int
 	beatAt      time.Duration // of the last accepted beat
-	statusAt    time.Duration // of the last accepted status
-	statusSent  planner.NodeStatus
 	body        string        // of the status as it should be; "" = to be made anew
 	same        bool          // that is the status that stands
 	differs     time.Duration // since when the status differs from what was sent; 0 = it does not

@@ -160,9 +160,8 @@ func (p *Peers) receive(ctx context.Context, conn net.Conn) {
 		return
 	}
 	defer p.part(c, conn)
-	if err := p.answer(ctx, c, secure); err != nil {
-		p.cfg.Log.Debug("call of a peer ended", "node", c.node, "err", err)
-	}
+	err = p.answer(ctx, c, secure)
+	p.cfg.Log.Debug("call of a peer ended", "node", c.node, "err", err)
 }
 
 // join adds a connection to those of its caller, in the place of the oldest
@@ -189,7 +188,8 @@ func (p *Peers) part(c *caller, conn net.Conn) {
 	c.lines = slices.DeleteFunc(c.lines, func(o net.Conn) bool { return o == conn })
 }
 
-// answer replies to what a caller says, no faster than it may.
+// answer replies to what a caller says, no faster than it may, until an error
+// ends the call.
 func (p *Peers) answer(ctx context.Context, c *caller, conn net.Conn) error {
 	var buf, last []byte
 	var m message

@@ -13,7 +13,7 @@ import (
 
 const (
 	testRef  planner.Ref = "leases/default/web"
-	testBody             = "{\n  \"tokens\": 7\n}"
+	testBody string      = "{\n  \"tokens\": 7\n}"
 )
 
 func sign(t testing.TB, key *Key, ref planner.Ref, body string) string {
