@@ -215,7 +215,7 @@ func (wit *witness) nodeChanged(p *process, name planner.NodeName, old, now plan
 		w.fail("L3: %s fenced itself", name)
 	case old.Fence != nil:
 		w.fail("L3: %s fenced %s, which is fenced", p.m.called, name)
-	case now.Epoch != old.Epoch+1:
+	case now.Epoch != old.Epoch+1 && old.Epoch > 0: // 0: what stood there was a stranger's
 		w.fail("L3: %s fenced %s from epoch %d to %d", p.m.called, name, old.Epoch, now.Epoch)
 	case !wit.beatsAreFenced(name, old.Epoch):
 		w.fail("I8: %s fenced %s, whose beats are no fence value above epoch %d", p.m.called, name, old.Epoch)
