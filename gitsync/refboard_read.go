@@ -2,10 +2,13 @@ package gitsync
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"math/rand/v2"
 	"slices"
 
 	"github.com/go-git/go-git/v5/plumbing"
@@ -18,9 +21,15 @@ const (
 	// maxReadBytes bounds one download of records, and so what it takes of
 	// memory; what is more is asked for in parts.
 	maxReadBytes = 32 * mebi
-	// maxReadRequests bounds the requests of one Read: 2·n find n records that
-	// cannot be read among many that can. The rest is left for the next Read.
+	// maxReadObject bounds an object in such a download: what is larger than a
+	// record, but not this much, is found out without a request of its own.
+	maxReadObject = 4 * planner.MaxRecordBytes
+	// maxReadRequests bounds the requests of one Read. The rest is left for the
+	// next one.
 	maxReadRequests = 64
+	// readParts is how many parts a download that broke off is asked for in:
+	// one record that spoils it among n costs 4·log₄ n requests, n of them 4/3·n.
+	readParts = 4
 )
 
 // Read implements Board: one request for all records, of which only the
@@ -28,10 +37,13 @@ const (
 //
 // A server answers nothing at all if it lacks one of the objects, which
 // happens when a ref moved since the List and the old value was collected; and
-// one record that is too large, or damaged there, spoils the download of all.
-// So what comes back without all is asked for in halves, down to the single
+// one record that is damaged there, or far too large, spoils the download of
+// all. So what comes back without all is asked for in parts, down to the single
 // record, which is then either left out or explained. Records that a hostile
 // writer made unreadable so cost requests, never the others.
+//
+// Every Read gets somewhere: one that neither reads nor explains a record has
+// an error, unless refs have moved since the List.
 func (b *RefBoard) Read(ctx context.Context, want map[planner.Ref]planner.Hash) (Reading, error) {
 	out := Reading{Records: map[planner.Ref]planner.Record{}, Unreadable: map[planner.Ref]string{}}
 	refs := map[plumbing.Hash][]planner.Ref{} // two refs may have one value
@@ -47,15 +59,22 @@ func (b *RefBoard) Read(ctx context.Context, want map[planner.Ref]planner.Hash) 
 	for id := range refs {
 		ids = append(ids, id)
 	}
-	plumbing.HashesSort(ids)
 	if len(ids) == 0 {
 		return out, nil
 	}
+	// In no order, so that some that break every download do not stand in the
+	// way of the same others each time.
+	rand.Shuffle(len(ids), func(i, j int) { ids[i], ids[j] = ids[j], ids[i] })
 	r := reader{link: b.link, found: map[plumbing.Hash][]byte{}, bad: map[plumbing.Hash]string{}}
 	if err := b.call(ctx, "read records from", func(ctx context.Context, creds Credentials) error {
 		return r.read(ctx, creds, ids)
 	}); err != nil {
 		return Reading{}, err
+	}
+	if len(r.found)+len(r.bad)+len(out.Unreadable) == 0 {
+		if err := b.moved(ctx, want); err != nil {
+			return Reading{}, err
+		}
 	}
 	for id, object := range r.found {
 		record, err := planner.ParseRecord(object)
@@ -75,6 +94,22 @@ func (b *RefBoard) Read(ctx context.Context, want map[planner.Ref]planner.Hash) 
 	return out, nil
 }
 
+// moved is asked when the server had none of the records: nil if that is
+// because a ref has another value by now.
+func (b *RefBoard) moved(ctx context.Context, want map[planner.Ref]planner.Hash) error {
+	l, err := b.List(ctx)
+	if err != nil {
+		return err
+	}
+	for _, ref := range slices.Sorted(maps.Keys(want)) {
+		if l.Refs[ref] != want[ref] {
+			return nil
+		}
+	}
+	return fmt.Errorf("read %s: %w", b, &remoteError{kind: ErrUnreachable,
+		text: "it lists records that it does not hand out: look at the repository with git fsck"})
+}
+
 // reader is one Read under way.
 type reader struct {
 	link     *link
@@ -85,32 +120,34 @@ type reader struct {
 }
 
 // read fills found and bad. Its error is that of the exchange, or of downloads
-// that broke off if nothing at all was read.
+// that broke off if nothing at all was read. It goes down to the single record
+// before it begins another part: so it comes to some, however many are bad.
 func (r *reader) read(ctx context.Context, creds Credentials, ids []plumbing.Hash) error {
 	d, err := r.link.dialect(ctx, creds)
 	if err != nil {
 		return err
 	}
-	todo := [][]plumbing.Hash{ids}
+	todo := [][]plumbing.Hash{ids} // the last is next
 	for len(todo) > 0 && r.requests < maxReadRequests {
-		part := todo[0]
-		todo = todo[1:]
+		part := todo[len(todo)-1]
+		todo = todo[:len(todo)-1]
 		r.requests++
 		fault, err := r.fetch(ctx, creds, d, part)
 		if err != nil {
 			return err
 		}
-		missing := slices.DeleteFunc(slices.Clone(part), func(id plumbing.Hash) bool { return r.found[id] != nil })
+		missing := slices.DeleteFunc(slices.Clone(part), r.done)
 		switch {
 		case len(missing) == 0:
-		case len(part) > 1:
-			half := (len(missing) + 1) / 2
-			todo = append(todo, missing[:half])
-			if half < len(missing) {
-				todo = append(todo, missing[half:])
+		case fault == nil:
+			for _, id := range missing {
+				r.bad[id] = "its value is no commit"
 			}
-		default:
+		case len(part) == 1:
 			r.blame(missing[0], fault)
+		default:
+			size := (len(missing) + readParts - 1) / readParts
+			todo = slices.AppendSeq(todo, slices.Chunk(missing, size))
 		}
 	}
 	if len(r.found)+len(r.bad) == 0 {
@@ -119,13 +156,26 @@ func (r *reader) read(ctx context.Context, creds Credentials, ids []plumbing.Has
 	return nil
 }
 
+// done reports whether a record was read or explained.
+func (r *reader) done(id plumbing.Hash) bool {
+	_, bad := r.bad[id]
+	return bad || r.found[id] != nil
+}
+
+// take takes one commit in.
+func (r *reader) take(id plumbing.Hash, data []byte) {
+	if len(data) > planner.MaxRecordBytes {
+		r.bad[id] = fmt.Sprintf("it is larger than %s", byteSize(planner.MaxRecordBytes))
+		return
+	}
+	r.found[id] = bytes.Clone(data)
+}
+
 // blame says why a record that was asked for alone did not come.
 func (r *reader) blame(id plumbing.Hash, fault error) {
 	var limit *LimitError
 	var gone *pktline.ErrorLine
 	switch {
-	case fault == nil:
-		r.bad[id] = "its value is no commit"
 	case errors.As(fault, &limit):
 		r.bad[id] = fmt.Sprintf("it is larger than %s, or brings other objects along", byteSize(planner.MaxRecordBytes))
 	case errors.Is(fault, ErrCorrupt):
@@ -137,9 +187,10 @@ func (r *reader) blame(id plumbing.Hash, fault error) {
 	}
 }
 
-// fetch downloads records into found. fault is what the reply ended in before
-// it was whole; err is of the exchange as such, or of the context: no other
-// request would fare better.
+// fetch downloads records into found and bad. fault is what the reply ended in
+// before it was whole; what came until then counts, since ids verify contents.
+// err is of the exchange as such, or of the context: no other request would
+// fare better.
 func (r *reader) fetch(ctx context.Context, creds Credentials, d *dialect, ids []plumbing.Hash) (fault, err error) {
 	s, request, err := packRequest{wants: ids, alone: true}.encode(d)
 	if err != nil {
@@ -155,11 +206,14 @@ func (r *reader) fetch(ctx context.Context, creds Credentials, d *dialect, ids [
 	pack, err := download(body, d, limits.Pack)
 	if err == nil {
 		drain(body)
-		err = scanCommits(ctx, pack, limits, func(id plumbing.Hash, data []byte) {
+	}
+	if err == nil || len(pack) > 0 {
+		scanned := scanCommits(ctx, pack, limits, func(id plumbing.Hash, data []byte) {
 			if slices.Contains(ids, id) {
-				r.found[id] = bytes.Clone(data)
+				r.take(id, data)
 			}
 		})
+		err = cmp.Or(err, scanned)
 	}
 	switch {
 	case err == nil:
@@ -179,7 +233,7 @@ func (r *reader) fetch(ctx context.Context, creds Credentials, d *dialect, ids [
 // that, too.
 func recordLimits(d *dialect, n int) Limits {
 	bytes := min(int64(n+1)*(planner.MaxRecordBytes+kibi), maxReadBytes)
-	l := Limits{Pack: bytes, Inflated: 2 * bytes, Object: planner.MaxRecordBytes, Objects: 2*n + 1}
+	l := Limits{Pack: bytes, Inflated: 2 * bytes, Object: maxReadObject, Objects: 2*n + 1}
 	if !d.can("shallow") {
 		l.Pack, l.Inflated, l.Objects = maxReadBytes, 4*maxReadBytes, 100_000
 	}
