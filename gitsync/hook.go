@@ -15,7 +15,8 @@ import (
 
 // NodeHook is what a Git server's pre-receive hook lets one node push: records
 // of its own, lease documents and the fleet's record, and of another node no
-// more than a challenge or a fence. It is a second wall: readers check records
+// more than a challenge or a fence. A lease document it may delete only beside
+// a fleet record that remembers its tokens. It is a second wall: readers check records
 // as well. It keeps a node's key from all other refs, and from filling the
 // server with anything but records.
 type NodeHook struct {
@@ -52,7 +53,7 @@ func (h NodeHook) PreReceive(ctx context.Context, stdin io.Reader) error {
 	}
 	var faults []error
 	for _, u := range updates {
-		if err := h.check(u, objects); err != nil {
+		if err := h.check(u, updates, objects); err != nil {
 			faults = append(faults, fmt.Errorf("%s: %w", printable(u.name, 120), err))
 		}
 	}
@@ -94,8 +95,8 @@ func hookHash(id string) planner.Hash {
 	return planner.Hash(id)
 }
 
-// check is one change by itself.
-func (h NodeHook) check(u update, objects map[planner.Hash]planner.Record) error {
+// check is one change of a push.
+func (h NodeHook) check(u update, updates []update, objects map[planner.Hash]planner.Record) error {
 	short, below := strings.CutPrefix(u.name, h.Prefix)
 	if !below {
 		return fmt.Errorf("node %s may change only refs below %s", h.Node, h.Prefix)
@@ -111,8 +112,11 @@ func (h NodeHook) check(u update, objects map[planner.Hash]planner.Record) error
 		return nil // a transaction may hold another to what it has read
 	}
 	if u.new == "" {
-		if probe || parts.Kind == planner.RefLeases {
+		switch {
+		case probe:
 			return nil
+		case parts.Kind == planner.RefLeases:
+			return h.checkDeletion(u, updates, objects)
 		}
 		return errors.New("records of nodes and of the fleet are never deleted; a node that leaves is retired")
 	}
@@ -133,13 +137,13 @@ func (h NodeHook) check(u update, objects map[planner.Hash]planner.Record) error
 
 // checkOther is a change of another node's record.
 func (h NodeHook) checkOther(u update, parts planner.Parts, objects map[planner.Hash]planner.Record) error {
-	old, known := objects[u.old]
+	old := objects[u.old] // nothing if it is no record
 	var err error
 	switch {
-	case !known:
+	case u.old == "":
 		err = errors.New("there is no record to change")
 	case parts.Kind == planner.RefNode:
-		err = h.checkFence(old.Message, objects[u.new].Message)
+		err = h.checkFence(parts.Node, old.Message, objects[u.new].Message)
 	case parts.Kind == planner.RefBeats:
 		node := objects[currentNode(parts.Node)]
 		err = h.checkMark(parts.Node, u.old, old.Message, objects[u.new].Message, node.Message)
@@ -153,13 +157,11 @@ func (h NodeHook) checkOther(u update, parts planner.Parts, objects map[planner.
 }
 
 // checkFence lets a node record pass that is the one before, byte for byte,
-// and a signed fence of the next epoch (design L3).
-func (h NodeHook) checkFence(old, new string) error {
-	before, err := readNodeMessage(old)
-	switch {
-	case err != nil:
-		return fmt.Errorf("the record there cannot be fenced: %w", err)
-	case before.Fence != nil:
+// and a signed fence of the next epoch (design L3). Where the one before cannot
+// be read, the fencer adds to the last that could be: readers verify it.
+func (h NodeHook) checkFence(node planner.NodeName, old, new string) error {
+	before, unreadable := readNodeMessage(old)
+	if unreadable == nil && before.Fence != nil {
 		return errors.New("it is fenced already")
 	}
 	after, err := readNodeMessage(new)
@@ -169,7 +171,25 @@ func (h NodeHook) checkFence(old, new string) error {
 	if after.Fence == nil {
 		return errors.New("not a fence: the record has one part")
 	}
-	was, _ := planner.ParseMessage(old) // both were read above
+	is, _ := planner.ParseMessage(new) // it was read above
+	switch {
+	case after.Fence.By != h.Node:
+		return fmt.Errorf("the fence is by node %s", after.Fence.By)
+	case is.Parts[1].Signature == "":
+		return errors.New("the fence is not signed")
+	case unreadable == nil:
+		return checkFenceOver(before, after, old, new)
+	case after.Node != node:
+		return fmt.Errorf("the fence is of node %s", after.Node)
+	case is.Parts[0].Signature == "":
+		return errors.New("what the node wrote is not signed")
+	}
+	return nil
+}
+
+// checkFenceOver compares a fence with the record it is added to.
+func checkFenceOver(before, after planner.NodeRecord, old, new string) error {
+	was, _ := planner.ParseMessage(old) // both were read before
 	is, _ := planner.ParseMessage(new)
 	whole, err := planner.FenceMessage(was, is.Subject, is.Parts[1])
 	switch {
@@ -177,12 +197,8 @@ func (h NodeHook) checkFence(old, new string) error {
 		return err
 	case whole.String() != new:
 		return errors.New("not a fence: what the node wrote was changed")
-	case after.Fence.By != h.Node:
-		return fmt.Errorf("the fence is by node %s", after.Fence.By)
 	case after.Epoch != before.Epoch+1:
 		return fmt.Errorf("the fence has epoch %d, not %d", after.Epoch, before.Epoch+1)
-	case is.Parts[1].Signature == "":
-		return errors.New("the fence is not signed")
 	}
 	return nil
 }
@@ -225,11 +241,8 @@ func (h NodeHook) checkMark(node planner.NodeName, replaced planner.Hash, old, n
 		}
 		return nil
 	}
-	before, err := readNodeMessage(record)
-	switch {
-	case err != nil:
-		return fmt.Errorf("the node's record cannot be fenced: %w", err)
-	case mark.Epoch != before.Epoch+1:
+	before, unreadable := readNodeMessage(record)
+	if unreadable == nil && mark.Epoch != before.Epoch+1 {
 		return fmt.Errorf("the fence value has epoch %d, not %d", mark.Epoch, before.Epoch+1)
 	}
 	return nil

@@ -47,8 +47,8 @@ func (h NodeHook) git(ctx context.Context, stdin string, output func(*bufio.Read
 	return nil
 }
 
-// readObjects reads the old and new values of the updates, and the records of
-// nodes whose beats are changed. What is no record is left out.
+// readObjects reads the old and new values of the updates, the records of nodes
+// whose beats are changed, and the fleet's. What is no record is left out.
 func (h NodeHook) readObjects(ctx context.Context, updates []update) (map[planner.Hash]planner.Record, error) {
 	var ask strings.Builder
 	var keys []planner.Hash
@@ -56,6 +56,7 @@ func (h NodeHook) readObjects(ctx context.Context, updates []update) (map[planne
 		keys = append(keys, key)
 		ask.WriteString(name + "\n")
 	}
+	want(currentFleet, h.Prefix+string(planner.FleetRef))
 	for _, u := range updates {
 		for _, id := range []planner.Hash{u.old, u.new} {
 			if id != "" {
@@ -68,9 +69,6 @@ func (h NodeHook) readObjects(ctx context.Context, updates []update) (map[planne
 		}
 	}
 	objects := map[planner.Hash]planner.Record{}
-	if len(keys) == 0 {
-		return objects, nil
-	}
 	err := h.git(ctx, ask.String(), func(out *bufio.Reader) error {
 		left := maxHookBytes
 		for _, key := range keys {

@@ -180,7 +180,7 @@ func TestNodeHook(t *testing.T) {
 		}
 	}
 	for _, tt := range []struct{ ref, want string }{
-		{"refs/orpheus/leases/default/web", ""},
+		{"refs/orpheus/leases/default/web", "what is deleted cannot be read"},
 		{"refs/orpheus/probe/a-b", ""},
 		{"refs/orpheus/nodes/a", "never deleted"},
 		{"refs/orpheus/nodes/b", "never deleted"},
@@ -191,6 +191,88 @@ func TestNodeHook(t *testing.T) {
 			t.Errorf("delete %s: error %v, want %q", tt.ref, err, tt.want)
 		}
 	}
+}
+
+// TestNodeHookDeletion: a document goes only beside a fleet record that
+// remembers its tokens (design L2): else one node could alarm all others, which
+// take lost tokens for a server restored from a backup.
+func TestNodeHookDeletion(t *testing.T) {
+	h := hookedRepo(t)
+	h.put("leases/default/api", h.record("a", docText("api", 7)))
+	h.put("leases/default/api+1", h.record("a", docText("api", 9)))
+	h.put("leases/default/new", h.record("a", strings.Replace(docText("new", 7), `"format": 1`, `"format": 99`, 1)))
+	h.put("fleet", h.record("b", fleetText(1)))
+	drop := func(ref planner.Ref) string {
+		return fmt.Sprintf("%s %040d %s%s\n", h.at(ref), 0, gitsync.DefaultPrefix, ref)
+	}
+	fleet := func(old planner.Hash, text string) string {
+		return fmt.Sprintf("%040s %s %sfleet\n", old, h.object(h.record("a", text)), gitsync.DefaultPrefix)
+	}
+	now := h.at("fleet")
+	unchanged := fmt.Sprintf("%s %s %sfleet\n", now, now, gitsync.DefaultPrefix)
+	for _, tt := range []struct{ name, push, want string }{
+		{"alone", drop("leases/default/api"), "only together with"},
+		{"beside a fleet record that stays", drop("leases/default/api") + unchanged, "only together with"},
+		{"beside one with its tokens", drop("leases/default/api") + fleet(now, fleetText(7)), ""},
+		{"all shards", fleet(now, fleetText(9)) + drop("leases/default/api") + drop("leases/default/api+1"), ""},
+		{"one shard has given more", drop("leases/default/api") + drop("leases/default/api+1") + fleet(now, fleetText(8)), "the tokens 8, below the document's 9"},
+		{"beside one that is garbled", drop("leases/default/api") + fleet(now, "fleet\n\nnothing\n"), "beside it"},
+		// Without all or nothing, the deletion alone would pass.
+		{"beside one that is bound to lose", drop("leases/default/api") + fleet(h.at("nodes/a"), fleetText(9)), "another value"},
+		{"beside one that is bound to lose: not new", drop("leases/default/api") + fleet("", fleetText(9)), "another value"},
+		{"of a later format", drop("leases/default/new") + fleet(now, fleetText(7)), ""},
+		{"of a later format, more tokens", drop("leases/default/new") + fleet(now, fleetText(6)), "below"},
+	} {
+		err := gitsync.NodeHook{Node: "a", Dir: h.Dir}.PreReceive(t.Context(), strings.NewReader(tt.push))
+		if (tt.want == "") != (err == nil) || err != nil && !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s: error %v, want %q", tt.name, err, tt.want)
+		}
+	}
+}
+
+// TestNodeHookFenceUnreadable: a node whose record was garbled can be fenced,
+// by adding to the last record that was good.
+func TestNodeHookFenceUnreadable(t *testing.T) {
+	h := hookedRepo(t)
+	blob := planner.Hash(gitsynctest.Must(h.WriteObject(gitformat.Blob, []byte("junk")))(t))
+	garbled := h.object(h.record("b", "b\n\nno record\n"))
+	mark := markText(planner.BeatMark{Node: "b", By: "a", Epoch: 4})
+	for name, old := range map[string]planner.Hash{"no commit": blob, "no record": garbled} {
+		gitsynctest.Must(h.Git("", "update-ref", gitsync.DefaultPrefix+"nodes/b", string(old)))(t)
+		for _, tt := range []struct {
+			name, text, want string
+		}{
+			{"a fence", fenceText(nodeText("b", 3), "a", 4), ""},
+			{"a record", nodeText("b", 3), "one part"},
+			{"a fence of another node", fenceText(nodeText("c", 3), "a", 4), "of node c"},
+			{"a fence by another", fenceText(nodeText("b", 3), "c", 4), "by node c"},
+			{"an epoch that is not raised", fenceText(nodeText("b", 3), "a", 3), "does not raise"},
+			{"a fence that is not signed", cutLast(fenceText(nodeText("b", 3), "a", 4), hookSignature), "not signed"},
+			{"a record that is not signed", strings.Replace(fenceText(nodeText("b", 3), "a", 4), "\n"+hookSignature+"\n", "", 1), "not signed"},
+			{"junk", "b\n\njunk\n", "not a fence"},
+		} {
+			err := h.check("a", old, h.object(h.record("a", tt.text)), gitsync.DefaultPrefix+"nodes/b")
+			if (tt.want == "") != (err == nil) || err != nil && !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("%s over %s: error %v, want %q", tt.name, name, err, tt.want)
+			}
+		}
+		if err := h.check("a", h.at("beats/b"), h.object(h.record("a", mark)), gitsync.DefaultPrefix+"beats/b"); err != nil {
+			t.Errorf("fence value beside %s: %v", name, err)
+		}
+	}
+	if err := h.check("a", "", h.object(h.record("a", fenceText(nodeText("b", 3), "a", 4))), gitsync.DefaultPrefix+"nodes/c"); err == nil {
+		t.Error("a fence of a node without a record passes")
+	}
+}
+
+func docText(name string, tokens uint64) string {
+	body := planner.LeaseDoc{Format: 1, Service: planner.ServiceID{Namespace: "default", Name: name}, Commit: strings.Repeat("c", 40), By: "a", Tokens: tokens}.Body()
+	return planner.Message{Subject: "decides", Parts: []planner.Part{{Body: body, Signature: hookSignature}}}.String()
+}
+
+func fleetText(tokens uint64) string {
+	body := planner.FleetRecord{Format: 1, By: "a", Tokens: tokens}.Body()
+	return planner.Message{Subject: "floor", Parts: []planner.Part{{Body: body, Signature: hookSignature}}}.String()
 }
 
 func cutLast(text, part string) string {
@@ -247,6 +329,22 @@ func TestNodeHookServers(t *testing.T) {
 			results := gitsynctest.WantSwap(t, b, gitsync.Push{Changes: []gitsync.Change{change("status/b", nodeText("b", 3))}}, gitsync.Lost)
 			if !strings.Contains(results[0].Reason, "hook") {
 				t.Errorf("reason %q", results[0].Reason)
+			}
+
+			// A document goes as a member lets it go, and in no other way.
+			doc := planner.LeasesRef(planner.ServiceID{Namespace: "default", Name: "api"}, 0)
+			gitsynctest.WantSwap(t, b, gitsync.Push{Changes: []gitsync.Change{change(doc, docText("api", 7))}}, gitsync.Won)
+			drop := gitsync.Change{Ref: doc, Old: h.at(doc)}
+			for _, changes := range [][]gitsync.Change{{drop}, {change("fleet", fleetText(6)), drop}} {
+				for _, r := range gitsynctest.Must(b.Swap(t.Context(), gitsync.Push{Changes: changes}))(t) {
+					if r.Outcome != gitsync.Lost {
+						t.Errorf("%d changes: %v", len(changes), r)
+					}
+				}
+			}
+			gitsynctest.WantSwap(t, b, gitsync.Push{Atomic: true, Changes: []gitsync.Change{change("fleet", fleetText(7)), drop}}, gitsync.Won, gitsync.Won)
+			if h.at(doc) != "" {
+				t.Error("the document is still there")
 			}
 		})
 	}
