@@ -153,7 +153,7 @@ func (sv *survey) choose(ss *serviceState, st *slotState) (*host, []NodeReason) 
 // onlyNode is the one node a slot can be on: where its data is, or the node it
 // is named for.
 func (sv *survey) onlyNode(ss *serviceState, st *slotState) NodeName {
-	if ss.s.EveryNode {
+	if ss.ofNode(st.id.Name) {
 		return NodeName(st.id.Name)
 	}
 	return st.bound

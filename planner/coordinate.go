@@ -181,6 +181,8 @@ func (c *coordination) untouchable(id ServiceID) string {
 		return "its document is of a later generation than the fleet's record as read"
 	case slices.ContainsFunc(doc.Leases, c.v.Torn):
 		return "what was read is of two instants"
+	case dv.lost() && c.sv.kept[id]:
+		return "its document cannot be read, and commit " + c.f.Commit.Short() + " does not say what it is to be"
 	case dv.Broken != "" && c.now.Boot < dv.Since+brokenPatience:
 		c.out.Next = earlier(c.out.Next, dv.Since+brokenPatience)
 		return "its document cannot be read: another node may know better, or its writer's record is still to come"
@@ -261,7 +263,11 @@ func (c *coordination) decide(id ServiceID) (d Decision, ask, due bool) {
 		c.held(ss)
 		return Decision{}, e.ask, false
 	}
-	return e.decision(ss.s.Revision), e.ask, true
+	rev := ss.s.Revision
+	if ss.kept {
+		rev = "" // none was decided on
+	}
+	return e.decision(rev), e.ask, true
 }
 
 // held says what holds back a change of a service that could begin.

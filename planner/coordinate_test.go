@@ -21,6 +21,8 @@ type fleetCase struct {
 	each     bool
 	target   string // template of the service; "" = deleted
 	before   string
+	unread   bool   // the commit has files that cannot be read
+	kept     string // why the service is kept, although the commit does not speak for it
 }
 
 const fleetNow = time.Hour
@@ -64,8 +66,13 @@ func (c fleetCase) buildAny(t *testing.T) (Followed, View) {
 		s.EveryNode = c.each
 		f.Services[web] = s
 	}
+	if c.kept != "" {
+		f.Held = []Held{{Service: web, Reason: c.kept}}
+	}
+	f.Unread = c.unread
 	v.Nodes = parseNodes(t, c.nodes, f.Nodes)
 	if c.before != "" {
+		c.before = strings.TrimPrefix(c.before, "-")
 		v.Docs[web] = DocView{Doc: parseFleetLeases(t, c.before, v.Nodes), Since: fleetNow}
 	}
 	return f, v
@@ -92,6 +99,8 @@ func parseNodes(t *testing.T, text string, specs map[NodeName]NodeSpec) map[Node
 			switch key {
 			case "drain":
 				spec.Drain = true
+			case "keptdrain":
+				spec.Drain, spec.Kept = true, true
 			case "cordon":
 				spec.Unschedulable = true
 			case "fenced":
@@ -257,6 +266,14 @@ func TestCoordinateFleet(t *testing.T) {
 		{"drain taken back, both ready", fleetCase{nodes: "n1 n2", replicas: 1, target: "a", before: "0:a1@n1+ 0:a3@n2+"}, "0:a1@n1", "", ""},
 		{"drain taken back, old dead", fleetCase{nodes: "n1 n2", replicas: 1, target: "a", before: "0:a1@n1 0:a3@n2+"}, "0:a3@n2", "", ""},
 		{"drain, nowhere to go", fleetCase{nodes: "n1:drain", replicas: 1, target: "a", before: "0:a1@n1+"}, "=", "", "n1: drained by nodes/n1.yaml"},
+		// A commit with files that cannot be read, of which one may drain it or no
+		// longer: nodes that kept different things would move the slot to and fro.
+		{"drain, kept", fleetCase{nodes: "n1:keptdrain n2", unread: true, replicas: 1, target: "a", before: "0:a1@n1+"}, "=", "", ""},
+		{"drain, kept, new slot", fleetCase{nodes: "n1:keptdrain n2", unread: true, replicas: 2, target: "a", before: "0:a1@n1+"}, "0:a1@n1 1:a2@n2", "", ""},
+		{"drain, kept, fenced", fleetCase{nodes: "n1:keptdrain:fenced n2", unread: true, replicas: 1, target: "a", before: "0:a1@n1v"}, "0:a1@n1v 0:a2@n2", "", ""},
+		{"drain, said beside a broken file", fleetCase{nodes: "n1:drain n2", unread: true, replicas: 1, target: "a", before: "0:a1@n1+"}, "0:a1@n1 0:a2@n2", "", ""},
+		// What the node says of itself all know.
+		{"own taint beside a broken file", fleetCase{nodes: "n1:keptdrain:taint=NoExecute n2", unread: true, replicas: 1, target: "a", before: "0:a1@n1+"}, "0:a1@n1 0:a2@n2", "its taint k:NoExecute is not tolerated", ""},
 		{"cordon", fleetCase{nodes: "n1:cordon n2", replicas: 2, target: "a", before: "0:a1@n1+"}, "0:a1@n1 1:a2@n2", "", ""},
 		// Taints have Kubernetes' meaning.
 		{"NoExecute", fleetCase{nodes: "n1:taint=NoExecute n2", replicas: 1, target: "a", before: "0:a1@n1+"}, "0:a1@n1 0:a2@n2", "its taint k:NoExecute is not tolerated", ""},
@@ -289,6 +306,32 @@ func TestCoordinateFleet(t *testing.T) {
 		{"each, fenced", fleetCase{nodes: "n1:fenced n2", each: true, target: "a", before: "n1:a1@n1v n2:a2@n2+"}, "=", "", ""},
 		{"each, returned", fleetCase{nodes: "n1 n2", each: true, target: "a", before: "n1:a1@n1v n2:a2@n2+"}, "n1:a3@n1 n2:a2@n2", "", ""},
 		{"each, retired", fleetCase{nodes: "n1:retired n2", each: true, target: "a", before: "n1:a1@n1v n2:a2@n2+"}, "n2:a2@n2", "", ""},
+
+		// Kept, because its file cannot be read or its deletion waits: what is
+		// wanted is what its leases in force say. Others who came to this commit by
+		// another way may have kept another revision, or have it deleted: what they
+		// took back is not given again, what they gave is not changed.
+		{"kept, another revision", fleetCase{nodes: "n1", kept: "x", replicas: 1, target: "b", before: "0:a1@n1+"}, "=", "", ""},
+		{"kept, other slots", fleetCase{nodes: "n1", kept: "x", replicas: 2, target: "a", before: "1:a1@n1+ 4:a2@n1+"}, "=", "", ""},
+		{"kept, taken back", fleetCase{nodes: "n1", kept: "x", replicas: 1, target: "a", before: "-"}, "=", "", ""},
+		{"kept, no document", fleetCase{nodes: "n1", kept: "x", replicas: 1, target: "a"}, "=", "", ""},
+		{"kept, drained", fleetCase{nodes: "n1:drain n2", kept: "x", replicas: 1, target: "a", before: "0:a1@n1+"}, "=", "", ""},
+		// What is void or refused recovers, at its own revision.
+		{"kept, fenced", fleetCase{nodes: "n1:fenced n2", kept: "x", replicas: 1, target: "b", before: "0:a1@n1v"}, "0:a1@n1v 0:a2@n2", "web-0 moves from n1 to n2: n1 was fenced by n9", ""},
+		{"kept, fenced, waits", fleetCase{nodes: "n1:fenced n2", kept: "x", replicas: 1, target: "b", before: "0:a1@n1v 0:a2@n2"}, "=", "", ""},
+		{"kept, fenced, done", fleetCase{nodes: "n1:fenced n2", kept: "x", replicas: 1, target: "b", before: "0:a1@n1v 0:a2@n2+"}, "0:a2@n2", "", ""},
+		{"kept, returned", fleetCase{nodes: "n1 n2", kept: "x", replicas: 3, target: "b", before: "0:a1@n1v 1:b2@n2+"}, "0:a3@n1 1:b2@n2", "web-0 stays on n1", ""},
+		{"kept, refused", fleetCase{nodes: "n1 n2", kept: "x", replicas: 1, target: "b", before: "0:a1@n1!"}, "0:a2@n2", "n1 refuses: no room", ""},
+		{"kept, refused, but runs", fleetCase{nodes: "n1 n2", kept: "x", replicas: 1, target: "b", before: "0:a1@n1+!"}, "=", "", ""},
+		// Whether the slot has data says the template of its lease.
+		{"kept, bound by its lease", fleetCase{nodes: "n1:fenced n2", kept: "x", replicas: 1, target: "a", before: "0:V1@n1v"}, "=", "", "n1: fenced by n9; the data of the slot is there"},
+		{"kept, not bound by its lease", fleetCase{nodes: "n1:fenced n2", kept: "x", replicas: 1, target: "V", before: "0:a1@n1v"}, "0:a1@n1v 0:a2@n2", "", ""},
+		// Named slots are their nodes', numbered ones are not.
+		{"kept, slot of a node", fleetCase{nodes: "n1:fenced n2", kept: "x", replicas: 1, target: "a", before: "n1:a1@n1v"}, "=", "", ""},
+		{"kept, slot of none", fleetCase{nodes: "n1:fenced n2", kept: "x", each: true, target: "a", before: "0:a1@n1v"}, "0:a1@n1v 0:a2@n2", "", ""},
+		// A change half-way is taken back, unless it is through.
+		{"kept, half-way", fleetCase{nodes: "n1", kept: "x", replicas: 1, target: "b", before: "0:a1@n1+ 0:b2@n1"}, "0:a1@n1", "", ""},
+		{"kept, through", fleetCase{nodes: "n1", kept: "x", replicas: 1, target: "a", before: "0:a1@n1 0:b2@n1+"}, "0:b2@n1", "", ""},
 
 		// Deleted: leases go, the document stays as the memory of its tokens.
 		{"deleted", fleetCase{nodes: "n1", before: "0:a1@n1+ 1:a2@n1+"}, "", "web: deleted by commit cccccccc: 2 leases taken back", ""},

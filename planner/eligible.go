@@ -13,6 +13,9 @@ type host struct {
 	index int // among all hosts
 	view  NodeView
 	spec  NodeSpec
+	// bare is the node as its record alone has it, where the commit cannot be
+	// heard on it; nil = it can. See leaves.
+	bare *host
 	// out says why the node takes part in nothing; "" = it does.
 	out    string
 	labels map[string]string
@@ -26,7 +29,7 @@ type host struct {
 
 // newHost describes a node. A node whose record is not read is no host.
 func newHost(f Followed, n NodeView) *host {
-	spec := f.Nodes[n.Record.Node]
+	spec, said := f.Nodes[n.Record.Node]
 	h := &host{name: n.Record.Node, view: n, spec: spec, labels: map[string]string{}, ports: map[hostPort]int{}, hash: hashOf(string(n.Record.Node))}
 	for key, value := range n.Record.Labels {
 		if spec.MayOwn(key) {
@@ -46,6 +49,9 @@ func newHost(f Followed, n NodeView) *host {
 		h.out = "not among the nodes of fleet.yaml"
 	case spec.Key != "" && !sameKey(spec.Key, n.Record.Key):
 		h.out = "its key is not the one in " + spec.file()
+	}
+	if f.Unread && (!said || spec.Kept) {
+		h.bare = newHost(Followed{Fleet: f.Fleet}, n)
 	}
 	return h
 }
@@ -92,6 +98,24 @@ func (h *host) unfit(s Service) string {
 		return "it has no driver " + d
 	}
 	return ""
+}
+
+// leaves says why a slot of the service that is on the node may not stay: it is
+// unfit, and not only because it was fenced and may return. Where the commit
+// has files that cannot be read, and does not speak of the node,
+// what people said of it, or may have, is no ground to move anything: nodes
+// that came to the commit by different ways kept different things, and would
+// move it to and fro. It still decides where new slots go.
+func (h *host) leaves(s Service) string {
+	if h.bare != nil {
+		h, s.NodeSelector = h.bare, nil
+	}
+	if h.view.Record.Fence != nil && !h.view.Record.Retired {
+		returned := *h
+		returned.out = ""
+		h = &returned
+	}
+	return h.unfit(s)
 }
 
 // closed says why the node takes no new slot of the service. As in Kubernetes

@@ -137,12 +137,21 @@ func (w *fleetWorld) checkSettled() {
 			if unplaced[st.id] {
 				continue
 			}
+			if ss.kept {
+				w.checkKept(st)
+				continue
+			}
 			if len(st.leases) != 1 || st.cur == nil || !v.Ready(st.id, *st.cur) {
 				w.t.Fatalf("%s has the leases %+v: %+v\nwaiting %v", st.id, st.leases, st, Coordinate(n.followed, v, Time{Boot: w.now}).Waiting)
 			}
 		}
 		if len(ss.extra) > 0 {
 			w.t.Fatalf("%s has leases too many: %+v", ss.id, ss.extra)
+		}
+	}
+	for id, doc := range w.docs {
+		if w.gone(id) && len(doc.Leases) > 0 {
+			w.t.Fatalf("%s is deleted and has the leases %+v", id, doc.Leases)
 		}
 	}
 	for _, name := range w.names() {
@@ -155,4 +164,22 @@ func (w *fleetWorld) checkSettled() {
 			}
 		}
 	}
+}
+
+// checkKept: a slot of a service that the commit does not speak for has one
+// lease in force, whatever its revision.
+func (w *fleetWorld) checkKept(st *slotState) {
+	if st.cur == nil || len(st.leases)-len(st.void) != 1 {
+		w.t.Fatalf("%s is kept and has the leases %+v", st.id, st.leases)
+	}
+}
+
+// gone reports whether any node saw a service being deleted.
+func (w *fleetWorld) gone(id ServiceID) bool {
+	for _, n := range w.nodes {
+		if _, gone := n.followed.Gone[id]; gone {
+			return true
+		}
+	}
+	return false
 }

@@ -30,7 +30,8 @@ func (w *fleetWorld) steps() map[string]func(*rapid.T) {
 	}
 	round := step(func() { w.round() })
 	return map[string]func(*rapid.T){
-		"commit": step(w.change), "commit again": step(w.change), "commit unrelated": step(w.commit),
+		"commit": step(w.change), "commit again": step(w.change), "commit unrelated": step(func() { w.commit() }),
+		"break": step(w.breakFile), "repair": step(w.repair), "delete": step(w.deleteMany), "approve": step(w.approve),
 		"round": round, "round again": round, "rounds": step(func() { w.round(); w.round(); w.round() }),
 		"one": step(func() { w.one(w.some()) }), "another": step(func() { w.one(w.some()) }),
 		"fence": step(w.fence), "crash": step(w.crash), "return": step(w.comeBack), "drain": step(w.drain),
@@ -79,6 +80,55 @@ func (w *fleetWorld) change() {
 		delete(w.repo, id)
 	}
 	w.commit()
+}
+
+// breakFile changes a service and, with the same commit or the next, breaks its
+// file.
+func (w *fleetWorld) breakFile() {
+	id := rapid.SampledFrom(fleetServices).Draw(w.t, "service")
+	w.set(id, rapid.SampledFrom([]string{"a", "b", "unready"}).Draw(w.t, "image"))
+	if rapid.Bool().Draw(w.t, "readable first") {
+		w.commit()
+		w.one(w.some())
+	}
+	if rapid.Bool().Draw(w.t, "nodes") {
+		id = ServiceID{}
+	}
+	w.broken[id] = true
+	w.commit()
+}
+
+func (w *fleetWorld) repair() {
+	clear(w.broken)
+	w.commit()
+}
+
+// deleteMany deletes all services in two commits, each within the budget, both
+// together beyond it: who sees only the second may not delete them.
+func (w *fleetWorld) deleteMany() {
+	if rapid.Bool().Draw(w.t, "all there") {
+		for _, id := range fleetServices {
+			w.set(id, "a")
+		}
+		w.commit()
+		w.round()
+	}
+	for k, id := range fleetServices {
+		delete(w.repo, id)
+		if k%2 == 1 {
+			w.commit()
+			w.one(w.some())
+		}
+	}
+}
+
+// approve approves every deletion there ever was.
+func (w *fleetWorld) approve() {
+	var all []string
+	for _, d := range w.commits {
+		all = append(all, d.Commit.Hash)
+	}
+	w.commit(all...)
 }
 
 func (w *fleetWorld) set(id ServiceID, image string) {
@@ -157,7 +207,8 @@ func (w *fleetWorld) stale() {
 	}
 }
 
-// heal ends all faults, with a commit that can run.
+// heal ends all faults, with a commit that can run. Files may stay broken and
+// deletions unapproved: that is no ground to fight.
 func (w *fleetWorld) heal() {
 	for _, id := range fleetServices {
 		if s, ok := w.repo[id]; ok && s.Template.Images()[0] != "a" {
@@ -165,11 +216,16 @@ func (w *fleetWorld) heal() {
 		}
 	}
 	clear(w.specs)
+	if rapid.Bool().Draw(w.t, "repaired") {
+		clear(w.broken)
+	}
 	w.commit()
 	for _, name := range w.names() {
 		w.follow(name)
 	}
-	w.commit() // what still waits for approval is approved
+	if rapid.Bool().Draw(w.t, "approved") {
+		w.approve()
+	}
 	for _, name := range w.names() {
 		n := w.nodes[name]
 		n.seen, n.registry = nil, true

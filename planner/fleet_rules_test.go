@@ -54,6 +54,15 @@ func TestCoordinateRefusesToDecide(t *testing.T) {
 		{"garbled", func(_ *Followed, _ *View, d *DocView) { d.Broken = "not signed" }, "cannot be read"},
 		{"garbled for long", func(_ *Followed, _ *View, d *DocView) { d.Broken, d.Since = "not signed", fleetNow-time.Minute }, ""},
 		{"lost for long", func(_ *Followed, _ *View, d *DocView) { *d = DocView{Since: time.Minute, Broken: "not signed"} }, ""},
+		// ... and who only keeps the service cannot say what it is to be.
+		{"lost for long, kept", func(f *Followed, _ *View, d *DocView) {
+			*d = DocView{Since: time.Minute, Broken: "not signed"}
+			f.Held = []Held{{Service: web}}
+		}, "does not say what it is to be"},
+		{"garbled for long, kept", func(f *Followed, _ *View, d *DocView) {
+			d.Broken, d.Since = "not signed", fleetNow-time.Minute
+			f.Held = []Held{{Service: web}}
+		}, ""},
 		// A counter at its end gives no token twice.
 		{"counter", func(_ *Followed, _ *View, d *DocView) { d.Doc.Tokens = maxCounter }, "cannot rise"},
 		// A node that never saw the service being deleted leaves it alone.
@@ -121,6 +130,12 @@ func TestCoordinateStandsIn(t *testing.T) {
 			d.Broken = "not signed"
 			v.Docs[web] = d
 		}, 70 * time.Second, true, 0},
+		// A service that is kept: only what is void, or there twice.
+		{"kept", fleetCase{nodes: nodes, kept: "x", replicas: 2, target: "b", before: "0:a1@n1+"}, 1, nil, time.Minute, false, 0},
+		{"kept, nothing left", fleetCase{nodes: nodes, kept: "x", replicas: 2, target: "b", before: "-"}, 1, nil, time.Minute, false, 0},
+		{"kept, no document", fleetCase{nodes: nodes, kept: "x", replicas: 2, target: "b"}, 1, nil, time.Minute, false, 0},
+		{"kept, half-way", fleetCase{nodes: nodes, kept: "x", replicas: 1, target: "b", before: "0:a1@n1+ 0:b2@n1"}, 1, nil, time.Minute, true, 0},
+		{"kept, fenced", fleetCase{nodes: nodes + " n5:fenced", kept: "x", replicas: 1, target: "b", before: "0:a1@n5v"}, 1, nil, time.Minute, true, 0},
 		// No document: from when the member has seen who starts with it.
 		{"no document, unsettled", fleetCase{nodes: nodes, replicas: 1, target: "a"}, 0, func(_ *Followed, v *View) { v.Settled = fleetNow + time.Second }, 0, false, time.Second},
 		{"no document, never settled", fleetCase{nodes: nodes, replicas: 1, target: "a"}, 0, func(_ *Followed, v *View) { v.Settled = Never }, 0, false, 0},
@@ -134,9 +149,7 @@ func TestCoordinateStandsIn(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			c := tt.of
-			c.before = strings.TrimPrefix(c.before, "-")
-			f, v := c.build(t)
+			f, v := tt.of.build(t)
 			if tt.of.before == "-" {
 				v.Docs[web] = DocView{Doc: LeaseDoc{Format: FormatLeases, Service: web, Commit: hash("b"), By: "n1", Tokens: 4}, Since: fleetNow}
 			}

@@ -19,14 +19,18 @@ type fleetWorld struct {
 	now time.Duration
 
 	commits []Desired
-	repo    map[ServiceID]Service
-	specs   map[NodeName]NodeSpec
-	nodes   map[NodeName]*fleetNode
-	docs    map[ServiceID]LeaseDoc
-	since   map[ServiceID]time.Duration
-	changed time.Duration // of the nodes
-	fleet   FleetRecord
-	images  map[Revision]Template
+	// approved holds what each commit approves, broken the services whose files
+	// cannot be read; the zero ServiceID stands for the file of all nodes.
+	approved [][]string
+	broken   map[ServiceID]bool
+	repo     map[ServiceID]Service
+	specs    map[NodeName]NodeSpec
+	nodes    map[NodeName]*fleetNode
+	docs     map[ServiceID]LeaseDoc
+	since    map[ServiceID]time.Duration
+	changed  time.Duration // of the nodes
+	fleet    FleetRecord
+	images   map[Revision]Template
 
 	given  map[LeaseKey]Lease
 	writes int
@@ -80,14 +84,14 @@ func fleetTemplate(id ServiceID, kind string) Template {
 
 func newFleetWorld(t *rapid.T) *fleetWorld {
 	w := &fleetWorld{
-		t: t, now: time.Hour, repo: map[ServiceID]Service{}, specs: map[NodeName]NodeSpec{}, nodes: map[NodeName]*fleetNode{},
+		t: t, now: time.Hour, broken: map[ServiceID]bool{}, repo: map[ServiceID]Service{}, specs: map[NodeName]NodeSpec{}, nodes: map[NodeName]*fleetNode{},
 		docs: map[ServiceID]LeaseDoc{}, since: map[ServiceID]time.Duration{}, images: map[Revision]Template{}, given: map[LeaseKey]Lease{},
 	}
 	alike := rapid.Bool().Draw(t, "alike")
 	w.commit()
 	for i := range rapid.IntRange(1, 5).Draw(t, "nodes") {
 		name := NodeName(fmt.Sprint("n", i))
-		n := &fleetNode{up: true, registry: true, have: map[string]Instance{}, refuses: map[RevisionKey]bool{}, contrary: !alike && i%2 == 1}
+		n := &fleetNode{up: true, at: -1, registry: true, have: map[string]Instance{}, refuses: map[RevisionKey]bool{}, contrary: !alike && i%2 == 1}
 		n.record = NodeRecord{Node: name, Epoch: 1, Since: 1, Incarnation: fmt.Sprint(name, 0), OS: "linux", Labels: map[string]string{"zone": fmt.Sprint(i % 2)}}
 		n.record.Capacity.MemoryBytes = int64(rapid.SampledFrom([]int{0, 250, 450, 1000}).Draw(t, "capacity"))
 		n.status = NodeStatus{Node: name, Incarnation: n.record.Incarnation}
@@ -98,9 +102,19 @@ func newFleetWorld(t *rapid.T) *fleetWorld {
 
 func (w *fleetWorld) names() []NodeName { return slices.Sorted(maps.Keys(w.nodes)) }
 
-func (w *fleetWorld) commit() {
+// commit adds a commit of what the repository holds now.
+func (w *fleetWorld) commit(approves ...string) {
 	d := Desired{Commit: Commit{Hash: fmt.Sprintf("%040d", len(w.commits)+1)}, Services: maps.Clone(w.repo), Nodes: maps.Clone(w.specs)}
-	w.commits = append(w.commits, d)
+	if w.broken[ServiceID{}] {
+		d.Nodes, d.Faults = nil, []Fault{{File: "nodes.yaml", Reason: "not YAML"}}
+	}
+	for _, id := range fleetServices {
+		if s, ok := w.repo[id]; ok && w.broken[id] {
+			delete(d.Services, id)
+			d.Faults = append(d.Faults, Fault{File: s.File, Reason: "not YAML"})
+		}
+	}
+	w.commits, w.approved = append(w.commits, d), append(w.approved, approves)
 }
 
 // look is a read of everything as it is now.
@@ -144,18 +158,14 @@ func (w *fleetWorld) view(name NodeName) View {
 	return v
 }
 
-// follow lets a node take the newest commit.
+// follow lets a node take the newest commit: those between it never sees.
 func (w *fleetWorld) follow(name NodeName) {
 	n := w.nodes[name]
 	next := w.commits[len(w.commits)-1]
 	if n.followed.Commit.Hash == next.Commit.Hash {
 		return
 	}
-	var approved []string
-	for _, commit := range n.followed.Pending {
-		approved = append(approved, commit)
-	}
-	slices.Sort(approved)
+	approved := slices.Concat(w.approved[n.at+1:]...)
 	n.followed, n.at, n.took = Settle(n.followed, next, approved), len(w.commits)-1, w.now
 }
 

@@ -83,6 +83,7 @@ var overMaps = map[string]struct {
 	"unfit":           {1, "sorted before one is named"},
 	"newSurvey":       {1, "sorted before they are looked at"},
 	"documents":       {1, "sorted before it returns"},
+	"settleNodes":     {1, "each node is kept by itself"},
 	"stillGone":       {1, "each deleted service is kept or forgotten by itself"},
 	"missing":         {1, "sorted before it returns"},
 	"sortedKeys":      {1, "sorted before it returns"},

@@ -9,13 +9,14 @@ import (
 	"time"
 )
 
-var modelStates = flag.Int("model.states", 60_000, "how many states of each model are explored")
+var modelStates = flag.Int("model.states", 40_000, "how many states of each model are explored")
 
 // The model explores, breadth first, every order in which the nodes of a small
 // fleet may read, decide, push, start, stop, report, be fenced, die and return,
 // with pushes that arrive late. What happens in a step is decided by the real
-// functions: Coordinate, Invalid, StandingOf, Reconcile. Time stands: everyone
-// may stand in for everyone at once, which is the worst case.
+// functions: Settle, Coordinate, Invalid, StandingOf, Reconcile. Nodes come to a
+// commit by every way, one by one or at a jump. Time stands: everyone may stand
+// in for everyone at once, which is the worst case.
 
 const modelMax = 3 // nodes
 
@@ -36,8 +37,8 @@ type modelSight struct {
 // modelMember is one machine with its agent.
 type modelMember struct {
 	life, process uint8
-	read          bool // the process has read
-	commit        uint8
+	read          bool  // the process has read
+	followed      uint8 // number of a modelFollowed
 	view          modelSight
 	runs          uint16 // its instances
 	lateOld, late uint16 // a push under way: the document's value before and after
@@ -64,7 +65,9 @@ type modelInstance struct {
 type model struct {
 	t       *testing.T
 	nodes   int
-	commits []Followed
+	commits []modelCommit
+	follows []modelFollowed // by number; 0 = of those who saw the first commit
+	ways    map[string]uint8
 	docs    []LeaseDoc // by number; 0 = none
 	docIDs  map[string]uint16
 	runs    [][]modelInstance
@@ -79,15 +82,52 @@ var modelService = ServiceID{DefaultNamespace, "web"}
 
 func modelName(k int) NodeName { return NodeName(fmt.Sprintf("n%d", k)) }
 
-// modelCommit is a commit of one service.
-func modelCommit(k int, tmpl Template, replicas int, drained ...NodeName) Followed {
-	s := service(modelService, replicas, tmpl)
-	f := Followed{Commit: Commit{Hash: fmt.Sprintf("%040d", k)}, Services: map[ServiceID]Service{s.ID: s}, Nodes: map[NodeName]NodeSpec{}}
-	for _, n := range drained {
-		f.Nodes[n] = NodeSpec{Name: n, Drain: true}
-	}
-	return f
+// modelCommit is a commit, with the deletions that it approves.
+type modelCommit struct {
+	Desired
+	approved []string
 }
+
+// modelFollowed is what a node made of the commits up to one.
+type modelFollowed struct {
+	Followed
+	at int // of the commit
+}
+
+func modelHash(k int) string { return fmt.Sprintf("%040d", k) }
+
+// modelOf is a commit of one service.
+func modelOf(k int, tmpl Template, replicas int, drained ...NodeName) modelCommit {
+	s := service(modelService, replicas, tmpl)
+	d := Desired{Commit: Commit{Hash: modelHash(k)}, Services: map[ServiceID]Service{s.ID: s}, Nodes: map[NodeName]NodeSpec{}}
+	for _, n := range drained {
+		d.Nodes[n] = NodeSpec{Name: n, Drain: true}
+	}
+	return modelCommit{Desired: d}
+}
+
+// broken is a commit whose file of the service cannot be read.
+func (c modelCommit) broken() modelCommit {
+	s := c.Services[modelService]
+	delete(c.Services, modelService)
+	c.Faults = []Fault{{File: s.File, Reason: "not YAML"}}
+	return c
+}
+
+// deleted is a commit without the service.
+func (c modelCommit) deleted() modelCommit { delete(c.Services, modelService); return c }
+
+// beside puts services from to to-1 into a commit, of which nothing runs: they
+// only count when some are deleted.
+func (c modelCommit) beside(from, to int) modelCommit {
+	for k := from; k < to; k++ {
+		s := service(ServiceID{"idle", fmt.Sprint("s", k)}, 0, plainA)
+		c.Services[s.ID] = s
+	}
+	return c
+}
+
+func (c modelCommit) approves(k int) modelCommit { c.approved = []string{modelHash(k)}; return c }
 
 func modelImage(tag string) Template {
 	return plain("registry.example/web@sha256:" + strings.Repeat(tag, 64))
@@ -99,26 +139,43 @@ func TestModel(t *testing.T) {
 	for _, row := range []struct {
 		name    string
 		nodes   int
-		commits []Followed
+		commits []modelCommit
 		budget  modelState
 	}{
-		{"fences, late push", 2, []Followed{modelCommit(0, a, 1)}, modelState{fences: 2, lates: 1}},
-		{"fences, deaths", 2, []Followed{modelCommit(0, a, 1)}, modelState{fences: 2, deaths: 1, reboots: 1}},
-		{"fences, torn reads", 2, []Followed{modelCommit(0, a, 1)}, modelState{fences: 2, torn: 2}},
-		{"update, fence", 2, []Followed{modelCommit(0, a, 1), modelCommit(1, b, 1)}, modelState{fences: 1, deaths: 1}},
-		{"update, late push", 2, []Followed{modelCommit(0, a, 1), modelCommit(1, b, 1)}, modelState{lates: 1, torn: 1}},
-		{"update and back, fence", 2, []Followed{modelCommit(0, a, 1), modelCommit(1, b, 1), modelCommit(2, a, 1)}, modelState{fences: 1}},
-		{"drain, cancelled, fence", 2, []Followed{modelCommit(0, a, 1), modelCommit(1, a, 1, "n0"), modelCommit(2, a, 1)}, modelState{fences: 1, lates: 1}},
-		{"single writer: update, drain, fence", 2, []Followed{modelCommit(0, host("a"), 1), modelCommit(1, host("b"), 1), modelCommit(2, host("b"), 1, "n1")}, modelState{fences: 1}},
-		{"two slots, scaled down, fence", 2, []Followed{modelCommit(0, a, 2), modelCommit(1, a, 1)}, modelState{fences: 1}},
-		{"three nodes, fences, late push", 3, []Followed{modelCommit(0, a, 1)}, modelState{fences: 2, lates: 1}},
-		{"three nodes, drain, reboot", 3, []Followed{modelCommit(0, a, 1), modelCommit(1, a, 1, "n0")}, modelState{reboots: 1, fences: 1}},
+		{"fences, late push", 2, []modelCommit{modelOf(0, a, 1)}, modelState{fences: 2, lates: 1}},
+		{"fences, deaths", 2, []modelCommit{modelOf(0, a, 1)}, modelState{fences: 2, deaths: 1, reboots: 1}},
+		{"fences, torn reads", 2, []modelCommit{modelOf(0, a, 1)}, modelState{fences: 2, torn: 2}},
+		{"update, fence", 2, []modelCommit{modelOf(0, a, 1), modelOf(1, b, 1)}, modelState{fences: 1, deaths: 1}},
+		{"update, late push", 2, []modelCommit{modelOf(0, a, 1), modelOf(1, b, 1)}, modelState{lates: 1, torn: 1}},
+		{"update and back, fence", 2, []modelCommit{modelOf(0, a, 1), modelOf(1, b, 1), modelOf(2, a, 1)}, modelState{fences: 1}},
+		{"drain, cancelled, fence", 2, []modelCommit{modelOf(0, a, 1), modelOf(1, a, 1, "n0"), modelOf(2, a, 1)}, modelState{fences: 1, lates: 1}},
+		{"single writer: update, drain, fence", 2, []modelCommit{modelOf(0, host("a"), 1), modelOf(1, host("b"), 1), modelOf(2, host("b"), 1, "n1")}, modelState{fences: 1}},
+		{"two slots, scaled down, fence", 2, []modelCommit{modelOf(0, a, 2), modelOf(1, a, 1)}, modelState{fences: 1}},
+		// Nodes that came to the same commit by different ways: one has the service
+		// deleted, another may not without a person's word, ...
+		{"deleted by one, kept by another, fence", 2, []modelCommit{modelOf(0, a, 1).beside(0, 4), modelOf(1, a, 1).deleted().beside(0, 3), modelOf(2, a, 1).deleted().beside(0, 1)}, modelState{fences: 1}},
+		{"deleted by one, kept by another, late push", 2, []modelCommit{modelOf(0, a, 1).beside(0, 4), modelOf(1, a, 1).deleted().beside(0, 3), modelOf(2, a, 1).deleted().beside(0, 1)}, modelState{lates: 1, deaths: 1}},
+		// ... until it says so, or brings the service back;
+		{"deleted by one, kept by another, approved", 2, []modelCommit{modelOf(0, a, 1).beside(0, 4), modelOf(1, a, 1).deleted().beside(0, 3), modelOf(2, a, 1).deleted().beside(0, 1), modelOf(3, a, 1).deleted().beside(0, 1).approves(2)}, modelState{}},
+		{"deleted by one, kept by another, back", 2, []modelCommit{modelOf(0, a, 1).beside(0, 4), modelOf(1, a, 1).deleted().beside(0, 3), modelOf(2, a, 1).deleted().beside(0, 1), modelOf(3, b, 1)}, modelState{}},
+		// one has another revision, ...
+		{"kept at two revisions, fence", 2, []modelCommit{modelOf(0, a, 1), modelOf(1, b, 1), modelOf(2, b, 1).broken()}, modelState{fences: 1}},
+		{"kept at two revisions, late push", 2, []modelCommit{modelOf(0, a, 2), modelOf(1, b, 1), modelOf(2, b, 1).broken()}, modelState{lates: 1}},
+		{"kept at two revisions, single writer", 2, []modelCommit{modelOf(0, host("a"), 1), modelOf(1, b, 1, "n1"), modelOf(2, b, 1).broken()}, modelState{deaths: 1}},
+		// ... until the file is repaired, or gone;
+		{"kept at two revisions, repaired", 2, []modelCommit{modelOf(0, a, 1), modelOf(1, b, 1), modelOf(2, b, 1).broken(), modelOf(3, b, 2)}, modelState{}},
+		{"kept at two revisions, deleted", 2, []modelCommit{modelOf(0, a, 1), modelOf(1, b, 1), modelOf(2, b, 1).broken(), modelOf(3, b, 1).deleted()}, modelState{fences: 1}},
+		// one never knew it; one keeps what another deleted before.
+		{"kept by one, unknown to another, fence", 2, []modelCommit{modelOf(0, a, 1).deleted(), modelOf(1, a, 1), modelOf(2, a, 1).broken()}, modelState{fences: 1}},
+		{"deleted by one, then a broken file", 2, []modelCommit{modelOf(0, a, 1), modelOf(1, a, 1).deleted(), modelOf(2, a, 1).broken()}, modelState{fences: 1}},
+		{"three nodes, fences, late push", 3, []modelCommit{modelOf(0, a, 1)}, modelState{fences: 2, lates: 1}},
+		{"three nodes, drain, reboot", 3, []modelCommit{modelOf(0, a, 1), modelOf(1, a, 1, "n0")}, modelState{reboots: 1, fences: 1}},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
 			m := &model{
 				t: t, nodes: row.nodes, commits: row.commits, docs: []LeaseDoc{{}}, docIDs: map[string]uint16{"": 0},
-				runs: [][]modelInstance{nil}, runIDs: map[string]uint16{"[]": 0}, from: map[modelState]modelState{}, how: map[modelState]string{},
+				ways: map[string]uint8{}, runs: [][]modelInstance{nil}, runIDs: map[string]uint16{"[]": 0}, from: map[modelState]modelState{}, how: map[modelState]string{},
 			}
 			m.explore(row.budget)
 		})
@@ -129,6 +186,7 @@ func (m *model) explore(first modelState) {
 	for k := range m.nodes {
 		first.server.nodes[k] = modelNode{epoch: 1, since: 1}
 	}
+	m.follow(modelFollowed{at: -1}, 0)
 	m.from[first] = first
 	frontier := []modelState{first}
 	depth, settled, all := 0, 0, true
@@ -200,7 +258,10 @@ func (m *model) successors(s modelState, to func(string, modelState)) {
 			x.view.doc = n.server.doc
 			return true
 		})
-		try("follows", k, func(n *modelState, x *modelMember) bool { x.commit = n.commit; return true })
+		try("follows", k, func(n *modelState, x *modelMember) bool {
+			x.followed = m.follow(m.follows[x.followed], int(n.commit))
+			return true
+		})
 		try("registers", k, m.registers)
 		try("decides", k, func(n *modelState, x *modelMember) bool { return m.decides(n, k, false) })
 		try("decides, the push is late", k, func(n *modelState, x *modelMember) bool { return n.lates > 0 && m.decides(n, k, true) })
@@ -227,6 +288,26 @@ func (m *model) successors(s modelState, to func(string, modelState)) {
 			try(fmt.Sprintf("is fenced by n%d", by), k, func(n *modelState, _ *modelMember) bool { return m.fences(n, k, by) })
 		}
 	}
+}
+
+// follow is what a node makes of a commit and those it has not seen before it.
+func (m *model) follow(from modelFollowed, to int) uint8 {
+	next := from
+	if from.at != to {
+		var approved []string
+		for k := from.at + 1; k <= to; k++ {
+			approved = append(approved, m.commits[k].approved...)
+		}
+		next = modelFollowed{Settle(from.Followed, m.commits[to].Desired, approved), to}
+	}
+	s := next.Services[modelService]
+	body := fmt.Sprint(to, s.Revision, s.Replicas, next.Pending, next.Held, next.Gone, len(next.Services))
+	number, known := m.ways[body]
+	if !known {
+		number = uint8(len(m.follows))
+		m.follows, m.ways[body] = append(m.follows, next), number
+	}
+	return number
 }
 
 // registers clears a fence, or takes the name for a new life or process.
@@ -269,18 +350,19 @@ func (m *model) belongs(x *modelMember, k int) bool {
 
 // view is what a member knows, in the planner's words.
 func (m *model) view(x *modelMember, k int) (Followed, View) {
-	f := m.commits[x.commit]
+	f := m.follows[x.followed]
 	v := View{
 		Self: modelName(k), Nodes: map[NodeName]NodeView{}, Docs: map[ServiceID]DocView{}, Relations: map[string]Relation{},
 		Specs: map[Revision]Template{}, Poll: time.Second, Beat: time.Second, Settled: 1,
 	}
 	for at, c := range m.commits {
-		s := c.Services[modelService]
-		v.Specs[s.Revision] = s.Template
+		if s, ok := c.Services[modelService]; ok {
+			v.Specs[s.Revision] = s.Template
+		}
 		v.Relations[c.Commit.Hash] = RelationSame
-		if at < int(x.commit) {
+		if at < f.at {
 			v.Relations[c.Commit.Hash] = RelationAncestor
-		} else if at > int(x.commit) {
+		} else if at > f.at {
 			v.Relations[c.Commit.Hash] = RelationAhead
 		}
 	}
@@ -305,7 +387,7 @@ func (m *model) view(x *modelMember, k int) (Followed, View) {
 	if x.view.doc != 0 {
 		v.Docs[modelService] = DocView{Doc: m.docs[x.view.doc]}
 	}
-	return f, v
+	return f.Followed, v
 }
 
 // decides lets a member push what Coordinate decides.
@@ -324,7 +406,7 @@ func (m *model) decides(n *modelState, k int, late bool) bool {
 		m.fail("L7: %s writes a valid document that %s coordinates", v.Self, first)
 	}
 	doc := d.Docs[0].Doc
-	m.checkDecision(v, m.docs[x.view.doc], doc)
+	m.checkDecision(f, v, m.docs[x.view.doc], doc)
 	number := m.document(doc)
 	if late {
 		n.lates--
@@ -379,9 +461,12 @@ func (m *model) changes(n *modelState, number uint16) {
 	}
 }
 
-// checkDecision holds that a ready slot is not left without a ready lease.
-func (m *model) checkDecision(v View, old, now LeaseDoc) {
-	f := m.commits[len(m.commits)-1]
+// checkDecision holds that a ready slot is not left without a ready lease,
+// unless the service was deleted.
+func (m *model) checkDecision(f Followed, v View, old, now LeaseDoc) {
+	if _, gone := f.Gone[modelService]; gone {
+		return
+	}
 	for _, l := range old.Leases {
 		slot := SlotID{modelService, l.Slot}
 		single := v.Specs[l.Revision].SingleWriter() || f.Services[modelService].Template.SingleWriter()
@@ -504,13 +589,14 @@ func (m *model) reports(n *modelState, k int) bool {
 func (m *model) settles(s modelState) {
 	m.cause, m.step = s, "a fair round robin"
 	const rounds = 40
-	for range rounds {
+	rest := false
+	for k := 0; k < rounds && !rest; k++ {
 		before := s
 		for k := range m.nodes {
 			x := &s.members[k]
 			m.lands(&s, x)
 			for range 2 {
-				x.view, x.read, x.commit = s.server, true, s.commit
+				x.view, x.read, x.followed = s.server, true, m.follow(m.follows[x.followed], int(s.commit))
 				m.registers(&s, x)
 			}
 			m.acts(&s, k)
@@ -519,24 +605,43 @@ func (m *model) settles(s modelState) {
 			m.acts(&s, k)
 			m.reports(&s, k)
 		}
-		if s == before {
-			break
-		}
+		rest = s == before
 	}
-	f := m.commits[s.commit]
-	svc := f.Services[modelService]
 	leases, running := m.docs[s.server.doc].Leases, 0
+	if !rest {
+		m.fail("I7: no rest in %d rounds: %+v", rounds, leases)
+	}
 	for k := range m.nodes {
 		running += len(m.runs[s.members[k].runs])
 	}
-	if len(leases) != svc.Replicas || running != svc.Replicas {
-		m.fail("I7: %d slots at rest have %d leases and %d instances: %+v", svc.Replicas, len(leases), running, leases)
+	svc, wanted := m.commits[s.commit].Services[modelService]
+	slots := m.kept(s, leases)
+	if wanted {
+		slots = svc.Replicas
+	}
+	if len(leases) != slots || running != slots {
+		m.fail("I7: %d slots at rest have %d leases and %d instances: %+v", slots, len(leases), running, leases)
 	}
 	for _, l := range leases {
 		for k := range m.nodes {
-			if l.Node == modelName(k) && (l.Epoch != uint64(s.server.nodes[k].epoch) || l.Revision != svc.Revision) {
+			if l.Node == modelName(k) && (l.Epoch != uint64(s.server.nodes[k].epoch) || wanted && l.Revision != svc.Revision) {
 				m.fail("I7: a lease at rest is void or old: %+v", l)
 			}
 		}
 	}
+}
+
+// kept is how many slots a service has at rest of which the commit does not
+// speak: none once any node has it deleted, else those it had.
+func (m *model) kept(s modelState, leases []Lease) int {
+	slots := map[string]bool{}
+	for _, l := range leases {
+		slots[l.Slot] = true
+	}
+	for k := range m.nodes {
+		if _, gone := m.follows[s.members[k].followed].Gone[modelService]; gone {
+			return 0
+		}
+	}
+	return len(slots)
 }

@@ -114,4 +114,7 @@ type NodeSpec struct {
 	OwnLabels []string `json:"ownLabels,omitzero"`
 	File      string   `json:"file,omitempty"`
 	Line      int      `json:"line,omitempty"`
+	// Kept is set where the commit that is followed does not say it, but may: it
+	// has files that cannot be read.
+	Kept bool `json:"kept,omitempty"`
 }

@@ -17,22 +17,23 @@ func TestSettleNodes(t *testing.T) {
 		faults []Fault
 		drains bool // node a
 		nodes  int
+		keeps  bool // node a, as it was
 	}{
 		// The first commit is taken as it is.
-		{"first", nil, drained, nil, true, 2},
+		{"first", nil, drained, nil, true, 2, false},
 		// Deleting the file ends the drain, if all could be read.
-		{"deleted", drained, map[NodeName]NodeSpec{"b": {Name: "b"}}, nil, false, 1},
+		{"deleted", drained, map[NodeName]NodeSpec{"b": {Name: "b"}}, nil, false, 1, false},
 		// A broken file may be the one that drains it.
-		{"broken", drained, map[NodeName]NodeSpec{"b": {Name: "b"}}, fault, true, 2},
+		{"broken", drained, map[NodeName]NodeSpec{"b": {Name: "b"}}, fault, true, 2, true},
 		// What the commit does say of a node holds, also beside a broken file.
-		{"said", drained, map[NodeName]NodeSpec{"a": {Name: "a"}}, fault, false, 2},
+		{"said", drained, map[NodeName]NodeSpec{"a": {Name: "a"}}, fault, false, 2, false},
 		// Warnings hold nothing back.
-		{"warning", drained, nil, []Fault{{File: "x.yaml", Reason: "x", Warning: true}}, false, 0},
+		{"warning", drained, nil, []Fault{{File: "x.yaml", Reason: "x", Warning: true}}, false, 0, false},
 	}
 	for _, row := range rows {
 		before := len(row.prev)
 		f := Settle(Followed{Nodes: row.prev}, Desired{Nodes: row.next, Faults: row.faults}, nil)
-		if f.Nodes["a"].Drain != row.drains || len(f.Nodes) != row.nodes {
+		if f.Nodes["a"].Drain != row.drains || len(f.Nodes) != row.nodes || f.Nodes["a"].Kept != row.keeps || f.Unread != (row.name == "broken" || row.name == "said") {
 			t.Errorf("%s: %+v", row.name, f.Nodes)
 		}
 		if len(row.prev) != before {

@@ -134,6 +134,10 @@ func (sv *survey) place() {
 func (sv *survey) fill(ss *serviceState, st *slotState) {
 	sv.neighbours(ss)
 	st.want = sv.recoverAt(ss, st)
+	if _, known := sv.template(ss, st.want); ss.kept && !known {
+		st.reasons = []NodeReason{{sv.v.Self, "does not know " + st.want.Short() + ", at which it is kept"}}
+		return
+	}
 	var h *host
 	if h, st.reasons = sv.choose(ss, st); h == nil {
 		return
@@ -156,6 +160,9 @@ func (sv *survey) fill(ss *serviceState, st *slotState) {
 // works: the loss of a node must not spread a bad one.
 func (sv *survey) recoverAt(ss *serviceState, st *slotState) Revision {
 	wanted := ss.s.Revision
+	if ss.kept {
+		return st.want // its own
+	}
 	if st.kind != slotRecovers || st.old != nil {
 		return wanted
 	}

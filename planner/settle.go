@@ -17,6 +17,8 @@ type Followed struct {
 	// Nodes is what people say of nodes, as Commit has it. As long as Commit has
 	// files that could not be read, nodes it lacks stay as they were.
 	Nodes map[NodeName]NodeSpec `json:"nodes,omitempty"`
+	// Unread is set when Commit has files that could not be read.
+	Unread bool `json:"unread,omitempty"`
 	// Total is the number of services in the whole repository when Commit was
 	// accepted. After a restart Services holds only those that run here.
 	Total int `json:"total"`
@@ -64,6 +66,7 @@ func Settle(prev Followed, next Desired, approved []string) Followed {
 		Commit:   next.Commit,
 		Fleet:    next.Fleet,
 		Nodes:    settleNodes(prev.Nodes, next),
+		Unread:   !next.Complete(),
 		Services: maps.Clone(next.Services),
 		Total:    len(next.Services),
 		Pending:  map[ServiceID]string{},
@@ -146,6 +149,10 @@ func settleNodes(prev map[NodeName]NodeSpec, next Desired) map[NodeName]NodeSpec
 		return next.Nodes
 	}
 	nodes := maps.Clone(prev)
+	for name, spec := range nodes {
+		spec.Kept = true
+		nodes[name] = spec
+	}
 	maps.Copy(nodes, next.Nodes)
 	return nodes
 }

@@ -77,6 +77,9 @@ func (sv *survey) slot(ss *serviceState, name string, leases []Lease) *slotState
 			st.old = l // the readiest, of these the newest
 		}
 	}
+	if newest := len(leases) - 1; ss.kept && newest >= 0 {
+		st.want = leases[newest].Revision
+	}
 	sv.need(ss, st)
 	return st
 }
@@ -84,7 +87,7 @@ func (sv *survey) slot(ss *serviceState, name string, leases []Lease) *slotState
 // need works out what the slot needs, and why.
 func (sv *survey) need(ss *serviceState, st *slotState) {
 	switch {
-	case st.cur != nil, ss.s.EveryNode && !sv.v.Nodes[NodeName(st.id.Name)].Live():
+	case st.cur != nil, ss.ofNode(st.id.Name) && !sv.v.Nodes[NodeName(st.id.Name)].Live():
 		st.kind = slotKeeps
 	case st.old != nil:
 		st.kind = slotChanges
@@ -117,20 +120,20 @@ func (sv *survey) standing(st *slotState, l Lease) int {
 
 // misfit says why a lease in force is not what is wanted; "" = it is.
 func (sv *survey) misfit(ss *serviceState, st *slotState, l Lease) string {
-	if l.Revision != ss.s.Revision {
+	if l.Revision != ss.s.Revision && !ss.kept {
 		return "commit " + sv.f.Commit.Short() + " changed it"
 	}
-	if reason, refused := sv.refused(ss, l.Node, l.Revision); refused {
+	if reason, refused := sv.refused(ss, l.Node, l.Revision); refused && !(ss.kept && sv.v.Ready(st.id, l)) {
 		return string(l.Node) + " refuses: " + reason
 	}
-	if st.bound == l.Node {
-		return "" // where the data is: neither a drain nor a taint moves it
+	if st.bound == l.Node || ss.kept {
+		return "" // where the data is, or of a service that is kept: neither a drain nor a taint moves it
 	}
 	h, ok := sv.byName[l.Node]
 	if !ok {
 		return string(l.Node) + " is unknown"
 	}
-	if why := h.unfit(ss.s); why != "" {
+	if why := h.leaves(ss.s); why != "" {
 		return string(l.Node) + ": " + why
 	}
 	return ""
@@ -152,21 +155,18 @@ func (sv *survey) voided(l Lease) string {
 // its newest lease, or one that says so. A node that refuses the slot and has
 // no data of it binds nothing.
 func (sv *survey) bound(ss *serviceState, st *slotState) NodeName {
-	if !ss.s.HasVolumes() {
-		return ""
+	var newest Lease // by token, in whose order they are
+	if n := len(st.leases); n > 0 {
+		newest = st.leases[n-1]
 	}
 	has := sv.data[st.id]
-	if len(st.leases) == 0 {
-		if len(has) == 0 {
-			return ""
-		}
+	switch {
+	case !sv.keepsData(ss, newest):
+		return ""
+	case newest.Token == 0 && len(has) == 0:
+		return ""
+	case newest.Token == 0:
 		return has[0]
-	}
-	newest := st.leases[0]
-	for _, l := range st.leases {
-		if l.Token > newest.Token {
-			newest = l
-		}
 	}
 	if _, refused := sv.refused(ss, newest.Node, newest.Revision); refused && len(has) > 0 {
 		return has[0]

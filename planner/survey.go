@@ -15,6 +15,7 @@ type survey struct {
 	byName   map[NodeName]*host
 	services []*serviceState // ordered by id
 	byID     map[ServiceID]*serviceState
+	kept     map[ServiceID]bool
 	data     map[SlotID][]NodeName // where the local volumes of slots lie, by name
 	running  map[SlotID][]report   // what nodes report ready, by name; see runs
 }
@@ -31,7 +32,12 @@ type serviceState struct {
 	s     Service
 	doc   LeaseDoc // with the pins that are known by now
 	known bool     // there is a document
-	pins  pinning
+	// kept: it stays as it was because the commit does not speak for it. Nodes
+	// that came to the commit by different ways may have kept different
+	// revisions of it, or have deleted it: what is wanted of it is what its
+	// leases in force say, and only what is void is given again.
+	kept bool
+	pins pinning
 	// holder is the first slot with a lease at the wanted revision, where its
 	// pins are not known.
 	holder string
@@ -51,7 +57,13 @@ type serviceState struct {
 
 // newSurvey looks at everything once.
 func newSurvey(f Followed, v View) *survey {
-	sv := &survey{f: f, v: v, byName: map[NodeName]*host{}, byID: map[ServiceID]*serviceState{}, data: map[SlotID][]NodeName{}}
+	sv := &survey{
+		f: f, v: v, byName: map[NodeName]*host{}, byID: map[ServiceID]*serviceState{},
+		kept: map[ServiceID]bool{}, data: map[SlotID][]NodeName{},
+	}
+	for _, h := range f.Held {
+		sv.kept[h.Service] = true
+	}
 	for _, name := range v.names() {
 		n := v.Nodes[name]
 		if n.Record.Node != name {
@@ -77,14 +89,16 @@ func newSurvey(f Followed, v View) *survey {
 // service describes one service.
 func (sv *survey) service(s Service) *serviceState {
 	dv, known := sv.v.Docs[s.ID]
-	ss := &serviceState{id: s.ID, s: s, known: known, doc: cloneDoc(dv.Doc, s.ID)}
+	ss := &serviceState{id: s.ID, s: s, known: known, kept: sv.kept[s.ID], doc: cloneDoc(dv.Doc, s.ID)}
 	sortLeases(ss.doc.Leases)
-	sv.pin(ss)
+	if !ss.kept {
+		sv.pin(ss)
+	}
 	bySlot := map[string][]Lease{}
 	for _, l := range ss.doc.Leases {
 		bySlot[l.Slot] = append(bySlot[l.Slot], l)
 	}
-	for _, name := range sv.slotNames(s, bySlot) {
+	for _, name := range sv.slotNames(ss, bySlot) {
 		ss.slots = append(ss.slots, sv.slot(ss, name, bySlot[name]))
 		delete(bySlot, name)
 	}
@@ -112,14 +126,22 @@ const maxSlots = ShardSlots * MaxShards
 
 // slotNames lists the slots a service is to have, in order. A service that
 // runs on every node has one on each that takes it, and keeps those of fenced
-// nodes: their void leases are given again when the nodes return.
-func (sv *survey) slotNames(s Service, leased map[string][]Lease) []string {
+// nodes: their void leases are given again when the nodes return. One that is
+// kept has those that it has.
+func (sv *survey) slotNames(ss *serviceState, leased map[string][]Lease) []string {
+	s := ss.s
 	var names []string
+	if ss.kept {
+		for _, l := range ss.doc.Leases {
+			names = append(names, l.Slot)
+		}
+		return slices.Compact(names)
+	}
 	if s.EveryNode {
 		for _, h := range sv.hosts {
 			why := h.closed(s)
 			if len(leased[string(h.name)]) > 0 {
-				why = h.stays(s)
+				why = h.leaves(s)
 			}
 			if why == "" {
 				names = append(names, string(h.name))
@@ -133,14 +155,24 @@ func (sv *survey) slotNames(s Service, leased map[string][]Lease) []string {
 	return names
 }
 
-// stays is unfit, but a node that may return keeps its slots.
-func (h *host) stays(s Service) string {
-	if h.view.Record.Fence != nil && !h.view.Record.Retired {
-		returned := *h
-		returned.out = ""
-		return returned.unfit(s)
+// ofNode reports whether a slot is that of the node it is named for. Of a
+// service that is kept the name tells: others may have kept another.
+func (ss *serviceState) ofNode(slot string) bool {
+	if ss.kept {
+		_, err := strconv.Atoi(slot)
+		return err != nil
 	}
-	return h.unfit(s)
+	return ss.s.EveryNode
+}
+
+// keepsData reports whether a slot has data on a node. Of a service that is
+// kept the template of its newest lease tells; one that nobody knows has.
+func (sv *survey) keepsData(ss *serviceState, newest Lease) bool {
+	if !ss.kept {
+		return ss.s.HasVolumes()
+	}
+	t, known := sv.template(ss, newest.Revision)
+	return !known || Service{Template: t}.HasVolumes()
 }
 
 // template is the template of a revision of the service, if it is known.
