@@ -16,7 +16,10 @@ const maxRelation = 20_000
 
 // Relation tells how commit stands to tip, both full ids: "" is the same as
 // anything, and one that the clone does not hold is RelationUnknown. So is one
-// of two that lie more than 20,000 commits apart, with a LimitError.
+// that is none of the last 200,000 ancestors of tip, nor found within 20,000
+// commits of both, with a LimitError. Answers about the last tip are kept, and
+// this one, too: it costs seconds once. With ctx at its end the answer is
+// unknown; the next call goes on from there.
 func (r *Repository) Relation(ctx context.Context, commit, tip string) (planner.Relation, error) {
 	if commit == "" || commit == tip {
 		return planner.RelationSame, nil
@@ -34,12 +37,7 @@ func (r *Repository) Relation(ctx context.Context, commit, tip string) (planner.
 		if !s.has(a) || !s.has(b) {
 			return nil
 		}
-		if r.lineage.holds(ctx, s, a, b) {
-			out = planner.RelationAncestor
-			return nil
-		}
-		w := meeting{store: s, reached: map[plumbing.Hash]byte{}}
-		out, err = w.relate(ctx, a, b)
+		out, err = r.lineage.relate(ctx, s, a, b)
 		return err
 	})
 	if errors.Is(err, ErrUnknownCommit) {
