@@ -87,7 +87,7 @@ func (wit *witness) ends(p *process, a planner.Action) {
 	}
 	dv, known := v.Docs[a.Slot.Service]
 	if !known {
-		if !wit.deleted[a.Slot.Service] && w.restores == 0 {
+		if _, gone := p.m.disk.followed.Gone[a.Slot.Service]; !gone && !wit.deleted[a.Slot.Service] {
 			w.fail("L13: %s stops %s, of whose service there is no document", p.m.called, a.Instance)
 		}
 		return
