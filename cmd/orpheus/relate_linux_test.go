@@ -1,0 +1,56 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/orpheus-cd/orpheus/gitsync"
+	"github.com/orpheus-cd/orpheus/gitsync/gitsynctest"
+	"github.com/orpheus-cd/orpheus/planner"
+)
+
+// TestRelate: a commit that cannot be compared is told of once, however often
+// the fleet asks.
+func TestRelate(t *testing.T) {
+	repo := gitsynctest.Must(gitsynctest.NewRepo(filepath.Join(t.TempDir(), "fleet.git")))(t)
+	var in strings.Builder
+	for _, branch := range []string{"main", "side"} { // two histories, too long to be sure that they never meet
+		for i := range 11_000 {
+			fmt.Fprintf(&in, "commit refs/heads/%s\ncommitter %s <a> %d +0000\ndata 1\nx\n\n", branch, branch, i+1)
+		}
+	}
+	gitsynctest.Must(repo.Git(in.String(), "fast-import", "--quiet"))(t)
+	tip, side := gitsynctest.Must(repo.Tip("main"))(t), gitsynctest.Must(repo.Tip("side"))(t)
+	var said bytes.Buffer
+	log := slog.New(slog.NewTextHandler(&said, nil))
+	clone, err := gitsync.Open(gitsync.Config{URL: repo.Dir, Branch: "main", Dir: t.TempDir(), Log: log})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { clone.Close() })
+	for _, id := range []string{side, tip} {
+		if err := repo.SetBranch("main", id); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := clone.Fetch(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	said.Reset()
+	relate := (&node{log: log, source: &gitSource{repo: clone}}).relate()
+	for range 3 {
+		if got := relate(side, tip); got != planner.RelationUnknown {
+			t.Errorf("relation %d", got)
+		}
+	}
+	if got := relate(tip, tip); got != planner.RelationSame {
+		t.Errorf("relation of a commit to itself is %d", got)
+	}
+	if n := strings.Count(said.String(), "level=WARN"); n != 1 || !strings.Contains(said.String(), side) {
+		t.Errorf("%d warnings: %s", n, &said)
+	}
+}
