@@ -104,14 +104,14 @@ func reached() ([]netip.Prefix, error) {
 			taken = append(taken, netip.PrefixFrom(addr.Unmap(), bits))
 		}
 	}
-	routes, err := netlink.RouteList(nil, netlink.FAMILY_V4)
+	routes, err := dump(func() ([]netlink.Route, error) { return netlink.RouteList(nil, netlink.FAMILY_V4) })
 	if err != nil {
 		return nil, fmt.Errorf("list routes: %w", err)
 	}
 	for _, r := range routes {
 		add(r.Dst)
 	}
-	addrs, err := netlink.AddrList(nil, netlink.FAMILY_V4)
+	addrs, err := dump(func() ([]netlink.Addr, error) { return netlink.AddrList(nil, netlink.FAMILY_V4) })
 	if err != nil {
 		return nil, fmt.Errorf("list addresses: %w", err)
 	}
@@ -197,4 +197,15 @@ func deleteLink(name string) error {
 		return fmt.Errorf("remove link %s: %w", name, err)
 	}
 	return nil
+}
+
+// dump repeats a netlink listing that the kernel says changed under it: links
+// of other fleets come and go.
+func dump[T any](list func() (T, error)) (T, error) {
+	for try := 0; ; try++ {
+		got, err := list()
+		if !errors.Is(err, netlink.ErrDumpInterrupted) || try == 20 {
+			return got, err
+		}
+	}
 }

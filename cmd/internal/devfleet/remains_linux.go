@@ -99,7 +99,7 @@ func deleteLinks(bridge string) error {
 	if bridge == "" || os.Geteuid() != 0 {
 		return nil
 	}
-	links, err := netlink.LinkList()
+	links, err := dump(netlink.LinkList)
 	if err != nil {
 		return fmt.Errorf("list links: %w", err)
 	}

@@ -79,7 +79,7 @@ func traces(t *testing.T) []string {
 
 func networkTraces(t *testing.T) (all []string) {
 	t.Helper()
-	links, err := netlink.LinkList()
+	links, err := dump(netlink.LinkList)
 	if err != nil {
 		t.Fatal(err)
 	}

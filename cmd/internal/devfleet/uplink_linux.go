@@ -27,7 +27,7 @@ const forwardSysctl = "/proc/sys/net/ipv4/ip_forward"
 // outsideMTU is that of the way to the world; 0 = there is none.
 func outsideMTU(ns *os.File) (mtu int, err error) {
 	err = inNetwork(ns, func() error {
-		routes, err := netlink.RouteList(nil, netlink.FAMILY_V4)
+		routes, err := dump(func() ([]netlink.Route, error) { return netlink.RouteList(nil, netlink.FAMILY_V4) })
 		if err != nil {
 			return fmt.Errorf("list routes: %w", err)
 		}

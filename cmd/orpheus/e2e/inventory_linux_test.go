@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"errors"
 	"context"
 	"fmt"
 	"io/fs"
@@ -145,6 +146,9 @@ func (n *node) listDescriptors(add lister) {
 
 func (n *node) listLinks(add lister) {
 	links, err := netlink.LinkList()
+	for errors.Is(err, netlink.ErrDumpInterrupted) { // something changed meanwhile
+		links, err = netlink.LinkList()
+	}
 	if err != nil {
 		n.t.Fatal(err)
 	}
