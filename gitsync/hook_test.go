@@ -200,7 +200,11 @@ func TestNodeHookDeletion(t *testing.T) {
 	h := hookedRepo(t)
 	h.put("leases/default/api", h.record("a", docText("api", 7)))
 	h.put("leases/default/api+1", h.record("a", docText("api", 9)))
-	h.put("leases/default/new", h.record("a", strings.Replace(docText("new", 7), `"format": 1`, `"format": 99`, 1)))
+	later := strings.Replace(docText("new", 7), `"format": 1`, `"format": 99`, 1)
+	if later == docText("new", 7) {
+		t.Fatal(later)
+	}
+	h.put("leases/default/new", h.record("a", later))
 	h.put("fleet", h.record("b", fleetText(1)))
 	drop := func(ref planner.Ref) string {
 		return fmt.Sprintf("%s %040d %s%s\n", h.at(ref), 0, gitsync.DefaultPrefix, ref)
