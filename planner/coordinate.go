@@ -49,7 +49,8 @@ const (
 	tombstoneAge = 10 * time.Minute
 	// brokenPatience is how long a document that cannot be read is left alone:
 	// it may be signed by a node whose record is still to be seen, and to
-	// replace it would lower its tokens.
+	// replace it would lower its tokens. As long a torn one is: the record that
+	// belongs to its lease may be still to be seen.
 	brokenPatience = time.Minute
 	// maxReported bounds the tokens that are believed to a status: no node may
 	// use up the counter of a service.
@@ -179,7 +180,8 @@ func (c *coordination) untouchable(id ServiceID) string {
 		return "its document is of a later version: this node runs on what it knows"
 	case doc.Generation > c.v.Fleet.Generation:
 		return "its document is of a later generation than the fleet's record as read"
-	case slices.ContainsFunc(doc.Leases, c.v.Torn):
+	case c.now.Boot < c.v.tornUntil(dv):
+		c.out.Next = earlier(c.out.Next, c.v.tornUntil(dv))
 		return "what was read is of two instants"
 	case dv.lost() && c.sv.kept[id]:
 		return "its document cannot be read, and commit " + c.f.Commit.Short() + " does not say what it is to be"
@@ -233,7 +235,7 @@ func (c *coordination) heldSince(id ServiceID) time.Duration {
 	if !known {
 		return max(since, c.v.Settled)
 	}
-	since = max(since, dv.Since)
+	since = max(since, dv.Since, c.v.tornUntil(dv))
 	if dv.Broken != "" { // who coordinates knows best what stood there
 		since = max(since, dv.Since+brokenPatience)
 	}

@@ -49,6 +49,17 @@ func TestCoordinateRefusesToDecide(t *testing.T) {
 		// Any lease above its node's record: the read is of two instants.
 		{"torn", func(_ *Followed, _ *View, d *DocView) { d.Doc.Leases[0].Epoch = 3 }, "two instants"},
 		{"record missing", func(_ *Followed, _ *View, d *DocView) { d.Doc.Leases[0].Node = "n7" }, "two instants"},
+		// ... but not for ever: the record is gone, or the epoch never was.
+		{"torn for a minute", func(_ *Followed, _ *View, d *DocView) {
+			d.Doc.Leases[0].Epoch, d.Since = maxCounter, fleetNow-time.Minute
+		}, ""},
+		{"torn for less", func(_ *Followed, _ *View, d *DocView) {
+			d.Doc.Leases[0].Epoch, d.Since = maxCounter, fleetNow-time.Minute+1
+		}, "two instants"},
+		{"torn for a minute, records are new", func(_ *Followed, v *View, d *DocView) {
+			d.Doc.Leases[0].Epoch, d.Since, v.NodesSince = maxCounter, fleetNow-time.Minute, fleetNow-time.Minute+1
+		}, "two instants"},
+		{"record missing for a minute", func(_ *Followed, _ *View, d *DocView) { d.Doc.Leases[0].Node, d.Since = "n7", fleetNow-time.Minute }, ""},
 		// Garbled: its writer may be one whose record is still to be seen.
 		{"lost", func(_ *Followed, _ *View, d *DocView) { *d = DocView{Since: fleetNow, Broken: "not signed"} }, "cannot be read"},
 		{"garbled", func(_ *Followed, _ *View, d *DocView) { d.Broken = "not signed" }, "cannot be read"},
@@ -136,6 +147,9 @@ func TestCoordinateStandsIn(t *testing.T) {
 		{"kept, no document", fleetCase{nodes: nodes, kept: "x", replicas: 2, target: "b"}, 1, nil, time.Minute, false, 0},
 		{"kept, half-way", fleetCase{nodes: nodes, kept: "x", replicas: 1, target: "b", before: "0:a1@n1+ 0:b2@n1"}, 1, nil, time.Minute, true, 0},
 		{"kept, fenced", fleetCase{nodes: nodes + " n5:fenced", kept: "x", replicas: 1, target: "b", before: "0:a1@n5v"}, 1, nil, time.Minute, true, 0},
+		// Torn for long: counted from when it may be touched at all.
+		{"torn, early", fleetCase{nodes: nodes, replicas: 1, target: "a", before: "0:a1@n7"}, 1, nil, 69 * time.Second, false, 70 * time.Second},
+		{"torn", fleetCase{nodes: nodes, replicas: 1, target: "a", before: "0:a1@n7"}, 1, nil, 70 * time.Second, true, 0},
 		// No document: from when the member has seen who starts with it.
 		{"no document, unsettled", fleetCase{nodes: nodes, replicas: 1, target: "a"}, 0, func(_ *Followed, v *View) { v.Settled = fleetNow + time.Second }, 0, false, time.Second},
 		{"no document, never settled", fleetCase{nodes: nodes, replicas: 1, target: "a"}, 0, func(_ *Followed, v *View) { v.Settled = Never }, 0, false, 0},
@@ -168,6 +182,42 @@ func TestCoordinateStandsIn(t *testing.T) {
 				t.Errorf("invalid: %q", why)
 			}
 		})
+	}
+}
+
+// TestAttackTornForEver: a thief gives a node a lease of an epoch that never
+// was, or deletes the records of one: after a minute the lease is void, and the
+// next has the epoch of its node's record.
+func TestAttackTornForEver(t *testing.T) {
+	tests := []struct {
+		name  string
+		nodes string
+		lease Lease
+		after string
+		why   string
+	}{
+		// Its node has the slot still, and gets it at the epoch that it has.
+		{"epoch that never was", "n1 n2", Lease{Node: "n1", Epoch: maxCounter}, "0:a2@n1", "n1 never had the lease's epoch"},
+		// The node may come back: its lease stays until another is ready.
+		{"no record", "n1", Lease{Node: "n7", Epoch: 2}, "0:a1@n7 0:a2@n1", "n7 has no record"},
+	}
+	for _, tt := range tests {
+		f, v := fleetCase{nodes: tt.nodes, replicas: 1, target: "a", before: "0:a1@n1"}.build(t)
+		d := v.Docs[web]
+		d.Doc.Leases[0].Node, d.Doc.Leases[0].Epoch = tt.lease.Node, tt.lease.Epoch
+		v.Docs[web] = d
+		early := Coordinate(f, v, Time{Boot: fleetNow})
+		if len(early.Docs) > 0 || early.Next != fleetNow+time.Minute {
+			t.Errorf("%s: at once %s, next at %v", tt.name, show(early.Docs), early.Next)
+		}
+		out := Coordinate(f, v, Time{Boot: early.Next})
+		if len(out.Docs) != 1 || showFleetLeases(out.Docs[0].Doc.Leases) != tt.after || !strings.Contains(out.Docs[0].Why, tt.why) {
+			t.Fatalf("%s: decides %s", tt.name, show(out.Docs))
+		}
+		v.Docs[web] = DocView{Doc: out.Docs[0].Doc, Since: early.Next}
+		if more := Coordinate(f, v, Time{Boot: early.Next + time.Hour}); len(more.Docs) > 0 {
+			t.Errorf("%s: decides again: %s", tt.name, show(more.Docs))
+		}
 	}
 }
 

@@ -385,7 +385,11 @@ func (m *model) view(x *modelMember, k int) (Followed, View) {
 		v.Nodes[modelName(o)] = n
 	}
 	if x.view.doc != 0 {
-		v.Docs[modelService] = DocView{Doc: m.docs[x.view.doc]}
+		dv := DocView{Doc: m.docs[x.view.doc]}
+		if slices.ContainsFunc(dv.Doc.Leases, v.Torn) {
+			dv.Since = time.Hour // a torn read is young: the next is not
+		}
+		v.Docs[modelService] = dv
 	}
 	return f.Followed, v
 }

@@ -143,6 +143,10 @@ func (sv *survey) misfit(ss *serviceState, st *slotState, l Lease) string {
 func (sv *survey) voided(l Lease) string {
 	n := sv.v.Nodes[l.Node].Record
 	switch {
+	case n.Epoch == 0:
+		return string(l.Node) + " has no record"
+	case sv.v.Torn(l):
+		return string(l.Node) + " never had the lease's epoch"
 	case n.Retired:
 		return string(l.Node) + " is retired"
 	case n.Fence != nil:

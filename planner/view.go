@@ -202,3 +202,16 @@ func (v View) Ready(slot SlotID, l Lease) bool {
 	i, ok := v.Nodes[l.Node].Instance(slot, l.Token)
 	return ok && i.Phase == PhaseReady
 }
+
+// tornUntil is until when a document with a torn lease is left alone; 0 = it
+// has none. What was read at two instants is read at one soon: where neither
+// the document nor any node's record changed for brokenPatience the lease is
+// void, and no record of its node will ever show otherwise but one that it
+// writes anew. Else one whose records were deleted, or a lease of an epoch that
+// never was, would hold up the service for ever.
+func (v View) tornUntil(dv DocView) time.Duration {
+	if !slices.ContainsFunc(dv.Doc.Leases, v.Torn) {
+		return 0
+	}
+	return max(dv.Since, v.NodesSince) + brokenPatience
+}
