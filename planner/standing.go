@@ -23,6 +23,11 @@ type Standing struct {
 // node shows this agent's own life, since is the epoch at which the life in the
 // record took the name: an agent that reads another life has nothing in force
 // and keeps only what is older (design L12).
+//
+// A document of a later format may ask for what this version does not know of:
+// nothing is started for it, nothing stopped. Only a lease that still stands in
+// it as it did in the last value that could be read goes on being in force: what
+// it asks for is known, for a token is given once.
 func StandingOf(self NodeName, mine bool, since uint64, v View) Standing {
 	s := Standing{
 		Docs: map[ServiceID]LeaseDoc{}, Keep: map[ServiceID][]Lease{},
@@ -48,6 +53,8 @@ func StandingOf(self NodeName, mine bool, since uint64, v View) Standing {
 			case torn:
 				s.Unsure[id] = "what was read is of two instants"
 				s.Keep[id] = append(s.Keep[id], l)
+			case standing == leaseInForce && !dv.understood(l):
+				s.Keep[id] = append(s.Keep[id], l)
 			case standing == leaseInForce:
 				inForce = append(inForce, l)
 			case standing == leaseKept:
@@ -67,6 +74,11 @@ func StandingOf(self NodeName, mine bool, since uint64, v View) Standing {
 		s.Docs[id] = doc
 	}
 	return s
+}
+
+// understood reports whether all that a lease asks for is known.
+func (dv DocView) understood(l Lease) bool {
+	return !dv.TooNew || slices.ContainsFunc(dv.Before.Leases, func(o Lease) bool { return sameLease(o, l) })
 }
 
 // leaseStanding says what a lease means to its node.

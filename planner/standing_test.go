@@ -44,7 +44,19 @@ func TestStandingOf(t *testing.T) {
 			change: func(_ *View, d *DocView) { d.Doc.Leases[0].Epoch = 3 }},
 		{name: "no record", nodes: "n2", before: "0:a1@n1", keeps: "0:a1@n1", unsure: "web: what was read is of two instants"},
 		// What cannot be read or trusted stops nothing.
-		{name: "too new", nodes: "n1", before: "0:a1@n1", runs: "0:a1@n1", unsure: "web: its document is of a later version", change: func(_ *View, d *DocView) { d.TooNew = true }},
+		{name: "too new", nodes: "n1", before: "0:a1@n1", keeps: "0:a1@n1", unsure: "web: its document is of a later version", change: func(_ *View, d *DocView) { d.TooNew = true }},
+		// ... and of what stands as it did when it could be read what crashes is
+		// started again; the rest may ask for more than is known.
+		{name: "too new, as before", nodes: "n1", before: "0:a1@n1 1:a2@n1 2:a3@n1v", runs: "0:a1@n1", keeps: "1:a2@n1 2:a3@n1v", unsure: "web: its document is of a later version",
+			change: func(_ *View, d *DocView) {
+				d.TooNew, d.Before.Leases = true, []Lease{d.Doc.Leases[0], {Slot: "1", Node: "n1", Epoch: 2, Token: 9, Revision: d.Doc.Leases[1].Revision}, d.Doc.Leases[2]}
+			}},
+		{name: "too new, taken back", nodes: "n1", before: "1:a2@n1", keeps: "1:a2@n1", unsure: "web: its document is of a later version",
+			change: func(_ *View, d *DocView) {
+				l := d.Doc.Leases[0]
+				l.Slot, l.Token = "0", 1
+				d.TooNew, d.Before.Leases = true, []Lease{l}
+			}},
 		{name: "garbled", nodes: "n1", before: "0:a1@n1", runs: "0:a1@n1", change: func(_ *View, d *DocView) { d.Broken = "not signed" }},
 		{name: "garbled, never good", nodes: "n1", before: "0:a1@n1", unsure: "web: its document is garbled: not signed", change: func(_ *View, d *DocView) { *d = DocView{Broken: "not signed"} }},
 		{name: "alarm", nodes: "n1", before: "0:a1@n1 1:a2@n1v", runs: "0:a1@n1", keeps: "1:a2@n1v", unsure: ": records went back", change: func(v *View, _ *DocView) { v.Alarm = "records went back" }},

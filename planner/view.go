@@ -63,8 +63,12 @@ type DocView struct {
 	Doc LeaseDoc
 	// Since is when self first saw this value.
 	Since time.Duration
-	// Format above what self reads: what runs is kept, nothing is decided.
+	// Format above what self reads: what runs is kept, nothing is started or
+	// decided. See StandingOf.
 	TooNew bool
+	// Before is, of a document that is TooNew, the last value that self could
+	// read, as far as it names self; the zero value = none is known.
+	Before LeaseDoc
 	// Broken says why the value of the ref now is not the document shown here,
 	// which is the last good one; "" = it is.
 	Broken string
