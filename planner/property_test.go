@@ -135,7 +135,9 @@ func (w *world) drift() {
 		i.State, i.Exit = StateExited, &Exit{Code: 1}
 		w.backoff[id] = w.backoff[id].Failed(w.now.Boot, DescribeExit(i.Exit))
 	case "partial":
-		i.State = StatePartial
+		if i.State != StateExited { // what ended does not come to life again
+			i.State = StatePartial
+		}
 	}
 	w.instances[id] = i
 }
