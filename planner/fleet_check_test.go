@@ -126,10 +126,10 @@ func (w *fleetWorld) checkSettled() {
 	first := w.names()[0]
 	n := w.nodes[first]
 	v := w.view(first)
-	placement := Place(n.followed, v)
+	placement := placed(n.followed, v)
 	sv := newSurvey(n.followed, v)
 	unplaced := map[SlotID]bool{}
-	for _, u := range placement.Unplaced {
+	for _, u := range placement.unplaced {
 		unplaced[u.Slot] = true
 	}
 	for _, ss := range sv.services {

@@ -225,7 +225,7 @@ func (w *fleetWorld) coordinate(name NodeName) (written int) {
 // unless a slot waits for room that the decision made.
 func (w *fleetWorld) idempotent(f Followed, v View, now Time, out Decisions) {
 	rounds := 1
-	if len(out.Unplaced) > 0 || len(Place(f, v).Unplaced) > 0 || w.tight() {
+	if len(out.Unplaced) > 0 || len(placed(f, v).unplaced) > 0 || w.tight() {
 		rounds = 8
 	}
 	for range rounds {

@@ -1,16 +1,12 @@
 package planner
 
-// Invalid says why a document must not stay as it is: a slot has nothing in
+// invalid says why a document must not stay as it is: a slot has nothing in
 // force, a lease is where it may not be or at a revision that is not wanted
 // any more, or the service is gone. It is the only ground on which a node that
 // does not coordinate a service writes its document; one that is valid but not
 // as the node would have planned it is none of its business (design L7).
 // "" = it is valid.
-func Invalid(id ServiceID, f Followed, v View, now Time) (why string) {
-	return newSurvey(f, v).invalid(id, now)
-}
-
-func (sv *survey) invalid(id ServiceID, now Time) string {
+func (sv *survey) invalid(id ServiceID, now Time) (why string) {
 	dv, known := sv.v.Docs[id]
 	ss := sv.byID[id]
 	switch commit, gone := sv.f.Gone[id]; {

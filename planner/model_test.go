@@ -14,7 +14,7 @@ var modelStates = flag.Int("model.states", 40_000, "how many states of each mode
 // The model explores, breadth first, every order in which the nodes of a small
 // fleet may read, decide, push, start, stop, report, be fenced, die and return,
 // with pushes that arrive late. What happens in a step is decided by the real
-// functions: Settle, Coordinate, Invalid, StandingOf, Reconcile. Nodes come to a
+// functions: Settle, Coordinate, StandingOf, Reconcile. Nodes come to a
 // commit by every way, one by one or at a jump. Time stands: everyone may stand
 // in for everyone at once, which is the worst case.
 
@@ -406,7 +406,7 @@ func (m *model) decides(n *modelState, k int, late bool) bool {
 	if len(d.Docs) == 0 {
 		return false
 	}
-	if first := v.Coordinators(modelService)[0]; first != v.Self && Invalid(modelService, f, v, now) == "" {
+	if first := v.Coordinators(modelService)[0]; first != v.Self && newSurvey(f, v).invalid(modelService, now) == "" {
 		m.fail("L7: %s writes a valid document that %s coordinates", v.Self, first)
 	}
 	doc := d.Docs[0].Doc

@@ -49,15 +49,6 @@ func RunsHere(n Node, f Fleet, s Service) bool {
 	return true
 }
 
-// Placement is where the slots of the fleet are to be.
-type Placement struct {
-	// Nodes has an entry for each slot that has a place: the node of its lease,
-	// or the one that the next lease is for.
-	Nodes map[SlotID]NodeName
-	// Unplaced lists the others, ordered by slot.
-	Unplaced []Unplaced
-}
-
 // Unplaced is a slot that no node takes, and why.
 type Unplaced struct {
 	Slot    SlotID
@@ -71,30 +62,6 @@ type NodeReason struct {
 }
 
 func (r NodeReason) String() string { return string(r.Node) + ": " + r.Reason }
-
-// Place finds a node for every slot of every service. Slots stay where they
-// are as long as they may; the others go, service by service and slot by slot,
-// to the node with the fewest slots of their service, then where soft spread
-// constraints are met best, then where the fullest resource is least full (in
-// steps of a twentieth), then where the fewest slots are. It is deterministic
-// and total; all nodes of one version that know the same come to the same.
-func Place(f Followed, v View) Placement {
-	sv := newSurvey(f, v)
-	sv.place()
-	out := Placement{Nodes: map[SlotID]NodeName{}}
-	for _, ss := range sv.services {
-		for _, st := range ss.slots {
-			switch at := st.at(); {
-			case st.node != "":
-				out.Nodes[st.id] = st.node
-			case at != "":
-				out.Nodes[st.id] = at
-			}
-		}
-	}
-	out.Unplaced = sv.unplaced()
-	return out
-}
 
 // unplaced lists the slots that need a place and have none.
 func (sv *survey) unplaced() []Unplaced {
@@ -110,7 +77,12 @@ func (sv *survey) unplaced() []Unplaced {
 }
 
 // place finds a node for every slot that needs one. What has no instance comes
-// before what merely should change, in all services.
+// before what merely should change, in all services. Slots stay where they are
+// as long as they may; the others go, service by service and slot by slot, to
+// the node with the fewest slots of their service, then where soft spread
+// constraints are met best, then where the fullest resource is least full (in
+// steps of a twentieth), then where the fewest slots are. It is deterministic
+// and total; all nodes of one version that know the same come to the same.
 func (sv *survey) place() {
 	sv.occupy()
 	for _, ss := range sv.services {

@@ -7,6 +7,32 @@ import (
 	"testing"
 )
 
+// placement is where the slots of the fleet are to be.
+type placement struct {
+	// nodes has an entry for each slot that has a place: the node of its lease,
+	// or the one that the next lease is for.
+	nodes    map[SlotID]NodeName
+	unplaced []Unplaced
+}
+
+// placed is what place makes of a view.
+func placed(f Followed, v View) placement {
+	sv := newSurvey(f, v)
+	sv.place()
+	out := placement{nodes: map[SlotID]NodeName{}, unplaced: sv.unplaced()}
+	for _, ss := range sv.services {
+		for _, st := range ss.slots {
+			switch at := st.at(); {
+			case st.node != "":
+				out.nodes[st.id] = st.node
+			case at != "":
+				out.nodes[st.id] = at
+			}
+		}
+	}
+	return out
+}
+
 // TestPlace: what a service asks for, the nodes, and where its slots go, in
 // order of slots; "-" = nowhere.
 func TestPlace(t *testing.T) {
@@ -74,10 +100,10 @@ func TestPlace(t *testing.T) {
 				tt.specs(f.Nodes)
 			}
 			f.Services[web], f.Fleet.Nodes = s, tt.fleet
-			got := Place(f, v)
+			got := placed(f, v)
 			var places []string
 			for i := range tt.replicas {
-				node, ok := got.Nodes[SlotID{web, fmt.Sprint(i)}]
+				node, ok := got.nodes[SlotID{web, fmt.Sprint(i)}]
 				if !ok {
 					node = "-"
 				}
@@ -87,7 +113,7 @@ func TestPlace(t *testing.T) {
 			if text := strings.Join(places, " "); text != tt.places {
 				t.Errorf("places %q, want %q", text, tt.places)
 			}
-			if text := reasonsOf(got.Unplaced); text != tt.unplaced {
+			if text := reasonsOf(got.unplaced); text != tt.unplaced {
 				t.Errorf("unplaced: %q, want %q", text, tt.unplaced)
 			}
 		})
@@ -116,7 +142,7 @@ func TestPlaceDrivers(t *testing.T) {
 		n.Record.Drivers = drivers
 		v.Nodes[name] = n
 	}
-	if at := Place(f, v).Nodes[web0]; at != "n2" {
+	if at := placed(f, v).nodes[web0]; at != "n2" {
 		t.Errorf("placed on %q", at)
 	}
 }
@@ -144,7 +170,7 @@ func TestPlaceManyServices(t *testing.T) {
 		f.Services[id] = service(id, 1, revs["P"])
 	}
 	on := map[NodeName]int{}
-	for _, node := range Place(f, v).Nodes {
+	for _, node := range placed(f, v).nodes {
 		on[node]++
 	}
 	if on["n1"] != 2 || on["n2"] != 2 {
@@ -204,8 +230,8 @@ func BenchmarkPlace(b *testing.B) {
 		v.Nodes[name] = NodeView{Record: NodeRecord{Node: name, Epoch: 1, Capacity: ResourceList{MemoryBytes: 2100}}}
 	}
 	for b.Loop() {
-		if p := Place(f, v); len(p.Nodes) != 10000 {
-			b.Fatal(len(p.Nodes))
+		if p := placed(f, v); len(p.nodes) != 10000 {
+			b.Fatal(len(p.nodes))
 		}
 	}
 }
