@@ -35,7 +35,8 @@ type band struct {
 	records *gitsynctest.Memory
 	nodes   []*player
 	booted  time.Time
-	history []string // commits, oldest first
+	mu      sync.Mutex
+	history []string // commits, oldest first; guarded by mu
 	fleet   planner.Fleet
 	specs   map[planner.NodeName]planner.NodeSpec
 }
@@ -53,7 +54,8 @@ type player struct {
 	agent   *Agent
 	kill    context.CancelFunc
 	ended   chan error
-	peers   *fakePeers
+	up      atomic.Bool               // its agent runs
+	peers   atomic.Pointer[fakePeers] // of that agent
 }
 
 // play runs f in a bubble with n agents running.
@@ -83,7 +85,8 @@ func play(t *testing.T, n int, f func(b *band)) {
 
 func (p *player) start() {
 	p.band.t.Helper()
-	p.peers = newFakePeers(p)
+	peers := newFakePeers(p)
+	p.peers.Store(peers)
 	key := "ssh-ed25519 " + string(p.name)
 	a, err := New(Config{
 		Node: planner.Node{Name: p.name}, Version: "test", StateDir: p.state, Source: p.repo,
@@ -109,7 +112,7 @@ func (p *player) start() {
 			Open: func(*planner.RecordsPlace) (Board, error) {
 				return &fakeBoard{MemoryBoard: p.band.records.Board(), player: p}, nil
 			},
-			Peers:  p.peers,
+			Peers:  peers,
 			Hint:   func() {},
 			Random: rand.New(rand.NewPCG(uint64(len(p.name)), uint64(p.name[1]))).Uint64,
 			Relate: p.band.relate,
@@ -122,12 +125,14 @@ func (p *player) start() {
 	p.agent, p.kill, p.ended = a, cancel, make(chan error, 1)
 	ended := p.ended
 	go func() { ended <- a.Run(ctx); close(ended) }()
+	p.up.Store(true)
 }
 
 func (p *player) crash() {
 	if p.kill == nil {
 		return
 	}
+	p.up.Store(false)
 	p.kill()
 	<-p.ended
 	p.kill = nil
@@ -160,6 +165,8 @@ func testSignature(key string, ref planner.Ref, body string) string {
 
 // relate knows a history without branches.
 func (b *band) relate(commit, followed string) planner.Relation {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	at, of := slices.Index(b.history, commit), slices.Index(b.history, followed)
 	switch {
 	case at < 0 || of < 0:
@@ -173,6 +180,8 @@ func (b *band) relate(commit, followed string) planner.Relation {
 }
 
 func (b *band) commit(services ...planner.Service) {
+	b.mu.Lock() // nobody asks about a commit before it is known
+	defer b.mu.Unlock()
 	var made planner.Commit
 	for _, p := range b.nodes {
 		made = p.repo.commit(planner.Desired{Services: byID(services), Fleet: b.fleet, Nodes: maps.Clone(b.specs)})
@@ -302,7 +311,7 @@ func (f *fakePeers) Poke(nodes []fleet.Peer) {
 	for _, n := range nodes {
 		if other := f.player.band.player(n.Node); f.reaches(other) {
 			select {
-			case other.peers.pokes <- f.player.name:
+			case other.peers.Load().pokes <- f.player.name:
 			default:
 			}
 		}
@@ -325,7 +334,7 @@ func (b *band) player(name planner.NodeName) *player {
 }
 
 func (f *fakePeers) reaches(other *player) bool {
-	return other != nil && other.kill != nil && !other.noPeers.Load() && !f.player.noPeers.Load()
+	return other != nil && other.up.Load() && !other.noPeers.Load() && !f.player.noPeers.Load()
 }
 
 // Run probes once a second and tells every change.
@@ -341,11 +350,12 @@ func (f *fakePeers) Run(ctx context.Context) error {
 			s := fleet.Sighting{Node: w.Node, State: planner.ProbeUp}
 			if f.reaches(other) {
 				misses[w.Node] = 0
-				other.peers.mu.Lock()
-				s.Suspects, s.Blind = slices.Clone(other.peers.said), other.peers.blind
-				other.peers.mu.Unlock()
+				theirs := other.peers.Load()
+				theirs.mu.Lock()
+				s.Suspects, s.Blind = slices.Clone(theirs.said), theirs.blind
+				theirs.mu.Unlock()
 				select {
-				case other.peers.probed <- f.player.name:
+				case theirs.probed <- f.player.name:
 				default:
 				}
 			} else if misses[w.Node]++; misses[w.Node] >= 3 {

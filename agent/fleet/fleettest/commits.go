@@ -58,11 +58,6 @@ type manifests struct {
 	broken   map[planner.ServiceID]bool // services whose file has a fault
 }
 
-func (m manifests) clone() manifests {
-	m.services, m.nodes, m.broken = maps.Clone(m.services), maps.Clone(m.nodes), maps.Clone(m.broken)
-	return m
-}
-
 // commit makes a commit on top of another.
 func (w *World) commit(on *commit, what string) *commit {
 	h := &w.history
