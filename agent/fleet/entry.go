@@ -252,6 +252,13 @@ func (m *Member) assemble(id planner.ServiceID) {
 		delete(m.view.Docs, id)
 		return
 	}
+	if view.TooNew { // what stood when it could be read goes on to be healed
+		for _, d := range m.memory.Docs {
+			if d.Service == id {
+				view.Before = d
+			}
+		}
+	}
 	view.Doc = planner.JoinShards(doc.shards)
 	view.Doc.Service = id
 	m.view.Docs[id] = view
