@@ -96,7 +96,7 @@ func (f *fleet) watchBeats(lasts time.Duration) (beats int) {
 		seen[hash] = true
 	}
 	fresh := 0
-	for until := time.Now().Add(lasts); time.Now().Before(until); time.Sleep(200 * time.Millisecond) {
+	look := func() {
 		now := f.refs()
 		for ref, hash := range now {
 			ring := rings[ref]
@@ -117,7 +117,15 @@ func (f *fleet) watchBeats(lasts time.Duration) (beats int) {
 		}
 		last = now
 	}
-	if added := f.objects() - objects; added > fresh {
+	for until := time.Now().Add(lasts); time.Now().Before(until); time.Sleep(200 * time.Millisecond) {
+		look()
+	}
+	// The object of a beat is there a moment before its ref is.
+	added := f.objects() - objects
+	for deadline := time.Now().Add(5 * time.Second); added > fresh && time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+		look()
+	}
+	if added > fresh {
 		f.t.Errorf("%d beats added %d objects to the server", beats, added)
 	} else {
 		f.t.Logf("%d beats added %d objects to the server, of the 64 that each node ever adds", beats, added)
