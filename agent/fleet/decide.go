@@ -143,9 +143,30 @@ func (m *Member) stand() {
 		// void once this one has taken the name, and no other's.
 		since = math.MaxUint64
 	}
+	told := m.view.Nodes[m.self]
+	now := told
+	now.Status.Instances = stillReady(told.Status.Instances, m.report.Instances)
+	m.view.Nodes[m.self] = now
 	m.standing = planner.StandingOf(m.self, m.mine(), since, m.view)
+	m.view.Nodes[m.self] = told
 	m.orphans()
 	m.remember()
+}
+
+// stillReady is what was told of this node's instances, without those that are
+// not ready any more: what ran a moment ago takes nobody's place.
+func stillReady(told, now []planner.InstanceStatus) []planner.InstanceStatus {
+	type run struct {
+		slot     planner.SlotID
+		revision planner.Revision
+	}
+	ready := map[run]bool{}
+	for _, n := range now {
+		if n.Phase == planner.PhaseReady {
+			ready[run{n.Slot, n.Revision}] = true
+		}
+	}
+	return slices.DeleteFunc(slices.Clone(told), func(t planner.InstanceStatus) bool { return !ready[run{t.Slot, t.Revision}] })
 }
 
 // orphans are instances of services without a document that no deletion
