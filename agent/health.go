@@ -9,16 +9,20 @@ import (
 // from any goroutine. Services that fare badly are no reason: they are what
 // the agent is for.
 func (a *Agent) Health(ctx context.Context) error {
-	answer := make(chan error, 1)
-	ask := func() {
+	return a.onLoop(ctx, func() error {
 		if text, broken := a.problems["state"]; broken {
-			answer <- errors.New("state: " + text)
-			return
+			return errors.New("state: " + text)
 		}
-		answer <- nil
-	}
+		return nil
+	})
+}
+
+// onLoop has f run on the loop and returns its error, or why the loop did not
+// run it. It may be called from any goroutine.
+func (a *Agent) onLoop(ctx context.Context, f func() error) error {
+	answer := make(chan error, 1)
 	select {
-	case a.mailbox <- ask:
+	case a.mailbox <- func() { answer <- f() }:
 	case <-a.ended:
 		return errors.New("the agent has ended")
 	case <-ctx.Done():
