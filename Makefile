@@ -72,7 +72,7 @@ sim:
 SOAK_SEEDS ?= 1000-2000
 soak:
 	@mkdir -p build
-	SOAK=$(CURDIR)/build/soak GOGC=400 $(GO) test ./agent/fleet/fleettest -count=1 -v -run '^TestSoak$$' -seeds $(SOAK_SEEDS) -timeout 0
+	SOAK=$(CURDIR)/build/soak GOGC=1000 $(GO) test ./agent/fleet/fleettest -count=1 -v -run '^TestSoak$$' -seeds $(SOAK_SEEDS) -timeout 0
 
 mutants:
 	MUTANTS=all $(GO) test ./agent/fleet/fleettest -count=1 -v -run '^TestMutants$$' -timeout 20m | grep -vE '^=== '
