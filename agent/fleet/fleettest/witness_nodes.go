@@ -245,13 +245,15 @@ func bound(old planner.LeaseDoc, l planner.Lease) bool {
 	return slices.ContainsFunc(old.Leases, func(o planner.Lease) bool { return o.Slot == l.Slot && o.Node == l.Node })
 }
 
-// coordinator is the node that the view says decides a service.
+// coordinator is the node that the view says decides a service: the first in
+// rank that says it can read the repository.
 func coordinator(v planner.View, id planner.ServiceID) planner.NodeName {
-	ranked := v.Coordinators(id)
-	if len(ranked) == 0 {
-		return ""
+	for _, name := range v.Coordinators(id) {
+		if !v.Nodes[name].Blind {
+			return name
+		}
 	}
-	return ranked[0]
+	return ""
 }
 
 // valid says in the witness's words whether nothing is wrong with a document.
