@@ -358,15 +358,19 @@ func (wit *witness) fleetChanged(p *process, old, now planner.FleetRecord) {
 }
 
 // restored forgets the leases that were given after the backup: a reset of the
-// floor is by a node that may not have seen them.
+// floor is by a node that may not have seen them. Those that stand in it hold
+// their tokens, whoever was given them after a stranger destroyed the document.
 func (wit *witness) restored() {
 	wit.reload()
 	for name, b := range wit.beats {
 		b.strange = true
 		wit.beats[name] = b
 	}
-	for id := range wit.given {
+	for id, given := range wit.given {
 		wit.forget(id, wit.docs[id].Tokens)
+		for _, l := range wit.docs[id].Leases {
+			given[l.Token] = identity(l)
+		}
 	}
 }
 
