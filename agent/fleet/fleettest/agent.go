@@ -26,7 +26,8 @@ type process struct {
 	refusal  string // the tip and reason of rejected
 
 	standing  planner.Standing
-	stood     [2]uintptr // identifies standing
+	stood     [2]uintptr   // identifies standing
+	seen      planner.View // what it was judged by
 	specs     map[planner.Revision]planner.Template
 	flights   map[string]*flight
 	backoff   map[string]planner.Backoff
@@ -145,6 +146,8 @@ func (p *process) adopt() {
 	s := p.member.Standing()
 	if at := [2]uintptr{reflect.ValueOf(s.Docs).Pointer(), reflect.ValueOf(s.Unsure).Pointer()}; at != p.stood {
 		p.standing, p.stood, p.dirty = s, at, true
+		p.seen = p.member.View()
+		p.seen.Nodes, p.seen.Docs = maps.Clone(p.seen.Nodes), maps.Clone(p.seen.Docs)
 		p.w.witness.stands(p)
 	}
 }

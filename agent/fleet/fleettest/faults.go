@@ -226,9 +226,6 @@ func (c *chaos) forge() {
 	if err != nil || len(msg.Parts) == 0 {
 		return
 	}
-	if parts := ref.Parse(); parts.Kind == planner.RefLeases {
-		c.witness.destroyed[parts.Service] = true
-	}
 	forged := genuine
 	switch k := c.rng.IntN(7); k {
 	case 0: // not signed
@@ -246,7 +243,7 @@ func (c *chaos) forge() {
 	case 4: // too large to be read
 		c.say("", "stranger: %s is too large", ref)
 		c.memory.Corrupt(ref, planner.Hash(fmt.Sprintf("%040x", c.rng.Uint64())), "record is larger than allowed")
-		c.witness.reload()
+		c.witness.tampered(ref)
 		return
 	case 5: // a genuine record, moved to another name
 		other := refs[c.rng.IntN(len(refs))]
@@ -266,5 +263,5 @@ func (c *chaos) forge() {
 	}
 	c.say("", "stranger writes %s", ref)
 	c.memory.Set(ref, &forged)
-	c.witness.reload()
+	c.witness.tampered(ref)
 }

@@ -77,6 +77,20 @@ func (wit *witness) reload() {
 	}
 }
 
+// tampered takes in what a stranger wrote.
+func (wit *witness) tampered(ref planner.Ref) {
+	wit.reload()
+	switch parts := ref.Parse(); parts.Kind {
+	case planner.RefLeases:
+		wit.destroyed[parts.Service] = true
+	case planner.RefBeats:
+		if b, ok := wit.beats[parts.Node]; ok { // may be a ring value, which nobody signs
+			b.strange = true
+			wit.beats[parts.Node] = b
+		}
+	}
+}
+
 // genuine reports whether a record is signed by machines of this fleet. Beats
 // are not signed.
 func (wit *witness) genuine(ref planner.Ref, record planner.Record) bool {

@@ -70,9 +70,10 @@ func (wit *witness) starts(p *process, a planner.Action) {
 }
 
 // ends checks an instance that is about to be stopped: only for what was read
-// and verified, and under a void lease only by L9.
+// and verified, and under a void lease only by L9. While the agent reads what
+// has moved since, it goes by what it read before.
 func (wit *witness) ends(p *process, a planner.Action) {
-	w, v := wit.w, p.member.View()
+	w, v := wit.w, p.seen
 	i := p.m.instances[a.Instance]
 	if i == nil || !i.Alive() {
 		return
@@ -81,7 +82,7 @@ func (wit *witness) ends(p *process, a planner.Action) {
 	case !p.member.Whole():
 		w.fail("L13: %s stops %s before it has read the records", p.m.called, a.Instance)
 		return
-	case v.Alarm != "":
+	case p.member.View().Alarm != "":
 		w.fail("L12: %s stops %s while the records are in alarm", p.m.called, a.Instance)
 		return
 	}
@@ -104,7 +105,7 @@ func (wit *witness) ends(p *process, a planner.Action) {
 
 // endsUnder checks the end of an instance of which a lease of its node stands.
 func (wit *witness) endsUnder(p *process, i *instance, l planner.Lease, doc planner.LeaseDoc) {
-	w, v := wit.w, p.member.View()
+	w, v := wit.w, p.seen
 	rec := v.Nodes[p.m.node].Record
 	switch {
 	case l.Epoch > rec.Epoch:
