@@ -301,16 +301,14 @@ func (a *Agent) ready(i planner.Instance, now planner.Time) bool {
 	return i.State == planner.StateRunning && t != nil && t.running && now.Boot-t.since >= readyAfter
 }
 
-// plan compares leases with instances.
-func (a *Agent) plan() planner.Plan {
-	all, unlisted := a.instances()
+// nodeState is what this node decides on, beside the instances it has.
+func (a *Agent) nodeState(all []planner.Instance) planner.NodeState {
 	st := planner.NodeState{
 		Node:     a.cfg.Node.Name,
 		Followed: a.state.followed,
-		Docs:     a.duties(all),
+		Docs:     a.state.docs,
 		Specs:    a.state.specs,
 		Have:     all,
-		Unlisted: unlisted,
 		Busy:     map[string]planner.Instance{},
 		Backoff:  map[string]planner.Backoff{},
 		Now:      a.cfg.Clock(),
@@ -324,6 +322,14 @@ func (a *Agent) plan() planner.Plan {
 	for id, t := range a.tracks {
 		st.Backoff[id] = t.backoff
 	}
+	return st
+}
+
+// plan compares leases with instances.
+func (a *Agent) plan() planner.Plan {
+	all, unlisted := a.instances()
+	st := a.takeOn(a.nodeState(all))
+	st.Unlisted = unlisted
 	plan := planner.Reconcile(st)
 	plan.Actions = a.permitted(plan.Actions, all, unlisted)
 	a.waits = map[planner.LeaseKey]planner.Wait{}

@@ -13,7 +13,7 @@ import (
 // tellFleet is how this node's instances fare, for the others.
 func (a *Agent) tellFleet(all []planner.Instance) fleet.Report {
 	ms := a.fleet
-	a.refuse(all)
+	a.takeOn(a.nodeState(all))
 	r := fleet.Report{
 		Applied: a.state.followed.Commit.Hash, Specs: a.state.specs, Volumes: ms.volumes, Drivers: a.usableDrivers(),
 		Images: a.resolvedImages(all),
@@ -111,82 +111,26 @@ func (a *Agent) phaseOf(i planner.Instance) planner.Phase {
 	return planner.PhaseStarting
 }
 
-// refuse keeps the list of what this node will not run: a reason stands until
-// it is gone, so that no lease is placed against it again (design L8).
-func (a *Agent) refuse(all []planner.Instance) {
+// takeOn decides which leases this node takes on, and keeps the list of what it
+// refuses (design L8).
+func (a *Agent) takeOn(st planner.NodeState) planner.NodeState {
 	ms := a.fleet
-	runs := map[planner.SlotID]planner.Revision{}
-	for _, i := range all {
-		if i.Alive() {
-			runs[i.Slot] = i.Revision
-		}
+	if ms == nil {
+		return st
 	}
-	for id, doc := range a.state.docs {
-		s := a.state.followed.Services[id]
-		for _, l := range doc.Leases {
-			slot := planner.SlotID{Service: id, Name: l.Slot}
-			key := planner.RevisionKey{Service: id, Revision: l.Revision}
-			if s.Revision != l.Revision || runs[slot] == l.Revision {
-				continue
-			}
-			if reason := a.refusal(s, slot, all); reason != "" {
-				ms.refused[key] = reason
-			}
-		}
-	}
-	for key := range ms.refused {
-		s, followed := a.state.followed.Services[key.Service]
-		if !followed || s.Revision != key.Revision {
-			delete(ms.refused, key)
-		} else if reason := a.refusal(s, planner.SlotID{}, all); reason == "" {
-			delete(ms.refused, key)
-		} else {
-			ms.refused[key] = reason
-		}
-	}
-}
-
-// refusal says why this node does not run a slot of a service, beside all else
-// that runs here; "" = it does.
-func (a *Agent) refusal(s planner.Service, slot planner.SlotID, all []planner.Instance) string {
-	if _, why := a.admit(s); why != "" {
+	policy := func(s planner.Service) string {
+		_, why := a.admit(s)
 		return why
 	}
-	var running []planner.ResourceList
-	for _, i := range all {
-		// What no lease in force covers is about to end, or to get one.
-		if spec, known := a.state.specs[i.Revision]; known && i.Alive() && i.Slot != slot && a.leased(i) {
-			running = append(running, spec.Asked())
-		}
+	taken := planner.TakeOn(st, ms.cfg.Member.Self.Capacity, policy, ms.refused)
+	ms.refused = taken.Refused
+	st.Docs = taken.Docs
+	if len(taken.Behind) > 0 {
+		behind := maps.Clone(taken.Behind)
+		maps.Copy(behind, st.Behind)
+		st.Behind = behind
 	}
-	return planner.AdmitCapacity(a.fleet.cfg.Member.Self.Capacity, running, s.Template.Asked())
-}
-
-// leased reports whether a lease of this node covers an instance.
-func (a *Agent) leased(i planner.Instance) bool {
-	return slices.ContainsFunc(a.state.docs[i.Slot.Service].Leases, func(l planner.Lease) bool {
-		return l.Slot == i.Slot.Name && l.Revision == i.Revision
-	})
-}
-
-// duties are the documents this node acts on: without the leases it refuses.
-func (a *Agent) duties(all []planner.Instance) map[planner.ServiceID]planner.LeaseDoc {
-	if a.fleet == nil || len(a.fleet.refused) == 0 {
-		return a.state.docs
-	}
-	runs := map[planner.SlotID]bool{}
-	for _, i := range all {
-		runs[i.Slot] = runs[i.Slot] || i.Alive()
-	}
-	docs := maps.Clone(a.state.docs)
-	for id, doc := range docs {
-		doc.Leases = slices.DeleteFunc(slices.Clone(doc.Leases), func(l planner.Lease) bool {
-			_, refused := a.fleet.refused[planner.RevisionKey{Service: id, Revision: l.Revision}]
-			return refused && !runs[planner.SlotID{Service: id, Name: l.Slot}]
-		})
-		docs[id] = doc
-	}
-	return docs
+	return st
 }
 
 // usableDrivers names the drivers that answer and that the node's policy lets

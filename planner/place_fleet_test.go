@@ -178,8 +178,8 @@ func TestPlaceManyServices(t *testing.T) {
 	}
 }
 
-// TestAdmitCapacity is the node's own word, in the same terms.
-func TestAdmitCapacity(t *testing.T) {
+// TestLack: what does not suffice is said in the terms of manifests.
+func TestLack(t *testing.T) {
 	mi := func(n int64) ResourceList { return ResourceList{MemoryBytes: n << 20} }
 	cpu := func(n int64) ResourceList { return ResourceList{CPUMillis: n} }
 	tests := []struct {
@@ -200,7 +200,11 @@ func TestAdmitCapacity(t *testing.T) {
 		{cpu(2000), []ResourceList{cpu(1 << 62), cpu(1 << 62)}, cpu(1), "0 of CPU free, 1m asked"},
 	}
 	for _, tt := range tests {
-		if got := AdmitCapacity(tt.capacity, tt.running, tt.asked); got != tt.want {
+		var used ResourceList
+		for _, r := range tt.running {
+			used = used.plus(r)
+		}
+		if got := lack(tt.capacity, used, tt.asked); got != tt.want {
 			t.Errorf("%+v beside %+v of %+v: %q, want %q", tt.asked, tt.running, tt.capacity, got, tt.want)
 		}
 	}

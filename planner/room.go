@@ -59,18 +59,8 @@ func saturate(a, b int64) int64 {
 	return min(a+b, most)
 }
 
-// AdmitCapacity says why an instance that asks for asked does not fit beside
-// those that a node runs or has under way; "" = it fits. Of the capacity, zero
-// fields are unknown and bound nothing.
-func AdmitCapacity(capacity ResourceList, running []ResourceList, asked ResourceList) string {
-	var used ResourceList
-	for _, r := range running {
-		used = used.plus(r)
-	}
-	return lack(capacity, used, asked)
-}
-
-// lack says which resource does not suffice; "" = all do.
+// lack says which resource does not suffice for what is asked beside what is
+// used; "" = all do. Of the capacity, zero fields are unknown and bound nothing.
 func lack(capacity, used, asked ResourceList) string {
 	if !enough(capacity.MemoryBytes, used.MemoryBytes, asked.MemoryBytes) {
 		return bytesText(max(0, capacity.MemoryBytes-used.MemoryBytes)) + " of memory free, " + bytesText(asked.MemoryBytes) + " asked"

@@ -358,16 +358,15 @@ func (p *process) reconcile() {
 	p.dirty = false
 	p.noteExits()
 	p.keepOrphans()
-	p.refuse()
 	st := planner.NodeState{
-		Node: p.m.node, Followed: p.m.disk.followed, Docs: p.duties(), Keep: p.standing.Keep, Behind: p.standing.Behind,
+		Node: p.m.node, Followed: p.m.disk.followed, Docs: p.standing.Docs, Keep: p.standing.Keep, Behind: p.standing.Behind,
 		Unsure: p.standing.Unsure, Specs: p.specs, Have: p.m.listing(), Unlisted: map[string]bool{planner.DriverContainerd: p.m.silent},
 		Busy: map[string]planner.Instance{}, Backoff: p.backoff, Now: p.now(),
 	}
 	for id, f := range p.flights {
 		st.Busy[id] = planner.Instance{ID: id, Driver: f.action.Driver, Slot: f.action.Slot, Token: f.action.Lease.Token, Revision: f.action.Lease.Revision}
 	}
-	p.plan = planner.Reconcile(st)
+	p.plan = planner.Reconcile(p.takeOn(st))
 	for _, a := range p.plan.Actions {
 		if p.permitted(a) {
 			p.launch(a)

@@ -118,69 +118,15 @@ func (p *process) resolved() []planner.ResolvedImages {
 	return out
 }
 
-// refuse keeps the list of what this node will not run (design L8).
-func (p *process) refuse() {
-	runs := map[planner.SlotID]planner.Revision{}
-	for _, id := range slices.Sorted(maps.Keys(p.m.instances)) {
-		if i := p.m.instances[id]; i.Alive() {
-			runs[i.Slot] = i.Revision
-		}
+// takeOn decides which leases this node takes on, and keeps the list of what it
+// refuses (design L8).
+func (p *process) takeOn(st planner.NodeState) planner.NodeState {
+	taken := planner.TakeOn(st, planner.ResourceList{CPUMillis: p.m.cores}, func(planner.Service) string { return "" }, p.refused)
+	p.refused, st.Docs = taken.Refused, taken.Docs
+	st.Behind = maps.Clone(st.Behind)
+	if st.Behind == nil {
+		st.Behind = map[planner.LeaseKey]string{}
 	}
-	for _, id := range sortedIDs(p.standing.Docs) {
-		for _, l := range p.standing.Docs[id].Leases {
-			slot := planner.SlotID{Service: id, Name: l.Slot}
-			if s := p.m.disk.followed.Services[id]; s.Revision == l.Revision && runs[slot] != l.Revision {
-				if why := p.refusalOf(s, slot); why != "" {
-					p.refused[planner.RevisionKey{Service: id, Revision: l.Revision}] = why
-				}
-			}
-		}
-	}
-	for key := range p.refused {
-		s, followed := p.m.disk.followed.Services[key.Service]
-		if !followed || s.Revision != key.Revision || p.refusalOf(s, planner.SlotID{}) == "" {
-			delete(p.refused, key)
-		}
-	}
-}
-
-// refusalOf says why this node does not run a slot of a service; "" = it does.
-func (p *process) refusalOf(s planner.Service, slot planner.SlotID) string {
-	var running []planner.ResourceList
-	count := func(of planner.SlotID, rev planner.Revision) {
-		if t, known := p.specs[rev]; known && of != slot {
-			running = append(running, t.Asked())
-		}
-	}
-	for _, id := range slices.Sorted(maps.Keys(p.m.instances)) {
-		if i := p.m.instances[id]; i.Alive() {
-			count(i.Slot, i.Revision)
-		}
-	}
-	for _, id := range slices.Sorted(maps.Keys(p.flights)) {
-		if a := p.flights[id].action; p.m.instances[id] == nil && a.Kind == planner.ActionStart {
-			count(a.Slot, a.Lease.Revision)
-		}
-	}
-	return planner.AdmitCapacity(planner.ResourceList{CPUMillis: p.m.cores}, running, s.Template.Asked())
-}
-
-// duties are the documents without the leases that are refused.
-func (p *process) duties() map[planner.ServiceID]planner.LeaseDoc {
-	if len(p.refused) == 0 {
-		return p.standing.Docs
-	}
-	runs := map[planner.SlotID]bool{}
-	for _, i := range p.m.instances {
-		runs[i.Slot] = runs[i.Slot] || i.Alive()
-	}
-	docs := maps.Clone(p.standing.Docs)
-	for id, doc := range docs {
-		doc.Leases = slices.DeleteFunc(slices.Clone(doc.Leases), func(l planner.Lease) bool {
-			_, refused := p.refused[planner.RevisionKey{Service: id, Revision: l.Revision}]
-			return refused && !runs[planner.SlotID{Service: id, Name: l.Slot}]
-		})
-		docs[id] = doc
-	}
-	return docs
+	maps.Copy(st.Behind, taken.Behind)
+	return st
 }
