@@ -111,8 +111,8 @@ func (m *Member) setBeats(e *entry, kind planner.BeatKind, alive bool) {
 	m.dirty = true
 }
 
-// beatsAnew judges a node's beats by its new record. They have not moved: since
-// when they stand as they do is kept.
+// beatsAnew judges a node's beats by its new record. They are not seen to have
+// moved: since when they stand as they do is kept.
 func (m *Member) beatsAnew(node planner.NodeName) {
 	ref := planner.BeatsRef(node)
 	e := m.entries[ref]

@@ -89,6 +89,9 @@ func (m *Member) refuse(ref planner.Ref, e *entry, hash planner.Hash, record pla
 	if e.parts.Kind == planner.RefBeats {
 		m.setBeats(e, planner.BeatForeign, false)
 	}
+	if f := &m.view.Fleet; e.parts.Kind == planner.RefFleet && f.Generation < m.memory.Generation {
+		f.Generation, f.Tokens = m.memory.Generation, m.memory.FleetTokens // what was known before holds
+	}
 	m.dirty = true
 }
 

@@ -116,6 +116,12 @@ func (m *Member) setNode(name planner.NodeName, rec planner.NodeRecord) {
 	if !known || before.Salt != rec.Salt || before.Epoch != rec.Epoch {
 		m.beatsAnew(name)
 	}
+	if n := m.view.Nodes[name]; name != m.self && rec.Fence == nil && n.BeatsKind == planner.BeatRing {
+		// Between two looks it may have ended its beats with the record and
+		// begun again with the value that stood before.
+		n.BeatsSince = m.now.Boot
+		m.view.Nodes[name] = n
+	}
 	if placement(before) != placement(rec) || !reflect.DeepEqual(before.Labels, rec.Labels) || !reflect.DeepEqual(before.Taints, rec.Taints) {
 		m.view.NodesSince = m.now.Boot
 	}

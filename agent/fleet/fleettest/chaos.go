@@ -199,13 +199,28 @@ func (c *chaos) heal() {
 			tip = at // people mend the branch so that the fleet can follow it
 		}
 	}
-	last := c.commit(tip, "the last commit")
-	for hash := range c.history.commits {
-		last.approve = append(last.approve, hash)
-	}
-	c.push(last)
+	c.push(c.approving(c.commit(tip, "the last commit")))
 	clear(c.witness.docChanges)
 	c.after(time.Minute, c.settleFloor)
+	c.after(3*time.Minute, c.approve)
+}
+
+// approving has a commit approve all deletions of those before it.
+func (c *chaos) approving(last *commit) *commit {
+	for hash := range c.history.commits {
+		if hash != last.hash {
+			last.approve = append(last.approve, hash)
+		}
+	}
+	return last
+}
+
+// approve is a person who approves what a node came to know of only by the last
+// commit, which cannot approve itself.
+func (c *chaos) approve() {
+	if slices.ContainsFunc(c.machines, func(m *machine) bool { return len(m.disk.followed.Pending) > 0 }) {
+		c.push(c.approving(c.commit(c.history.tip, "approves what waits")))
+	}
 }
 
 // settleFloor is a person who resets the floor to the tip where nodes do not
