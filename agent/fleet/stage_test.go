@@ -28,6 +28,7 @@ type stage struct {
 	names   []planner.NodeName
 	now     time.Duration
 	skew    []time.Duration // of each member's wall clock
+	disk    map[int]fleet.Memory // what members find that start again
 	lose    func(gitsync.Push) bool
 	largest int // records asked for in one read
 }
@@ -70,6 +71,7 @@ func (s *stage) member(i int) *fleet.Member {
 		},
 		Sign:   func(ref planner.Ref, body string) (string, error) { return sign(keyOf(name), ref, body), nil },
 		Verify: s.verify,
+		Memory: s.disk[i],
 		Relate: func(string, string) planner.Relation { return planner.RelationUnknown },
 		Random: rand.New(rand.NewPCG(uint64(i), 7)).Uint64,
 		Log:    slog.New(slog.DiscardHandler),
