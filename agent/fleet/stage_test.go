@@ -27,7 +27,7 @@ type stage struct {
 	members []*fleet.Member
 	names   []planner.NodeName
 	now     time.Duration
-	skew    []time.Duration // of each member's wall clock
+	skew    []time.Duration      // of each member's wall clock
 	disk    map[int]fleet.Memory // what members find that start again
 	lose    func(gitsync.Push) bool
 	largest int // records asked for in one read
