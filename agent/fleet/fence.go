@@ -3,6 +3,7 @@ package fleet
 import (
 	"fmt"
 	"strconv"
+	"time"
 
 	"github.com/orpheus-cd/orpheus/planner"
 )
@@ -18,9 +19,42 @@ func (m *Member) addFences(out *outgoing) {
 	}
 }
 
+// half is a fence of which one of two pushes is done.
+type half struct {
+	beats  planner.Hash // the fence value
+	record planner.Hash // of the node, as it was known before
+}
+
+// addMark writes a challenge or fence value over a node's beats.
 func (m *Member) addMark(out *outgoing, mark planner.BeatMark, subject string, pokes []planner.NodeName) {
 	mark.Nonce = strconv.FormatUint(m.cfg.Random(), 36)
-	m.addSigned(out, planner.BeatsRef(mark.Node), subject, mark.Body(), "", piece{pokes: pokes})
+	h := half{record: m.hashOf(planner.NodeRef(mark.Node))}
+	p := piece{pokes: pokes}
+	if !mark.Challenge {
+		p.won = func(time.Duration) { m.pusher.half[mark.Node] = h }
+	}
+	m.addSigned(out, planner.BeatsRef(mark.Node), subject, mark.Body(), "", p)
+	if n := len(out.push.Changes); n > 0 {
+		h.beats = out.push.Changes[n-1].New.Hash()
+	}
+}
+
+// fencedByHalf reports whether the beats of a node are a fence value that this
+// process wrote, and its record is the one it knew then. Only so the second push
+// of two is safe: a node that answers a fence value beats only after it has
+// written its record, and who first looks between the two sees a fence value
+// beside a record that answers it.
+func (m *Member) fencedByHalf(node planner.NodeName) bool {
+	h, ok := m.pusher.half[node]
+	return ok && h.beats == m.hashOf(planner.BeatsRef(node)) && h.record == m.hashOf(planner.NodeRef(node))
+}
+
+// hashOf is the value of a ref as it is known; "" = none.
+func (m *Member) hashOf(ref planner.Ref) planner.Hash {
+	if e := m.entries[ref]; e != nil {
+		return e.hash
+	}
+	return ""
 }
 
 func (m *Member) addChallenge(out *outgoing, s planner.Suspicion) {
@@ -37,7 +71,7 @@ func (m *Member) addFence(out *outgoing, s planner.Suspicion) {
 	e := m.entries[planner.NodeRef(s.Node)] // what it says now may be garbage: the last good text is fenced
 	epoch := n.Record.Epoch + 1
 	subject := fmt.Sprintf("%s fences %s (epoch %d): %s", m.self, s.Node, epoch, s.Why)
-	if n.BeatsKind != planner.BeatFence {
+	if !m.fencedByHalf(s.Node) {
 		m.addMark(out, planner.BeatMark{Node: s.Node, By: m.self, Epoch: epoch, Reason: s.Why}, subject, nil)
 		if !m.pusher.atomic {
 			return

@@ -164,7 +164,7 @@ func New(cfg Config, now planner.Time) *Member {
 		Health: planner.Health{Started: now.Boot}, FollowedSince: now.Boot, NodesSince: now.Boot,
 	}
 	m.own = newOwn(m)
-	m.pusher.unwritable = map[planner.Ref]string{}
+	m.pusher.unwritable, m.pusher.half = map[planner.Ref]string{}, map[planner.NodeName]half{}
 	m.stretch()
 	m.stand()
 	return m

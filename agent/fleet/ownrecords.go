@@ -13,7 +13,7 @@ import (
 func (m *Member) addOwnRecord(out *outgoing, rec planner.NodeRecord, raised bool) {
 	n := m.view.Nodes[m.self]
 	if raised && n.BeatsKind != planner.BeatMissing {
-		half := n.BeatsKind == planner.BeatFence
+		half := m.fencedByHalf(m.self)
 		if !half {
 			m.addMark(out, planner.BeatMark{Node: m.self, By: m.self, Epoch: rec.Epoch, Reason: "a new life takes the name"},
 				fmt.Sprintf("%s: beats of the life before end (epoch %d)", m.self, rec.Epoch), nil)

@@ -22,6 +22,7 @@ type pushState struct {
 	why      string                       // the server's words about it
 	denials  int                          // pushes in a row that were refused although nothing had moved
 	denied   string
+	half     map[planner.NodeName]half
 	// unwritable holds, by ref, why a record was left out that was logged.
 	unwritable map[planner.Ref]string
 	poke       []Peer
