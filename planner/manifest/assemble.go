@@ -11,7 +11,8 @@ import (
 // placedService is a service of a file that has been good so far.
 type placedService struct {
 	*service
-	file int // index in walker.files
+	file string
+	made []string // files it is put together from; nil = only file
 }
 
 func (s placedService) origin() origin { return origin{s.file, s.at} }
@@ -19,66 +20,77 @@ func (s placedService) origin() origin { return origin{s.file, s.at} }
 // placedNode is a Node document of such a file.
 type placedNode struct {
 	*node
-	file int
+	file string
+	made []string
 }
 
 func (n placedNode) origin() origin { return origin{n.file, n.at} }
+
+// gathered is what is good of a commit before its documents are compared with
+// each other.
+type gathered struct {
+	services []placedService
+	ready    []planner.Service // the same, with their files read
+	nodes    []placedNode
+}
 
 // assemble gives the documents their paths, reads the files they mount,
 // compares them with each other, and keeps those of the files in which nothing
 // is wrong.
 func (w *walker) assemble(fleet *planner.Fleet) (planner.Desired, error) {
 	slices.SortFunc(w.files, func(a, b found) int { return strings.Compare(a.path, b.path) })
-	good := make([]placedService, 0, len(w.files))
-	ready := make([]planner.Service, 0, len(w.files))
-	var nodes []placedNode
-	reader := &fileReader{walker: w, known: map[string]fileResult{}, sums: map[string]bool{}}
-	for i, f := range w.files {
+	g := &gathered{services: make([]placedService, 0, len(w.files)), ready: make([]planner.Service, 0, len(w.files))}
+	reader := newFileReader(w)
+	for _, f := range w.files {
 		w.faults = append(w.faults, withFile(f.doc.faults, f.path)...)
 		if f.doc.broken {
 			continue
 		}
-		before, wrong := len(good), len(w.faults)
+		before, wrong := len(g.services), len(w.faults)
 		for _, s := range f.doc.services {
 			full, faults, err := reader.fill(s, f.path)
 			if err != nil {
 				return planner.Desired{}, err
 			}
 			w.faults = append(w.faults, faults...)
-			good, ready = append(good, placedService{s, i}), append(ready, full)
+			g.services, g.ready = append(g.services, placedService{s, f.path, nil}), append(g.ready, full)
 		}
 		if len(w.faults) > wrong {
-			good, ready = good[:before], ready[:before] // all documents of a file, or none
+			g.services, g.ready = g.services[:before], g.ready[:before] // all documents of a file, or none
 			continue
 		}
 		for _, n := range f.doc.nodes {
-			nodes = append(nodes, placedNode{n, i})
+			g.nodes = append(g.nodes, placedNode{n, f.path, nil})
 		}
 	}
-	if len(nodes) > maxNodes {
+	return w.desired(fleet, g)
+}
+
+// desired compares the documents with each other and keeps what agrees.
+func (w *walker) desired(fleet *planner.Fleet, g *gathered) (planner.Desired, error) {
+	if len(g.nodes) > maxNodes {
 		return planner.Desired{}, &RefusedError{Reason: fmt.Sprintf("more than %d documents describe nodes", maxNodes), Remedy: "remove those of nodes that are gone"}
 	}
-
-	c := &crossCheck{walker: w, held: make([]bool, len(w.files))}
-	c.services(good)
-	c.nodes(nodes, fleet.Nodes)
-	if err := c.ports(good); err != nil {
+	c := &crossCheck{walker: w, held: map[string]bool{}}
+	c.services(g.services)
+	c.nodes(g.nodes, fleet.Nodes)
+	if err := c.ports(g.services); err != nil {
 		return planner.Desired{}, err
 	}
-	d := planner.Desired{Fleet: *fleet, Services: make(map[planner.ServiceID]planner.Service, len(good))}
-	for i, s := range good {
-		if !c.held[s.file] {
-			ready[i].File = w.files[s.file].path
-			d.Services[s.ID] = ready[i]
+	d := planner.Desired{Fleet: *fleet, Services: make(map[planner.ServiceID]planner.Service, len(g.services))}
+	for i, s := range g.services {
+		if !c.holds(s.file, s.made) {
+			g.ready[i].File = s.file
+			d.Services[s.ID] = g.ready[i]
 		}
 	}
-	for _, n := range nodes {
-		if !c.held[n.file] {
+	for _, n := range g.nodes {
+		if !c.holds(n.file, n.made) {
 			if d.Nodes == nil {
 				d.Nodes = map[planner.NodeName]planner.NodeSpec{}
 			}
 			spec := n.NodeSpec
-			spec.File = w.files[n.file].path
+			spec.File = n.file
 			d.Nodes[spec.Name] = spec
 		}
 	}

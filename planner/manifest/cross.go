@@ -2,6 +2,7 @@ package manifest
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/orpheus-cd/orpheus/planner"
 )
@@ -10,25 +11,42 @@ import (
 // back both files: nobody can say which of the two was meant.
 type crossCheck struct {
 	*walker
-	held     []bool // by file
+	held     map[string]bool // by path
 	compared int
+}
+
+// holds reports whether a document is held back with one of its files.
+func (c *crossCheck) holds(file string, made []string) bool {
+	if len(c.held) == 0 {
+		return false
+	}
+	return c.held[file] || slices.ContainsFunc(made, func(name string) bool { return c.held[name] })
 }
 
 // origin is where a document stands.
 type origin struct {
-	file int // index in walker.files
+	file string
 	at   position
+}
+
+// in is the file of a position in a document that stands in file.
+func (p position) in(file string) string {
+	if p.from != nil {
+		return p.from.file
+	}
+	return file
 }
 
 // fault names, at p in a document's file, another document that it does not
 // agree with.
 func (c *crossCheck) fault(at origin, field string, p position, reason string, other origin, remedy string) {
-	c.held[at.file] = true
+	file, others := p.in(at.file), other.at.in(other.file)
+	c.held[file] = true
 	where := fmt.Sprintf("on line %d", other.at.line)
-	if other.file != at.file {
-		where = fmt.Sprintf("in %s line %d", Printable(c.files[other.file].path), other.at.line)
+	if others != file {
+		where = fmt.Sprintf("in %s line %d", Printable(others), other.at.line)
 	}
-	c.faults = append(c.faults, planner.Fault{File: c.files[at.file].path, Line: p.line, Column: p.column,
+	c.faults = append(c.faults, planner.Fault{File: file, Line: p.line, Column: p.column,
 		Field: field, Reason: reason + " " + where, Remedy: remedy})
 }
 
@@ -81,7 +99,7 @@ func (c *crossCheck) nodes(nodes []placedNode, listed []planner.NodeName) {
 		if remedy == "" {
 			remedy = "add it there, or remove this document"
 		}
-		c.faults = append(c.faults, planner.Fault{File: c.files[n.file].path, Line: n.at.line, Column: n.at.column, Field: "metadata.name",
+		c.faults = append(c.faults, planner.Fault{File: n.at.in(n.file), Line: n.at.line, Column: n.at.column, Field: "metadata.name",
 			Reason: "node " + quote(string(n.Name)) + " is not listed in spec.nodes of fleet.yaml", Remedy: remedy, Warning: true})
 	}
 }

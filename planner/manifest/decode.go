@@ -19,8 +19,11 @@ type decoder struct {
 	// seen holds where each field that was given stands, by its path.
 	seen map[string]position
 	// bad holds nodes the lint has refused: nothing more is said about them.
-	bad    map[*yaml.Node]bool
-	faults *faultList
+	bad map[*yaml.Node]bool
+	// sources says where nodes were written that are put together from several
+	// files; nil = all in the file being read.
+	sources map[*yaml.Node]*source
+	faults  *faultList
 }
 
 // value is a node and its field path.
@@ -40,7 +43,31 @@ func (v value) item(i int, n *yaml.Node) value {
 	return value{n, v.path + "[" + strconv.Itoa(i) + "]"}
 }
 
-type position struct{ line, column int }
+// position is a place in a file.
+type position struct {
+	line, column int
+	from         *source // nil = the file being read
+}
+
+// source is where a value of a document that was put together was written.
+type source struct {
+	file string
+	// variables tells which ones the value was made with, for people; "" = none.
+	variables string
+}
+
+// at is where a node was written.
+func (d *decoder) at(n *yaml.Node) position { return position{n.Line, n.Column, d.sources[n]} }
+
+// report adds a fault at p.
+func (d *decoder) report(p position, f planner.Fault) {
+	f.Line, f.Column = p.line, p.column
+	if p.from != nil {
+		f.File = p.from.file
+		f.Reason += p.from.variables
+	}
+	d.faults.add(f)
+}
 
 // has reports whether the field at path was given.
 func (d *decoder) has(path string) bool { _, ok := d.seen[path]; return ok }
@@ -58,20 +85,18 @@ func (d *decoder) where(path string) position {
 
 // fault reports something wrong with the field at path.
 func (d *decoder) fault(path, reason, remedy string) {
-	p := d.where(path)
-	d.faults.add(planner.Fault{Line: p.line, Column: p.column, Field: path, Reason: reason, Remedy: remedy})
+	d.report(d.where(path), planner.Fault{Field: path, Reason: reason, Remedy: remedy})
 }
 
 // warn reports something worth saying that holds nothing back.
 func (d *decoder) warn(path, reason, remedy string) {
-	p := d.where(path)
-	d.faults.add(planner.Fault{Line: p.line, Column: p.column, Field: path, Reason: reason, Remedy: remedy, Warning: true})
+	d.report(d.where(path), planner.Fault{Field: path, Reason: reason, Remedy: remedy, Warning: true})
 }
 
 // wrong reports that v has the wrong type, unless the lint already spoke.
 func (d *decoder) wrong(v value, reason, remedy string) {
 	if !d.bad[v.node] {
-		d.faults.add(planner.Fault{Line: v.node.Line, Column: v.node.Column, Field: v.path, Reason: reason, Remedy: remedy})
+		d.report(d.at(v.node), planner.Fault{Field: v.path, Reason: reason, Remedy: remedy})
 	}
 }
 
@@ -92,13 +117,13 @@ func decodeObject[T any](d *decoder, v value, s *schema[T], into *T) {
 			if meant := d.unknown(v, key, s.names(), s.instead[key.Value]); meant != "" {
 				// The misspelt field is not missing as well.
 				given[meant] = true
-				d.seen[v.child(meant, node).path] = position{node.Line, node.Column}
+				d.seen[v.child(meant, node).path] = d.at(node)
 			}
 			continue
 		}
 		f, inner := s.fields[at], v.child(key.Value, node)
 		given[f.name] = true
-		d.seen[inner.path] = position{node.Line, node.Column}
+		d.seen[inner.path] = d.at(node)
 		if f.later && !d.all {
 			d.wrong(value{key, inner.path}, "is not supported by this version", "remove it")
 		}
@@ -125,7 +150,7 @@ func (d *decoder) unknown(v value, key *yaml.Node, names []string, remedy string
 			remedy = "remove it; docs/manifest.md lists the fields there are"
 		}
 	}
-	d.faults.add(planner.Fault{Line: key.Line, Column: key.Column, Field: v.path,
+	d.report(d.at(key), planner.Fault{Field: v.path,
 		Reason: "unknown field " + quote(key.Value), Remedy: remedy})
 	return meant
 }
@@ -136,7 +161,7 @@ func isNull(n *yaml.Node) bool { return n.Kind == yaml.ScalarNode && n.Tag == "!
 // there is one.
 func (d *decoder) mapping(v value, example string) bool {
 	if _, ok := d.seen[v.path]; !ok {
-		d.seen[v.path] = position{v.node.Line, v.node.Column}
+		d.seen[v.path] = d.at(v.node)
 	}
 	if v.node.Kind == yaml.MappingNode {
 		return true
@@ -164,7 +189,7 @@ func (d *decoder) items(v value, limit int, remedy string) []value {
 	items := make([]value, 0, len(v.node.Content))
 	for i, n := range v.node.Content {
 		item := v.item(i, n)
-		d.seen[item.path] = position{n.Line, n.Column}
+		d.seen[item.path] = d.at(n)
 		items = append(items, item)
 	}
 	return items
@@ -185,7 +210,7 @@ func (d *decoder) textMap(v value, limit int, keyRule, valueRule rule) map[strin
 			continue
 		}
 		inner := value{node, v.path + "[" + quote(key.Value) + "]"}
-		d.seen[inner.path] = position{node.Line, node.Column}
+		d.seen[inner.path] = d.at(node)
 		if reason, remedy := keyRule(key.Value); reason != "" {
 			d.wrong(value{key, v.path}, "key "+quote(key.Value)+" "+reason, remedy)
 			continue

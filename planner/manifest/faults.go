@@ -10,7 +10,7 @@ import (
 // faultList collects the faults of one file up to a limit.
 type faultList struct {
 	limit   int
-	faults  []planner.Fault // without File
+	faults  []planner.Fault // without File, but where a document is put together
 	dropped int
 	broken  bool // a fault that is not a warning was added
 }
@@ -29,6 +29,7 @@ func (l *faultList) list() []planner.Fault {
 	slices.SortFunc(l.faults, planner.CompareFaults)
 	if l.dropped > 0 {
 		l.faults = append(l.faults, planner.Fault{
+			File:    l.faults[len(l.faults)-1].File,
 			Line:    l.faults[len(l.faults)-1].Line,
 			Reason:  fmt.Sprintf("%d more faults are not listed", l.dropped),
 			Warning: !l.broken,

@@ -37,6 +37,10 @@ type fileReader struct {
 	total int64
 }
 
+func newFileReader(w *walker) *fileReader {
+	return &fileReader{walker: w, known: map[string]fileResult{}, sums: map[string]bool{}}
+}
+
 type fileResult struct {
 	content *content
 	refused refused
@@ -57,7 +61,7 @@ func (r *fileReader) fill(s *service, name string) (planner.Service, []planner.F
 			return planner.Service{}, nil, fmt.Errorf("read %s for %s: %w", ref.path, name, err)
 		}
 		if result.content == nil {
-			faults = append(faults, planner.Fault{File: name, Line: ref.at.line, Column: ref.at.column, Field: ref.field,
+			faults = append(faults, planner.Fault{File: ref.at.in(name), Line: ref.at.line, Column: ref.at.column, Field: ref.field,
 				Reason: quote(ref.path) + " " + result.refused.reason, Remedy: result.refused.remedy})
 			continue
 		}

@@ -58,5 +58,5 @@ func (d *decoder) lintKeys(n *yaml.Node) {
 
 func (d *decoder) refuse(n *yaml.Node, reason, remedy string) {
 	d.bad[n] = true
-	d.faults.add(planner.Fault{Line: n.Line, Column: n.Column, Reason: reason, Remedy: remedy})
+	d.report(d.at(n), planner.Fault{Reason: reason, Remedy: remedy})
 }

@@ -112,7 +112,7 @@ func (p *parsed) documents(data []byte, r role, limits Limits, all bool, faults 
 		}
 		found++
 		d := &decoder{limits: limits, all: all, seen: map[string]position{}, bad: map[*yaml.Node]bool{}, faults: faults}
-		d.seen[""] = position{node.Content[0].Line, node.Content[0].Column}
+		d.seen[""] = d.at(node.Content[0])
 		if d.ours(node.Content[0]) && d.lint(node.Content[0]) {
 			p.document(d, node.Content[0], r)
 		}
@@ -183,7 +183,7 @@ func (d *decoder) ours(root *yaml.Node) bool {
 	case api != nil && api.Value == apiVersion:
 		return true
 	case api != nil && strings.HasPrefix(api.Value, "orpheus/"):
-		d.seen["apiVersion"] = position{api.Line, api.Column}
+		d.seen["apiVersion"] = d.at(api)
 		d.fault("apiVersion", quote(api.Value)+" is not supported by this version", "write "+apiVersion)
 	case api == nil && kind != nil && slices.Contains(kindsRead, kind.Value):
 		d.fault("apiVersion", "is required", "write apiVersion: "+apiVersion)
@@ -201,7 +201,7 @@ func (p *parsed) document(d *decoder, root *yaml.Node, r role) {
 		d.fault("kind", "is required", "write kind: Service")
 		return
 	}
-	d.seen["kind"] = position{kind.Line, kind.Column}
+	d.seen["kind"] = d.at(kind)
 	switch {
 	case kind.Value == "Fleet" && r == roleFleet:
 		p.fleet = decodeFleet(d, v)
