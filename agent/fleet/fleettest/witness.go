@@ -288,7 +288,7 @@ func (wit *witness) docChanged(p *process, id planner.ServiceID, old, now planne
 	}
 	if wit.destroyed[id] {
 		delete(wit.destroyed, id)
-		wit.forget(id, now.Tokens)
+		wit.forget(id, min(now.Tokens, p.member.View().Docs[id].Doc.Tokens))
 	}
 	inForce := map[string][]planner.Lease{}
 	for _, l := range now.Leases {
