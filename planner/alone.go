@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // Alone is what a node that grants leases to itself knows of the world.
@@ -22,6 +23,7 @@ type Alone struct {
 	Running []Instance
 	// Specs are the templates of the leases that stand.
 	Specs map[Revision]Template
+	Now   Time
 }
 
 // LeaseKey names one lease; tokens are unique within a service.
@@ -43,6 +45,9 @@ type Coordination struct {
 	// Prepare lists revisions whose images must be ready before a lease can be
 	// given, in order.
 	Prepare []RevisionKey
+	// Next is the boot time at which to decide again although nothing changed;
+	// Never if there is nothing to wait for.
+	Next time.Duration
 }
 
 // CoordinateAlone decides the leases of every service for a node that grants them
@@ -82,6 +87,8 @@ func CoordinateAlone(f Followed, v Alone) Coordination {
 		case !wanted:
 			e.doc.Leases, e.doc.Commit, e.changed = nil, f.Commit.Hash, true
 		case s.Orphan: // nothing but its instances is known: they stay
+		case s.Suspended(v.Now): // the documents stay as they are
+			out.Next = earlier(out.Next, v.Now.bootAt(s.Suspend.Until))
 		default:
 			e.coordinate(f.Fleet)
 		}

@@ -72,7 +72,7 @@ func Coordinate(f Followed, v View, now Time) Decisions {
 		c.out.Waiting[ServiceID{}] = why
 		return c.out
 	}
-	c.sv = newSurvey(f, v)
+	c.sv = newSurvey(f, v, now)
 	c.sv.place()
 	ids := v.documents()
 	for _, ss := range c.sv.services {
@@ -82,8 +82,13 @@ func Coordinate(f Followed, v View, now Time) Decisions {
 	}
 	slices.SortFunc(ids, ServiceID.Compare)
 	for _, id := range ids {
-		if s, ok := f.Services[id]; ok && s.Orphan {
+		s, ok := f.Services[id]
+		if ok && s.Orphan {
 			continue
+		}
+		if ok && s.Suspended(now) {
+			c.out.Waiting[id] = s.Suspend.String()
+			c.out.Next = earlier(c.out.Next, now.bootAt(s.Suspend.Until))
 		}
 		c.service(id)
 	}

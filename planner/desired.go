@@ -130,6 +130,10 @@ type Service struct {
 	Spread      []SpreadConstraint `json:"topologySpreadConstraints,omitempty"`
 	Labels      map[string]string  `json:"labels,omitempty"`
 	Annotations map[string]string  `json:"annotations,omitempty"`
+	// Observe is set where nothing is to be done for the service, only told
+	// what would be.
+	Observe bool        `json:"observe,omitempty"`
+	Suspend *Suspension `json:"suspend,omitempty"`
 	// Files holds the content of the template's file volumes, by volume name.
 	Files []File `json:"files,omitempty"`
 	// Orphan marks a service known only from instances found running: their

@@ -40,7 +40,7 @@ func (w *fleetWorld) checkReady(v View, f Followed, d Decision) {
 	if !wanted {
 		return
 	}
-	sv := newSurvey(f, v)
+	sv := newSurvey(f, v, Time{Boot: fleetNow})
 	for _, st := range sv.byID[s.ID].slots {
 		was, is := 0, 0
 		for _, l := range st.leases {
@@ -127,7 +127,7 @@ func (w *fleetWorld) checkSettled() {
 	n := w.nodes[first]
 	v := w.view(first)
 	placement := placed(n.followed, v)
-	sv := newSurvey(n.followed, v)
+	sv := newSurvey(n.followed, v, Time{Boot: fleetNow})
 	unplaced := map[SlotID]bool{}
 	for _, u := range placement.unplaced {
 		unplaced[u.Slot] = true

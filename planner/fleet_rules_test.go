@@ -178,7 +178,7 @@ func TestCoordinateStandsIn(t *testing.T) {
 			if want := fleetNow + tt.next; tt.next == 0 && out.Next != Never || tt.next > 0 && out.Next != want {
 				t.Errorf("looks again at %v, want %v after %v", out.Next, tt.next, fleetNow)
 			}
-			if why := newSurvey(f, v).invalid(web, Time{Boot: fleetNow + tt.now}); tt.rank > 0 && tt.writes != (why != "") && tt.next == 0 {
+			if why := newSurvey(f, v, Time{Boot: fleetNow}).invalid(web, Time{Boot: fleetNow + tt.now}); tt.rank > 0 && tt.writes != (why != "") && tt.next == 0 {
 				t.Errorf("invalid: %q", why)
 			}
 		})

@@ -406,7 +406,7 @@ func (m *model) decides(n *modelState, k int, late bool) bool {
 	if len(d.Docs) == 0 {
 		return false
 	}
-	if first := v.Coordinators(modelService)[0]; first != v.Self && newSurvey(f, v).invalid(modelService, now) == "" {
+	if first := v.Coordinators(modelService)[0]; first != v.Self && newSurvey(f, v, Time{Boot: fleetNow}).invalid(modelService, now) == "" {
 		m.fail("L7: %s writes a valid document that %s coordinates", v.Self, first)
 	}
 	doc := d.Docs[0].Doc

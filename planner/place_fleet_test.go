@@ -17,7 +17,7 @@ type placement struct {
 
 // placed is what place makes of a view.
 func placed(f Followed, v View) placement {
-	sv := newSurvey(f, v)
+	sv := newSurvey(f, v, Time{Boot: fleetNow})
 	sv.place()
 	out := placement{nodes: map[SlotID]NodeName{}, unplaced: sv.unplaced()}
 	for _, ss := range sv.services {

@@ -15,6 +15,8 @@ type Plan struct {
 	Actions []Action
 	// Waits explains, in order, each lease that nothing is done for yet.
 	Waits []Wait
+	// Observed is what would be done for services that are only observed.
+	Observed []Action
 	// Next is the boot time at which to plan again although nothing changed;
 	// Never if there is nothing to wait for.
 	Next time.Duration

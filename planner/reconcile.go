@@ -35,7 +35,9 @@ type NodeState struct {
 	Busy map[string]Instance
 	// Backoff holds the failures of instances, by instance id.
 	Backoff map[string]Backoff
-	Now     Time
+	// Holds are the orders of people; those that are over do not count.
+	Holds []Hold
+	Now   Time
 }
 
 // Reconcile compares the leases of a node with its instances and returns what
@@ -49,8 +51,14 @@ func Reconcile(st NodeState) Plan {
 	covered := map[string]bool{}
 	for id, doc := range st.Docs {
 		for _, l := range doc.Leases {
-			if l.Node == st.Node {
-				r.lease(SlotID{Service: id, Name: l.Slot}, l, covered)
+			slot := SlotID{Service: id, Name: l.Slot}
+			if l.Node != st.Node {
+				continue
+			}
+			if h, held := r.hold(slot); held {
+				r.held(h, slot, l, covered)
+			} else {
+				r.lease(slot, l, covered)
 			}
 		}
 	}
@@ -62,11 +70,19 @@ func Reconcile(st NodeState) Plan {
 		}
 	}
 	for _, i := range st.Have {
-		if !covered[i.ID] && !r.busy(i.ID) && !r.unsure(i.Slot.Service) {
+		if covered[i.ID] || r.busy(i.ID) {
+			continue
+		}
+		switch h, held := r.hold(i.Slot); {
+		case held && h.Stop && i.Alive():
+			r.end(i, h.String())
+		case held && h.Revision == "":
+		case !r.unsure(i.Slot.Service):
 			r.end(i, r.whyEnded(i))
 		}
 	}
 	slices.SortFunc(r.plan.Actions, compareActions)
+	slices.SortFunc(r.plan.Observed, compareActions)
 	slices.SortFunc(r.plan.Waits, func(a, b Wait) int {
 		if c := a.Slot.Compare(b.Slot); c != 0 {
 			return c
@@ -143,9 +159,67 @@ func (r *reconciler) lease(slot SlotID, l Lease, covered map[string]bool) {
 		r.wait(slot, l, b.Reason, b.NotBefore)
 		return
 	}
-	r.plan.Actions = append(r.plan.Actions, Action{
-		Kind: kind, Slot: slot, Instance: id, Driver: driver, Lease: l, Grace: spec.Grace(), Reason: reason,
-	})
+	r.act(Action{Kind: kind, Slot: slot, Instance: id, Driver: driver, Lease: l, Grace: spec.Grace(), Reason: reason})
+}
+
+// act adds an action to the plan, or to what is only told of an observed
+// service.
+func (r *reconciler) act(a Action) {
+	if !r.st.Followed.Services[a.Slot.Service].Observe {
+		r.plan.Actions = append(r.plan.Actions, a)
+		return
+	}
+	r.plan.Observed = append(r.plan.Observed, a)
+	if a.Kind == ActionStart || a.Kind == ActionRestart {
+		r.wait(a.Slot, a.Lease, "mode: observe: "+string(a.Kind)+" is left to people: "+a.Reason, Never)
+	}
+}
+
+// hold is the order of people that counts for a slot. What they order goes
+// before what a manifest leaves to them.
+func (r *reconciler) hold(slot SlotID) (Hold, bool) {
+	h, held := holdOf(r.st.Holds, slot, r.st.Now)
+	if held {
+		r.plan.Next = earlier(r.plan.Next, r.st.Now.bootAt(h.Until))
+	}
+	return h, held
+}
+
+// held decides for a lease of a slot that people hold.
+func (r *reconciler) held(h Hold, slot SlotID, l Lease, covered map[string]bool) {
+	if h.Revision != "" && h.Revision != l.Revision {
+		r.swapped(h, slot, l, covered)
+		return
+	}
+	if h.Revision != "" {
+		r.lease(slot, l, covered)
+		return
+	}
+	have, ok := r.cover(slot, l)
+	if ok && !h.Stop {
+		covered[have.ID] = true
+	}
+	if !ok || have.State != StateRunning || h.Stop {
+		r.wait(slot, l, h.String(), Never)
+	}
+}
+
+// swapped runs another revision than the lease's, under its token. What runs
+// under the lease goes once the other does, or first where both may not run.
+func (r *reconciler) swapped(h Hold, slot SlotID, l Lease, covered map[string]bool) {
+	for _, o := range r.st.Docs[slot.Service].Leases {
+		if o.Slot == l.Slot && o.Node == l.Node && (o.Token > l.Token || o.Revision == h.Revision) {
+			return // another lease of the slot stands for it
+		}
+	}
+	other := l
+	other.Revision = h.Revision
+	if old, ok := r.cover(slot, l); ok && !r.st.Specs[l.Revision].SingleWriter() && !r.st.Specs[h.Revision].SingleWriter() {
+		if now, runs := r.cover(slot, other); !runs || now.State != StateRunning {
+			covered[old.ID] = true
+		}
+	}
+	r.lease(slot, other, covered)
 }
 
 // cover finds the instance a lease covers: of those of its slot and revision
@@ -223,9 +297,7 @@ func (r *reconciler) end(i Instance, reason string) {
 	if !i.Alive() {
 		kind = ActionRemove
 	}
-	r.plan.Actions = append(r.plan.Actions, Action{
-		Kind: kind, Slot: i.Slot, Instance: i.ID, Driver: i.Driver, Grace: i.GracePeriod, Reason: reason,
-	})
+	r.act(Action{Kind: kind, Slot: i.Slot, Instance: i.ID, Driver: i.Driver, Grace: i.GracePeriod, Reason: reason})
 }
 
 func (r *reconciler) wait(slot SlotID, l Lease, reason string, until time.Duration) {

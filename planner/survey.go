@@ -56,7 +56,7 @@ type serviceState struct {
 }
 
 // newSurvey looks at everything once.
-func newSurvey(f Followed, v View) *survey {
+func newSurvey(f Followed, v View, now Time) *survey {
 	sv := &survey{
 		f: f, v: v, byName: map[NodeName]*host{}, byID: map[ServiceID]*serviceState{},
 		kept: map[ServiceID]bool{}, data: map[SlotID][]NodeName{},
@@ -79,6 +79,7 @@ func newSurvey(f Followed, v View) *survey {
 	}
 	for _, id := range slices.SortedFunc(maps.Keys(f.Services), ServiceID.Compare) {
 		if s := f.Services[id]; !s.Orphan {
+			sv.kept[id] = sv.kept[id] || s.Suspended(now)
 			sv.byID[id] = sv.service(s)
 			sv.services = append(sv.services, sv.byID[id])
 		}
