@@ -24,9 +24,7 @@ func (w *writtenService) check() {
 		w.checkExpansion(c)
 		checkResources(d, c.at+".resources", &c.Resources)
 		w.checkDevices(c)
-		checkProbe(d, c.at+".startupProbe", c.StartupProbe)
-		checkProbe(d, c.at+".livenessProbe", c.LivenessProbe)
-		checkProbe(d, c.at+".readinessProbe", c.ReadinessProbe)
+		w.checkProbes(c)
 	}
 	for _, c := range w.init {
 		for _, name := range []string{"startupProbe", "livenessProbe", "readinessProbe", "lifecycle"} {

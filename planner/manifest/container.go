@@ -28,10 +28,10 @@ var containerFields = []field[container]{
 	texts("devices", maxDevices, devicePath, func(c *container) *[]string { return &c.Devices }).restart(),
 	object("securityContext", securitySchema, func(c *container) *planner.Security { return &c.Security }).restart(),
 	field[container]{fieldInfo{name: "stopSignal"}, decodeStopSignal}.restart(),
-	pointer("startupProbe", probeSchema, func(c *container) **planner.Probe { return &c.StartupProbe }).restart().notYet().in("Probe"),
-	pointer("livenessProbe", probeSchema, func(c *container) **planner.Probe { return &c.LivenessProbe }).restart().notYet().in("Probe"),
-	pointer("readinessProbe", probeSchema, func(c *container) **planner.Probe { return &c.ReadinessProbe }).restart().notYet().in("Probe"),
-	pointer("lifecycle", lifecycleSchema, func(c *container) **planner.Lifecycle { return &c.Lifecycle }).restart().notYet(),
+	pointer("startupProbe", probeSchema, func(c *container) **planner.Probe { return &c.StartupProbe }).restart().in("Probe"),
+	pointer("livenessProbe", probeSchema, func(c *container) **planner.Probe { return &c.LivenessProbe }).restart().in("Probe"),
+	pointer("readinessProbe", probeSchema, func(c *container) **planner.Probe { return &c.ReadinessProbe }).restart().in("Probe"),
+	pointer("lifecycle", lifecycleSchema, func(c *container) **planner.Lifecycle { return &c.Lifecycle }).restart(),
 }
 
 var containerSchema = newSchema(append([]field[container]{

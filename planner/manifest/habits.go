@@ -9,9 +9,9 @@ import (
 // containerHabits are fields of containers that Kubernetes and Compose have
 // and we have not, with what to write instead.
 var containerHabits = []string{
+	"restartPolicy", "write it directly in spec: it is that of the service",
 	"imagePullPolicy", "remove it: an image is pulled once per revision and pinned to its digest",
 	"pull_policy", "remove it: an image is pulled once per revision and pinned to its digest",
-	"restartPolicy", "remove it: containers of a service are always restarted",
 	"envFrom", "list the variables in env",
 	"env_file", "list the variables in env",
 	"environment", "list the variables in env, each as {name: NAME, value: TEXT}",
@@ -27,7 +27,7 @@ var containerHabits = []string{
 	"pids_limit", "write resources: {limits: {pids: 100}}",
 	"expose", "list it in ports as {containerPort: PORT}",
 	"tmpfs", "use a volume with emptyDir: {medium: Memory}",
-	"healthcheck", "remove it: probes are not supported by this version",
+	"healthcheck", "write livenessProbe and readinessProbe",
 	"tty", "remove it",
 	"stdin", "remove it",
 }

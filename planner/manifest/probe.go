@@ -19,6 +19,7 @@ var probeSchema = newSchema(
 	number("timeoutSeconds", 1, maxProbeSeconds, func(p *planner.Probe) *int { return &p.TimeoutSeconds }),
 	number("successThreshold", 1, 1000, func(p *planner.Probe) *int { return &p.SuccessThreshold }),
 	number("failureThreshold", 1, 1000, func(p *planner.Probe) *int { return &p.FailureThreshold }),
+	optional("terminationGracePeriodSeconds", 1, maxGrace, func(p *planner.Probe) **int64 { return &p.TerminationGracePeriodSeconds }),
 )
 
 var probeHTTPSchema = newSchema(
@@ -48,14 +49,6 @@ var execSchema = newSchema(
 	texts("command", maxArguments, longText, func(e *planner.ProbeExec) *[]string { return &e.Command }).must(),
 )
 
-var preStopSchema = newSchema(
-	object("exec", execSchema, func(e *planner.ProbeExec) *planner.ProbeExec { return e }).must(),
-)
-
-var lifecycleSchema = newSchema(
-	pointer("preStop", preStopSchema, func(l *planner.Lifecycle) **planner.ProbeExec { return &l.PreStop }),
-).foreign("postStart", "remove it: only preStop is known")
-
 func headerName(s string) (string, string) {
 	if s == "" {
 		return "must not be empty", ""
@@ -81,39 +74,4 @@ func portRef[T any](name string, at func(*T) *string) field[T] {
 			*at(into) = s
 		}
 	}}
-}
-
-// checkProbe looks at a probe as a whole and gives defaults their zero value.
-func checkProbe(d *decoder, at string, p *planner.Probe) {
-	if p == nil {
-		return
-	}
-	given := 0
-	for _, set := range []bool{p.HTTPGet != nil, p.TCPSocket != nil, p.GRPC != nil, p.Exec != nil} {
-		if set {
-			given++
-		}
-	}
-	if given != 1 {
-		d.fault(at, "must have exactly one of httpGet, tcpSocket, grpc and exec", "keep the one that is meant")
-	}
-	if p.Exec != nil && len(p.Exec.Command) == 0 && d.has(at+".exec.command") {
-		d.fault(at+".exec.command", "must not be empty", "write a command, or remove the probe")
-	}
-	if h := p.HTTPGet; h != nil {
-		zeroIf(&h.Path, "/")
-		zeroIf(&h.Scheme, "HTTP")
-	}
-	zeroIf(&p.PeriodSeconds, 10)
-	zeroIf(&p.TimeoutSeconds, 1)
-	zeroIf(&p.SuccessThreshold, 1)
-	zeroIf(&p.FailureThreshold, 3)
-}
-
-// zeroIf writes a default as the zero value, which is how the revision sees it.
-func zeroIf[T comparable](v *T, def T) {
-	if *v == def {
-		var zero T
-		*v = zero
-	}
 }

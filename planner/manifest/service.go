@@ -44,6 +44,7 @@ var specSchema = newSchema(append([]field[serviceSpec]{
 	text("network", oneOf("host"), func(s *serviceSpec) *string { return &s.network }).restart(),
 	text("hostname", dnsLabel(63), func(s *serviceSpec) *string { return &s.hostname }).restart(),
 	optional("terminationGracePeriodSeconds", 0, maxGrace, func(s *serviceSpec) **int64 { return &s.grace }).restart(),
+	restartPolicy[serviceSpec](),
 	unread[serviceSpec]("update"),
 	unread[serviceSpec]("dependsOn"),
 	unread[serviceSpec]("minReadySeconds"),
