@@ -29,11 +29,12 @@ type ActionKind string
 const (
 	ActionRemove  ActionKind = "remove"  // what is left of an instance that does not run
 	ActionStop    ActionKind = "stop"    // then remove
+	ActionKill    ActionKind = "kill"    // stop, but leave it listed: it is restarted when its back-off allows
 	ActionRestart ActionKind = "restart" // stop and remove what is left, then start
 	ActionStart   ActionKind = "start"
 )
 
-var actionRank = map[ActionKind]int{ActionRemove: 0, ActionStop: 1, ActionRestart: 2, ActionStart: 3}
+var actionRank = map[ActionKind]int{ActionRemove: 0, ActionStop: 1, ActionKill: 2, ActionRestart: 3, ActionStart: 4}
 
 // Action is one step for one instance, with its reason in the user's words.
 type Action struct {
@@ -41,7 +42,7 @@ type Action struct {
 	Slot     SlotID        `json:"slot"`
 	Instance string        `json:"instance"`
 	Driver   string        `json:"driver"`
-	Lease    Lease         `json:"lease,omitzero"` // of a start or restart
+	Lease    Lease         `json:"lease,omitzero"` // of a kill, start or restart
 	Grace    time.Duration `json:"grace,omitempty"`
 	Reason   string        `json:"reason"`
 }

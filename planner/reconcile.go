@@ -35,6 +35,8 @@ type NodeState struct {
 	Busy map[string]Instance
 	// Backoff holds the failures of instances, by instance id.
 	Backoff map[string]Backoff
+	// Doomed holds the instances whose probes ask for a restart, by id.
+	Doomed map[string]Doom
 	// Holds are the orders of people; those that are over do not count.
 	Holds []Hold
 	Now   Time
@@ -128,13 +130,14 @@ func (r *reconciler) lease(slot SlotID, l Lease, covered map[string]bool) {
 	if ok {
 		covered[have.ID] = true
 		if have.State == StateRunning || r.busy(have.ID) {
+			r.doomed(slot, l, have)
 			return
 		}
 	}
 	id := InstanceID(slot, l)
 	kind, reason := ActionStart, "not running yet"
 	if ok {
-		id, kind, reason = have.ID, ActionRestart, whyRestart(have)
+		id, kind, reason = have.ID, ActionRestart, r.whyRestart(have)
 	} else if b := r.st.Backoff[id]; b.Failures > 0 {
 		reason = "again: " + b.Reason
 	}
@@ -306,9 +309,12 @@ func (r *reconciler) wait(slot SlotID, l Lease, reason string, until time.Durati
 }
 
 // whyRestart names the drift of a covered instance that does not run.
-func whyRestart(i Instance) string {
+func (r *reconciler) whyRestart(i Instance) string {
 	if i.State == StatePartial {
 		return "its start was cut off, or a part of it was removed by hand"
+	}
+	if doom, is := r.st.Doomed[i.ID]; is {
+		return doom.Reason
 	}
 	return DescribeExit(i.Exit)
 }

@@ -75,6 +75,25 @@ func TestReconcile(t *testing.T) {
 		{name: "single writer, other driver unlisted", leases: []Lease{va1}, change: unlisted(DriverProcess), waits: []string{"every driver answers"}},
 		// A start under way is not started again.
 		{name: "start busy", leases: []Lease{a1}, change: busy(instanceOf(a1, plainA))},
+		// Its probes ask for a restart: it is stopped at once, and stays listed.
+		{name: "doomed", leases: []Lease{a1}, have: []Instance{instanceOf(a1, plainA)}, change: doomed(instanceOf(a1, plainA)),
+			actions: []string{"kill " + InstanceID(web0, a1) + ": liveness probe failed"}},
+		// That is what its start names, which waits for the back-off.
+		{name: "doomed and stopped", leases: []Lease{a1}, have: []Instance{instanceOf(a1, plainA).exited(Exit{Signal: 15})}, change: doomed(instanceOf(a1, plainA)),
+			actions: []string{"restart " + InstanceID(web0, a1) + ": liveness probe failed"}},
+		// Being stopped, it is not stopped again.
+		{name: "doomed and busy", leases: []Lease{a1}, have: []Instance{instanceOf(a1, plainA)},
+			change: both(doomed(instanceOf(a1, plainA)), busy(instanceOf(a1, plainA)))},
+		// While its driver does not answer nobody knows whether it still runs.
+		{name: "doomed, unlisted driver", leases: []Lease{a1}, have: []Instance{instanceOf(a1, plainA)},
+			change: both(doomed(instanceOf(a1, plainA)), unlisted(DriverContainerd))},
+		// Without a lease it ends for that reason alone.
+		{name: "doomed without a lease", have: []Instance{instanceOf(a1, plainA)}, change: doomed(instanceOf(a1, plainA)),
+			actions: []string{"stop " + InstanceID(web0, a1) + ": node n1 does not run service web any more"}},
+		// What people hold is left alone, what is observed is left to them.
+		{name: "doomed and held", leases: []Lease{a1}, have: []Instance{instanceOf(a1, plainA)}, change: both(doomed(instanceOf(a1, plainA)), func(st *NodeState) {
+			st.Holds = []Hold{{Until: st.Now.Wall.Add(time.Hour)}}
+		}), next: 10*time.Second + time.Hour},
 		// A restart under way is not begun again.
 		{name: "restart busy", leases: []Lease{a1}, have: []Instance{instanceOf(a1, plainA).in(StateExited)}, change: busy(instanceOf(a1, plainA))},
 		// A stop under way is not repeated.
@@ -192,6 +211,16 @@ func busy(i Instance) func(*NodeState) {
 	return func(st *NodeState) {
 		st.Busy = map[string]Instance{i.ID: {ID: i.ID, Slot: i.Slot, Revision: i.Revision}}
 	}
+}
+
+func doomed(i Instance) func(*NodeState) {
+	return func(st *NodeState) {
+		st.Doomed = map[string]Doom{i.ID: {Reason: "liveness probe failed", Grace: 3 * time.Second}}
+	}
+}
+
+func both(first, second func(*NodeState)) func(*NodeState) {
+	return func(st *NodeState) { first(st); second(st) }
 }
 
 func backoff(id string, b Backoff) func(*NodeState) {
