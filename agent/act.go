@@ -114,15 +114,23 @@ func (a *Agent) cancelSuperseded() {
 			continue
 		}
 		wanted := false
+		if h, held := planner.HoldOf(a.holds(), f.action.Slot, a.cfg.Clock()); held && h.Stop {
+			a.giveUp(f, id, "a person holds it down")
+			continue
+		}
 		for _, l := range a.state.docs[f.action.Slot.Service].Leases {
-			wanted = wanted || l.Slot == f.action.Slot.Name && l.Revision == f.action.Lease.Revision
+			wanted = wanted || l.Slot == f.action.Slot.Name && a.heldAt(f.action.Slot, l).Revision == f.action.Lease.Revision
 		}
 		if !wanted {
-			a.log.Info("start given up: no lease asks for it any more", "slot", f.action.Slot, "instance", id)
-			f.unasked = true
-			f.cancel()
+			a.giveUp(f, id, "no lease asks for it any more")
 		}
 	}
+}
+
+func (a *Agent) giveUp(f *flight, id, why string) {
+	a.log.Info("start given up", "slot", f.action.Slot, "instance", id, "reason", why)
+	f.unasked = true
+	f.cancel()
 }
 
 // starting returns the work of a start or restart. All it needs of the loop's
@@ -130,7 +138,7 @@ func (a *Agent) cancelSuperseded() {
 func (a *Agent) starting(action planner.Action, d *driverState) func(context.Context) (*runtime.Attachment, error) {
 	id, l := action.Instance, action.Lease
 	s := a.state.followed.Services[action.Slot.Service]
-	files := s.Files
+	files := a.filesOf(action.Slot.Service, l.Revision)
 	s.ID = action.Slot.Service
 	s.Template = a.state.specs[l.Revision]
 	caps := d.info.Capabilities

@@ -120,6 +120,8 @@ type Agent struct {
 	sweeping  map[string]bool // what a sweep under way spares; nil = none
 	unwritten bool            // the last pass could not write the leases it decided
 	unsaved   bool            // followed changed since the state was last saved
+	orders    []order         // of people
+	decideAt  time.Duration   // boot time at which leases are decided again by time alone
 	fleet     *membership     // nil = coordination: none
 }
 
@@ -159,6 +161,9 @@ func New(cfg Config) (*Agent, error) {
 	var err error
 	if a.state, err = loadState(filepath.Join(cfg.StateDir, statePath)); err != nil {
 		a.problem("state", err)
+	}
+	if a.orders, err = loadHolds(filepath.Join(cfg.StateDir, holdsPath)); err != nil {
+		a.problem("holds", err)
 	}
 	if cfg.Fleet == nil {
 		a.state.claim(cfg.Node.Name)

@@ -180,7 +180,9 @@ func (a *Agent) pass(ctx context.Context) {
 	if a.sweepDue() {
 		a.sweep(ctx)
 	}
+	a.endHolds()
 	a.coordinate(ctx)
+	a.keepHeld()
 	plan := a.plan()
 	a.publish(ctx, plan)
 	a.cancelSuperseded()
@@ -239,11 +241,13 @@ func (a *Agent) coordinate(ctx context.Context) {
 		Prepared: map[planner.RevisionKey]bool{},
 		Running:  all,
 		Specs:    a.state.specs,
+		Now:      now,
 	}
 	for key, p := range a.prepares {
 		view.Prepared[key] = p.done
 	}
 	decided := planner.CoordinateAlone(a.decidable(all), view)
+	a.decideAt = decided.Next
 	a.want(decided.Prepare)
 	decided.Docs = a.pinListed(decided.Docs, all)
 	if len(decided.Docs) == 0 && !a.unsaved {
@@ -311,6 +315,7 @@ func (a *Agent) nodeState(all []planner.Instance) planner.NodeState {
 		Have:     all,
 		Busy:     map[string]planner.Instance{},
 		Backoff:  map[string]planner.Backoff{},
+		Holds:    a.holds(),
 		Now:      a.cfg.Clock(),
 	}
 	if a.fleet != nil {
@@ -357,7 +362,7 @@ func (a *Agent) permitted(actions []planner.Action, all []planner.Instance, unli
 		}
 		unread := a.state.followed.Commit.Hash == "" || a.desired == nil && running[action.Instance] ||
 			a.fleet != nil && !a.fleet.member.Whole()
-		return ends && (unread || a.unwritten || unlisted[action.Driver])
+		return ends && (!action.Ordered && (unread || a.unwritten) || unlisted[action.Driver])
 	})
 }
 
@@ -373,6 +378,7 @@ func (a *Agent) schedule(plan planner.Plan, began time.Duration) {
 		}
 	}
 	due(plan.Next)
+	due(a.decideAt)
 	due(a.source.retryAt)
 	due(a.swept + sweepInterval)
 	due(a.published.retry)

@@ -15,7 +15,7 @@ func (a *Agent) report() {
 	from := a.cfg.Source.Describe()
 	src := a.source
 	st := &api.Status{
-		Node: a.cfg.Node.Name, Version: a.cfg.Version, StartedAt: a.startedAt,
+		Node: a.cfg.Node.Name, Version: a.cfg.Version, StartedAt: a.startedAt, Holds: a.reportHolds(),
 		Repository: api.Repository{
 			URL: from.URL, Branch: from.Branch, Path: from.Path, LastRead: from.LastRead,
 			Applied: a.state.followed.Commit, Seen: src.look.Commit, Refused: src.refused,
@@ -98,7 +98,7 @@ func (a *Agent) reportService(id planner.ServiceID, bySlot map[planner.SlotID][]
 	shown := map[string]bool{}
 	for _, l := range doc.Leases {
 		slot := planner.SlotID{Service: id, Name: l.Slot}
-		i := a.reportLease(slot, l, bySlot[slot], doc)
+		i := a.reportLease(slot, a.heldAt(slot, l), bySlot[slot], doc)
 		shown[i.ID] = true
 		out.Instances = append(out.Instances, i)
 		if i.Phase == planner.PhaseReady {

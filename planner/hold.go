@@ -60,9 +60,9 @@ func (h Hold) String() string {
 	return fmt.Sprintf("%s by %s until %s: %s", what, by, h.Until.UTC().Format(untilForm), h.Reason)
 }
 
-// holdOf is the most particular active hold of a slot; of two equal ones the
+// HoldOf is the most particular active hold of a slot; of two equal ones the
 // later.
-func holdOf(holds []Hold, slot SlotID, now Time) (Hold, bool) {
+func HoldOf(holds []Hold, slot SlotID, now Time) (Hold, bool) {
 	var best Hold
 	rank := 0
 	for _, h := range holds {

@@ -45,6 +45,9 @@ type Action struct {
 	Lease    Lease         `json:"lease,omitzero"` // of a kill, start or restart
 	Grace    time.Duration `json:"grace,omitempty"`
 	Reason   string        `json:"reason"`
+	// Ordered is set where a person wants it now: it waits for no reading of Git
+	// or records.
+	Ordered bool `json:"ordered,omitempty"`
 }
 
 func (a Action) String() string {

@@ -76,11 +76,11 @@ func Reconcile(st NodeState) Plan {
 			continue
 		}
 		switch h, held := r.hold(i.Slot); {
-		case held && h.Stop && i.Alive():
-			r.end(i, h.String())
-		case held && h.Revision == "":
+		case held && h.Stop && i.Alive(), held && h.Revision != "":
+			r.end(i, h.String(), true)
+		case held:
 		case !r.unsure(i.Slot.Service):
-			r.end(i, r.whyEnded(i))
+			r.end(i, r.whyEnded(i), false)
 		}
 	}
 	slices.SortFunc(r.plan.Actions, compareActions)
@@ -181,7 +181,7 @@ func (r *reconciler) act(a Action) {
 // hold is the order of people that counts for a slot. What they order goes
 // before what a manifest leaves to them.
 func (r *reconciler) hold(slot SlotID) (Hold, bool) {
-	h, held := holdOf(r.st.Holds, slot, r.st.Now)
+	h, held := HoldOf(r.st.Holds, slot, r.st.Now)
 	if held {
 		r.plan.Next = earlier(r.plan.Next, r.st.Now.bootAt(h.Until))
 	}
@@ -294,13 +294,14 @@ func (r *reconciler) inTheWay(slot SlotID, l Lease, id string, spec Template) st
 	return ""
 }
 
-// end stops or removes an instance that no lease covers.
-func (r *reconciler) end(i Instance, reason string) {
+// end stops or removes an instance that no lease covers, or that people want
+// down.
+func (r *reconciler) end(i Instance, reason string, ordered bool) {
 	kind := ActionStop
 	if !i.Alive() {
 		kind = ActionRemove
 	}
-	r.act(Action{Kind: kind, Slot: i.Slot, Instance: i.ID, Driver: i.Driver, Grace: i.GracePeriod, Reason: reason})
+	r.act(Action{Kind: kind, Slot: i.Slot, Instance: i.ID, Driver: i.Driver, Grace: i.GracePeriod, Reason: reason, Ordered: ordered})
 }
 
 func (r *reconciler) wait(slot SlotID, l Lease, reason string, until time.Duration) {

@@ -40,6 +40,10 @@ type Options struct {
 	// be and that the branch goes on from a commit ("" = the one in force); nil =
 	// not offered.
 	ResetFloor func(ctx context.Context, commit string) error
+	// Hold carries out an order of a person, Release takes one back; nil = not
+	// offered.
+	Hold    func(context.Context, HoldRequest) (Hold, error)
+	Release func(ctx context.Context, target string) (Hold, error)
 
 	Log *slog.Logger // nil = silent
 }
@@ -78,6 +82,8 @@ func Handler(o Options) http.Handler {
 	mux.HandleFunc("GET /v1/logs", onlyLocal(s.logs))
 	mux.HandleFunc("POST /v1/sync", onlyLocal(s.sync))
 	mux.HandleFunc("POST /v1/floor", onlyLocal(s.resetFloor))
+	mux.HandleFunc("POST /v1/holds", onlyLocal(s.hold))
+	mux.HandleFunc("DELETE /v1/holds", onlyLocal(s.release))
 	if o.Metrics != nil {
 		mux.Handle("GET /metrics", o.Metrics)
 	}

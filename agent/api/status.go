@@ -15,6 +15,7 @@ type Status struct {
 	Node       planner.NodeName `json:"node"`
 	Version    string           `json:"version"`
 	StartedAt  time.Time        `json:"startedAt"`
+	Holds      []Hold           `json:"holds,omitempty"` // orders of people that count now
 	Repository Repository       `json:"repository"`
 	Drivers    []Driver         `json:"drivers"`
 	Network    *Network         `json:"network,omitempty"`

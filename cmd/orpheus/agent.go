@@ -138,7 +138,8 @@ func runAgent(ctx context.Context, c config) error {
 	helpers.Go(func() { n.hangups(ctx, hup) })
 	serving, err := api.Listen(api.Options{
 		Address: c.apiAddress(), Socket: c.socket(), Status: a.Status, Health: a.Health, Metrics: metrics.Handler(),
-		LogRoot: agent.LogRoot(c.StateDir), Sync: n.hintNow, ResetFloor: n.resetFloor(a), Log: log,
+		LogRoot: agent.LogRoot(c.StateDir), Sync: n.hintNow, ResetFloor: n.resetFloor(a),
+		Hold: a.Hold, Release: a.Release, Log: log,
 	})
 	if err != nil {
 		return err

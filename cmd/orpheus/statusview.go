@@ -23,6 +23,7 @@ const (
 
 // drawStatus draws a node, or with detail its first service.
 func drawStatus(s *screen, st *api.Status, detail bool, now time.Time) {
+	drawHolds(s, st.Holds)
 	drawNode(s, st, detail, now)
 	drawTrouble(s, st)
 	if detail {
