@@ -5,6 +5,7 @@
 # make soak    the same over many seeds, where it left off (SOAK_SEEDS=from-to)
 # make mutants break each rule of leases in the code: something must notice
 # make bench   benchmarks, each beside the thing it is compared with
+# make generate  the code of the plugin protocol; "make generate && git diff --exit-code" holds it
 # make build   bin/orpheus, one static binary
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -16,13 +17,14 @@ LDFLAGS := -s -w -X main.version=$(VERSION)
 
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
+BUF         := github.com/bufbuild/buf/cmd/buf@v1.75.0
 FUZZTIME    ?= 5s
 BENCHTIME   ?= 1s
 
 # cgo only for the race detector.
 export CGO_ENABLED := 0
 
-.PHONY: build demo test check deps lint race fuzz vuln cross bench clean sim soak mutants
+.PHONY: build demo test check deps lint race fuzz vuln cross bench clean sim soak mutants generate
 
 build:
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/orpheus ./cmd/orpheus
@@ -87,6 +89,11 @@ vuln:
 cross:
 	GOOS=darwin GOARCH=arm64 $(GO) build -o /dev/null ./cmd/orpheus
 	GOOS=windows GOARCH=amd64 $(GO) build -o /dev/null ./cmd/orpheus
+
+# Needs no protoc: buf compiles the protocol, versions are pinned here, in
+# buf.gen.yaml and in go.mod.
+generate:
+	cd runtime/plugin/pluginpb && $(GO) run $(BUF) lint && $(GO) run $(BUF) generate
 
 # One package at a time: they would measure each other. The whole node comes
 # last, and ends with a table.
