@@ -148,11 +148,13 @@ var errStranger = errors.New("it is signed for a node that is not known")
 
 // signedBy checks that a key is one of a node's.
 func (m *Member) signedBy(node planner.NodeName, key string) error {
-	n, ok := m.view.Nodes[node]
-	switch {
+	n := m.view.Nodes[node]
+	switch read := n.Record.Key != ""; {
 	case node == m.self && key == m.cfg.Self.Key:
 		return nil // also where the server has lost this node's record
-	case !ok:
+	case !read && m.memory.Keys[node] == key:
+		return nil // its record cannot be read, but its key is remembered
+	case !read:
 		return fmt.Errorf("%w: %q", errStranger, node)
 	case n.Record.Key == key || slices.Contains(n.Record.Former, key):
 		return nil

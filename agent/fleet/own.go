@@ -16,6 +16,7 @@ type ownState struct {
 	incarnation string
 	salt        string
 	registered  bool          // the record with this incarnation was accepted
+	epoch       uint64        // at which it was last
 	wrote       time.Duration // begin of the last accepted write of the record
 	joined      time.Duration // when it was first accepted in this process
 	foreign     string        // why the name is not this node's; "" = it is
@@ -58,13 +59,14 @@ func (o *ownState) took(m *Member, rec planner.NodeRecord) {
 			o.registered, o.joined = true, m.now.Boot
 			m.log.Info("registered in the fleet", "epoch", rec.Epoch)
 		}
-		o.foreign = ""
+		o.foreign, o.epoch = "", max(o.epoch, rec.Epoch)
 		if rec.Fence != nil {
 			m.log.Warn("this node was fenced: it registers anew", "epoch", rec.Epoch, "by", rec.Fence.By, "reason", rec.Fence.Reason)
 		}
-	case mine, rec.Epoch < max(m.memory.Epochs[m.self], m.memory.Own):
-		// Of this life, but not of this process, or older than what was seen: a
-		// process before wrote it, or a backup brought it back.
+	case mine, rec.Epoch < max(m.memory.Epochs[m.self], m.memory.Own), o.registered && rec.Epoch <= o.epoch:
+		// Of this life, but not of this process, or older than what was seen, or
+		// of no higher epoch, as who takes a name over has: a process before wrote
+		// it, or a backup brought it back.
 		o.registered, o.foreign = false, ""
 	case o.registered:
 		o.foreign = "another machine or agent has taken the name of this node in the fleet: it runs what it has and starts nothing; stop one of the two, or give this node another name"

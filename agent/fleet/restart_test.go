@@ -40,7 +40,9 @@ func TestRestartKeepsGeneration(t *testing.T) {
 	}
 	// With the record of its writer garbled, all that it signed cannot be read.
 	stays := 1 - gone
-	s.disk = map[int]fleet.Memory{stays: s.members[stays].Memory()}
+	memory := s.members[stays].Memory()
+	memory.Keys = nil
+	s.disk = map[int]fleet.Memory{stays: memory}
 	s.members[gone] = nil
 	s.write(planner.NodeRef(s.names[gone]), "garbage")
 	now := s.members[stays].View()
@@ -76,5 +78,46 @@ func TestRingValueAgain(t *testing.T) {
 	}
 	if since() == before {
 		t.Error("the record was written again, and the beats count as unchanged")
+	}
+}
+
+// TestRestartRemembersKeys: what a node signed is read although its own record
+// was garbled while this member was down.
+func TestRestartRemembersKeys(t *testing.T) {
+	s := newStage(t, 2)
+	s.begin(1)
+	s.run(time.Minute)
+	writer := 0
+	if s.doc().By == s.names[1] {
+		writer = 1
+	}
+	stays := 1 - writer
+	s.disk = map[int]fleet.Memory{stays: s.members[stays].Memory()}
+	s.members[writer] = nil
+	s.write(planner.NodeRef(s.names[writer]), "garbage")
+	s.members[stays] = s.member(stays)
+	s.members[stays].Able(gitsync.Abilities{Compares: true, Atomic: true})
+	s.run(10 * time.Second)
+	if dv := s.members[stays].View().Docs[s.doc().Service]; dv.Broken != "" || dv.Doc.Tokens == 0 {
+		t.Errorf("the document is not read: %q", dv.Broken)
+	}
+}
+
+// TestOwnOlderLife: a record of an earlier life of this node, of the epoch it has
+// now, comes from a backup: who takes the name over raises it. The node takes
+// its name back.
+func TestOwnOlderLife(t *testing.T) {
+	s := newStage(t, 2)
+	s.begin(1)
+	s.run(time.Minute)
+	older := s.members[0].View().Nodes["n1"].Record
+	older.Life.State, older.Incarnation = "lost", "lost"
+	s.write(planner.NodeRef("n1"), signed(keyOf("n1"), planner.NodeRef("n1"), "before", older.Body()))
+	s.run(time.Minute)
+	if why := s.members[0].Foreign(); why != "" || !s.members[0].Registered() {
+		t.Errorf("foreign: %q, registered %v", why, s.members[0].Registered())
+	}
+	if now := s.members[0].View().Nodes["n1"].Record; now.Epoch != older.Epoch+1 {
+		t.Errorf("epoch %d after %d", now.Epoch, older.Epoch)
 	}
 }
