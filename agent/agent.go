@@ -110,6 +110,7 @@ type Agent struct {
 	flights   map[string]*flight                   // by instance id
 	prepares  map[planner.RevisionKey]*preparation // wanted or done in this process
 	waits     map[planner.LeaseKey]planner.Wait    // of the last plan
+	observed  []planner.Action                     // that the last plan leaves to people
 	attached  map[string]runtime.Attachment        // by instance id
 	restored  bool                                 // attached was read from the network
 	published publication

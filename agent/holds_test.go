@@ -205,3 +205,34 @@ func TestHoldsUnreadable(t *testing.T) {
 		}
 	})
 }
+
+// TestSuspendAndObserve: a suspended service stays as it is, and is restarted;
+// for an observed one nothing is done, and told.
+func TestSuspendAndObserve(t *testing.T) {
+	inWorld(t, func(w *world) {
+		until := time.Now().Add(time.Hour)
+		suspended := func(s *planner.Service) { s.Suspend = &planner.Suspension{Until: until, Reason: "freeze"} }
+		observed := func(s *planner.Service) { s.Observe = true }
+		w.commit(service("web", "a"), service("db", "a"))
+		w.settle(5 * time.Second)
+		w.commit(service("web", "b", suspended), service("db", "b", observed))
+		w.settle(time.Minute)
+		w.wantRunning("db-0 a", "web-0 a")
+		if s := w.service("web"); !strings.Contains(s.Message, "suspended by its manifest until") || !strings.Contains(s.Message, "freeze") {
+			t.Errorf("web: %q", s.Message)
+		}
+		if s := w.service("db"); !strings.Contains(s.Message, "would ") || !strings.Contains(s.Message, "start db-0") {
+			t.Errorf("db: %q", s.Message)
+		}
+		for _, i := range w.driver.Listing() {
+			w.driver.Exit(i.ID, planner.Exit{Code: 1})
+		}
+		w.settle(time.Minute)
+		w.wantRunning("web-0 a")
+		w.settle(time.Hour)
+		w.wantRunning("web-0 b")
+		w.commit(service("web", "b"), service("db", "b"))
+		w.settle(time.Minute)
+		w.wantRunning("db-0 b", "web-0 b")
+	})
+}

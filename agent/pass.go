@@ -336,6 +336,7 @@ func (a *Agent) plan() planner.Plan {
 	st := a.takeOn(a.nodeState(all))
 	st.Unlisted = unlisted
 	plan := planner.Reconcile(st)
+	a.observed = plan.Observed
 	plan.Actions = a.permitted(plan.Actions, all, unlisted)
 	a.waits = map[planner.LeaseKey]planner.Wait{}
 	for _, w := range plan.Waits {

@@ -214,6 +214,14 @@ func (a *Agent) explain(out *api.Service, s planner.Service, followed bool) {
 		out.Message = "found running, but no manifest is known for it: kept until the repository is read"
 		return
 	}
+	if now := a.cfg.Clock(); s.Suspended(now) {
+		out.Message = s.Suspend.String()
+		return
+	}
+	if s.Observe {
+		out.Message = a.explainObserved(s)
+		return
+	}
 	out.Message = a.explainRevision(out, s)
 	if out.Message == "" && out.Updated > 0 && out.Updated < out.Replicas {
 		out.Message = fmt.Sprintf("replacing: %d of %d slots have revision %s", out.Updated, out.Replicas, s.Revision.Short())
@@ -227,6 +235,20 @@ func (a *Agent) explain(out *api.Service, s planner.Service, followed bool) {
 			return
 		}
 	}
+}
+
+// explainObserved says what would be done for a service that is only observed.
+func (a *Agent) explainObserved(s planner.Service) string {
+	var would []string
+	for _, o := range a.observed {
+		if o.Slot.Service == s.ID {
+			would = append(would, o.String())
+		}
+	}
+	if len(would) == 0 {
+		return "mode: observe: nothing would be done"
+	}
+	return "mode: observe: would " + someOf(would)
 }
 
 // explainRevision says what keeps the wanted revision of a service from its

@@ -92,6 +92,11 @@ var changes = map[string][2]string{
 	"Service spec.hostname":                                      {`hostname: a`, `hostname: b`},
 	"Service spec.terminationGracePeriodSeconds":                 {`terminationGracePeriodSeconds: 1`, `terminationGracePeriodSeconds: 2`},
 
+	"Service spec.suspend":        {`replicas: 1`, `suspend: {until: 2026-12-24T18:00:00Z, reason: a}`},
+	"Service spec.suspend.until":  {`suspend: {until: 2026-12-24T18:00:00Z, reason: a}`, `suspend: {until: "2026-12-24T19:00:00Z", reason: a}`},
+	"Service spec.suspend.reason": {`suspend: {until: 2026-12-24T18:00:00Z, reason: a}`, `suspend: {until: 2026-12-24T18:00:00Z, reason: b}`},
+	"Service spec.mode":           {`mode: enforce`, `mode: observe`},
+
 	"Container name":                                          {"metadata: {name: a}\nspec: {containers: [{name: a, image: \"w:1\"}]}", "metadata: {name: a}\nspec: {containers: [{name: b, image: \"w:1\"}]}"},
 	"Container image":                                         {"metadata: {name: a}\nspec: {image: \"w:1\"}", "metadata: {name: a}\nspec: {image: \"w:2\"}"},
 	"Container command[]":                                     {`command: [a]`, `command: [b]`},

@@ -22,6 +22,8 @@ type serviceSpec struct {
 	volumes        []volume
 	tolerations    []planner.Toleration
 	spread         []spread
+	suspend        *suspension
+	mode           string
 }
 
 var serviceMetadata = newSchema(
@@ -52,8 +54,8 @@ var specSchema = newSchema(append([]field[serviceSpec]{
 	unread[serviceSpec]("disconnect"),
 	unread[serviceSpec]("restart"),
 	unread[serviceSpec]("reschedule"),
-	unread[serviceSpec]("suspend"),
-	unread[serviceSpec]("mode"),
+	pointer("suspend", suspendSchema, func(s *serviceSpec) **suspension { return &s.suspend }),
+	text("mode", oneOf("enforce", "observe"), func(s *serviceSpec) *string { return &s.mode }),
 	unread[serviceSpec]("affinity"),
 	unread[serviceSpec]("exclusive"),
 	unread[serviceSpec]("autoscale"),
@@ -105,6 +107,7 @@ func decodeService(d *decoder, v value) *service {
 		s.Replicas = 0
 	}
 	s.NodeSelector, s.Tolerations, s.Spread = e.spec.nodeSelector, w.tolerations(), w.spread()
+	s.Suspend, s.Observe = e.spec.suspended(), e.spec.mode == "observe"
 	s.Labels, s.Annotations = e.metadata.labels, maps.Clone(e.metadata.annotations)
 	s.Template = w.template(e.metadata.annotations[restartedAt])
 	s.Ports, s.claims = w.ports()
