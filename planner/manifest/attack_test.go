@@ -200,8 +200,8 @@ func TestAttack18AbsurdNumbers(t *testing.T) {
 	}
 }
 
-// There are no templates, variables, bases or includes: what looks like one
-// stays text.
+// There are no templates and includes, and without spec.variables and
+// spec.base no variables: what looks like one stays text.
 func TestAttack19And20NothingExpands(t *testing.T) {
 	s := serviceOf(t, body(`env: [{name: A, value: "${A}$(A){{ .A }}"}], args: ["$(include /etc/passwd)"]`))
 	if c := s.Template.Containers[0]; c.Env[0].Value != "${A}$(A){{ .A }}" || c.Args[0] != "$(include /etc/passwd)" {

@@ -26,6 +26,13 @@ type decoder struct {
 	faults  *faultList
 }
 
+// newDecoder returns a decoder for one document. sources is nil if the document
+// stands in one file.
+func newDecoder(limits Limits, sources map[*yaml.Node]*source) *decoder {
+	return &decoder{limits: limits, seen: map[string]position{}, bad: map[*yaml.Node]bool{},
+		sources: sources, faults: &faultList{limit: limits.FaultsPerFile}}
+}
+
 // value is a node and its field path.
 type value struct {
 	node *yaml.Node
@@ -51,20 +58,26 @@ type position struct {
 
 // source is where a value of a document that was put together was written.
 type source struct {
-	file string
-	// variables tells which ones the value was made with, for people; "" = none.
-	variables string
+	file      string
+	variables []*variable // that the value was made with
 }
 
 // at is where a node was written.
 func (d *decoder) at(n *yaml.Node) position { return position{n.Line, n.Column, d.sources[n]} }
+
+// made reports whether n is the value of a variable: its type was said, so that
+// nobody can take it for another.
+func (d *decoder) made(n *yaml.Node) bool {
+	s := d.sources[n]
+	return s != nil && len(s.variables) > 0
+}
 
 // report adds a fault at p.
 func (d *decoder) report(p position, f planner.Fault) {
 	f.Line, f.Column = p.line, p.column
 	if p.from != nil {
 		f.File = p.from.file
-		f.Reason += p.from.variables
+		f.Reason += p.from.madeWith()
 	}
 	d.faults.add(f)
 }
@@ -237,7 +250,7 @@ func (d *decoder) text(v value, rule rule) (string, bool) {
 		d.wrong(v, "has no value", `write "" for empty text, or remove the line`)
 		return "", false
 	}
-	if n.Tag != "!!str" || n.Style == 0 && ambiguous(n.Value) {
+	if n.Tag != "!!str" && !d.made(n) || n.Style == 0 && ambiguous(n.Value) {
 		d.wrong(v, fmt.Sprintf("must be text, but %s unquoted reads as %s", shorten(n.Value), scalarKind(n)), "write "+quote(n.Value)+" in quotes")
 		return "", false
 	}

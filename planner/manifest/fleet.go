@@ -40,6 +40,7 @@ type fleetSpec struct {
 	budgets  budgets
 	failover string
 	records  planner.RecordsPlace
+	layered  bool // says what only the reading of layers knows: see layer.go
 }
 
 // budgets as written: a preset, or numbers.
@@ -67,8 +68,9 @@ var fleetSpecSchema = newSchema(
 	object("budgets", budgetsSchema, func(s *fleetSpec) *budgets { return &s.budgets }),
 	text("failover", oneOf("careful", "fast"), func(s *fleetSpec) *string { return &s.failover }),
 	object("records", recordsSchema, func(s *fleetSpec) *planner.RecordsPlace { return &s.records }),
+	field[fleetSpec]{fieldInfo{name: "base", list: true}, func(_ *decoder, _ value, s *fleetSpec) { s.layered = true }},
+	field[fleetSpec]{fieldInfo{name: "variables"}, func(_ *decoder, _ value, s *fleetSpec) { s.layered = true }},
 	unread[fleetSpec]("trust"),
-	unread[fleetSpec]("variables"),
 	unread[fleetSpec]("network"),
 	unread[fleetSpec]("compose"),
 )
@@ -92,10 +94,12 @@ func decodePoll(d *decoder, v value, into *fleetSpec) {
 	}
 }
 
-func decodeFleet(d *decoder, v value) *planner.Fleet {
+// decodeFleet reads a Fleet. layered says that it has bases or variables, so
+// that this is not all of it.
+func decodeFleet(d *decoder, v value) (f *planner.Fleet, layered bool) {
 	var e envelope[fleetSpec]
 	decodeObject(d, v, fleetSchema, &e)
-	f := &planner.Fleet{
+	f = &planner.Fleet{
 		Name:         e.metadata.name,
 		PollInterval: e.spec.poll,
 		Ignore:       e.spec.ignore,
@@ -114,7 +118,7 @@ func decodeFleet(d *decoder, v value) *planner.Fleet {
 		seen[n] = true
 		f.Nodes = append(f.Nodes, planner.NodeName(n))
 	}
-	return f
+	return f, e.spec.layered
 }
 
 // check lets a preset stand for its numbers, and defaults for zero.

@@ -62,6 +62,12 @@ const (
 	maxPrefixBytes = 128
 	maxServiceName = 58 // a slot's host name is "name-999" and must be a DNS label
 	maxTextBytes   = 32 << 10
+	maxComposed    = 256 << 10 // bytes of a document that was put together, without its form
+	maxLayers      = 16        // folders a fleet is put together from
+	maxBaseDepth   = 8         // of bases of bases
+	maxVariables   = 256
+	minVariable    = -1 << 53 // numbers that JSON readers agree on
+	maxVariable    = 1 << 53
 	maxPathBytes   = 1024
 	maxPathDepth   = 32
 	maxImageBytes  = 512

@@ -24,8 +24,9 @@ type Loader struct {
 	mu         sync.Mutex
 	listings   map[string]*listing
 	documents  map[documentKey]*cachedDocument
-	contents   map[string]*content // by object id
-	generation uint64              // of the load under way
+	contents   map[string]*content   // by object id
+	composites map[string]*composite // by the parts they are made from
+	generation uint64                // of the load under way
 	stats      Stats
 }
 
@@ -38,6 +39,8 @@ type Stats struct {
 	FoldersReused uint64
 	FilesRead     uint64 // file volumes read
 	FilesReused   uint64
+	Composed      uint64 // documents put together from layers, or with variables
+	ComposedKept  uint64 // the same, known by their parts
 }
 
 // documentKey is the object id of a blob, and what it was read as.
@@ -54,10 +57,11 @@ type cachedDocument struct {
 // NewLoader returns a Loader with nothing cached.
 func NewLoader(limits Limits) *Loader {
 	return &Loader{
-		limits:    limits.withDefaults(),
-		listings:  map[string]*listing{},
-		documents: map[documentKey]*cachedDocument{},
-		contents:  map[string]*content{},
+		limits:     limits.withDefaults(),
+		listings:   map[string]*listing{},
+		documents:  map[documentKey]*cachedDocument{},
+		contents:   map[string]*content{},
+		composites: map[string]*composite{},
 	}
 }
 
@@ -86,29 +90,49 @@ func (l *Loader) Load(ctx context.Context, fsys fs.FS, dir string, commit planne
 	sweep(l.listings, l.generation, err == nil)
 	sweep(l.documents, l.generation, err == nil)
 	sweep(l.contents, l.generation, err == nil)
+	sweep(l.composites, l.generation, err == nil)
 	return d, err
 }
 
 func (l *Loader) load(ctx context.Context, fsys fs.FS, dir string) (planner.Desired, error) {
-	dir = path.Clean(dir) // "" becomes "."
-	if !fs.ValidPath(dir) {
-		return planner.Desired{}, fmt.Errorf("path %q does not lie in the repository", dir)
+	w, err := l.walker(ctx, fsys, dir)
+	if err != nil {
+		return planner.Desired{}, err
 	}
-	w := &walker{Loader: l, ctx: ctx, fsys: fsys, root: dir}
 	fleet, err := w.fleet()
 	if err != nil {
 		return planner.Desired{}, err
 	}
-	root, err := fs.Stat(fsys, dir)
-	if err != nil {
-		return planner.Desired{}, fmt.Errorf("read folder %s: %w", dir, err)
+	if fleet.layered {
+		c, err := w.composer()
+		if err != nil {
+			return planner.Desired{}, err
+		}
+		return c.load()
 	}
 	w.ignore = compileGlobs(fleet.fleet.Ignore)
-	if err := w.walk("", objectID(root), 0); err != nil {
+	if err := w.walkRoot(); err != nil {
 		return planner.Desired{}, err
 	}
-	w.files = append(w.files, found{w.full(fleetFile), fleet})
+	w.files = append(w.files, found{path: w.full(fleetFile), doc: fleet})
 	return w.assemble(fleet.fleet)
+}
+
+func (l *Loader) walker(ctx context.Context, fsys fs.FS, dir string) (*walker, error) {
+	dir = path.Clean(dir) // "" becomes "."
+	if !fs.ValidPath(dir) {
+		return nil, fmt.Errorf("path %q does not lie in the repository", dir)
+	}
+	return &walker{Loader: l, ctx: ctx, fsys: fsys, root: dir, role: roleManifest}, nil
+}
+
+// walkRoot collects the manifests below the walker's root.
+func (w *walker) walkRoot() error {
+	root, err := fs.Stat(w.fsys, w.root)
+	if err != nil {
+		return fmt.Errorf("read folder %s: %w", w.root, err)
+	}
+	return w.walk("", objectID(root), 0)
 }
 
 // fleet reads the document that marks the fleet; without it nothing below is
@@ -122,18 +146,15 @@ func (w *walker) fleet() (*parsed, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", name, err)
 	}
-	refuse := func(faults ...planner.Fault) error {
-		return &RefusedError{Reason: "fleet.yaml is not valid", Faults: faults}
-	}
 	if !info.Mode().IsRegular() {
-		return nil, refuse(planner.Fault{File: name, Reason: "is not a regular file", Remedy: "commit the file itself"})
+		return nil, refuseFleet(planner.Fault{File: name, Reason: "is not a regular file", Remedy: "commit the file itself"})
 	}
 	doc, err := w.document(name, objectID(info), roleFleet)
 	if err != nil {
 		return nil, err
 	}
-	if doc.broken || doc.fleet == nil {
-		return nil, refuse(withFile(doc.faults, name)...)
+	if (doc.broken || doc.fleet == nil) && !doc.layered {
+		return nil, refuseFleet(withFile(doc.faults, name)...)
 	}
 	return doc, nil
 }
@@ -181,7 +202,7 @@ func (w *walker) parseFile(name string, r role) (*parsed, error) {
 	switch {
 	case errors.As(err, &large):
 		fault := planner.Fault{Line: 1, Reason: large.Error(), Remedy: "split it"}
-		return &parsed{faults: []planner.Fault{fault}, broken: true}, nil
+		return &parsed{faults: []planner.Fault{fault}, broken: true, unsure: true}, nil
 	case err != nil:
 		return nil, fmt.Errorf("read %s: %w", name, err)
 	}

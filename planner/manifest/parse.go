@@ -21,6 +21,10 @@ type parsed struct {
 	services []*service
 	nodes    []*node
 	fleet    *planner.Fleet
+	layered  bool            // fleet is not all of it: see layer.go
+	heads    []head          // of a file that is put together with others: see heads.go
+	raws     []raw           // the documents of heads; nil unless asked for
+	unsure   bool            // some document does not say what it is about
 	faults   []planner.Fault // in order, without File
 	broken   bool            // at least one of them is not a warning
 }
@@ -57,7 +61,13 @@ type role byte
 const (
 	roleManifest role = 'm'
 	roleFleet    role = 'f'
+	roleLayer    role = 'l' // fleet.yaml of a layer
+	roleHeads    role = 'h' // a manifest of a layer: only what its documents are about
+	roleRaw      role = 't' // the same, and the documents themselves
 )
+
+// marksFleet reports whether the file is a fleet.yaml.
+func (r role) marksFleet() bool { return r == roleFleet || r == roleLayer }
 
 const byteOrderMark = "\uFEFF"
 
@@ -70,6 +80,7 @@ func parse(data []byte, r role, limits Limits, all bool) *parsed {
 	faults := &faultList{limit: limits.FaultsPerFile}
 	p := &parsed{}
 	if reason, remedy := unreadable(data); reason != "" {
+		p.unsure = true
 		faults.add(planner.Fault{Line: 1, Reason: reason, Remedy: remedy})
 	} else {
 		p.documents(bytes.TrimPrefix(data, []byte(byteOrderMark)), r, limits, all, faults)
@@ -101,10 +112,12 @@ func (p *parsed) documents(data []byte, r role, limits Limits, all bool, faults 
 		}
 		if err != nil {
 			faults.add(syntaxFault(data, err))
+			p.unsure = true
 			return
 		}
 		if n >= limits.Documents {
 			faults.add(planner.Fault{Line: node.Line, Reason: fmt.Sprintf("more than %d documents in one file", limits.Documents), Remedy: "split it"})
+			p.unsure = true
 			return
 		}
 		if len(node.Content) != 1 || isNull(node.Content[0]) && node.Content[0].Style == 0 && node.Content[0].Anchor == "" {
@@ -115,12 +128,16 @@ func (p *parsed) documents(data []byte, r role, limits Limits, all bool, faults 
 		d.seen[""] = d.at(node.Content[0])
 		if d.ours(node.Content[0]) && d.lint(node.Content[0]) {
 			p.document(d, node.Content[0], r)
+		} else {
+			p.unsure = true
 		}
+		p.unsure = p.unsure || len(d.bad) > 0
 	}
 	switch {
 	case found == 0:
+		p.unsure = true
 		faults.add(planner.Fault{Line: 1, Reason: "holds no document", Remedy: "delete the file, or list it in spec.ignore of fleet.yaml"})
-	case r == roleFleet && found > 1:
+	case r.marksFleet() && found > 1:
 		faults.add(planner.Fault{Line: 1, Reason: "holds more than one document", Remedy: "keep only the one of kind Fleet here"})
 	}
 }
@@ -199,16 +216,21 @@ func (p *parsed) document(d *decoder, root *yaml.Node, r role) {
 	v, kind := value{root, ""}, lookup(root, "kind")
 	if kind == nil || kind.Kind != yaml.ScalarNode {
 		d.fault("kind", "is required", "write kind: Service")
+		p.unsure = true
 		return
 	}
 	d.seen["kind"] = d.at(kind)
 	switch {
 	case kind.Value == "Fleet" && r == roleFleet:
-		p.fleet = decodeFleet(d, v)
+		p.fleet, p.layered = decodeFleet(d, v)
+	case kind.Value == "Fleet" && r == roleLayer:
+		p.raws = append(p.raws, raw{root, d.bad})
 	case kind.Value == "Fleet":
 		d.fault("kind", "a second Fleet: the fleet is described by the fleet.yaml in its own folder", "remove it, or list the file in spec.ignore of fleet.yaml")
-	case r == roleFleet:
+	case r.marksFleet():
 		d.fault("kind", "fleet.yaml holds only the document of kind Fleet", "move this document to another file")
+	case (r == roleHeads || r == roleRaw) && (kind.Value == "Service" || kind.Value == "Node"):
+		p.head(d, v, kind.Value, r)
 	case kind.Value == "Service":
 		if s := decodeService(d, v); s != nil {
 			p.services = append(p.services, s)
@@ -218,18 +240,20 @@ func (p *parsed) document(d *decoder, root *yaml.Node, r role) {
 			p.nodes = append(p.nodes, n)
 		}
 	default:
-		d.otherKind(kind.Value)
+		p.unsure = !d.otherKind(kind.Value) || p.unsure
 	}
 }
 
-func (d *decoder) otherKind(kind string) {
+// otherKind refuses a kind and reports whether it is one of ours.
+func (d *decoder) otherKind(kind string) bool {
 	for _, k := range kindsNotBuilt {
 		if k == kind {
 			d.fault("kind", "kind "+kind+" is not supported by this version", "remove the document, or list the file in spec.ignore of fleet.yaml")
-			return
+			return true
 		}
 	}
 	d.fault("kind", "unknown kind "+quote(kind), suggest(kind, slices.Concat(kindsRead, kindsNotBuilt)))
+	return false
 }
 
 // lookup finds the value of a key of the mapping n, nil if it has none.

@@ -35,6 +35,9 @@ type entry struct {
 type found struct {
 	path string
 	doc  *parsed
+	// What follows is of manifests of layers only.
+	id    string // of the blob, "" = unknown
+	layer int
 }
 
 // walker collects the manifests of one load.
@@ -42,8 +45,11 @@ type walker struct {
 	*Loader
 	ctx    context.Context
 	fsys   fs.FS
-	root   string
+	root   string // of the layer being walked
 	ignore globs
+	role   role // that manifests are read in
+	layer  int
+	barred []bool // by layer: something that may be a manifest was not read
 
 	files   []found
 	faults  []planner.Fault
@@ -99,6 +105,9 @@ func (w *walker) visit(rel string, e *entry, depth int) error {
 	if e.reason != "" {
 		if !w.ignore.match(rel) {
 			w.faults = append(w.faults, planner.Fault{File: Printable(w.full(rel)), Reason: e.reason, Remedy: e.remedy})
+			if w.barred != nil {
+				w.barred[w.layer] = true
+			}
 		}
 		return nil
 	}
@@ -115,11 +124,11 @@ func (w *walker) visit(rel string, e *entry, depth int) error {
 		return w.exceeded(fmt.Sprintf("the tree has more than %d manifests", w.limits.Files))
 	}
 	name := w.full(rel)
-	doc, err := w.document(name, e.id, roleManifest)
+	doc, err := w.document(name, e.id, w.role)
 	if err != nil {
 		return err
 	}
-	w.files = append(w.files, found{name, doc})
+	w.files = append(w.files, found{name, doc, e.id, w.layer})
 	return nil
 }
 

@@ -1,0 +1,363 @@
+package manifest
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/orpheus-cd/orpheus/planner"
+	yaml "go.yaml.in/yaml/v3"
+)
+
+// part is a document of one file that a composite is made from.
+type part struct {
+	head
+	file  string
+	id    string // of the blob, "" = unknown
+	layer int
+}
+
+// unit is the documents of all layers about one subject, lowest first.
+type unit struct {
+	subject
+	parts []part
+}
+
+// composite is what a unit says, decoded. It is shared between loads.
+type composite struct {
+	service *service // nil = none, or the node
+	node    *node
+	files   []string // it is made from
+	faults  []planner.Fault
+	broken  bool
+	size    int64 // of its keys and values
+	used    []usedVariable
+	use
+
+	// For who wants to see it: nil otherwise.
+	root    *yaml.Node
+	sources map[*yaml.Node]*source
+}
+
+// usedVariable is a variable as it was when a composite was made with it.
+type usedVariable struct {
+	name string // "" = all of them
+	was  fingerprint
+}
+
+// maxCachedFaults is how many faults a composite may have to be remembered:
+// those of hostile ones would fill the memory.
+const maxCachedFaults = 10
+
+// composer puts the documents of a fleet's layers together.
+type composer struct {
+	*walker
+	layers []*layer
+	vars   *variables // nil = ${ is text like any other
+	fleet  *planner.Fleet
+	show   bool // keep the documents themselves
+	// For who wants to see them.
+	fleetRaw     *raw
+	fleetSources map[*yaml.Node]*source
+
+	units  []*unit
+	bad    map[string]bool // files with a fault
+	listed map[string]int  // faults, by file
+	open   []openFile      // by layer: the file read last, since units follow files
+	total  int64           // size of all composites
+}
+
+type openFile struct {
+	name string
+	raws []raw
+}
+
+// composer reads the layers of the fleet in the walker's root.
+func (w *walker) composer() (*composer, error) {
+	layers, err := w.readLayers()
+	if err != nil {
+		return nil, err
+	}
+	c := &composer{walker: w, layers: layers, vars: resolveVariables(layers),
+		bad: map[string]bool{}, listed: map[string]int{}, open: make([]openFile, len(layers))}
+	for _, l := range layers {
+		if err := l.refusal(); err != nil {
+			return nil, err
+		}
+		w.faults = append(w.faults, withFile(l.d.faults.list(), l.fleetPath())...)
+	}
+	fleet, fleetRaw, d, err := w.mergedFleet(layers)
+	if err != nil {
+		return nil, err
+	}
+	c.fleet, c.fleetRaw, c.fleetSources = fleet, fleetRaw, d.sources
+	return c, nil
+}
+
+// load reads the manifests of all layers and puts them together.
+func (c *composer) load() (planner.Desired, error) {
+	if err := c.walkLayers(); err != nil {
+		return planner.Desired{}, err
+	}
+	c.group()
+	made, err := c.composeAll()
+	if err != nil {
+		return planner.Desired{}, err
+	}
+	g, err := c.gather(made)
+	if err != nil {
+		return planner.Desired{}, err
+	}
+	return c.desired(c.fleet, g)
+}
+
+// walkLayers collects the manifests of all layers. A base without any is a
+// wrong path.
+func (c *composer) walkLayers() error {
+	c.role, c.barred = roleHeads, make([]bool, len(c.layers))
+	top := c.root
+	for i, l := range c.layers {
+		before := len(c.files)
+		c.root, c.layer, c.ignore = l.dir, i, compileGlobs(l.ignore)
+		if err := c.walkRoot(); err != nil {
+			return err
+		}
+		if len(c.files) == before && l.fleet == nil {
+			return &RefusedError{Reason: "base " + quote(l.dir) + " holds no manifest", Remedy: "check spec.base in fleet.yaml, or give the folder a fleet.yaml if it is to be empty"}
+		}
+	}
+	c.root = top
+	slices.SortFunc(c.files, func(a, b found) int {
+		if a.layer != b.layer {
+			return a.layer - b.layer
+		}
+		return strings.Compare(a.path, b.path)
+	})
+	return nil
+}
+
+// group finds the units, in the order of their first parts, and refuses two
+// documents of one layer for one subject.
+func (c *composer) group() {
+	bySubject := make(map[subject]*unit, len(c.files))
+	for _, f := range c.files {
+		c.add(withFile(f.doc.faults, f.path))
+		for _, h := range f.doc.heads {
+			u := bySubject[h.subject]
+			if u == nil {
+				u = &unit{subject: h.subject}
+				bySubject[h.subject], c.units = u, append(c.units, u)
+			}
+			p := part{h, f.path, f.id, f.layer}
+			if n := len(u.parts); n > 0 && u.parts[n-1].layer == p.layer {
+				c.twice(u.parts[n-1], p)
+				c.twice(p, u.parts[n-1])
+				continue
+			}
+			u.parts = append(u.parts, p)
+		}
+	}
+}
+
+// twice says at a part that the other is about the same in the same layer.
+func (c *composer) twice(at, other part) {
+	where := fmt.Sprintf("on line %d", other.at.line)
+	if other.file != at.file {
+		where = fmt.Sprintf("in %s line %d", Printable(other.file), other.at.line)
+	}
+	c.add([]planner.Fault{{File: at.file, Line: at.at.line, Column: at.at.column, Field: "metadata.name",
+		Reason: Printable(at.subject.String()) + " is described also " + where, Remedy: "keep one of them, or choose another name or namespace"}})
+}
+
+// add takes faults, of each file only so many, and marks the files.
+func (c *composer) add(faults []planner.Fault) {
+	for _, f := range faults {
+		c.bad[f.File] = c.bad[f.File] || !f.Warning
+		c.listed[f.File]++
+		switch n := c.listed[f.File]; {
+		case n <= c.limits.FaultsPerFile:
+			c.faults = append(c.faults, f)
+		case n == c.limits.FaultsPerFile+1:
+			c.faults = append(c.faults, planner.Fault{File: f.File, Line: f.Line, Reason: "more faults are not listed", Warning: f.Warning})
+		}
+	}
+}
+
+// composeAll puts the units together, but for those that a file which cannot
+// be read may have a part in.
+func (c *composer) composeAll() ([]*composite, error) {
+	doubt, err := c.doubts()
+	if err != nil {
+		return nil, err
+	}
+	made := make([]*composite, 0, len(c.units))
+	for _, u := range c.units {
+		if doubt.about(u) {
+			continue
+		}
+		m, err := c.composite(u)
+		if err != nil {
+			return nil, err
+		}
+		if c.total += m.size; c.total > c.limits.TotalBytes {
+			return nil, c.exceeded(fmt.Sprintf("the manifests with their variables together have more than %d bytes", c.limits.TotalBytes))
+		}
+		c.add(m.faults)
+		made = append(made, m)
+	}
+	return made, nil
+}
+
+// composite returns what the unit says, put together now or before.
+func (c *composer) composite(u *unit) (*composite, error) {
+	key := u.key()
+	if m := c.composites[key]; key != "" && m != nil && !c.show && c.unchanged(m) {
+		m.last = c.generation
+		c.stats.ComposedKept++
+		return m, nil
+	}
+	if err := c.ctx.Err(); err != nil {
+		return nil, fmt.Errorf("read manifests: %w", err)
+	}
+	c.stats.Composed++
+	m, err := c.compose(u)
+	if err == nil && key != "" && len(m.faults) <= maxCachedFaults && !c.show {
+		m.last = c.generation
+		c.composites[key] = m
+	}
+	return m, err
+}
+
+// key identifies what a unit is made from, "" if that has no identity.
+func (u *unit) key() string {
+	var b strings.Builder
+	for _, p := range u.parts {
+		if p.id == "" {
+			return ""
+		}
+		fmt.Fprintf(&b, "%s\x00%s\x00%d\x00", p.file, p.id, p.index)
+	}
+	return b.String()
+}
+
+// unchanged reports whether the variables that m used are what they were.
+func (c *composer) unchanged(m *composite) bool {
+	for _, u := range m.used {
+		if c.vars.print(u.name, len(m.faults) > 0) != u.was {
+			return false
+		}
+	}
+	return true
+}
+
+// compose reads the parts, lays them over each other, puts in the variables
+// and decodes the result.
+func (c *composer) compose(u *unit) (*composite, error) {
+	d := newDecoder(c.limits, map[*yaml.Node]*source{})
+	m := merger{d}
+	out := &composite{}
+	var root *yaml.Node
+	for _, p := range u.parts {
+		doc, err := c.raw(p)
+		if err != nil {
+			return nil, err
+		}
+		own := m.own(doc.root, &source{file: p.file}, doc.bad)
+		out.files = append(out.files, p.file)
+		if root == nil {
+			root = own
+			m.alone(own)
+		} else {
+			root = m.merge(root, own, "", "")
+		}
+	}
+	if root != nil {
+		c.decode(d, u.kind, root, out)
+	}
+	out.faults, out.broken = d.faults.list(), d.faults.broken
+	for i := range out.used {
+		out.used[i].was = c.vars.print(out.used[i].name, len(out.faults) > 0)
+	}
+	if c.show {
+		out.root, out.sources = root, d.sources
+	}
+	return out, nil
+}
+
+// decode puts the variables into a document and decodes it.
+func (c *composer) decode(d *decoder, kind string, root *yaml.Node, out *composite) {
+	v := value{root, ""}
+	d.seen[""] = d.at(root)
+	e := &expander{d: d, vars: c.vars, used: map[string]bool{}}
+	e.tree(v)
+	for name := range e.used {
+		out.used = append(out.used, usedVariable{name: name})
+	}
+	if out.size = e.size; out.size > maxComposed {
+		d.fault("", fmt.Sprintf("has more than %d KiB with all its parts and variables", maxComposed>>10), "split it")
+		return
+	}
+	if kind == "Node" {
+		out.node = decodeNode(d, v)
+	} else {
+		out.service = decodeService(d, v)
+	}
+}
+
+// alone refuses directives in a document that nothing lies below.
+func (m merger) alone(root *yaml.Node) {
+	if i := indexOf(root, directive); i >= 0 {
+		m.d.bad[root.Content[i]] = true
+		m.d.report(m.d.at(root.Content[i]), planner.Fault{Field: directive, Reason: "changes nothing: no base describes this", Remedy: "check its kind, namespace and name, or remove it"})
+	}
+}
+
+// raw reads a document again. What it says was checked when its head was
+// read.
+func (c *composer) raw(p part) (raw, error) {
+	if o := c.open[p.layer]; o.name == p.file && p.index < len(o.raws) {
+		return o.raws[p.index], nil
+	}
+	data, err := readFile(c.fsys, p.file, c.limits.FileBytes)
+	if err != nil {
+		return raw{}, fmt.Errorf("read %s: %w", p.file, err)
+	}
+	doc := parse(data, roleRaw, c.limits, false)
+	if p.index >= len(doc.raws) || doc.heads[p.index].subject != p.subject {
+		return raw{}, fmt.Errorf("read %s: it changed while it was read", p.file)
+	}
+	c.open[p.layer] = openFile{p.file, doc.raws}
+	return doc.raws[p.index], nil
+}
+
+// gather takes what is made from good files only, and reads the files that it
+// mounts.
+func (c *composer) gather(made []*composite) (*gathered, error) {
+	reader := newFileReader(c.walker)
+	ready := make([]planner.Service, len(made))
+	for i, m := range made {
+		if m.service == nil || m.broken {
+			continue
+		}
+		full, faults, err := reader.fill(m.service, m.service.at.in(""))
+		if err != nil {
+			return nil, err
+		}
+		c.add(faults)
+		ready[i] = full
+	}
+	g := &gathered{}
+	for i, m := range made {
+		if m.broken || slices.ContainsFunc(m.files, func(name string) bool { return c.bad[name] }) {
+			continue
+		}
+		if m.service != nil {
+			g.services = append(g.services, placedService{m.service, m.service.at.in(""), m.files})
+			g.ready = append(g.ready, ready[i])
+		}
+		if m.node != nil {
+			g.nodes = append(g.nodes, placedNode{m.node, m.node.at.in(""), m.files})
+		}
+	}
+	return g, nil
+}
