@@ -42,8 +42,12 @@ func (a *Agent) launch(ctx context.Context, action planner.Action) {
 	a.flights[action.Instance] = f
 	a.log.Info("action", "action", string(action.Kind), "slot", action.Slot, "instance", action.Instance, "reason", action.Reason)
 	run := a.ending(action, d)
-	if action.Kind == planner.ActionStart || action.Kind == planner.ActionRestart {
+	switch action.Kind {
+	case planner.ActionStart, planner.ActionRestart:
 		run = a.starting(action, d)
+	case planner.ActionKill:
+		a.condemn(action)
+		run = a.killing(action, d)
 	}
 	a.work(func() {
 		begin := time.Now()
@@ -63,6 +67,8 @@ func (a *Agent) landed(f *flight, at *runtime.Attachment, err error, cancelled b
 	id := f.action.Instance
 	t := a.track(id)
 	switch {
+	case err == nil && f.action.Kind == planner.ActionKill:
+		a.killed(id, t)
 	case err == nil:
 		if at != nil {
 			a.attached[id] = *at
@@ -147,6 +153,7 @@ func (a *Agent) starting(action planner.Action, d *driverState) func(context.Con
 	all, _ := a.instances()
 	pinUnpinned(w, listedDigests(all, key))
 	alive := slices.ContainsFunc(all, func(i planner.Instance) bool { return i.ID == id && i.Alive() })
+	farewell := a.farewellOf(id)
 	prepared := a.prepares[key]
 	ready := prepared != nil && prepared.done
 	return func(ctx context.Context) (*runtime.Attachment, error) {
@@ -154,7 +161,7 @@ func (a *Agent) starting(action planner.Action, d *driverState) func(context.Con
 			return nil, fmt.Errorf("%w: refused by this node: %s", runtime.ErrInvalid, reasons[0])
 		}
 		if action.Kind == planner.ActionRestart {
-			if err := d.takeAway(ctx, id, alive, action.Grace); err != nil {
+			if err := d.takeAway(ctx, id, alive, action.Grace, farewell); err != nil {
 				return nil, fmt.Errorf("remove what is left of %s: %w", id, err)
 			}
 		}
@@ -226,6 +233,7 @@ func contentOf(files []planner.File) func(string) ([]byte, error) {
 func (a *Agent) ending(action planner.Action, d *driverState) func(context.Context) (*runtime.Attachment, error) {
 	id := action.Instance
 	drain := action.Kind == planner.ActionStop && a.relieved(action.Slot.Service)
+	farewell := a.farewellOf(id)
 	return func(ctx context.Context) (*runtime.Attachment, error) {
 		if drain && !pause(ctx, drainTime) {
 			return nil, ctx.Err()
@@ -235,17 +243,18 @@ func (a *Agent) ending(action planner.Action, d *driverState) func(context.Conte
 			return nil, err
 		}
 		defer leave()
-		if err := d.takeAway(ctx, id, action.Kind == planner.ActionStop, action.Grace); err != nil {
+		if err := d.takeAway(ctx, id, action.Kind == planner.ActionStop, action.Grace, farewell); err != nil {
 			return nil, err
 		}
 		return nil, a.leave(ctx, id)
 	}
 }
 
-// takeAway removes an instance. What is alive of it has its grace.
-func (d *driverState) takeAway(ctx context.Context, id string, alive bool, grace time.Duration) error {
+// takeAway removes an instance. What is alive of it has its grace, which begins
+// with what it asks for before the stop signal.
+func (d *driverState) takeAway(ctx context.Context, id string, alive bool, grace time.Duration, f farewell) error {
 	if alive {
-		if err := d.driver.Stop(ctx, id, grace); err != nil {
+		if err := d.driver.Stop(ctx, id, f.say(ctx, grace)); err != nil {
 			return fmt.Errorf("stop: %w", err)
 		}
 	}

@@ -26,6 +26,7 @@ import (
 	"time"
 
 	"github.com/orpheus-cd/orpheus/agent/api"
+	"github.com/orpheus-cd/orpheus/agent/probe"
 	"github.com/orpheus-cd/orpheus/planner"
 	"github.com/orpheus-cd/orpheus/runtime"
 )
@@ -122,8 +123,10 @@ type Agent struct {
 	unwritten bool            // the last pass could not write the leases it decided
 	unsaved   bool            // followed changed since the state was last saved
 	orders    []order         // of people
-	decideAt  time.Duration   // boot time at which leases are decided again by time alone
-	fleet     *membership     // nil = coordination: none
+	probes    *probe.Engine
+	probeNews chan struct{} // probes have news
+	decideAt  time.Duration // boot time at which leases are decided again by time alone
+	fleet     *membership   // nil = coordination: none
 }
 
 const (
@@ -155,6 +158,7 @@ func New(cfg Config) (*Agent, error) {
 		prepares:  map[planner.RevisionKey]*preparation{},
 		attached:  map[string]runtime.Attachment{},
 		problems:  map[string]string{},
+		probeNews: make(chan struct{}, 1),
 	}
 	for name, d := range cfg.Drivers {
 		a.drivers[name] = newDriverState(name, d)
@@ -165,6 +169,9 @@ func New(cfg Config) (*Agent, error) {
 	}
 	if a.orders, err = loadHolds(filepath.Join(cfg.StateDir, holdsPath)); err != nil {
 		a.problem("holds", err)
+	}
+	if a.probes, err = a.newProbes(filepath.Join(cfg.StateDir, probesPath)); err != nil {
+		a.problem("probes", err)
 	}
 	if cfg.Fleet == nil {
 		a.state.claim(cfg.Node.Name)
@@ -193,6 +200,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		a.follow(ctx, a.drivers[name])
 	}
 	a.work(func() { a.tendLogs(ctx) })
+	a.watchProbes(ctx)
 	if a.cfg.Network != nil {
 		a.work(func() { a.watchNetwork(ctx) })
 	}

@@ -18,8 +18,8 @@ const (
 	listGapFactor = 20
 	maxListGap    = time.Second
 	retryDriver   = 2 * time.Second
-	// readyAfter is how long an instance must have been running to count as
-	// ready while no probe says more.
+	// readyAfter is how long an instance without startup and readiness probe
+	// must have been running to count as ready.
 	readyAfter = time.Second
 )
 
@@ -149,7 +149,10 @@ type track struct {
 	waitAt   time.Duration // boot time before which no worker waits again
 	restarts int
 	backoff  planner.Backoff
-	lastExit string // how its last run ended, for people
+	lastExit string        // how its last run ended, for people
+	lastLog  []string      // what its last run wrote last
+	doom     string        // for what its probes had it stopped; "" = they had not
+	doomed   time.Duration // boot time at which that began
 }
 
 func (a *Agent) track(id string) *track {
@@ -194,7 +197,7 @@ func (a *Agent) observe(ctx context.Context, d *driverState, i planner.Instance,
 	switch i.State {
 	case planner.StateRunning:
 		if !t.running {
-			t.running, t.exitSeen = true, false
+			t.running, t.exitSeen, t.doom = true, false, ""
 			t.since = now.Boot - min(max(0, now.Wall.Sub(i.StartedAt)), now.Boot)
 			if i.StartedAt.IsZero() {
 				t.since = now.Boot
@@ -205,6 +208,7 @@ func (a *Agent) observe(ctx context.Context, d *driverState, i planner.Instance,
 	case planner.StateExited:
 		if !t.exitSeen && a.flights[i.ID] == nil {
 			a.exited(i.ID, t, planner.DescribeExit(i.Exit), now)
+			a.remember(i, t)
 		}
 		t.running = false
 	default:

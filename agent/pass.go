@@ -185,6 +185,7 @@ func (a *Agent) pass(ctx context.Context) {
 	a.keepHeld()
 	plan := a.plan()
 	a.publish(ctx, plan)
+	a.followProbes()
 	a.cancelSuperseded()
 	for _, action := range plan.Actions {
 		if a.sweeping == nil || a.sweeping[action.Instance] {
@@ -253,7 +254,7 @@ func (a *Agent) coordinate(ctx context.Context) {
 	if len(decided.Docs) == 0 && !a.unsaved {
 		return
 	}
-	next := a.state.with(decided.Docs)
+	next := a.state.with(decided.Docs, all)
 	if err := next.save(filepath.Join(a.cfg.StateDir, statePath), false); err != nil {
 		a.problem("state", fmt.Errorf("%w: nothing new is started or stopped until it can be written", err))
 		a.unwritten = true
@@ -284,7 +285,7 @@ func (a *Agent) decidable(all []planner.Instance) planner.Followed {
 	return f
 }
 
-// readyLeases lists the leases whose instance has been running long enough.
+// readyLeases lists the leases whose instance is ready.
 func (a *Agent) readyLeases(all []planner.Instance, now planner.Time) map[planner.LeaseKey]bool {
 	ready := map[planner.LeaseKey]bool{}
 	for _, i := range all {
@@ -300,11 +301,6 @@ func (a *Agent) readyLeases(all []planner.Instance, now planner.Time) map[planne
 	return ready
 }
 
-func (a *Agent) ready(i planner.Instance, now planner.Time) bool {
-	t := a.tracks[i.ID]
-	return i.State == planner.StateRunning && t != nil && t.running && now.Boot-t.since >= readyAfter
-}
-
 // nodeState is what this node decides on, beside the instances it has.
 func (a *Agent) nodeState(all []planner.Instance) planner.NodeState {
 	st := planner.NodeState{
@@ -316,6 +312,7 @@ func (a *Agent) nodeState(all []planner.Instance) planner.NodeState {
 		Busy:     map[string]planner.Instance{},
 		Backoff:  map[string]planner.Backoff{},
 		Holds:    a.holds(),
+		Doomed:   a.doomed(all),
 		Now:      a.cfg.Clock(),
 	}
 	if a.fleet != nil {

@@ -114,7 +114,8 @@ func (a *Agent) settled() bool {
 }
 
 // ports lists the published ports and their targets: the ready instances of
-// the service, or all running ones while none is ready.
+// the service, or, while none is ready, those that run and have no probes to
+// say whether they are.
 func (a *Agent) ports(plan planner.Plan) []runtime.PublishedPort {
 	ending := map[string]bool{}
 	for _, action := range plan.Actions {
@@ -131,7 +132,9 @@ func (a *Agent) ports(plan planner.Plan) []runtime.PublishedPort {
 			continue
 		}
 		id := i.Slot.Service
-		running[id] = append(running[id], i)
+		if !a.state.specs[i.Revision].Gated() {
+			running[id] = append(running[id], i)
+		}
 		if a.ready(i, now) {
 			ready[id] = append(ready[id], i)
 		}

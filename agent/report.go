@@ -148,10 +148,13 @@ func (a *Agent) reportLease(slot planner.SlotID, l planner.Lease, have []planner
 	t := a.tracks[out.ID]
 	if t != nil {
 		out.Restarts = t.restarts
+		if out.Phase != planner.PhaseReady {
+			out.LastLog = t.lastLog
+		}
 	}
 	if f := a.flights[out.ID]; f != nil && !f.over {
 		out.Phase, out.Reason = planner.PhaseStarting, f.action.Reason
-		if f.action.Kind == planner.ActionStop {
+		if f.action.Kind == planner.ActionStop || f.action.Kind == planner.ActionKill {
 			out.Phase = planner.PhaseStopping
 		}
 		return out
@@ -165,7 +168,12 @@ func (a *Agent) reportLease(slot planner.SlotID, l planner.Lease, have []planner
 			}
 		}
 	} else if t != nil && t.lastExit != "" && out.Phase != planner.PhaseReady {
-		out.Reason = "last run: " + t.lastExit
+		last := "last run: " + t.lastExit
+		if out.Reason == "" || out.Phase == planner.PhaseFailed {
+			out.Reason = last
+		} else {
+			out.Reason += "; " + last
+		}
 	}
 	return out
 }
@@ -177,14 +185,8 @@ func (a *Agent) fill(out *api.Instance, i planner.Instance) {
 	for _, c := range i.Containers {
 		out.Containers = append(out.Containers, api.Container{Name: c.Name, PID: c.PID, State: string(c.State), Exit: c.Exit})
 	}
-	switch {
-	case i.State == planner.StateExited:
-		out.Phase, out.Reason = planner.PhaseFailed, planner.DescribeExit(i.Exit)
-	case a.ready(i, a.cfg.Clock()):
-		out.Phase = planner.PhaseReady
-	default:
-		out.Phase = planner.PhaseStarting
-	}
+	out.Phase, out.Reason = a.phaseOf(i)
+	out.Probes = a.reportProbes(i)
 }
 
 // reportUnleased describes an instance that is on its way out, or kept
@@ -230,7 +232,7 @@ func (a *Agent) explain(out *api.Service, s planner.Service, followed bool) {
 		return
 	}
 	for _, i := range out.Instances {
-		if i.Phase == planner.PhaseFailed {
+		if i.Phase == planner.PhaseFailed || i.Phase == planner.PhaseUnhealthy {
 			out.Message = i.Reason
 			return
 		}

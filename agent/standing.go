@@ -26,7 +26,7 @@ func (a *Agent) adoptStanding(all []planner.Instance) {
 		}
 	}
 	if len(docs) > 0 || a.unsaved || a.lacksSpec() {
-		next := a.state.with(docs)
+		next := a.state.with(docs, all)
 		for _, doc := range next.docs {
 			for _, l := range doc.Leases {
 				if spec, ok := ms.member.Spec(l.Revision); ok {

@@ -20,7 +20,7 @@ import (
 type state struct {
 	followed planner.Followed
 	docs     map[planner.ServiceID]planner.LeaseDoc
-	specs    map[planner.Revision]planner.Template // of every leased revision
+	specs    map[planner.Revision]planner.Template // of every leased revision, and of what still runs
 }
 
 // stateFile is the JSON form of state: lists, because services are no keys of
@@ -123,8 +123,9 @@ func setAside(path string, cause error) error {
 }
 
 // with is the state with some documents replaced, and the templates of all
-// leases gathered anew. The receiver is not changed.
-func (s state) with(docs []planner.LeaseDoc) state {
+// leases and of what there is on the node gathered anew: how an instance is
+// stopped stands in its template. The receiver is not changed.
+func (s state) with(docs []planner.LeaseDoc, have []planner.Instance) state {
 	next := state{followed: s.followed, docs: maps.Clone(s.docs), specs: map[planner.Revision]planner.Template{}}
 	for _, d := range docs {
 		next.docs[d.Service] = d
@@ -137,6 +138,11 @@ func (s state) with(docs []planner.LeaseDoc) state {
 			} else if svc.Revision == l.Revision {
 				next.specs[l.Revision] = svc.Template
 			}
+		}
+	}
+	for _, i := range have {
+		if spec, ok := s.specs[i.Revision]; ok {
+			next.specs[i.Revision] = spec
 		}
 	}
 	return next

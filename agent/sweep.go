@@ -67,6 +67,7 @@ func (a *Agent) sweepAll(ctx context.Context, live map[string]bool) map[string]e
 		results["sweep network"] = a.cfg.Network.Sweep(ctx, live)
 	}
 	results["sweep volumes"] = a.cfg.Volumes.Sweep(ctx, live)
+	results["sweep probes"] = a.probes.Forget(live)
 	return results
 }
 

@@ -38,7 +38,8 @@ func (a *Agent) tellFleet(all []planner.Instance) fleet.Report {
 	}
 	for _, i := range all {
 		if !told[i.ID] {
-			r.Instances = append(r.Instances, planner.InstanceStatus{Slot: i.Slot, Revision: i.Revision, Phase: a.phaseOf(i)})
+			phase, _ := a.toldPhase(i)
+			r.Instances = append(r.Instances, planner.InstanceStatus{Slot: i.Slot, Revision: i.Revision, Phase: phase})
 		}
 	}
 	slices.SortStableFunc(r.Instances, func(x, y planner.InstanceStatus) int {
@@ -76,7 +77,8 @@ func (a *Agent) tellLease(slot planner.SlotID, l planner.Lease, have []planner.I
 		if running {
 			continue
 		}
-		id, out.Phase = i.ID, a.phaseOf(i)
+		id = i.ID
+		out.Phase, out.Reason = a.toldPhase(i)
 		running = i.State == planner.StateRunning
 	}
 	key := planner.RevisionKey{Service: slot.Service, Revision: l.Revision}
@@ -99,16 +101,6 @@ func (a *Agent) tellLease(slot planner.SlotID, l planner.Lease, have []planner.I
 		}
 	}
 	return out, covered
-}
-
-func (a *Agent) phaseOf(i planner.Instance) planner.Phase {
-	switch {
-	case i.State == planner.StateExited:
-		return planner.PhaseFailed
-	case a.ready(i, a.cfg.Clock()):
-		return planner.PhaseReady
-	}
-	return planner.PhaseStarting
 }
 
 // takeOn decides which leases this node takes on, and keeps the list of what it

@@ -24,7 +24,8 @@ func (a *Agent) admit(s planner.Service) (*driverState, string) {
 		return nil, fmt.Sprintf("spec.driver: driver %q is not configured on this node", s.Template.DriverName())
 	}
 	if d.info.Name != "" {
-		if reasons := lacks(d.info.Capabilities, s.Template); len(reasons) > 0 {
+		_, runs := d.driver.(runtime.Execer)
+		if reasons := lacks(d.info.Capabilities, runs, s.Template); len(reasons) > 0 {
 			return nil, fmt.Sprintf("driver %s on this node has no %s", d.name, strings.Join(reasons, ", no "))
 		}
 	}
@@ -34,8 +35,9 @@ func (a *Agent) admit(s planner.Service) (*driverState, string) {
 	return d, ""
 }
 
-// lacks names what a template needs and a driver cannot do.
-func lacks(c runtime.Capabilities, t planner.Template) []string {
+// lacks names what a template needs and a driver cannot do; runs says whether
+// it can run commands in an instance.
+func lacks(c runtime.Capabilities, runs bool, t planner.Template) []string {
 	var out []string
 	need := func(wanted, can bool, what string) {
 		if wanted && !can {
@@ -46,6 +48,8 @@ func lacks(c runtime.Capabilities, t planner.Template) []string {
 	for _, ctr := range t.AllContainers() {
 		sec := ctr.Security
 		need(ctr.Image != "", c.Images, "images")
+		need(ctr.RunsCommands(), runs, "commands run in an instance (exec of probes and preStop)")
+		need(len(ctr.Ports) > 0 && !t.HostNetwork && t.DriverName() != planner.DriverProcess, c.NetNS, "network of its own: write network: host")
 		need(sec.RunAsUser != nil || sec.RunAsGroup != nil, c.Users, "runAsUser and runAsGroup (it needs root)")
 		need(sec.ReadOnlyRootFilesystem || sec.Privileged || len(sec.AddCapabilities) > 0 || len(ctr.Devices) > 0,
 			c.Security, "read-only root, capabilities, devices or privileged mode")

@@ -16,5 +16,9 @@ func (r *reconciler) doomed(slot SlotID, l Lease, have Instance) {
 	if !is || have.State != StateRunning || r.busy(have.ID) || r.st.Unlisted[have.Driver] {
 		return
 	}
+	if again := r.st.Backoff[have.ID].NotBefore; again > r.st.Now.Boot { // stopping it has just failed
+		r.plan.Next = earlier(r.plan.Next, again)
+		return
+	}
 	r.act(Action{Kind: ActionKill, Slot: slot, Instance: have.ID, Driver: have.Driver, Lease: l, Grace: doom.Grace, Reason: doom.Reason})
 }

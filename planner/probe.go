@@ -162,6 +162,16 @@ func secondsOr(n, def int) time.Duration {
 	return time.Duration(n) * time.Second
 }
 
+// RunsCommands reports whether a probe or hook runs a command in the container.
+func (c Container) RunsCommands() bool {
+	for _, kind := range ProbeKinds {
+		if p := c.Probe(kind); p != nil && p.Exec != nil {
+			return true
+		}
+	}
+	return c.HasPreStop() && len(c.Lifecycle.PreStop.Command) > 0
+}
+
 // String names what the probe does, for people: "httpGet http://:8080/healthz".
 func (p Probe) String() string {
 	switch {

@@ -81,6 +81,10 @@ func TestReconcile(t *testing.T) {
 		// That is what its start names, which waits for the back-off.
 		{name: "doomed and stopped", leases: []Lease{a1}, have: []Instance{instanceOf(a1, plainA).exited(Exit{Signal: 15})}, change: doomed(instanceOf(a1, plainA)),
 			actions: []string{"restart " + InstanceID(web0, a1) + ": liveness probe failed"}},
+		// Where stopping it failed, that is tried again with the back-off.
+		{name: "doomed, not stoppable", leases: []Lease{a1}, have: []Instance{instanceOf(a1, plainA)},
+			change: both(doomed(instanceOf(a1, plainA)), backoff(InstanceID(web0, a1), Backoff{Failures: 2, NotBefore: 11 * time.Second})),
+			next:   11 * time.Second},
 		// Being stopped, it is not stopped again.
 		{name: "doomed and busy", leases: []Lease{a1}, have: []Instance{instanceOf(a1, plainA)},
 			change: both(doomed(instanceOf(a1, plainA)), busy(instanceOf(a1, plainA)))},

@@ -63,8 +63,13 @@ type server struct {
 	Options
 	streams chan struct{} // a token per log stream
 
-	mu   sync.Mutex
-	last *Status // what body and etag were made of
+	mu     sync.Mutex
+	last   *Status // what the answers were made of
+	answer [2]encoded
+}
+
+// encoded is a status as it is sent.
+type encoded struct {
 	body []byte
 	etag string
 }
@@ -150,35 +155,47 @@ func (s *server) health(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *server) status(w http.ResponseWriter, r *http.Request) {
-	body, etag, err := s.encoded()
+	answer, err := s.encoded(isLocal(r))
 	if err != nil {
 		s.Log.Error("encode status", "err", err)
 		http.Error(w, "the status cannot be encoded", http.StatusInternalServerError)
 		return
 	}
-	w.Header().Set("ETag", etag)
-	if r.Header.Get("If-None-Match") == etag {
+	w.Header().Set("ETag", answer.etag)
+	if r.Header.Get("If-None-Match") == answer.etag {
 		w.WriteHeader(http.StatusNotModified)
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
-	_, _ = w.Write(body) // an error means that the client has gone
+	_, _ = w.Write(answer.body) // an error means that the client has gone
 }
 
-// encoded returns the status as JSON, encoded once however many ask.
-func (s *server) encoded() (body []byte, etag string, err error) {
+// encoded returns the status as JSON, encoded once however many ask. Only who
+// may read logs gets what containers wrote.
+func (s *server) encoded(logs bool) (encoded, error) {
 	st := s.Status()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if st != s.last || s.last == nil {
-		body, err := json.Marshal(st)
+	if st != s.last {
+		s.last, s.answer = st, [2]encoded{}
+	}
+	answer := &s.answer[0]
+	if logs {
+		answer = &s.answer[1]
+	}
+	if answer.body == nil {
+		told := st
+		if !logs {
+			told = st.withoutLogs()
+		}
+		body, err := json.Marshal(told)
 		if err != nil {
-			return nil, "", err
+			return encoded{}, err
 		}
 		sum := sha256.Sum256(body)
-		s.last, s.body, s.etag = st, append(body, '\n'), `"`+hex.EncodeToString(sum[:12])+`"`
+		*answer = encoded{append(body, '\n'), `"` + hex.EncodeToString(sum[:12]) + `"`}
 	}
-	return s.body, s.etag, nil
+	return *answer, nil
 }
 
 func (s *server) sync(w http.ResponseWriter, _ *http.Request) {

@@ -95,6 +95,10 @@ type Instance struct {
 	Address    string            `json:"address,omitempty"`
 	Images     map[string]string `json:"images,omitempty"` // reference → digest
 	Containers []Container       `json:"containers,omitempty"`
+	Probes     []Probe           `json:"probes,omitempty"`
+	// LastLog is what its last run wrote last, while it is not ready again;
+	// told on the unix socket only.
+	LastLog []string `json:"lastLog,omitempty"`
 }
 
 // Container is one container of an instance.

@@ -45,11 +45,11 @@ func Check(ctx context.Context, t Target, p *planner.Probe) outcome {
 			out.said = fmt.Sprintf("took longer than %v and was killed", p.Timeout())
 		}
 	}
-	out.said = Tame(out.said, maxSaid)
+	out.said, out.wrote = planner.OneLine(out.said, maxSaid), planner.OneLine(out.wrote, maxSaid)
 	return out
 }
 
-// maxSaid bounds what a check says, in bytes.
+// maxSaid bounds what a check says, and what is shown of an answer, in bytes.
 const maxSaid = 256
 
 var errTimeout = errors.New("the check has timed out")
@@ -180,5 +180,7 @@ func refused(err error) outcome {
 	if op := (*net.OpError)(nil); errors.As(err, &op) && op.Op == "dial" && op.Addr != nil {
 		return failed(fmt.Sprintf("connect to %s: %v", op.Addr, op.Err))
 	}
-	return failed(err.Error())
+	// What stands in quotes is of the server's.
+	said, _, _ := strings.Cut(err.Error(), `"`)
+	return failed(strings.TrimSpace(said))
 }

@@ -157,20 +157,18 @@ func (e *Engine) newWatch(k key, t Target) *watch {
 }
 
 // Found returns what is known of a run of a container; nothing is known of one
-// that was never followed. The result is the caller's.
+// that was never followed. Its maps must not be changed.
 func (e *Engine) Found(instance, container, run string) Found {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	var f Found
 	if w := e.watched[key{instance, container}]; w != nil {
 		if w.target.Run == run {
-			f = w.found
+			return w.found
 		}
 	} else if c := e.stored[instance].Containers[container]; c.Run == run {
-		f = c.Found
+		return c.Found
 	}
-	f.Said = maps.Clone(f.Said)
-	return f
+	return Found{}
 }
 
 // Forget drops what is known of all instances that are not in live.
@@ -237,16 +235,8 @@ func (e *Engine) note(work *worker, out outcome, times planner.CheckTimes) bool 
 	w.times[kind] = times
 	before, said := w.found.ContainerHealth, w.found.Said[kind]
 	w.found.ContainerHealth = before.After(w.target.Container, kind, out.result)
-	if out.said != said {
-		w.found.Said = maps.Clone(w.found.Said)
-		if w.found.Said == nil {
-			w.found.Said = map[planner.ProbeKind]string{}
-		}
-		w.found.Said[kind] = out.said
-		if out.said == "" {
-			delete(w.found.Said, kind)
-		}
-	}
+	w.found.Said = with(w.found.Said, kind, out.said)
+	w.found.Wrote = with(w.found.Wrote, kind, out.wrote)
 	if w.found.ContainerHealth != before {
 		e.unsaved[w.target.Instance] = true
 		e.log(w, kind, before, out)
@@ -267,6 +257,21 @@ func (e *Engine) note(work *worker, out outcome, times planner.CheckTimes) bool 
 		return false
 	}
 	return true
+}
+
+// with is texts with another text for a kind; "" = none. What was there before
+// may be in other hands, and is not changed.
+func with(texts map[planner.ProbeKind]string, kind planner.ProbeKind, text string) map[planner.ProbeKind]string {
+	if texts[kind] == text {
+		return texts
+	}
+	next := map[planner.ProbeKind]string{}
+	maps.Copy(next, texts)
+	next[kind] = text
+	if text == "" {
+		delete(next, kind)
+	}
+	return next
 }
 
 // log tells of verdicts, not of every check.

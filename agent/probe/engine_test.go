@@ -103,6 +103,13 @@ func (b *bench) say(kind planner.ProbeKind, out outcome) {
 	b.answers[kind] = out
 }
 
+// slow makes checks take time from now on.
+func (b *bench) slow(takes time.Duration) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.takes = takes
+}
+
 // took returns what was checked since the last call.
 func (b *bench) took() []string {
 	b.mu.Lock()
@@ -225,7 +232,7 @@ func TestLivenessFails(t *testing.T) {
 // is followed at once.
 func TestSlowCheck(t *testing.T) {
 	inBubble(t, func(b *bench) {
-		b.takes = 2500 * time.Millisecond
+		b.slow(2500 * time.Millisecond)
 		b.engine.Follow([]Target{b.target("web", func(c *planner.Container) { c.ReadinessProbe = probeOf(every(1)) })})
 		b.settle(6 * time.Second)
 		b.want("one after the other", "0.0 web readiness", "2.5 web readiness", "5.0 web readiness")
@@ -244,7 +251,7 @@ func TestIdle(t *testing.T) {
 		b.settle(time.Second)
 		b.took()
 		b.say(planner.ProbeReadiness, failed("stopping"))
-		b.takes = 5 * time.Second
+		b.slow(5 * time.Second)
 		b.settle(10 * time.Second) // a check has begun at 10
 		web.Idle = true
 		b.engine.Follow([]Target{web})
@@ -253,7 +260,8 @@ func TestIdle(t *testing.T) {
 		if f := b.found(web); f.Readiness.Last != planner.CheckSuccess {
 			t.Errorf("the check under way counted: %+v", f)
 		}
-		web.Idle, b.takes = false, 0
+		web.Idle = false
+		b.slow(0)
 		b.engine.Follow([]Target{web})
 		b.settle(time.Second)
 		if f := b.found(web); f.Readiness.InARow != 1 || !f.Ready(web.Container) {
@@ -318,9 +326,7 @@ func TestRestartSendsNoStorm(t *testing.T) {
 		b.engine.random = func() float64 { n++; return float64(n%100) / 100 }
 		b.engine.mu.Unlock()
 		b.most = 0
-		b.mu.Lock()
-		b.takes = 50 * time.Millisecond
-		b.mu.Unlock()
+		b.slow(50 * time.Millisecond)
 		b.engine.Follow(targets)
 		b.settle(100 * time.Millisecond)
 		if got := len(b.took()); got > 3 {
@@ -338,7 +344,7 @@ func TestRestartSendsNoStorm(t *testing.T) {
 
 func TestGate(t *testing.T) {
 	inBubble(t, func(b *bench) {
-		b.takes = 500 * time.Millisecond
+		b.slow(500 * time.Millisecond)
 		var targets []Target
 		for n := range 200 {
 			targets = append(targets, b.target(fmt.Sprintf("web-%d", n), func(c *planner.Container) { c.ReadinessProbe = probeOf() }))

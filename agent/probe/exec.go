@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/orpheus-cd/orpheus/planner"
 	"github.com/orpheus-cd/orpheus/runtime"
 )
 
@@ -25,11 +26,7 @@ func command(ctx context.Context, t Target, argv []string) outcome {
 	case err != nil:
 		return unknown(err.Error())
 	case code != 0:
-		said := fmt.Sprintf("exit code %d", code)
-		if text := strings.TrimSpace(out.String()); text != "" {
-			said += ": " + text
-		}
-		return failed(said)
+		return outcome{planner.CheckFailure, fmt.Sprintf("exit code %d", code), strings.TrimSpace(out.String())}
 	}
 	return succeeded
 }

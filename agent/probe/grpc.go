@@ -44,7 +44,7 @@ func grpcHealth(ctx context.Context, t Target, p *planner.ProbeGRPC) outcome {
 	}
 	if err != nil {
 		s := status.Convert(err)
-		return failed(s.Code().String() + ": " + s.Message())
+		return outcome{planner.CheckFailure, s.Code().String(), s.Message()}
 	}
 	if answer.Status != health.HealthCheckResponse_SERVING {
 		return failed("says " + answer.Status.String())

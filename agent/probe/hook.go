@@ -32,7 +32,7 @@ func Hook(ctx context.Context, t Target, hook planner.PreStop) error {
 	case ctx.Err() != nil:
 		return ctx.Err()
 	case out.result != planner.CheckSuccess:
-		return errors.New(Tame(out.said, maxSaid))
+		return errors.New(planner.OneLine(out.said, maxSaid))
 	}
 	return nil
 }

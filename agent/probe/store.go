@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -87,9 +86,7 @@ func (e *Engine) save() {
 	}
 	for k, w := range e.watched {
 		if f, ok := files[k.instance]; ok {
-			found := w.found
-			found.Said = maps.Clone(found.Said)
-			f.Containers[k.container] = stored{Run: w.target.Run, Found: found}
+			f.Containers[k.container] = stored{Run: w.target.Run, Found: w.found}
 		}
 	}
 	clear(e.unsaved)

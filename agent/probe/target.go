@@ -30,20 +30,25 @@ type Place struct {
 // Found is what probes have found of one run of a container.
 type Found struct {
 	planner.ContainerHealth
-	// Said is what the newest check of each kind had to say, for people:
-	// bounded and printable; nothing if it succeeded.
+	// Said says of each kind why its newest check was no success, for people:
+	// bounded, printable, nothing that the container wrote.
 	Said map[planner.ProbeKind]string `json:"said,omitempty"`
+	// Wrote is what the container answered to that check: bounded and
+	// printable, and as private as its logs. It is not kept on disk.
+	Wrote map[planner.ProbeKind]string `json:"-"`
 }
 
 // outcome is one check's result, and why it is not a success.
 type outcome struct {
-	result planner.CheckResult
-	said   string
+	result      planner.CheckResult
+	said, wrote string
 }
 
-func failed(said string) outcome { return outcome{planner.CheckFailure, said} }
+func failed(said string) outcome { return outcome{result: planner.CheckFailure, said: said} }
 
 // unknown is the outcome of a check that could not be made.
-func unknown(said string) outcome { return outcome{planner.CheckUnknown, "cannot be checked: " + said} }
+func unknown(said string) outcome {
+	return outcome{result: planner.CheckUnknown, said: "cannot be checked: " + said}
+}
 
 var succeeded = outcome{result: planner.CheckSuccess}

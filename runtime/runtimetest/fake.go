@@ -29,6 +29,7 @@ type Fake struct {
 	leavePartly bool
 	history     []Event
 	images      fakeImages
+	exec        func(ctx context.Context, id, container string, argv []string, streams runtime.Streams) (int, error)
 	pid         int
 }
 
