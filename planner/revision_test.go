@@ -158,6 +158,9 @@ func TestTemplateSingleWriter(t *testing.T) {
 		{"process", Template{Driver: DriverProcess, Containers: []Container{{}}}, false},
 		{"process with a port", Template{Driver: DriverProcess, Containers: []Container{{Ports: port}}}, true},
 		{"process with a volume", process("a"), true},
+		// What a plugin's driver runs may see them so, unless it mounts them.
+		{"plugin with a volume", Template{Driver: "vm", Containers: []Container{{}}, Volumes: volumeA.Volumes}, true},
+		{"plugin with a volume, read-only", readOnly(Template{Driver: "vm", Containers: []Container{{}}, Volumes: volumeA.Volumes}), false},
 		{"process with a file", Template{Driver: DriverProcess, Containers: []Container{{}}, Volumes: []Volume{{Name: "f", File: &FileVolume{}}}}, false},
 	}
 	for _, tt := range tests {

@@ -58,20 +58,23 @@ func (t Template) SingleWriter() bool {
 	for _, v := range t.Volumes {
 		writable[v.Name] = v.Local != nil || v.HostPath != nil
 	}
+	mounted := map[string]bool{}
 	for _, c := range t.AllContainers() {
 		if len(c.Devices) > 0 {
 			return true
 		}
 		for _, m := range c.VolumeMounts {
+			mounted[m.Name] = true
 			if writable[m.Name] && !m.ReadOnly {
 				return true
 			}
 		}
 	}
-	// A process sees its volumes by path, not by mount: all are writable.
-	if t.DriverName() == DriverProcess {
+	// A process sees its volumes by path, not by mount: all are writable. So
+	// may what the driver of a plugin runs.
+	if t.DriverName() != DriverContainerd {
 		for _, v := range t.Volumes {
-			if writable[v.Name] {
+			if writable[v.Name] && !mounted[v.Name] {
 				return true
 			}
 		}

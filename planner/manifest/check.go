@@ -44,7 +44,18 @@ func (w *writtenService) checkDriver() {
 	case planner.DriverProcess:
 		w.checkProcess()
 	default:
-		w.d.fault("spec.driver", "driver "+quote(w.spec.driver)+" is not supported by this version", "write containerd or process")
+		w.checkPlugin()
+	}
+}
+
+// checkPlugin asks for what any driver of a plugin needs. What else it can do
+// only the nodes that have it know.
+func (w *writtenService) checkPlugin() {
+	for _, c := range w.all() {
+		if w.d.has(c.at) && c.Image == "" && len(c.Command)+len(c.Args) == 0 {
+			w.d.fault(c.at+".command", "is required where there is no image",
+				"name what the driver "+quote(w.spec.driver)+" runs (if you did not mean a plugin: the built-in drivers are containerd and process)")
+		}
 	}
 }
 
