@@ -110,9 +110,9 @@ func (c *Config) validate() error {
 	case !filepath.IsAbs(c.StateDir) || !filepath.IsAbs(c.RunDir):
 		return errors.New("its folders are not absolute paths")
 	}
-	for _, e := range c.Env {
+	for k, e := range c.Env {
 		if name, _, ok := strings.Cut(e, "="); !ok || name == "" || strings.IndexByte(e, 0) >= 0 {
-			return fmt.Errorf("environment variable %q is not NAME=value", name)
+			return fmt.Errorf("env[%d] is not NAME=value", k)
 		}
 	}
 	return nil

@@ -50,6 +50,9 @@ func TestMain(m *testing.M) {
 		}
 		plugin.Serve(d)
 		os.Exit(0)
+	case "bare": // no ability beside what every driver has
+		plugin.Serve(struct{ runtime.Driver }{newFake()})
+		os.Exit(0)
 	case "odd":
 		plugin.Serve(newOdd())
 		os.Exit(0)
