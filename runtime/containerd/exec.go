@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"syscall"
+	"time"
 
 	"github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/pkg/cio"
@@ -48,7 +49,7 @@ func (d *Driver) Exec(ctx context.Context, id, name string, argv []string, strea
 	}
 	select {
 	case status := <-exited:
-		p.IO().Wait()
+		drain(ctx, p.IO())
 		code, _, err := status.Result()
 		return int(code), d.fail(what, err)
 	case <-ctx.Done():
@@ -57,6 +58,27 @@ func (d *Driver) Exec(ctx context.Context, id, name string, argv []string, strea
 		_ = p.Kill(undo, syscall.SIGKILL)
 		return 0, fmt.Errorf("%s: %w", what, ctx.Err())
 	}
+}
+
+// outputTime is how long the rest of a command's output is waited for once it
+// has ended.
+const outputTime = time.Second
+
+// drain waits for the rest of the output. What the command left behind in the
+// container may hold its pipes open for ever: then they are given up.
+func drain(ctx context.Context, streams cio.IO) {
+	done := make(chan struct{})
+	go func() { streams.Wait(); close(done) }()
+	timer := time.NewTimer(outputTime)
+	defer timer.Stop()
+	select {
+	case <-done:
+		return
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+	streams.Cancel()
+	<-done
 }
 
 // newExec creates the command's process.

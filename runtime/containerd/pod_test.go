@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -108,12 +109,41 @@ func TestExec(t *testing.T) {
 	if _, err := d.Exec(t.Context(), w.ID, "other", []string{"/payload"}, runtime.Streams{}); !errors.Is(err, runtime.ErrNotFound) {
 		t.Errorf("in a container that is not there: %v; want ErrNotFound", err)
 	}
+	// What a command leaves behind holds its output open, not the command.
+	out.Reset()
+	if code, err := d.Exec(t.Context(), w.ID, "", []string{"/payload", "leave"}, runtime.Streams{Out: &out}); err != nil || code != 0 || out.String() != "left\n" {
+		t.Errorf("leave: code %d, %v, %q", code, err, out.String())
+	}
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()
+	began := time.Now()
 	if _, err := d.Exec(ctx, w.ID, "", []string{"/payload", "deaf"}, runtime.Streams{}); err == nil {
 		t.Error("a command without an end ended")
 	}
+	if took := time.Since(began); took > 20*time.Second {
+		t.Errorf("it was killed after %v", took)
+	}
+	pid := find(t, d, w.ID).Containers[0].PID
+	eventually(t, "only the command that was killed is gone", func() bool { return runningBeside(pid, "deaf") == 1 })
 	if exit := find(t, d, w.ID); exit == nil || exit.Exit != nil {
 		t.Errorf("after the commands the instance is %+v", exit)
 	}
+}
+
+// runningBeside counts the processes with an argument in the namespace of
+// another.
+func runningBeside(pid int, argument string) int {
+	own, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/pid", pid))
+	if err != nil {
+		return 0
+	}
+	n := 0
+	namespaces, _ := filepath.Glob("/proc/[0-9]*/ns/pid")
+	for _, path := range namespaces {
+		line, _ := os.ReadFile(strings.TrimSuffix(path, "ns/pid") + "cmdline")
+		if other, err := os.Readlink(path); err == nil && other == own && strings.Contains(string(line), "\x00"+argument) {
+			n++
+		}
+	}
+	return n
 }

@@ -5,11 +5,17 @@
 //
 //	serve           HTTP on $PORT (8080): / answers hostname, $VERSION and pid,
 //	                /env?name=N a variable, /file?path=P a file, /healthz "ok"
+//	                /page/NAME the status that /set?page=NAME&code=C or $PAGES
+//	                gave it (0 = no answer), /count?page=NAME how often it was
+//	                asked for; prints "page NAME" each time, and "told to end"
 //	lines           print "line N" every 10 ms
 //	database DIR    take an exclusive lock in DIR as PostgreSQL does, or exit
 //	                with 3 if another holds it; write a heartbeat; serve as above
 //	memory          allocate and touch memory without end
 //	deaf            ignore SIGTERM
+//	get URL         ask for a page, end with 1 unless it is there
+//	leave           end, but leave a child behind that holds the output open
+//	say TEXT CODE   print a text and end at once
 //	exit CODE       end at once
 //	family          start children of children that leave their session, wait
 //	report          print the process's security attributes, one "name: value"
@@ -48,12 +54,23 @@ func main() {
 		memory()
 	case "deaf":
 		signal.Ignore(syscall.SIGTERM)
-		fmt.Println("ready")
+		if os.Getenv("SILENT") == "" {
+			fmt.Println("ready")
+		}
 		for {
 			time.Sleep(time.Hour) // an empty select would be taken for a deadlock
 		}
 	case "exit":
 		code, err := strconv.Atoi(argument(args))
+		check(err)
+		os.Exit(code)
+	case "get":
+		get(argument(args))
+	case "leave":
+		leave()
+	case "say":
+		fmt.Println(argument(args))
+		code, err := strconv.Atoi(argument(args[1:]))
 		check(err)
 		os.Exit(code)
 	case "family":

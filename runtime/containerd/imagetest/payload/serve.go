@@ -27,6 +27,7 @@ func serve() {
 	fmt.Println("ready")
 	go func() { check(http.Serve(l, pages())) }()
 	<-stop
+	fmt.Println("told to end")
 	os.Exit(0)
 }
 
@@ -41,6 +42,10 @@ func pages() http.Handler {
 		fmt.Fprintln(w, os.Getenv(r.FormValue("name")))
 	})
 	mux.HandleFunc("/file", func(w http.ResponseWriter, r *http.Request) { http.ServeFile(w, r, r.FormValue("path")) })
+	b := newBoard()
+	mux.HandleFunc("/page/{name}", b.page)
+	mux.HandleFunc("/set", b.set)
+	mux.HandleFunc("/count", b.count)
 	return mux
 }
 
