@@ -26,8 +26,8 @@ field and remedy. Nothing but the folder is read: no agent, no network.
 
 Files as they lie on disk are read, committed or not. Paths of file volumes
 start at the top of the repository: the nearest folder above DIR with a .git,
-or DIR itself. With --path, DIR is the top of the repository and the fleet lies
-in that folder of it.
+or DIR itself. So do the bases of an overlay: see "orpheus render". With --path,
+DIR is the top of the repository and the fleet lies in that folder of it.
 
 Exit codes: 0 no faults (there may be warnings), 1 faults, 2 wrong usage or a
 folder that cannot be read.`,
@@ -101,28 +101,37 @@ func locate(dir, inside string) (root, fleet string, err error) {
 
 // validate reads a fleet. The error says that it could not be read.
 func validate(ctx context.Context, root, fleet string) (manifest.Report, error) {
-	top, err := os.OpenRoot(root)
+	top, err := openRepository(root, fleet)
 	if err != nil {
-		return manifest.Report{}, fmt.Errorf("read the manifests: %w", err)
+		return manifest.Report{}, err
 	}
 	defer top.Close()
-	if _, err := top.Stat(filepath.FromSlash(fleet)); errors.Is(err, fs.ErrNotExist) {
-		return manifest.Report{}, fmt.Errorf("read the manifests: there is no folder %s in %s", fleet, root)
-	} else if err != nil {
-		return manifest.Report{}, fmt.Errorf("read the manifests: %w", err)
-	}
 	desired, err := manifest.NewLoader(manifest.Limits{}).Load(ctx, top.FS(), fleet, planner.Commit{})
 	var refused *manifest.RefusedError
 	if errors.As(err, &refused) {
-		// The places say it all; without any, the reason is the only fault.
-		desired.Faults = refused.Faults
-		if len(desired.Faults) == 0 {
-			desired.Faults = []planner.Fault{{Reason: refused.Reason, Remedy: refused.Remedy}}
-		}
+		return refused.Report(), nil
 	} else if err != nil {
 		return manifest.Report{}, fmt.Errorf("read the manifests: %w", err)
 	}
 	return manifest.NewReport(desired), nil
+}
+
+// openRepository opens the folder root, in which the fleet must lie. Nothing
+// outside of it can be read.
+func openRepository(root, fleet string) (*os.Root, error) {
+	top, err := os.OpenRoot(root)
+	if err != nil {
+		return nil, fmt.Errorf("read the manifests: %w", err)
+	}
+	_, err = top.Stat(filepath.FromSlash(fleet))
+	switch {
+	case err == nil:
+		return top, nil
+	case errors.Is(err, fs.ErrNotExist):
+		err = fmt.Errorf("there is no folder %s in %s", fleet, root)
+	}
+	top.Close()
+	return nil, fmt.Errorf("read the manifests: %w", err)
 }
 
 func writeReport(w io.Writer, r manifest.Report, output string) error {

@@ -98,11 +98,16 @@ func TestValidateReadsOnlyTheRepository(t *testing.T) {
 }
 
 func TestExamplesAreValid(t *testing.T) {
-	examples, err := filepath.Glob("../../examples/*")
-	if err != nil || len(examples) == 0 {
-		t.Fatalf("no examples: %v", err)
+	var fleets []string
+	for _, pattern := range []string{"../../examples/*/fleet.yaml", "../../examples/*/envs/*/fleet.yaml"} {
+		found, err := filepath.Glob(pattern)
+		if err != nil || len(found) == 0 {
+			t.Fatalf("no examples: %v", err)
+		}
+		fleets = append(fleets, found...)
 	}
-	for _, dir := range examples {
+	for _, fleet := range fleets {
+		dir := filepath.Dir(fleet)
 		if code, stdout, stderr := orpheus(t, ".", "validate", dir); code != 0 {
 			t.Errorf("%s: exit code %d\n%s%s", dir, code, stdout, stderr)
 		}

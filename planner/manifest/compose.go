@@ -3,6 +3,7 @@ package manifest
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/orpheus-cd/orpheus/planner"
@@ -34,8 +35,7 @@ type composite struct {
 	used    []usedVariable
 	use
 
-	// For who wants to see it: nil otherwise.
-	root    *yaml.Node
+	root    *yaml.Node // for who wants to see it, nil otherwise
 	sources map[*yaml.Node]*source
 }
 
@@ -55,9 +55,11 @@ type composer struct {
 	layers []*layer
 	vars   *variables // nil = ${ is text like any other
 	fleet  *planner.Fleet
-	show   bool // keep the documents themselves
-	// For who wants to see them.
-	fleetRaw     *raw
+
+	show bool // keep the documents themselves
+	made []*composite
+	// The fleet's own document.
+	fleetRoot    *yaml.Node
 	fleetSources map[*yaml.Node]*source
 
 	units  []*unit
@@ -86,12 +88,8 @@ func (w *walker) composer() (*composer, error) {
 		}
 		w.faults = append(w.faults, withFile(l.d.faults.list(), l.fleetPath())...)
 	}
-	fleet, fleetRaw, d, err := w.mergedFleet(layers)
-	if err != nil {
-		return nil, err
-	}
-	c.fleet, c.fleetRaw, c.fleetSources = fleet, fleetRaw, d.sources
-	return c, nil
+	c.fleet, c.fleetRoot, c.fleetSources, err = w.mergedFleet(layers)
+	return c, err
 }
 
 // load reads the manifests of all layers and puts them together.
@@ -100,11 +98,10 @@ func (c *composer) load() (planner.Desired, error) {
 		return planner.Desired{}, err
 	}
 	c.group()
-	made, err := c.composeAll()
-	if err != nil {
+	if err := c.composeAll(); err != nil {
 		return planner.Desired{}, err
 	}
-	g, err := c.gather(made)
+	g, err := c.gather()
 	if err != nil {
 		return planner.Desired{}, err
 	}
@@ -185,27 +182,27 @@ func (c *composer) add(faults []planner.Fault) {
 
 // composeAll puts the units together, but for those that a file which cannot
 // be read may have a part in.
-func (c *composer) composeAll() ([]*composite, error) {
+func (c *composer) composeAll() error {
 	doubt, err := c.doubts()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	made := make([]*composite, 0, len(c.units))
+	c.made = make([]*composite, 0, len(c.units))
 	for _, u := range c.units {
 		if doubt.about(u) {
 			continue
 		}
 		m, err := c.composite(u)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		if c.total += m.size; c.total > c.limits.TotalBytes {
-			return nil, c.exceeded(fmt.Sprintf("the manifests with their variables together have more than %d bytes", c.limits.TotalBytes))
+			return c.exceeded(fmt.Sprintf("the manifests with their variables together have more than %d bytes", c.limits.TotalBytes))
 		}
 		c.add(m.faults)
-		made = append(made, m)
+		c.made = append(c.made, m)
 	}
-	return made, nil
+	return nil
 }
 
 // composite returns what the unit says, put together now or before.
@@ -235,7 +232,12 @@ func (u *unit) key() string {
 		if p.id == "" {
 			return ""
 		}
-		fmt.Fprintf(&b, "%s\x00%s\x00%d\x00", p.file, p.id, p.index)
+		b.WriteString(p.file)
+		b.WriteByte(0)
+		b.WriteString(p.id)
+		b.WriteByte(0)
+		b.WriteString(strconv.Itoa(p.index))
+		b.WriteByte(0)
 	}
 	return b.String()
 }
@@ -332,10 +334,10 @@ func (c *composer) raw(p part) (raw, error) {
 
 // gather takes what is made from good files only, and reads the files that it
 // mounts.
-func (c *composer) gather(made []*composite) (*gathered, error) {
+func (c *composer) gather() (*gathered, error) {
 	reader := newFileReader(c.walker)
-	ready := make([]planner.Service, len(made))
-	for i, m := range made {
+	ready := make([]planner.Service, len(c.made))
+	for i, m := range c.made {
 		if m.service == nil || m.broken {
 			continue
 		}
@@ -346,8 +348,8 @@ func (c *composer) gather(made []*composite) (*gathered, error) {
 		c.add(faults)
 		ready[i] = full
 	}
-	g := &gathered{}
-	for i, m := range made {
+	g := &gathered{services: make([]placedService, 0, len(c.made)), ready: make([]planner.Service, 0, len(c.made))}
+	for i, m := range c.made {
 		if m.broken || slices.ContainsFunc(m.files, func(name string) bool { return c.bad[name] }) {
 			continue
 		}

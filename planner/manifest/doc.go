@@ -11,6 +11,11 @@
 // listings, documents and files by object id, so that a commit costs what it
 // changed.
 //
+// A fleet with spec.base or spec.variables is put together first: layers finds
+// the folders, heads what each document is about, merge lays those about one
+// subject over each other, expand puts the variables in, and the decoder reads
+// the result. [Render] shows it.
+//
 // A fault in one file holds back the services of that file and of no other.
 // Only what makes the whole commit meaningless refuses it: see [RefusedError].
 package manifest

@@ -137,17 +137,8 @@ func (e *expander) scalar(v value) {
 
 // madeWith tells people which variables a value was made with, "" = none.
 func (s *source) madeWith() string {
-	const listed = 3
 	if len(s.variables) == 0 {
 		return ""
 	}
-	var all []string
-	for i, v := range s.variables {
-		if i == listed {
-			all = append(all, "others")
-			break
-		}
-		all = append(all, v.where())
-	}
-	return " (with " + strings.Join(all, ", ") + ")"
+	return " (with " + tellVariables(s.variables) + ")"
 }

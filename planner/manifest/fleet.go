@@ -40,7 +40,7 @@ type fleetSpec struct {
 	budgets  budgets
 	failover string
 	records  planner.RecordsPlace
-	layered  bool // says what only the reading of layers knows: see layer.go
+	layered  bool // says what only the reading of layers knows: see layers.go
 }
 
 // budgets as written: a preset, or numbers.

@@ -21,7 +21,7 @@ type parsed struct {
 	services []*service
 	nodes    []*node
 	fleet    *planner.Fleet
-	layered  bool            // fleet is not all of it: see layer.go
+	layered  bool            // fleet is not all of it: see layers.go
 	heads    []head          // of a file that is put together with others: see heads.go
 	raws     []raw           // the documents of heads; nil unless asked for
 	unsure   bool            // some document does not say what it is about

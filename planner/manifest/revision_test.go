@@ -72,13 +72,22 @@ func exampleServices(t testing.TB) map[string]planner.Service {
 		t.Fatalf("no examples: %v", err)
 	}
 	all := map[string]planner.Service{}
-	for _, f := range fleets {
-		d := loadWith(t, NewLoader(Limits{}), os.DirFS("../.."), "examples/"+filepath.Base(filepath.Dir(f)))
+	environments, err := filepath.Glob("../../examples/*/envs/*/fleet.yaml")
+	if err != nil || len(environments) == 0 {
+		t.Fatalf("no overlays: %v", err)
+	}
+	for i, f := range append(fleets, environments...) {
+		dir := strings.TrimPrefix(filepath.ToSlash(filepath.Dir(f)), "../../")
+		d := loadWith(t, NewLoader(Limits{}), os.DirFS("../.."), dir)
 		if len(d.Faults) > 0 || len(d.Services) == 0 {
 			t.Errorf("%s: %d services\n%s", f, len(d.Services), lines(d.Faults))
 		}
 		for _, s := range d.Services {
-			all[s.File+" "+s.ID.Namespace+"/"+s.ID.Name] = s
+			name := s.File
+			if i >= len(fleets) {
+				name = dir // several environments are made from the same files
+			}
+			all[name+" "+s.ID.Namespace+"/"+s.ID.Name] = s
 		}
 	}
 	return all

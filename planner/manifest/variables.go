@@ -3,6 +3,7 @@ package manifest
 import (
 	"crypto/sha256"
 	"fmt"
+	"io"
 	"regexp"
 	"slices"
 	"strings"
@@ -81,6 +82,7 @@ type variable struct {
 	node     *yaml.Node
 	path     string
 	layer    *layer // that gave the value
+	uses     []*variable
 	visiting bool
 	resolved bool
 }
@@ -93,12 +95,19 @@ type variables struct {
 	byName map[string]*variable
 	names  []string // sorted
 	file   string   // fleet.yaml of the fleet, for remedies
+	prints map[printed]fingerprint
+}
+
+// printed is what there is a fingerprint of.
+type printed struct {
+	name  string
+	place bool
 }
 
 // resolveVariables lays the layers' declarations over each other, in order, and
 // works out their values. What is wrong is added to the layers' decoders.
 func resolveVariables(layers []*layer) *variables {
-	set := &variables{byName: map[string]*variable{}, file: layers[len(layers)-1].fleetPath()}
+	set := &variables{byName: map[string]*variable{}, prints: map[printed]fingerprint{}, file: layers[len(layers)-1].fleetPath()}
 	for _, l := range layers {
 		for _, w := range l.variables {
 			set.declare(l, w)
@@ -197,6 +206,9 @@ func (s *variables) compose(v *variable, using []string) {
 			return
 		}
 		s.resolve(other, using)
+		if !slices.Contains(v.uses, other) {
+			v.uses = append(v.uses, other)
+		}
 		if b.WriteString(other.value); b.Len() > maxTextBytes {
 			wrong(fmt.Sprintf("is longer than %d bytes with the variables it uses", maxTextBytes), "")
 			return
@@ -248,6 +260,10 @@ func (s *variables) whatThereIs(name string) string {
 // print is the fingerprint of a variable: of its value, and of its place too
 // where that was told. The name "" stands for all of them and their places.
 func (s *variables) print(name string, place bool) fingerprint {
+	key := printed{name, place}
+	if f, ok := s.prints[key]; ok {
+		return f
+	}
 	h := sha256.New()
 	names := []string{name}
 	if name == "" {
@@ -260,15 +276,34 @@ func (s *variables) print(name string, place bool) fingerprint {
 		}
 		fmt.Fprintf(h, "%s %s %t %d %s\n", v.name, v.kind, v.given, len(v.value), v.value)
 		if place {
-			fmt.Fprintf(h, "%d %s\n", v.at.line, v.file)
+			io.WriteString(h, tellVariables([]*variable{v}))
 		}
 	}
-	return fingerprint(h.Sum(nil))
+	s.prints[key] = fingerprint(h.Sum(nil))
+	return s.prints[key]
 }
 
-// where tells people which variable this is and where its value stands.
-func (v *variable) where() string {
-	return fmt.Sprintf("${%s} of %s:%d", v.name, Printable(v.file), v.at.line)
+// tellVariables tells people where the values of variables stand, and of those
+// that they use.
+func tellVariables(made []*variable) string {
+	const listed = 4
+	var told []*variable
+	for next := made; len(next) > 0 && len(told) <= listed; {
+		v := next[0]
+		next = next[1:]
+		if !slices.Contains(told, v) {
+			told, next = append(told, v), slices.Concat(next, v.uses)
+		}
+	}
+	var all []string
+	for i, v := range told {
+		if i == listed {
+			all = append(all, "others")
+			break
+		}
+		all = append(all, fmt.Sprintf("${%s} of %s:%d", v.name, Printable(v.file), v.at.line))
+	}
+	return strings.Join(all, ", ")
 }
 
 // variableName is what a variable may be called.

@@ -64,7 +64,7 @@ func TestVariableFaults(t *testing.T) {
 		{"out of range", `{n: 100000}`, `{image: "w:1", replicas: "${n}"}`, `web.yaml:4:32: spec.replicas: 100000 is out of range (with ${n} of fleet.yaml:5); write a number from 0 to 1000`},
 		{"text for a number", `{n: "3"}`, `{image: "w:1", replicas: "${n}"}`, `web.yaml:4:32: spec.replicas: must be a number, not text (with ${n} of fleet.yaml:5); write 3 without quotes`},
 		{"a number for a truth", `{n: 3}`, `{image: "w:1", everyNode: "${n}"}`, `web.yaml:4:33: spec.everyNode: must be true or false, not "3" (with ${n} of fleet.yaml:5); write true or false`},
-		{"an evil image", `{a: A, b: B, c: C, d: D}`, `{image: "${a}${b}${c}${d}:"}`, `(with ${a} of fleet.yaml:5, ${b} of fleet.yaml:5, ${c} of fleet.yaml:5, others)`},
+		{"an evil image", `{a: A, b: B, c: C, d: "${e}", e: E}`, `{image: "${a}${b}${c}${d}:"}`, `(with ${a} of fleet.yaml:5, ${b} of fleet.yaml:5, ${c} of fleet.yaml:5, ${d} of fleet.yaml:5, others)`},
 		{"a control character", `{a: "\x01"}`, ``, `fleet.yaml:5:18: spec.variables.a: "\x01" has a control character`},
 		{"in a key", `{a: x}`, `{image: "w:1", nodeSelector: {"${a}": x}}`, `key "${a}" must be of letters`},
 		{"in a name", `{a: x}`, "", ``},

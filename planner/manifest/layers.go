@@ -274,8 +274,9 @@ func refuseFleet(faults ...planner.Fault) error {
 }
 
 // mergedFleet puts the documents of all fleet.yamls together and decodes the
-// result.
-func (w *walker) mergedFleet(layers []*layer) (*planner.Fleet, *raw, *decoder, error) {
+// result. It returns the document as well, and where its values were written.
+func (w *walker) mergedFleet(layers []*layer) (*planner.Fleet, *yaml.Node, map[*yaml.Node]*source, error) {
+	top := layers[len(layers)-1]
 	d := newDecoder(w.limits, map[*yaml.Node]*source{})
 	m := merger{d}
 	var root *yaml.Node
@@ -291,18 +292,18 @@ func (w *walker) mergedFleet(layers []*layer) (*planner.Fleet, *raw, *decoder, e
 			root = m.merge(root, own, "", "")
 		}
 	}
-	if root == nil { // $patch: delete
-		return nil, nil, nil, refuseFleet(planner.Fault{File: layers[len(layers)-1].fleetPath(), Line: 1, Reason: "deletes the fleet", Remedy: "remove $patch"})
+	if root == nil {
+		return nil, nil, nil, refuseFleet(planner.Fault{File: top.fleetPath(), Line: 1, Reason: "deletes the fleet", Remedy: "remove $patch"})
 	}
 	d.seen[""] = d.at(root)
 	fleet, _ := decodeFleet(d, value{root, ""})
-	if faults := d.faults.list(); d.faults.broken {
+	faults := d.faults.list()
+	if d.faults.broken {
 		return nil, nil, nil, refuseFleet(faults...)
-	} else if len(faults) > 0 {
-		w.faults = append(w.faults, faults...)
 	}
-	fleet.Ignore = layers[len(layers)-1].ignore
-	return fleet, &raw{root, d.bad}, d, nil
+	w.faults = append(w.faults, faults...)
+	fleet.Ignore = top.ignore
+	return fleet, root, d.sources, nil
 }
 
 // withoutOwn removes what each layer says for itself.
