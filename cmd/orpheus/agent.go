@@ -134,6 +134,7 @@ func runAgent(ctx context.Context, c config) error {
 	var helpers sync.WaitGroup
 	defer helpers.Wait()
 	defer stop()
+	helpers.Go(func() { n.endOldPlugins(ctx) })
 	helpers.Go(func() { n.watch(ctx) })
 	helpers.Go(func() { n.hangups(ctx, hup) })
 	serving, err := api.Listen(api.Options{

@@ -39,6 +39,7 @@ type config struct {
 	RunDir       string                    `json:"runDir"`
 	Containerd   containerdConfig          `json:"containerd"`
 	Process      processConfig             `json:"process"`
+	Plugins      []pluginConfig            `json:"plugins"`
 	Network      networkConfig             `json:"network"`
 	Registries   map[string]registryConfig `json:"registries"`
 	Policy       policyConfig              `json:"policy"`
@@ -284,10 +285,11 @@ func (c *config) validate() error {
 		fault("logs.maxSize: %q is no size; write one such as 10Mi", c.Logs.MaxSize)
 	}
 	for _, name := range c.Policy.Drivers {
-		if name != planner.DriverContainerd && name != planner.DriverProcess {
-			fault("policy.drivers: %q is no driver; write containerd or process", name)
+		if !c.hasDriver(name) {
+			fault("policy.drivers: %q is no driver; write containerd, process or the name of a plugin", name)
 		}
 	}
+	faults = append(faults, c.pluginFaults()...)
 	var level slog.Level
 	if err := level.UnmarshalText([]byte(c.Log.Level)); err != nil {
 		fault("log.level: %q is none of debug, info, warn, error", c.Log.Level)
@@ -445,6 +447,9 @@ func (c *config) reservedPaths() []string {
 		c.Repository.SSHKeyFile, c.Records.TokenFile, c.Records.PasswordFile, c.Records.SSHKeyFile}
 	for _, r := range c.Registries {
 		own = append(own, r.PasswordFile)
+	}
+	for _, p := range c.Plugins {
+		own = append(own, p.Path)
 	}
 	var all []string
 	for _, path := range own {

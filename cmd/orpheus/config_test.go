@@ -19,8 +19,27 @@ func TestConfigFaults(t *testing.T) {
 		name, want string
 		spoil      func(*config)
 	}{
-		{"a driver there is not", `policy.drivers: "docker" is no driver; write containerd or process`,
+		{"a driver there is not", `policy.drivers: "docker" is no driver; write containerd, process or the name of a plugin`,
 			func(c *config) { c.Policy.Drivers = []string{"docker"} }},
+		{"a plugin's driver", "", func(c *config) {
+			c.Plugins = []pluginConfig{{Name: "sandbox", Path: "/opt/sandbox", SHA256: strings.Repeat("0", 64)}}
+			c.Policy.Drivers = []string{"sandbox"}
+		}},
+		{"a plugin by the name of a driver", "plugins[0].name: there is a driver containerd already", func(c *config) {
+			c.Plugins = []pluginConfig{{Name: "containerd", Path: "/opt/x", SHA256: strings.Repeat("0", 64)}}
+		}},
+		{"two plugins of one name", "plugins[1].name: there is a driver a already", func(c *config) {
+			c.Plugins = []pluginConfig{{Name: "a"}, {Name: "a"}}
+		}},
+		{"a plugin's name that leads out of its folder", `plugins[0].name: "../a" is not a DNS label`, func(c *config) {
+			c.Plugins = []pluginConfig{{Name: "../a"}}
+		}},
+		{"a plugin without a checksum", "plugins[0].sha256: is not what sha256sum prints", func(c *config) {
+			c.Plugins = []pluginConfig{{Name: "a", Path: "/opt/a"}}
+		}},
+		{"a plugin found by the PATH", `plugins[0].path: "a" must be an absolute path`, func(c *config) {
+			c.Plugins = []pluginConfig{{Name: "a", Path: "a", SHA256: strings.Repeat("0", 64)}}
+		}},
 		{"a prefix too long", `network.subnet: "10.0.0.0/33" is no subnet; write one such as 10.231.0.0/20`,
 			func(c *config) { c.Network.Subnet = "10.0.0.0/33" }},
 		{"bytes after a quantity", `logs.maxSize: "10MB" is no size; write one such as 10Mi`,
@@ -70,6 +89,7 @@ func TestAttack21AgentsOwnPaths(t *testing.T) {
 		Repository: repositoryConfig{URL: "https://git.example.com/fleet.git", TokenFile: filepath.Join(link, "token")},
 		Containerd: containerdConfig{Address: filepath.Join(link, "containerd", "containerd.sock")},
 		Registries: map[string]registryConfig{"registry.example.com": {Username: "u", PasswordFile: filepath.Join(link, "password")}},
+		Plugins:    []pluginConfig{{Name: "sandbox", Path: filepath.Join(link, "sandbox"), SHA256: strings.Repeat("0", 64)}},
 		Policy:     policyConfig{HostPaths: []string{top}},
 	}
 	if err := c.complete(); err != nil {
@@ -84,6 +104,7 @@ func TestAttack21AgentsOwnPaths(t *testing.T) {
 		"run/token":                      false,
 		"link/token":                     false,
 		"run/password":                   false,
+		"run/sandbox":                    false, // a plugin's file
 		"run":                            false, // all of them
 		"run/other":                      true,
 	} {

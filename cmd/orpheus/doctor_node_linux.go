@@ -82,6 +82,9 @@ func (n *nodeExam) wired() []check {
 			checks = append(checks, check{name, func(ctx context.Context) (level, string, string) { return n.driverHealth(ctx, name, d) }})
 		}
 	}
+	for _, p := range n.config.Plugins {
+		checks = append(checks, check{p.Name, func(context.Context) (level, string, string) { return n.pluginHealth(p) }})
+	}
 	if nodes.network != nil {
 		checks = append(checks, check{"network", func(ctx context.Context) (level, string, string) { return networkHealth(ctx, nodes.network) }})
 	}

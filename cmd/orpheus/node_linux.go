@@ -57,6 +57,9 @@ func newNode(c config, log *slog.Logger) (_ *node, err error) {
 	if err := n.addDrivers(); err != nil {
 		return nil, err
 	}
+	if err := n.addPlugins(); err != nil {
+		return nil, err
+	}
 	if err := n.addNetwork(); err != nil {
 		return nil, err
 	}
@@ -67,8 +70,8 @@ func newNode(c config, log *slog.Logger) (_ *node, err error) {
 	return n, nil
 }
 
-// addDrivers makes the drivers that the configuration names; their folders are
-// made at once.
+// addDrivers makes the built-in drivers that the configuration names; their
+// folders are made at once.
 func (n *node) addDrivers() error {
 	c := n.config
 	proc, err := process.New(process.Config{
