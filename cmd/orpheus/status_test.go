@@ -111,6 +111,21 @@ func scenarios() map[string]*api.Status {
 	crash[2].Ready, crash[2].Message = 1, api0.Reason
 	all["crash loop"] = testStatus(crash...)
 
+	probes := usual()
+	sick := &probes[1].Instances[1]
+	sick.Phase, sick.Reason = planner.PhaseUnhealthy, "not ready: httpGet http://:8080/healthz: 503 (3 of 3 failures)"
+	probes[1].Ready, probes[1].Message = 2, sick.Reason
+	for k := range probes[1].Instances {
+		probes[1].Instances[k].Probes = []api.Probe{
+			{Container: "main", Kind: planner.ProbeLiveness, Check: "exec /bin/check", Result: planner.CheckSuccess, FailureThreshold: 3},
+			{Container: "main", Kind: planner.ProbeReadiness, Check: "httpGet http://:8080/healthz", Result: planner.CheckSuccess, FailureThreshold: 3},
+		}
+	}
+	sick.Probes[0].Failures, sick.Probes[0].Message, sick.Probes[0].Output = 2, "exit code 1", `no \x1b[31mleader`
+	sick.Probes[1].Result, sick.Probes[1].Failures, sick.Probes[1].Message = planner.CheckFailure, 3, "503"
+	sick.LastLog = []string{"2026-03-04 panic: no leader", `\x1b[2J`, ""}
+	all["probes fail"] = testStatus(probes...)
+
 	var many []api.Service
 	for i := range 60 {
 		s := testService(fmt.Sprintf("service-%02d", i), fmt.Sprintf("%x", i%16), 1+i%3, fmt.Sprintf("*:%d/tcp→8080", 9000+i))
@@ -200,7 +215,7 @@ func TestStatusScreens(t *testing.T) {
 
 func TestServiceScreens(t *testing.T) {
 	all := scenarios()
-	for name, service := range map[string]string{"healthy": "web", "rolling": "web", "crash loop": "shop/api", "blocked image": "web", "pod": "shop/pod"} {
+	for name, service := range map[string]string{"healthy": "web", "rolling": "web", "crash loop": "shop/api", "blocked image": "web", "pod": "shop/pod", "probes fail": "web"} {
 		v := statusView{service: service}
 		one, err := v.narrow(all[name])
 		if err != nil {
@@ -236,6 +251,8 @@ func TestAttack23StatusCannotActOnTerminal(t *testing.T) {
 	st.Services[0].Name = "web\x1b[2J"
 	st.Services[0].Instances[0].Reason = "evil\x1b[2J"
 	st.Services[0].Instances[0].Images = map[string]string{"a\x1b[2J": "b\nc"}
+	st.Services[0].Instances[0].LastLog = []string{"evil\x1b[2J"}
+	st.Services[0].Instances[0].Probes = []api.Probe{{Container: "a\x1b[2J", Check: "b\x1b[2J", Message: "c\x1b[2J", Output: "d\x1b[2J"}}
 	for _, detail := range []bool{false, true} {
 		for _, width := range []int{0, 80, 200} {
 			for _, r := range drawn(st, detail, width) {

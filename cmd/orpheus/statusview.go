@@ -272,6 +272,8 @@ func drawService(s *screen, service api.Service, now time.Time) {
 	}
 	drawInstances(s, service, now)
 	drawContainers(s, service)
+	drawProbes(s, service)
+	drawLastLogs(s, service)
 	drawImages(s, service)
 }
 
