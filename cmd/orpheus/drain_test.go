@@ -128,6 +128,31 @@ func TestCordonNewNode(t *testing.T) {
 	}
 }
 
+// A node that a base describes is changed for the fleet that is meant only, by
+// a document that is laid over the base's.
+func TestDrainNodeOfABase(t *testing.T) {
+	remote, dir := fleetRemote(t, map[string]string{
+		"base/nodes/node-1.yaml": strings.Replace(strings.ReplaceAll(nodeFile, "node-2", "node-1"), "spec:\n", "spec:\n  unschedulable: true\n", 1),
+		"base/good.yaml":         goodYAML,
+		"envs/prod/fleet.yaml":   fleetYAML + "spec: {base: ../../base}\n",
+	})
+	mustRun(t, dir, "uncordon", "node-1")
+	want := "apiVersion: orpheus/v1\nkind: Node\nmetadata:\n  name: node-1\nspec:\n  unschedulable: false"
+	if got := gitAs(t, remote, "show", "main:envs/prod/nodes/node-1.yaml"); got != want {
+		t.Errorf("the file is\n%s", got)
+	}
+	mustRun(t, dir, "drain", "node-1")
+	if got := gitAs(t, remote, "show", "main:envs/prod/nodes/node-1.yaml"); !strings.Contains(got, "drain: true") {
+		t.Errorf("the file is\n%s", got)
+	}
+	if out := mustRun(t, dir, "validate", "envs/prod"); !strings.Contains(out, "1 node, 0 faults, 0 warnings") {
+		t.Errorf("%s", out)
+	}
+	if out := mustRun(t, dir, "uncordon", "node-1"); !strings.Contains(out, "envs/prod/nodes/node-1.yaml") {
+		t.Errorf("%s", out)
+	}
+}
+
 // What else is staged, changed or new in the checkout stays as it was.
 func TestDrainCommitsNothingElse(t *testing.T) {
 	for _, node := range []string{"node-2", "node-9"} { // described, and not

@@ -46,8 +46,8 @@ func changeNode(ctx context.Context, fsys fs.FS, folder string, name planner.Nod
 	if len(changes) == 0 {
 		return nil, nil
 	}
-	if !described {
-		return newNodeDocument(fsys, folder, name, changes[0].field)
+	if !described || !lies(spec.File, folder) {
+		return newNodeDocument(fsys, folder, name, changes)
 	}
 	c := &fileChange{path: spec.File}
 	if c.before, err = fs.ReadFile(fsys, c.path); err != nil {
@@ -115,15 +115,26 @@ func checkNewNode(fsys fs.FS, d planner.Desired, name planner.NodeName) error {
 	return nil
 }
 
+// lies reports whether a file lies in the fleet's folder. What a base says of
+// a node holds for other fleets too: it is not changed, but laid over.
+func lies(name, folder string) bool { return folder == "." || strings.HasPrefix(name, folder+"/") }
+
 // newNodeDocument makes nodes/NAME.yaml.
-func newNodeDocument(fsys fs.FS, folder string, name planner.NodeName, field string) (*fileChange, error) {
+func newNodeDocument(fsys fs.FS, folder string, name planner.NodeName, changes []fieldChange) (*fileChange, error) {
 	c := &fileChange{path: path.Join(folder, "nodes", string(name)+".yaml")}
 	if _, err := fs.Stat(fsys, c.path); !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%s exists and does not describe node %s; correct it first", c.path, name)
 	}
 	var err error
-	c.after, err = newNodeFile(name, field)
-	return c, err
+	if c.after, err = newNodeFile(name, changes[0].field); err != nil {
+		return nil, err
+	}
+	for _, ch := range changes {
+		if c.after, err = setNodeField(c.after, name, ch.field, ch.value); err != nil {
+			return nil, err
+		}
+	}
+	return c, nil
 }
 
 // sameFleet reports whether two readings differ in nothing but where in their

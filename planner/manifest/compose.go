@@ -162,8 +162,12 @@ func (c *composer) twice(at, other part) {
 	if other.file != at.file {
 		where = fmt.Sprintf("in %s line %d", Printable(other.file), other.at.line)
 	}
+	remedy := "keep one of them"
+	if at.kind == "Service" {
+		remedy += ", or choose another name or namespace"
+	}
 	c.add([]planner.Fault{{File: at.file, Line: at.at.line, Column: at.at.column, Field: "metadata.name",
-		Reason: Printable(at.subject.String()) + " is described also " + where, Remedy: "keep one of them, or choose another name or namespace"}})
+		Reason: Printable(at.subject.String()) + " is described also " + where, Remedy: remedy}})
 }
 
 // add takes faults, of each file only so many, and marks the files.
@@ -197,7 +201,7 @@ func (c *composer) composeAll() error {
 			return err
 		}
 		if c.total += m.size; c.total > c.limits.TotalBytes {
-			return c.exceeded(fmt.Sprintf("the manifests with their variables together have more than %d bytes", c.limits.TotalBytes))
+			return &RefusedError{Reason: fmt.Sprintf("the manifests with their variables together have more than %d bytes", c.limits.TotalBytes), Remedy: "use fewer or shorter variables"}
 		}
 		c.add(m.faults)
 		c.made = append(c.made, m)

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"unicode/utf8"
 )
 
 // doubts are the subjects that a broken file may be about. What is made from
@@ -61,7 +60,7 @@ func (c *composer) doubts() (*doubts, error) {
 			d.all[f.layer] = true
 		case err != nil:
 			return nil, fmt.Errorf("read %s: %w", f.path, err)
-		case hidesNames(data):
+		case hidesNames(data, f.doc.torn):
 			d.all[f.layer] = true
 		default:
 			if d.names[f.layer] == nil {
@@ -74,11 +73,10 @@ func (c *composer) doubts() (*doubts, error) {
 }
 
 // hidesNames reports whether data may be about something that it does not
-// spell out: it is no text, says nothing, or has escapes that could stand for
-// letters.
-func hidesNames(data []byte) bool {
-	reason, _ := unreadable(data)
-	if reason != "" || !utf8.Valid(data) || !bytes.Contains(data, []byte("name")) {
+// spell out: it is no text, it is torn before any name, or it has escapes that
+// could stand for letters.
+func hidesNames(data []byte, torn bool) bool {
+	if reason, _ := unreadable(data); reason != "" || torn && !bytes.Contains(data, []byte("name")) {
 		return true
 	}
 	for _, escape := range []string{`\x`, `\u`, `\U`, "\\\n", "\\\r"} {

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"maps"
 	"os"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -272,6 +273,8 @@ func TestBadFilesOfLayers(t *testing.T) {
 		{"an overlay of a misspelt kind", map[string]string{"envs/prod/web.yaml": strings.Replace(patchOf("web", "{}"), "Service", "Servce", 1)}, "api", "did you mean Service?"},
 		{"an overlay with a merge conflict", map[string]string{"envs/prod/web.yaml": "<<<<<<< a\n" + patchOf("web", "{}")}, "api", "merge conflict"},
 		{"an emptied overlay", map[string]string{"envs/prod/web.yaml": "\n"}, "", "holds no document"},
+		{"an overlay that is cut off", map[string]string{"envs/prod/web.yaml": "apiVersion: orpheus/v1\nkind: [Serv"}, "", "is not valid YAML"},
+		{"what is no overlay at all", map[string]string{"envs/prod/values.yaml": "replicas: 3"}, "api web", "envs/prod/values.yaml:1:1: is not a manifest of Orpheus"},
 		{"an overlay in LFS", map[string]string{"envs/prod/web.yaml": lfsPointer}, "", "LFS"},
 		{"an overlay with an escape", map[string]string{"envs/prod/web.yaml": "kind: Service\nmetadata: {name: \"\\x77eb\"\n"}, "", "is not valid YAML"},
 		{"an overlay that is too large", map[string]string{"envs/prod/web.yaml": strings.Repeat("#", 65<<10)}, "", "larger than 64 KiB"},
@@ -373,30 +376,52 @@ func TestLayersAreNotReadAgain(t *testing.T) {
 	}
 }
 
-// Read as layers, a fleet without bases and variables is what it is.
+// Read as layers, a fleet without bases and variables is what it is, and what
+// is wrong with it is said in the same words.
 func TestLayersOfPlainFleets(t *testing.T) {
-	dirs := []string{"examples/hello", "examples/pod", "examples/postgres", "examples/process", "examples/fleet"}
-	for _, dir := range dirs {
-		plain := loadWith(t, NewLoader(Limits{}), repositoryFS(), dir)
-		l := NewLoader(Limits{})
-		w, err := l.walker(context.Background(), repositoryFS(), dir)
-		if err != nil {
-			t.Fatal(err)
-		}
-		c, err := w.composer()
-		if err != nil {
-			t.Fatal(err)
-		}
-		c.vars = nil
-		layered, err := c.load()
-		if err != nil {
-			t.Fatal(err)
-		}
-		plain.Commit = planner.Commit{}
+	for _, dir := range []string{"examples/hello", "examples/pod", "examples/postgres", "examples/process", "examples/fleet"} {
+		plain, layered := bothWays(t, repositoryFS(), dir)
 		if !reflect.DeepEqual(plain, layered) {
 			t.Errorf("%s: plain\n%+v\nlayered\n%+v", dir, plain, layered)
 		}
 	}
+	names, err := filepath.Glob("testdata/faults/*.yaml")
+	if err != nil || len(names) == 0 {
+		t.Fatalf("no corpus: %v", err)
+	}
+	for _, name := range names {
+		if filepath.Base(name) == "node.yaml" {
+			continue // a document without a name is not read further: it may belong to any other
+		}
+		data, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		plain, layered := bothWays(t, newTree(map[string]string{"fleet.yaml": goodFleet, "x.yaml": string(data), "good.yaml": manifestOf("good", "w:1")}), ".")
+		if p, l := lines(plain.Faults), lines(layered.Faults); p != l || !reflect.DeepEqual(plain.Services, layered.Services) {
+			t.Errorf("%s: plain\n%s\nlayered\n%s", name, p, l)
+		}
+	}
+}
+
+// bothWays reads a fleet as it is, and as if it were put together.
+func bothWays(t *testing.T, fsys fs.FS, dir string) (plain, layered planner.Desired) {
+	t.Helper()
+	plain = loadWith(t, NewLoader(Limits{}), fsys, dir)
+	plain.Commit = planner.Commit{}
+	w, err := NewLoader(Limits{}).walker(context.Background(), fsys, dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := w.composer()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.vars = nil
+	if layered, err = c.load(); err != nil {
+		t.Fatal(err)
+	}
+	return plain, layered
 }
 
 func repositoryFS() fs.FS { return os.DirFS("../..") }

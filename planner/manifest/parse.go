@@ -24,6 +24,7 @@ type parsed struct {
 	layered  bool            // fleet is not all of it: see layers.go
 	heads    []head          // of a file that is put together with others: see heads.go
 	raws     []raw           // the documents of heads; nil unless asked for
+	torn     bool            // it is no YAML, or holds nothing at all
 	unsure   bool            // some document does not say what it is about
 	faults   []planner.Fault // in order, without File
 	broken   bool            // at least one of them is not a warning
@@ -80,7 +81,7 @@ func parse(data []byte, r role, limits Limits, all bool) *parsed {
 	faults := &faultList{limit: limits.FaultsPerFile}
 	p := &parsed{}
 	if reason, remedy := unreadable(data); reason != "" {
-		p.unsure = true
+		p.unsure, p.torn = true, true
 		faults.add(planner.Fault{Line: 1, Reason: reason, Remedy: remedy})
 	} else {
 		p.documents(bytes.TrimPrefix(data, []byte(byteOrderMark)), r, limits, all, faults)
@@ -112,7 +113,7 @@ func (p *parsed) documents(data []byte, r role, limits Limits, all bool, faults 
 		}
 		if err != nil {
 			faults.add(syntaxFault(data, err))
-			p.unsure = true
+			p.unsure, p.torn = true, true
 			return
 		}
 		if n >= limits.Documents {
@@ -135,7 +136,7 @@ func (p *parsed) documents(data []byte, r role, limits Limits, all bool, faults 
 	}
 	switch {
 	case found == 0:
-		p.unsure = true
+		p.unsure, p.torn = true, true
 		faults.add(planner.Fault{Line: 1, Reason: "holds no document", Remedy: "delete the file, or list it in spec.ignore of fleet.yaml"})
 	case r.marksFleet() && found > 1:
 		faults.add(planner.Fault{Line: 1, Reason: "holds more than one document", Remedy: "keep only the one of kind Fleet here"})
