@@ -44,7 +44,8 @@ type Driver interface {
 
 	// Prepare makes the images of the workload ready to start (pull, unpack)
 	// and returns the digest of each image reference. A container whose Digest
-	// is set is fetched by it, and not at all if it is there already. It runs
+	// is set is fetched by it, and not at all if it is there already. The
+	// workload may be one that no instance exists of yet: without an id. It runs
 	// once per reference at a time however often it is called at once.
 	// progress may be nil; it is called from any goroutine, never after return.
 	Prepare(ctx context.Context, w Workload, progress func(Progress)) (map[string]string, error)

@@ -100,11 +100,11 @@ func (n *node) addDrivers() error {
 	return nil
 }
 
-// addNetwork makes the node's network, where containers are to have one and
-// this user can.
+// addNetwork makes the node's network, where containers are to have one, or
+// what a plugin runs may, and this user can.
 func (n *node) addNetwork() error {
 	c := n.config
-	if c.Containerd.Disabled || os.Geteuid() != 0 {
+	if c.Containerd.Disabled && len(c.Plugins) == 0 || os.Geteuid() != 0 {
 		return nil
 	}
 	var subnet netip.Prefix

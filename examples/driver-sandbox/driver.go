@@ -58,9 +58,15 @@ func (d *driver) Info(context.Context) (runtime.Info, error) {
 	}, nil
 }
 
-// Prepare implements runtime.Driver: there are no images.
+// Prepare implements runtime.Driver: there are no images. It is asked for a
+// revision, before there is an instance with an id.
 func (d *driver) Prepare(_ context.Context, w runtime.Workload, _ func(runtime.Progress)) (map[string]string, error) {
-	return nil, checkWorkload(w)
+	for _, c := range w.AllContainers() {
+		if c.Image != "" {
+			return nil, errImage(c)
+		}
+	}
+	return nil, nil
 }
 
 // Start implements runtime.Driver.
@@ -222,7 +228,7 @@ func fault(w runtime.Workload) error {
 	s, limits := c.Security, c.Resources.Limits
 	switch {
 	case c.Image != "":
-		return fmt.Errorf("image %s: a sandbox runs programs of the host: name one as command", c.Image)
+		return errImage(c)
 	case len(c.Command)+len(c.Args) == 0:
 		return errors.New("a sandbox needs a command")
 	case s.Privileged || s.ReadOnlyRootFilesystem || len(s.AddCapabilities)+len(s.DropCapabilities)+len(c.Devices) > 0:
@@ -243,6 +249,10 @@ func fault(w runtime.Workload) error {
 		}
 	}
 	return nil
+}
+
+func errImage(c runtime.Container) error {
+	return fmt.Errorf("image %s: a sandbox runs programs of the host, name one as command: %w", c.Image, runtime.ErrInvalid)
 }
 
 func wrap(what string, err error) error {

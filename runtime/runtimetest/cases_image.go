@@ -27,6 +27,12 @@ var imageCases = []testCase{
 		}
 	}},
 
+	{name: "Image/PreparedBeforeThereIsAnInstance", run: func(s *scene) {
+		w := s.workload("sleep")
+		w.ID, w.Slot.Name, w.Containers[0].LogPath = "", "", ""
+		s.prepare(w)
+	}},
+
 	{name: "Image/PreparedAtOnce", needs: images, run: func(s *scene) {
 		w := s.workload("sleep")
 		ref := w.Containers[0].Image
