@@ -305,8 +305,24 @@ func (c *composer) decode(d *decoder, kind string, root *yaml.Node, out *composi
 	}
 	if kind == "Node" {
 		out.node = decodeNode(d, v)
-	} else {
-		out.service = decodeService(d, v)
+	} else if out.service = decodeService(d, v); out.service != nil {
+		out.service.settle()
+	}
+}
+
+// settle lets go of the variables that values were made with: the service may
+// be remembered for longer than they are.
+func (s *service) settle() {
+	settle := func(p *position) {
+		if p.from != nil {
+			p.from = &source{file: p.from.file}
+		}
+	}
+	for i := range s.claims {
+		settle(&s.claims[i].at)
+	}
+	for i := range s.files {
+		settle(&s.files[i].at)
 	}
 }
 

@@ -117,6 +117,9 @@ func resolveVariables(layers []*layer) *variables {
 	for _, name := range set.names {
 		set.resolve(set.byName[name], nil)
 	}
+	for _, v := range set.byName {
+		v.layer, v.node = nil, nil // composites that are remembered may refer to v
+	}
 	return set
 }
 
@@ -133,10 +136,12 @@ func (s *variables) declare(l *layer, w declaration) {
 		l.d.fault(w.path, fmt.Sprintf("variable %s is of type %s in %s line %d", w.name, v.kind, Printable(v.file), v.at.line), "keep its type, or change it there")
 		return
 	}
-	v.file, v.at = l.fleetPath(), w.at
 	if w.node != nil {
 		v.layer, v.node, v.path, v.given = l, w.node, w.path, true
+	} else if v.given {
+		return // only its type, once more
 	}
+	v.file, v.at = l.fleetPath(), w.at
 }
 
 // typeOf is the type of a value that stands alone.

@@ -153,6 +153,11 @@ func TestVariablesOfEnvironments(t *testing.T) {
 	if named(t, prod, "api").Revision != named(t, staging, "api").Revision {
 		t.Error("api uses no variable and differs")
 	}
+	// Its type said once more is no value.
+	root.put("envs/prod/fleet.yaml", fleetWith("base: ../../base", "variables: {tag: \"1.0\", replicas: {type: int}}"))
+	if got := show(loadWith(t, NewLoader(Limits{}), root, "envs/prod")); got != "web:1.01web.example.com" {
+		t.Error(got)
+	}
 	// The base is a fleet too, but for the variable that it gives no value.
 	base := loadWith(t, NewLoader(Limits{}), root, "base")
 	if want := "base/web.yaml:4:15: spec.image: variable tag has no value: base/fleet.yaml line 6 gives only its type; give it one in spec.variables of base/fleet.yaml\n"; lines(base.Faults) != want {
