@@ -404,3 +404,26 @@ func TestClientSurvivesNonsense(t *testing.T) {
 		t.Error("a line of 1 MiB is a record")
 	}
 }
+
+// TestAttack41LastLinesOverSocketOnly: what containers wrote belongs to who
+// may read logs, also where it stands in the status.
+func TestAttack41LastLinesOverSocketOnly(t *testing.T) {
+	st := testStatus()
+	i := &st.Services[0].Instances[1]
+	i.LastLog = []string{"the password is hunter2"}
+	i.Probes = []api.Probe{{Kind: planner.ProbeLiveness, Check: "exec /bin/check", Message: "exit code 1", Output: "hunter2 is wrong"}}
+	w := serve(t, func(o *api.Options) { o.Status = func() *api.Status { return st } })
+	for range 2 { // also once both were asked for
+		_, body, _ := w.get(t, "GET", "/v1/status", nil)
+		if strings.Contains(body, "hunter2") || !strings.Contains(body, "exit code 1") {
+			t.Errorf("over TCP: %s", body)
+		}
+		got, err := w.client.Status(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if i := got.Services[0].Instances[1]; len(i.LastLog) != 1 || i.Probes[0].Output != "hunter2 is wrong" {
+			t.Errorf("over the socket: %+v", i)
+		}
+	}
+}

@@ -15,7 +15,7 @@
 //	deaf            ignore SIGTERM
 //	get URL         ask for a page, end with 1 unless it is there
 //	leave           end, but leave a child behind that holds the output open
-//	say TEXT CODE   print a text and end at once
+//	say TEXT CODE   print a text, ^[ in it as an escape, and end at once
 //	exit CODE       end at once
 //	family          start children of children that leave their session, wait
 //	report          print the process's security attributes, one "name: value"
@@ -28,6 +28,7 @@ import (
 	"os"
 	"os/signal"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -69,7 +70,7 @@ func main() {
 	case "leave":
 		leave()
 	case "say":
-		fmt.Println(argument(args))
+		fmt.Println(strings.ReplaceAll(argument(args), "^[", "\x1b"))
 		code, err := strconv.Atoi(argument(args[1:]))
 		check(err)
 		os.Exit(code)
