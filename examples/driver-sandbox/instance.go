@@ -142,8 +142,8 @@ func (d *driver) awaitEnd(ctx context.Context, id string, signal unix.Signal, mo
 	if signal != 0 {
 		conn.Write([]byte{byte(signal)}) // a shim that is just ending needs none
 	}
-	for _, d := range most {
-		conn.SetReadDeadline(time.Now().Add(d))
+	for _, m := range most {
+		conn.SetReadDeadline(time.Now().Add(m))
 	}
 	stop := context.AfterFunc(ctx, func() { conn.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()

@@ -116,11 +116,13 @@ func (d *Driver) open(ctx context.Context, o *opening) {
 	case d.closed:
 		o.err = errClosed // Close closes the session
 	case err != nil:
+		if d.lastErr == nil || d.lastErr.Error() != err.Error() {
+			d.log.Warn("driver plugin does not run", "err", err)
+		}
 		d.failed(err)
 		o.err = &notRunning{err, time.Until(d.retryAt)}
-		d.log.Warn("driver plugin does not run", "err", err)
 	default:
-		d.current = s
+		d.current, d.lastErr = s, nil
 		d.forgetBinaries()
 		d.log.Info("connected to driver plugin", "pid", s.record.Process.PID)
 	}
