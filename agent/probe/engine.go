@@ -117,7 +117,7 @@ func (e *Engine) Follow(targets []Target) {
 			w = e.newWatch(k, t)
 			e.watched[k] = w
 		}
-		if w.target.Idle != t.Idle || w.target.Place != t.Place {
+		if w.target.Idle != t.Idle || w.target.Place.NetNS != t.Place.NetNS || w.target.Place.Address != t.Place.Address {
 			w.cancel() // its workers begin anew, in their own time
 			w.ctx, w.cancel, w.workers = nil, func() {}, map[planner.ProbeKind]*worker{}
 		}
