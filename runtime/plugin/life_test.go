@@ -356,10 +356,16 @@ func TestUpgrade(t *testing.T) {
 	before, program := pid(t, d, c), only(t, d).Containers[0].PID
 	d.Close()
 
-	c.Path = copyOf(t, "of another version")
-	c.SHA256 = sumOf(t, c.Path)
-	for name, change := range map[string]func(){"checksum": func() {}, "arguments": func() { c.Args = []string{"--more"} }} {
-		change()
+	for _, name := range []string{"checksum", "arguments", "environment"} {
+		switch name {
+		case "checksum":
+			c.Path = copyOf(t, "of another version")
+			c.SHA256 = sumOf(t, c.Path)
+		case "arguments":
+			c.Args = []string{"--more"}
+		case "environment":
+			c.Env = append(c.Env, "MORE=1")
+		}
 		d = open(t, c)
 		after := pid(t, d, c)
 		if after == before || running(before) {
@@ -426,6 +432,9 @@ func TestPluginHangs(t *testing.T) {
 	d := open(t, c)
 	before := pid(t, d, c)
 	check(t, syscall.Kill(before, syscall.SIGSTOP))
+	if !soon(func() bool { return state(before) == "T" }) {
+		t.Fatal("the plugin does not hang")
+	}
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
 	if _, err := d.List(ctx); !errors.Is(err, context.DeadlineExceeded) {

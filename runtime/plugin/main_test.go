@@ -144,10 +144,12 @@ func readRecord(t testing.TB, c plugin.Config) record {
 	return r
 }
 
-// pid is the process of the plugin, which must answer.
+// pid is the process of the plugin, which must answer. A call right after one
+// was killed may still go to it.
 func pid(t testing.TB, d *plugin.Driver, c plugin.Config) int {
 	t.Helper()
-	if _, err := d.Info(t.Context()); err != nil {
+	var err error
+	if !soon(func() bool { _, err = d.Info(t.Context()); return err == nil }) {
 		t.Fatalf("Info: %v", err)
 	}
 	return readRecord(t, c).Process.PID
@@ -163,13 +165,15 @@ func kill(t testing.TB, pid int) {
 }
 
 // running reports whether a process is there and no zombie.
-func running(pid int) bool {
+func running(pid int) bool { return !strings.Contains("ZX", state(pid)) }
+
+// state is that of a process, a letter; "" = there is none.
+func state(pid int) string {
 	data, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
 	if err != nil {
-		return false
+		return ""
 	}
-	fields := strings.Fields(string(data[bytes.LastIndexByte(data, ')')+1:]))
-	return fields[0] != "Z" && fields[0] != "X"
+	return strings.Fields(string(data[bytes.LastIndexByte(data, ')')+1:]))[0]
 }
 
 func workload(t testing.TB, id string, args ...string) runtime.Workload {
