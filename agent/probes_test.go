@@ -378,7 +378,7 @@ func TestPreStop(t *testing.T) {
 
 // How an instance ended stands in the status with what it wrote last: bounded,
 // and harmless to a terminal; an OOM by its name.
-func TestLastRunIsTold(t *testing.T) {
+func TestAttack23LastLinesAreHarmless(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.driver.Behave(func(l runtime.Workload, c runtime.Container) runtimetest.Behaviour {
 			text := strings.Repeat("noise\n", 2000) + "\x1b[2Jpanic: \x07no leader\r\n" + strings.Repeat("x", 5000) + "\nthe end"

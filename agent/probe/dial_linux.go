@@ -20,39 +20,50 @@ func dialIn(ctx context.Context, netns, address string) (net.Conn, error) {
 	}
 	done := make(chan result, 1)
 	go func() {
-		goruntime.LockOSThread() // never unlocked: the thread ends with the goroutine
+		goruntime.LockOSThread()
 		if unix.Gettid() == unix.Getpid() {
-			// The process's first thread cannot end, and /proc/self would show
-			// the other namespace. While we hold it, another thread is sure to
-			// be taken.
+			// /proc/self shows the namespace of the process's first thread. While
+			// we hold it, another is sure to be taken.
 			conn, err := dialIn(ctx, netns, address)
-			done <- result{conn, err}
 			goruntime.UnlockOSThread()
+			done <- result{conn, err}
 			return
 		}
-		if err := enter(netns); err != nil {
-			done <- result{nil, err}
-			return
-		}
-		var d net.Dialer
-		conn, err := d.DialContext(ctx, "tcp", address)
+		conn, err := visit(netns, func() (net.Conn, error) {
+			var d net.Dialer
+			return d.DialContext(ctx, "tcp", address)
+		})
 		done <- result{conn, err}
 	}()
 	r := <-done
 	return r.conn, r.err
 }
 
-// enter moves the calling thread into a network namespace.
-func enter(netns string) error {
-	f, err := os.Open(netns)
+// visit calls f with the calling thread, which is locked, in a network
+// namespace. It unlocks the thread once it is back home; one that cannot go
+// back stays locked, and ends with its goroutine.
+func visit(netns string, f func() (net.Conn, error)) (net.Conn, error) {
+	home, err := os.Open("/proc/thread-self/ns/net")
 	if err != nil {
-		return fmt.Errorf("%w: %w", errNoPlace, err)
+		return nil, fmt.Errorf("%w: %w", errNoPlace, err)
 	}
-	defer f.Close()
-	if err := unix.Setns(int(f.Fd()), unix.CLONE_NEWNET); err != nil {
-		return fmt.Errorf("%w: enter network namespace: %w", errNoPlace, err)
+	defer home.Close()
+	away, err := os.Open(netns)
+	if err != nil {
+		goruntime.UnlockOSThread()
+		return nil, fmt.Errorf("%w: %w", errNoPlace, err)
 	}
-	return nil
+	defer away.Close()
+	if err := unix.Setns(int(away.Fd()), unix.CLONE_NEWNET); err != nil {
+		goruntime.UnlockOSThread()
+		return nil, fmt.Errorf("%w: enter network namespace: %w", errNoPlace, err)
+	}
+	defer func() {
+		if unix.Setns(int(home.Fd()), unix.CLONE_NEWNET) == nil {
+			goruntime.UnlockOSThread()
+		}
+	}()
+	return f()
 }
 
 // errNoPlace: the check could not even be tried.

@@ -3,6 +3,9 @@ package probe
 import (
 	"context"
 	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
 	goruntime "runtime"
@@ -29,9 +32,18 @@ func namespace(t *testing.T) (path string, port string) {
 		l   net.Listener
 		err error
 	}
-	done := make(chan made)
-	go func() {
+	var in func(done chan<- made)
+	in = func(done chan<- made) {
 		goruntime.LockOSThread() // the thread ends with the goroutine
+		if unix.Gettid() == unix.Getpid() {
+			// The first thread would not end, and /proc/self would show where it is.
+			other := make(chan made)
+			go in(other)
+			m := <-other
+			goruntime.UnlockOSThread()
+			done <- m
+			return
+		}
 		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
 			done <- made{nil, err}
 			return
@@ -46,7 +58,9 @@ func namespace(t *testing.T) (path string, port string) {
 		}
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		done <- made{l, err}
-	}()
+	}
+	done := make(chan made)
+	go in(done)
 	m := <-done
 	if m.err != nil {
 		t.Skip("no network namespace can be made here: ", m.err)
@@ -92,5 +106,27 @@ func TestDialInNamespaceEnds(t *testing.T) {
 	if conn, err := dialIn(ctx, ns, "192.0.2.1:80"); err == nil {
 		conn.Close()
 		t.Error("somebody answered")
+	}
+}
+
+// What a check costs, inside a namespace and not: it is made for every
+// container, every few seconds, for ever.
+func BenchmarkCheck(b *testing.B) {
+	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	defer server.Close()
+	address, _ := url.Parse(server.URL)
+	own := Target{Place: Place{Address: "127.0.0.1"}}
+	for name, target := range map[string]Target{"host": own, "namespace": {Place: Place{NetNS: "/proc/self/ns/net", Address: "127.0.0.1"}}} {
+		for kind, probe := range map[string]*planner.Probe{
+			"http": {HTTPGet: &planner.ProbeHTTP{Port: address.Port()}}, "tcp": {TCPSocket: &planner.ProbePort{Port: address.Port()}},
+		} {
+			b.Run(kind+"/"+name, func(b *testing.B) {
+				for b.Loop() {
+					if out := Check(b.Context(), target, probe); out.result != planner.CheckSuccess {
+						b.Fatal(out)
+					}
+				}
+			})
+		}
 	}
 }
