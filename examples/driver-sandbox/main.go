@@ -30,8 +30,8 @@ import (
 )
 
 func main() {
-	if len(os.Args) == 3 && os.Args[1] == shimVerb {
-		shimMain(os.Args[2])
+	if len(os.Args) == 3 && os.Args[1] == shimVerb { // the id is for people who list processes
+		shimMain()
 	}
 	state := flag.String("state", "/var/lib/orpheus-sandbox", "folder of the instances")
 	show := flag.String("show", strings.Join(hostPaths, ","), "paths of the host that sandboxes see, read-only")

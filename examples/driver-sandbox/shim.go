@@ -35,7 +35,7 @@ type shim struct {
 var errHopeless = errors.New("cannot be run")
 
 // shimMain runs the shim of an instance; it ends the process.
-func shimMain(string) {
+func shimMain() {
 	goruntime.LockOSThread() // what it does to its thread, the program inherits
 	unix.CloseRange(3, ^uint(0)>>1, unix.CLOSE_RANGE_CLOEXEC)
 	// Nobody ends a shim by a signal. Handlers, unlike ignored signals, are not
