@@ -107,6 +107,7 @@ func config(t testing.TB, role string, env ...string) plugin.Config {
 		if t.Failed() {
 			text, _ := os.ReadFile(filepath.Join(c.StateDir, "stderr.log"))
 			t.Logf("stderr of the plugin: %s", text)
+			removeAll(c)
 		}
 		if err := plugin.End(context.Background(), c.StateDir); err != nil {
 			t.Errorf("end the plugin: %v", err)
@@ -114,6 +115,22 @@ func config(t testing.TB, role string, env ...string) plugin.Config {
 		os.RemoveAll(dir)
 	})
 	return c
+}
+
+// removeAll takes away what a failed test left running.
+func removeAll(c plugin.Config) {
+	c.Log = nil
+	d, err := plugin.New(c)
+	if err != nil {
+		return
+	}
+	defer d.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	have, _ := d.List(ctx)
+	for _, i := range have {
+		d.Remove(ctx, i.ID)
+	}
 }
 
 // open makes a driver, which is closed with the test.
