@@ -2,7 +2,10 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strconv"
 	"time"
 
@@ -15,10 +18,11 @@ import (
 // probesPath is the folder of what probes have found, in the state folder.
 const probesPath = "probes"
 
-// newProbes makes the engine of probes. What it has to say reaches the loop as
-// messages.
+// newProbes makes the engine of probes, also beside an error. What it has to
+// say reaches the loop as messages.
 func (a *Agent) newProbes(dir string) (*probe.Engine, error) {
-	return probe.New(probe.Config{
+	made := os.MkdirAll(filepath.Dir(dir), stateMode)
+	e, err := probe.New(probe.Config{
 		Dir:   dir,
 		Clock: func() time.Duration { return a.cfg.Clock().Boot },
 		Log:   a.log,
@@ -30,6 +34,7 @@ func (a *Agent) newProbes(dir string) (*probe.Engine, error) {
 		},
 		Trouble: func(err error) { a.post(func() { a.problem("probes", err) }) },
 	})
+	return e, errors.Join(made, err)
 }
 
 // watchProbes has probes made, and a pass after each that had news.
