@@ -135,3 +135,21 @@ func TestSuspend(t *testing.T) {
 		t.Errorf("afterwards: changes %v, looks again at %v", out.Docs, out.Next)
 	}
 }
+
+// TestHoldVoidLease: what goes on under a void lease is held down like the rest.
+func TestHoldVoidLease(t *testing.T) {
+	web := ServiceID{Name: "web"}
+	st := NodeState{
+		Node: "n1", Now: holdNow, Holds: []Hold{{Service: web, Stop: true, Until: holdNow.Wall.Add(time.Hour)}},
+		Keep:     map[ServiceID][]Lease{web: {{Slot: "0", Node: "n1", Token: 1, Revision: "r1"}}},
+		Have:     []Instance{{ID: "i", Slot: SlotID{web, "0"}, Revision: "r1", State: StateRunning}},
+		Followed: Followed{Services: map[ServiceID]Service{web: {ID: web, Replicas: 1, Revision: "r1"}}},
+	}
+	if plan := Reconcile(st); len(plan.Actions) != 1 || plan.Actions[0].Kind != ActionStop || !plan.Actions[0].Ordered {
+		t.Errorf("does %v", plan.Actions)
+	}
+	st.Holds = nil
+	if plan := Reconcile(st); len(plan.Actions) > 0 {
+		t.Errorf("without a hold: %v", plan.Actions)
+	}
+}

@@ -66,7 +66,9 @@ func Reconcile(st NodeState) Plan {
 	}
 	for id, leases := range st.Keep {
 		for _, l := range leases {
-			if i, ok := r.cover(SlotID{Service: id, Name: l.Slot}, l); ok {
+			slot := SlotID{Service: id, Name: l.Slot}
+			h, held := r.hold(slot)
+			if i, ok := r.cover(slot, l); ok && !(held && h.Stop) {
 				covered[i.ID] = true
 			}
 		}
