@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"maps"
 	"os"
 	"path/filepath"
@@ -31,6 +32,17 @@ const (
 type order struct {
 	planner.Hold
 	At *planner.Service `json:"at,omitempty"`
+}
+
+// about names what is held, for the log.
+func (o order) about() slog.Attr {
+	switch {
+	case o.Slot != "":
+		return slog.Any("slot", planner.SlotID{Service: o.Service, Name: o.Slot})
+	case o.Service != planner.ServiceID{}:
+		return slog.Any("service", o.Service)
+	}
+	return slog.String("held", "node")
 }
 
 // loadHolds reads the orders of the last run. A file that cannot be read is set
@@ -95,7 +107,7 @@ func (a *Agent) endHolds() {
 	}
 	a.problem("holds", nil)
 	for _, o := range over {
-		a.log.Info("hold is over", "held", o.Target(), "reason", o.Reason)
+		a.log.Info("hold is over", o.about(), slog.String("reason", o.Reason))
 	}
 }
 
@@ -294,7 +306,7 @@ func (a *Agent) take(o order) error {
 	if err := a.saveHolds(append(orders, o)); err != nil {
 		return err
 	}
-	a.log.Warn("a person's order counts now", "held", o.Target(), "order", o.String())
+	a.log.Warn("a person's order counts now", o.about(), slog.String("reason", o.String()))
 	return nil
 }
 
@@ -314,7 +326,7 @@ func (a *Agent) Release(ctx context.Context, target string) (api.Hold, error) {
 				if err := a.saveHolds(slices.Delete(slices.Clone(a.orders), k, k+1)); err != nil {
 					return err
 				}
-				a.log.Warn("a person's order was taken back", "held", o.Target())
+				a.log.Warn("a person's order was taken back", o.about())
 				return nil
 			}
 			held = append(held, o.Target())

@@ -212,6 +212,10 @@ func TestAttack41OnlyReadsOverTCP(t *testing.T) {
 		code         int
 	}{
 		{"GET", "/v1/logs?service=web", 403}, // logs belong to the agent's user
+		{"GET", "/v1/events", 403},
+		{"POST", "/v1/holds?target=web&for=1h&reason=x&stop=true", 403},
+		{"DELETE", "/v1/holds?target=web", 403},
+		{"POST", "/v1/floor", 403},
 		{"POST", "/v1/sync", 403},
 		{"GET", "/v1/sync", 405},
 		{"POST", "/v1/status", 405},

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/orpheus-cd/orpheus/agent/event"
 )
 
 // Options are what a node tells, and where.
@@ -33,6 +35,8 @@ type Options struct {
 	// LogRoot holds <namespace>/<service>/<slot>/<container>.log and older
 	// parts beside them; "" = logs are not served.
 	LogRoot string
+	// Events are served on the unix socket; nil = not served.
+	Events *event.Log
 	// Sync asks for a look at the repository now; nil = not offered. It must
 	// not block, and may be called as often as it likes.
 	Sync func()
@@ -85,6 +89,7 @@ func Handler(o Options) http.Handler {
 	mux.HandleFunc("GET /healthz", s.health)
 	mux.HandleFunc("GET /v1/status", s.status)
 	mux.HandleFunc("GET /v1/logs", onlyLocal(s.logs))
+	mux.HandleFunc("GET /v1/events", onlyLocal(s.events))
 	mux.HandleFunc("POST /v1/sync", onlyLocal(s.sync))
 	mux.HandleFunc("POST /v1/floor", onlyLocal(s.resetFloor))
 	mux.HandleFunc("POST /v1/holds", onlyLocal(s.hold))

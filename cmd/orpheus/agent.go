@@ -5,8 +5,10 @@ package main
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"regexp"
 	"runtime/debug"
 	"strings"
@@ -17,6 +19,7 @@ import (
 
 	"github.com/orpheus-cd/orpheus/agent"
 	"github.com/orpheus-cd/orpheus/agent/api"
+	"github.com/orpheus-cd/orpheus/agent/event"
 )
 
 // nodeName is a DNS label, so that it can be part of paths, labels and refs.
@@ -116,6 +119,12 @@ func runAgent(ctx context.Context, c config) error {
 		return err
 	}
 	defer unlock()
+	events, err := event.Open(filepath.Join(c.StateDir, "events.jsonl"))
+	if err != nil {
+		log.Warn("events are kept in memory only", "err", err)
+	}
+	defer events.Close()
+	log = slog.New(events.Handler(log.Handler()))
 	n, err := newNode(c, log)
 	if err != nil {
 		return err
@@ -140,7 +149,7 @@ func runAgent(ctx context.Context, c config) error {
 	serving, err := api.Listen(api.Options{
 		Address: c.apiAddress(), Socket: c.socket(), Status: a.Status, Health: a.Health, Metrics: metrics.Handler(),
 		LogRoot: agent.LogRoot(c.StateDir), Sync: n.hintNow, ResetFloor: n.resetFloor(a),
-		Hold: a.Hold, Release: a.Release, Log: log,
+		Hold: a.Hold, Release: a.Release, Events: events, Log: log,
 	})
 	if err != nil {
 		return err

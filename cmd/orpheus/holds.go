@@ -1,9 +1,7 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
-	"fmt"
 	"os"
 	"os/user"
 	"strings"
@@ -155,7 +153,7 @@ func newReleaseCommand(e *env) *cobra.Command {
 }
 
 func newHoldsCommand(e *env) *cobra.Command {
-	output := ""
+	var output string
 	cmd := &cobra.Command{
 		Use:   "holds",
 		Short: "List what people hold on this node",
@@ -170,18 +168,12 @@ func newHoldsCommand(e *env) *cobra.Command {
 			if err != nil {
 				return e.explainAgent(err)
 			}
-			switch output {
-			case "json":
+			if output == "json" {
 				holds := st.Holds
 				if holds == nil {
 					holds = []api.Hold{}
 				}
-				enc := json.NewEncoder(e.stdout)
-				enc.SetIndent("", "  ")
-				return enc.Encode(holds)
-			case "text":
-			default:
-				return usageError(fmt.Errorf("-o takes text or json, not %q", output))
+				return writeJSON(e.stdout, holds, false)
 			}
 			s := e.newScreen()
 			if len(st.Holds) == 0 {
@@ -193,7 +185,7 @@ func newHoldsCommand(e *env) *cobra.Command {
 			return s.writeTo(e.stdout)
 		},
 	}
-	cmd.Flags().StringVarP(&output, "output", "o", "text", "text or json")
+	addOutputFlag(cmd, &output, "text", "json")
 	return cmd
 }
 
