@@ -21,9 +21,11 @@ func subject(message string) string {
 
 // belongs reports whether the record of a process's node, as it last read it,
 // is its own and not fenced.
-func (p *process) belongs() bool {
-	rec := p.member.View().Nodes[p.m.node].Record
-	return rec.Fence == nil && !rec.Retired && rec.Life == p.m.life && rec.Key == p.m.key.public()
+func (p *process) belongs() bool { return p.m.owns(p.member.View().Nodes[p.m.node].Record) }
+
+// owns reports whether a record is that of a machine's life, and not fenced.
+func (m *machine) owns(rec planner.NodeRecord) bool {
+	return rec.Fence == nil && !rec.Retired && rec.Life == m.life && rec.Key == m.key.public()
 }
 
 // stands checks what a process takes for its duties: every one is a lease that
@@ -110,7 +112,7 @@ func (wit *witness) endsUnder(p *process, i *instance, l planner.Lease, doc plan
 	switch {
 	case l.Epoch > rec.Epoch:
 		w.fail("L1: %s stops %s by a torn read", p.m.called, i.ID)
-	case p.belongs() && l.Epoch == rec.Epoch:
+	case p.m.owns(rec) && l.Epoch == rec.Epoch:
 		if !p.m.runsTwice(i) {
 			w.fail("L1: %s stops %s, which lease %+v covers", p.m.called, i.ID, l)
 		}
