@@ -217,8 +217,8 @@ func TestPeersSilence(t *testing.T) {
 	}
 	defer silent.Close() // connections wait in its queue
 	a := start(t, "a")
+	began := time.Now() // the first probe begins with Watch
 	a.Watch([]fleet.Peer{{Node: "b", Address: silent.Addr().String(), Key: newIdentity(t, "b").key}}, nil)
-	began := time.Now()
 	a.awaits(t, down("b"))
 	if s, took := a.Stats(), time.Since(began); s.Missed != missesForDown || took < missesForDown*timeout {
 		t.Errorf("down after %v and %+v", took, s)
