@@ -149,17 +149,25 @@ func (c *Client) Logs(ctx context.Context, req LogRequest, emit func(LogLine) er
 	if err := c.expect(res, http.StatusOK); err != nil {
 		return err
 	}
-	lines := bufio.NewScanner(res.Body)
-	lines.Buffer(make([]byte, 0, 32<<10), maxRecord)
-	for lines.Scan() {
-		var l LogLine
-		if err := json.Unmarshal(lines.Bytes(), &l); err != nil {
-			return fmt.Errorf("read logs from %s: %w", c.address, err)
-		}
+	return readLines(ctx, c.address, "logs", res.Body, req.Follow, func(l LogLine) error {
 		if l.Error != "" {
 			return errors.New(l.Error)
 		}
-		if err := emit(l); err != nil {
+		return emit(l)
+	})
+}
+
+// readLines hands over the JSON documents of a stream, one a line. A stream that
+// follows has no end of its own.
+func readLines[T any](ctx context.Context, address, what string, body io.Reader, follow bool, emit func(T) error) error {
+	lines := bufio.NewScanner(body)
+	lines.Buffer(make([]byte, 0, 32<<10), maxRecord)
+	for lines.Scan() {
+		var v T
+		if err := json.Unmarshal(lines.Bytes(), &v); err != nil {
+			return fmt.Errorf("read %s from %s: %w", what, address, err)
+		}
+		if err := emit(v); err != nil {
 			return err
 		}
 	}
@@ -167,9 +175,9 @@ func (c *Client) Logs(ctx context.Context, req LogRequest, emit func(LogLine) er
 	case ctx.Err() != nil:
 		return nil
 	case err != nil:
-		return fmt.Errorf("read logs from %s: %w", c.address, err)
-	case req.Follow:
-		return fmt.Errorf("the agent at %s ended the stream: it is stopping or restarting; run this again", c.address)
+		return fmt.Errorf("read %s from %s: %w", what, address, err)
+	case follow:
+		return fmt.Errorf("the agent at %s ended the stream: it is stopping or restarting; run this again", address)
 	}
 	return nil
 }

@@ -130,24 +130,5 @@ func (c *Client) Events(ctx context.Context, req EventRequest, emit func(event.E
 	if err := c.expect(res, http.StatusOK); err != nil {
 		return err
 	}
-	lines := bufio.NewScanner(res.Body)
-	lines.Buffer(make([]byte, 0, 32<<10), maxRecord)
-	for lines.Scan() {
-		var e event.Event
-		if err := json.Unmarshal(lines.Bytes(), &e); err != nil {
-			return fmt.Errorf("read events from %s: %w", c.address, err)
-		}
-		if err := emit(e); err != nil {
-			return err
-		}
-	}
-	switch err := lines.Err(); {
-	case ctx.Err() != nil:
-		return nil
-	case err != nil:
-		return fmt.Errorf("read events from %s: %w", c.address, err)
-	case req.Follow:
-		return fmt.Errorf("the agent at %s ended the stream: it is stopping or restarting; run this again", c.address)
-	}
-	return nil
+	return readLines(ctx, c.address, "events", res.Body, req.Follow, emit)
 }
