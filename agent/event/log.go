@@ -16,6 +16,9 @@ const (
 	maxEvents = 4096    // in memory
 	maxFile   = 1 << 20 // bytes, of each of two files
 	maxLine   = 64 << 10
+	// retryEvery is after how many events a file that cannot be written is tried
+	// again.
+	retryEvery = 256
 )
 
 // Log holds the last events of a node. It may be used from any goroutine.
@@ -27,6 +30,7 @@ type Log struct {
 	seq     uint64
 	file    *os.File // nil = there is none, or it cannot be written
 	size    int64
+	closed  bool
 	changed chan struct{} // closed with the next event
 }
 
@@ -98,6 +102,9 @@ func (l *Log) add(e Event) {
 	l.keep(e)
 	close(l.changed)
 	l.changed = make(chan struct{})
+	if l.file == nil && l.path != "" && !l.closed && l.seq%retryEvery == 0 {
+		_ = l.open() // as long as it fails, events are in memory only
+	}
 	if l.file == nil {
 		return
 	}
@@ -114,7 +121,8 @@ func (l *Log) add(e Event) {
 	}
 }
 
-// rotate makes the file the older one.
+// rotate makes the file the older one. If it cannot, what follows is in memory
+// only until it can: the files stay bounded.
 func (l *Log) rotate() {
 	_ = l.file.Close()
 	l.file = nil
@@ -127,6 +135,7 @@ func (l *Log) rotate() {
 func (l *Log) Close() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.closed = true
 	if l.file == nil {
 		return nil
 	}

@@ -141,8 +141,21 @@ func TestUnwritable(t *testing.T) {
 	if err == nil {
 		t.Fatal("a folder was opened for writing")
 	}
-	slog.New(l.Handler(slog.DiscardHandler)).Info("one")
+	log := slog.New(l.Handler(slog.DiscardHandler))
+	log.Info("one")
 	if events, _ := l.After(0); len(events) != 1 {
 		t.Errorf("%+v", events)
+	}
+	if err := os.Remove(filepath.Join(dir, "events.jsonl")); err != nil {
+		t.Fatal(err)
+	}
+	for range retryEvery {
+		log.Info("again")
+	}
+	if info, err := os.Stat(filepath.Join(dir, "events.jsonl")); err != nil || info.Size() == 0 {
+		t.Errorf("it is not written to although it could be: %v", err)
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
 	}
 }
