@@ -3,10 +3,6 @@
 package main
 
 import (
-	"bytes"
-	"cmp"
-	"context"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -15,15 +11,12 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/api/resource"
 	"sigs.k8s.io/yaml"
 
-	"github.com/orpheus-cd/orpheus/gitsync"
 	"github.com/orpheus-cd/orpheus/planner"
-	"github.com/orpheus-cd/orpheus/runtime/containerd"
 )
 
 // config is the agent's configuration: a YAML file, then flags over it. It is
@@ -61,36 +54,10 @@ type capacityConfig struct {
 	Memory string `json:"memory"` // quantity, such as 15Gi
 }
 
-// recordsConfig says where the fleet's records are and how to write them.
-// Empty fields are what fleet.yaml says, else what repository says.
-type recordsConfig struct {
-	URL            string `json:"url"`
-	Prefix         string `json:"prefix"`
-	Username       string `json:"username"`
-	PasswordFile   string `json:"passwordFile"`
-	TokenFile      string `json:"tokenFile"`
-	CAFile         string `json:"caFile"`
-	SSHKeyFile     string `json:"sshKeyFile"`
-	KnownHostsFile string `json:"knownHostsFile"`
-}
-
 // peerConfig is how other nodes of the fleet watch this one.
 type peerConfig struct {
 	Listen  string `json:"listen"`  // host:port; "" = :7718, "none" = nobody watches it
 	Address string `json:"address"` // host:port others reach it at; "" = found out
-}
-
-type repositoryConfig struct {
-	URL          string `json:"url"`
-	Branch       string `json:"branch"` // "" = main
-	Path         string `json:"path"`   // "" = the top of the repository
-	Username     string `json:"username"`
-	PasswordFile string `json:"passwordFile"`
-	TokenFile    string `json:"tokenFile"`
-	CAFile       string `json:"caFile"`
-
-	SSHKeyFile     string `json:"sshKeyFile"`
-	KnownHostsFile string `json:"knownHostsFile"`
 }
 
 type containerdConfig struct {
@@ -110,23 +77,6 @@ type networkConfig struct {
 	Subnet string `json:"subnet"`
 	Table  string `json:"table"`
 	MTU    int    `json:"mtu"`
-}
-
-type registryConfig struct {
-	PlainHTTP    bool   `json:"plainHTTP"`
-	CAFile       string `json:"caFile"`
-	Username     string `json:"username"`
-	PasswordFile string `json:"passwordFile"`
-}
-
-type policyConfig struct {
-	Drivers      []string `json:"drivers"`
-	HostPaths    []string `json:"hostPaths"`
-	Devices      []string `json:"devices"`
-	Capabilities []string `json:"capabilities"`
-	Privileged   bool     `json:"privileged"`
-	HostNetwork  bool     `json:"hostNetwork"`
-	Registries   []string `json:"registries"`
 }
 
 type apiConfig struct {
@@ -329,150 +279,4 @@ func (c *config) logger(w *os.File) *slog.Logger {
 		return slog.New(slog.NewJSONHandler(w, opts))
 	}
 	return slog.New(slog.NewTextHandler(w, opts))
-}
-
-// git is the part of the configuration that gitsync needs.
-func (c *config) git(log *slog.Logger) gitsync.Config {
-	r := c.Repository
-	out := gitsync.Config{
-		URL: r.URL, Branch: r.Branch, CAFile: r.CAFile, Log: log,
-		SSHKeyFile: r.SSHKeyFile, KnownHostsFile: r.KnownHostsFile,
-		Dir: filepath.Join(c.StateDir, "git"),
-	}
-	out.Credentials = credentials(r.Username, r.PasswordFile, r.TokenFile)
-	return out
-}
-
-// credentials reads what a Git server is shown anew at every use; nil = none
-// are configured.
-func credentials(username, passwordFile, tokenFile string) func(context.Context) (gitsync.Credentials, error) {
-	if tokenFile == "" && passwordFile == "" {
-		return nil
-	}
-	return func(context.Context) (gitsync.Credentials, error) {
-		if tokenFile != "" && username == "" {
-			token, err := readSecret(tokenFile)
-			return gitsync.Credentials{Token: token}, err
-		}
-		password, err := readSecret(passwordFile + tokenFile)
-		return gitsync.Credentials{Username: username, Password: password}, err
-	}
-}
-
-// board is how the records are reached. What the agent's configuration says
-// goes before fleet.yaml; credentials are never sent to another place than
-// they were given for.
-func (c *config) board(place *planner.RecordsPlace, log *slog.Logger) gitsync.BoardConfig {
-	var inFleet planner.RecordsPlace
-	if place != nil {
-		inFleet = *place
-	}
-	r, repo := c.Records, c.Repository
-	out := gitsync.BoardConfig{
-		URL: cmp.Or(r.URL, inFleet.URL, repo.URL), Prefix: cmp.Or(r.Prefix, inFleet.Prefix), Log: log,
-		CAFile: cmp.Or(r.CAFile, repo.CAFile), SSHKeyFile: cmp.Or(r.SSHKeyFile, repo.SSHKeyFile),
-		KnownHostsFile: cmp.Or(r.KnownHostsFile, repo.KnownHostsFile),
-		Credentials:    credentials(r.Username, r.PasswordFile, r.TokenFile),
-	}
-	if out.URL == repo.URL {
-		out.Branch = repo.Branch
-	}
-	if out.Credentials == nil && (out.URL == repo.URL || r.URL != "") {
-		out.Credentials = credentials(repo.Username, repo.PasswordFile, repo.TokenFile)
-	}
-	return out
-}
-
-// readSecret reads a secret from its file at every use, so that it can be
-// renewed without a restart.
-func readSecret(path string) (string, error) {
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return "", err
-	}
-	return string(bytes.TrimSpace(data)), nil
-}
-
-// registries is the part of the configuration that the containerd driver
-// needs to pull.
-func (c *config) registries() (map[string]containerd.Registry, error) {
-	out := map[string]containerd.Registry{}
-	for host, r := range c.Registries {
-		reg := containerd.Registry{PlainHTTP: r.PlainHTTP}
-		if r.CAFile != "" {
-			pem, err := os.ReadFile(r.CAFile)
-			if err != nil {
-				return nil, fmt.Errorf("registries[%s].caFile: %w", host, err)
-			}
-			reg.CA = x509.NewCertPool()
-			if !reg.CA.AppendCertsFromPEM(pem) {
-				return nil, fmt.Errorf("registries[%s].caFile: %s holds no PEM certificate", host, r.CAFile)
-			}
-		}
-		if r.PasswordFile != "" {
-			reg.Credentials = func(context.Context) (string, string, error) {
-				password, err := readSecret(r.PasswordFile)
-				return r.Username, password, err
-			}
-		}
-		out[host] = reg
-	}
-	return out, nil
-}
-
-// policy is what the node allows, with what is the agent's own reserved.
-func (c *config) policy() planner.Policy {
-	p := planner.Policy{
-		Drivers: c.Policy.Drivers, HostPaths: c.Policy.HostPaths, Devices: c.Policy.Devices,
-		Privileged: c.Policy.Privileged, HostNetwork: c.Policy.HostNetwork, Registries: c.Policy.Registries,
-		ReservedPaths: c.reservedPaths(),
-	}
-	for _, name := range c.Policy.Capabilities {
-		p.Capabilities = append(p.Capabilities, strings.TrimPrefix(strings.ToUpper(name), "CAP_"))
-	}
-	for host := range c.Registries {
-		p.KnownRegistries = append(p.KnownRegistries, host)
-	}
-	if addr, err := netip.ParseAddrPort(c.API.Address); err == nil {
-		p.ReservedPorts = append(p.ReservedPorts, int(addr.Port()))
-	}
-	return p
-}
-
-// reservedPaths are the agent's own: its folders, its credentials, the socket
-// of containerd. Each stands with the place it really leads to (/var/run is a
-// link), because host paths are judged by where they lead.
-func (c *config) reservedPaths() []string {
-	own := []string{c.StateDir, c.RunDir, filepath.Dir(c.containerdAddress()), c.Repository.TokenFile, c.Repository.PasswordFile,
-		c.Repository.SSHKeyFile, c.Records.TokenFile, c.Records.PasswordFile, c.Records.SSHKeyFile}
-	for _, r := range c.Registries {
-		own = append(own, r.PasswordFile)
-	}
-	for _, p := range c.Plugins {
-		own = append(own, p.Path)
-	}
-	var all []string
-	for _, path := range own {
-		if path == "" {
-			continue
-		}
-		if abs, err := filepath.Abs(path); err == nil {
-			path = abs
-		}
-		all = append(all, path, realPath(path))
-	}
-	slices.Sort(all)
-	return slices.Compact(all)
-}
-
-// realPath follows the links in a path as far as it exists.
-func realPath(path string) string {
-	if real, err := filepath.EvalSymlinks(path); err == nil {
-		return real
-	}
-	dir := filepath.Dir(path)
-	if dir == path {
-		return path
-	}
-	return filepath.Join(realPath(dir), filepath.Base(path))
 }

@@ -1,0 +1,103 @@
+//go:build linux
+
+package main
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"log/slog"
+	"os"
+	"path/filepath"
+
+	"github.com/orpheus-cd/orpheus/gitsync"
+	"github.com/orpheus-cd/orpheus/planner"
+)
+
+type repositoryConfig struct {
+	URL          string `json:"url"`
+	Branch       string `json:"branch"` // "" = main
+	Path         string `json:"path"`   // "" = the top of the repository
+	Username     string `json:"username"`
+	PasswordFile string `json:"passwordFile"`
+	TokenFile    string `json:"tokenFile"`
+	CAFile       string `json:"caFile"`
+
+	SSHKeyFile     string `json:"sshKeyFile"`
+	KnownHostsFile string `json:"knownHostsFile"`
+}
+
+// recordsConfig says where the fleet's records are and how to write them.
+// Empty fields are what fleet.yaml says, else what repository says.
+type recordsConfig struct {
+	URL            string `json:"url"`
+	Prefix         string `json:"prefix"`
+	Username       string `json:"username"`
+	PasswordFile   string `json:"passwordFile"`
+	TokenFile      string `json:"tokenFile"`
+	CAFile         string `json:"caFile"`
+	SSHKeyFile     string `json:"sshKeyFile"`
+	KnownHostsFile string `json:"knownHostsFile"`
+}
+
+// git is the part of the configuration that gitsync needs.
+func (c *config) git(log *slog.Logger) gitsync.Config {
+	r := c.Repository
+	out := gitsync.Config{
+		URL: r.URL, Branch: r.Branch, CAFile: r.CAFile, Log: log,
+		SSHKeyFile: r.SSHKeyFile, KnownHostsFile: r.KnownHostsFile,
+		Dir: filepath.Join(c.StateDir, "git"),
+	}
+	out.Credentials = credentials(r.Username, r.PasswordFile, r.TokenFile)
+	return out
+}
+
+// credentials reads what a Git server is shown anew at every use; nil = none
+// are configured.
+func credentials(username, passwordFile, tokenFile string) func(context.Context) (gitsync.Credentials, error) {
+	if tokenFile == "" && passwordFile == "" {
+		return nil
+	}
+	return func(context.Context) (gitsync.Credentials, error) {
+		if tokenFile != "" && username == "" {
+			token, err := readSecret(tokenFile)
+			return gitsync.Credentials{Token: token}, err
+		}
+		password, err := readSecret(passwordFile + tokenFile)
+		return gitsync.Credentials{Username: username, Password: password}, err
+	}
+}
+
+// board is how the records are reached. What the agent's configuration says
+// goes before fleet.yaml; credentials are never sent to another place than
+// they were given for.
+func (c *config) board(place *planner.RecordsPlace, log *slog.Logger) gitsync.BoardConfig {
+	var inFleet planner.RecordsPlace
+	if place != nil {
+		inFleet = *place
+	}
+	r, repo := c.Records, c.Repository
+	out := gitsync.BoardConfig{
+		URL: cmp.Or(r.URL, inFleet.URL, repo.URL), Prefix: cmp.Or(r.Prefix, inFleet.Prefix), Log: log,
+		CAFile: cmp.Or(r.CAFile, repo.CAFile), SSHKeyFile: cmp.Or(r.SSHKeyFile, repo.SSHKeyFile),
+		KnownHostsFile: cmp.Or(r.KnownHostsFile, repo.KnownHostsFile),
+		Credentials:    credentials(r.Username, r.PasswordFile, r.TokenFile),
+	}
+	if out.URL == repo.URL {
+		out.Branch = repo.Branch
+	}
+	if out.Credentials == nil && (out.URL == repo.URL || r.URL != "") {
+		out.Credentials = credentials(repo.Username, repo.PasswordFile, repo.TokenFile)
+	}
+	return out
+}
+
+// readSecret reads a secret from its file at every use, so that it can be
+// renewed without a restart.
+func readSecret(path string) (string, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return "", err
+	}
+	return string(bytes.TrimSpace(data)), nil
+}
