@@ -34,6 +34,11 @@ type SSHDOptions struct {
 	// OnlyVersion0 keeps GIT_PROTOCOL from getting through, as a plain sshd
 	// does.
 	OnlyVersion0 bool
+	// LoginShell makes users log in as somebody who owns nothing and whose
+	// login shell is git-shell, as on a server for Git alone, instead of as
+	// whoever runs this program. It takes root and folders that all may enter;
+	// variables of AddKey do not get through.
+	LoginShell bool
 }
 
 // SSHD is OpenSSH's sshd behind a listener on loopback that lives in this
@@ -71,12 +76,17 @@ const (
 // ErrNoSSHD: this machine cannot run sshd; the text says why.
 var ErrNoSSHD = errors.New("no sshd")
 
-// privsepDir is where sshd locks its unprivileged half up, if root runs it.
-const privsepDir = "/run/sshd"
+const (
+	// privsepDir is where sshd locks its unprivileged half up, if root runs it.
+	privsepDir = "/run/sshd"
+	// gitUser is who logs in with LoginShell, known to sshd alone.
+	gitUser = "orpheus-git"
+	gitID   = 64170 // of no user of a system, by Debian's ranges
+)
 
 // StartSSHD starts a server; Close ends it.
 func StartSSHD(opts SSHDOptions) (*SSHD, error) {
-	program, err := sshdProgram()
+	program, err := sshdProgram(opts)
 	if err != nil {
 		return nil, err
 	}
@@ -86,6 +96,9 @@ func StartSSHD(opts SSHDOptions) (*SSHD, error) {
 	}
 	if _, err := exec.LookPath("git-shell"); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrNoSSHD, err)
+	}
+	if opts.LoginShell {
+		who.Username = gitUser
 	}
 	s := &SSHD{User: who.Username, opts: opts, conns: map[net.Conn]bool{},
 		KnownHosts: filepath.Join(opts.Dir, "known_hosts")}
@@ -103,8 +116,9 @@ func StartSSHD(opts SSHDOptions) (*SSHD, error) {
 }
 
 // sshdProgram is the command line of sshd. Root's wants a folder that only the
-// system's own service makes: it gets one that nobody else sees.
-func sshdProgram() ([]string, error) {
+// system's own service makes, and LoginShell a user: it gets what nobody else
+// sees.
+func sshdProgram(opts SSHDOptions) ([]string, error) {
 	sshd, err := exec.LookPath("sshd")
 	if err != nil {
 		if _, err := os.Stat("/usr/sbin/sshd"); err != nil {
@@ -112,25 +126,54 @@ func sshdProgram() ([]string, error) {
 		}
 		sshd = "/usr/sbin/sshd"
 	}
-	if _, err := os.Stat(privsepDir); err == nil || os.Getuid() != 0 {
+	var before []string
+	if _, err := os.Stat(privsepDir); err != nil && os.Getuid() == 0 {
+		before = append(before, "mount -t tmpfs -o mode=755 none /run", "mkdir -m 755 "+privsepDir)
+	}
+	if opts.LoginShell {
+		users, err := writeUsers(opts.Dir)
+		if err != nil {
+			return nil, err
+		}
+		before = append(before, "mount --bind '"+users+"' /etc/passwd")
+	}
+	if len(before) == 0 {
 		return []string{sshd}, nil
 	}
-	in := []string{"unshare", "--mount", "sh", "-c",
-		"mount -t tmpfs -o mode=755 none /run && mkdir -m 755 " + privsepDir + ` && exec "$@"`, "sh"}
+	in := []string{"unshare", "--mount", "sh", "-c", strings.Join(before, " && ") + ` && exec "$@"`, "sh"}
 	if out, err := exec.Command(in[0], append(in[1:], "true")...).CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("%w: %s does not exist and cannot be given to it: %w: %s", ErrNoSSHD, privsepDir, err, out)
+		return nil, fmt.Errorf("%w: it cannot be given what it needs: %w: %s", ErrNoSSHD, err, out)
 	}
 	return append(in, sshd), nil
+}
+
+// writeUsers writes this machine's users and gitUser, as /etc/passwd has them.
+func writeUsers(dir string) (string, error) {
+	shell, err := exec.LookPath("git-shell")
+	if err != nil {
+		return "", fmt.Errorf("%w: %w", ErrNoSSHD, err)
+	}
+	users, err := os.ReadFile("/etc/passwd")
+	if err != nil {
+		return "", err
+	}
+	users = fmt.Appendf(users, "%s:x:%d:%d::/:%s\n", gitUser, gitID, gitID, shell)
+	name := filepath.Join(dir, "passwd")
+	return name, os.WriteFile(name, users, 0o644)
 }
 
 func (s *SSHD) file(name string) string { return filepath.Join(s.opts.Dir, name) }
 
 func (s *SSHD) configure() error {
+	variables := []string{"SHLVL=1"} // bash reads no start-up file of the user then
+	if s.opts.LoginShell {
+		variables = slices.DeleteFunc(cleanEnv(), func(v string) bool { return !strings.HasPrefix(v, "GIT_") })
+	}
 	config := []string{
 		"AuthorizedKeysFile " + s.file("authorized_keys"),
 		"StrictModes no", "UsePAM no", "PermitRootLogin prohibit-password", "PasswordAuthentication no",
 		"KbdInteractiveAuthentication no", "PrintMotd no", "PrintLastLog no", "PidFile none", "MaxSessions 20",
-		"SetEnv SHLVL=1", // bash reads no start-up file of the user then
+		"SetEnv " + strings.Join(variables, " "),
 	}
 	if !s.opts.OnlyVersion0 {
 		config = append(config, "AcceptEnv GIT_PROTOCOL")
@@ -177,11 +220,15 @@ func (s *SSHD) AddKey(env ...string) (string, error) {
 	env = append(cleanEnv(), env...)
 	command := `cd '` + s.opts.Root + `' && exec env -i GIT_PROTOCOL=\"$GIT_PROTOCOL\" '` + strings.Join(env, "' '") +
 		`' git-shell -c \"$SSH_ORIGINAL_COMMAND\"`
+	options := `restrict,command="` + command + `"`
+	if s.opts.LoginShell {
+		options = "restrict" // git-shell is run already, and runs nothing but Git
+	}
 	f, err := os.OpenFile(s.file("authorized_keys"), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
 	if err != nil {
 		return "", err
 	}
-	_, err = fmt.Fprintf(f, "restrict,command=\"%s\" %s", command, ssh.MarshalAuthorizedKey(public))
+	_, err = fmt.Fprintf(f, "%s %s", options, ssh.MarshalAuthorizedKey(public))
 	return name, errors.Join(err, f.Close())
 }
 

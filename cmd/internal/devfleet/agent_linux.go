@@ -66,6 +66,7 @@ func (n *Node) StartAgent() error {
 		return err
 	}
 	cmd := exec.Command(n.opts.orpheus, "agent", "--config", file)
+	cmd.Env = append(os.Environ(), n.env...)
 	cmd.Stdout, cmd.Stderr = log, log
 	n.agent, err = run(cmd, n.start)
 	return err

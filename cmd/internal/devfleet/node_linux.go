@@ -23,6 +23,7 @@ type Node struct {
 	opts   nodeOptions
 	cgroup string // parent of all cgroups of the node's, with a slash at its start
 	agent  *program
+	env    []string // beside this program's, of the agent
 
 	cluster *Cluster    // nil in a Fleet
 	index   int         // of the node in it
@@ -51,6 +52,10 @@ func (n *Node) Cgroup() string { return n.cgroup }
 // Configure sets the YAML that is laid over the agent's configuration from its
 // next start on, instead of what the options said.
 func (n *Node) Configure(config string) { n.opts.config = config }
+
+// Environ gives the agent variables (NAME=value) beside this program's, from
+// its next start on.
+func (n *Node) Environ(variables ...string) { n.env = variables }
 
 // containers reports whether the node runs containers.
 func (n *Node) containers() bool { return n.opts.driver == planner.DriverContainerd }

@@ -1,0 +1,186 @@
+package e2e
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/orpheus-cd/orpheus/agent/api"
+	"github.com/orpheus-cd/orpheus/cmd/internal/devfleet"
+	"github.com/orpheus-cd/orpheus/gitsync/gitsynctest"
+	"github.com/orpheus-cd/orpheus/planner"
+)
+
+// away is how a test takes Git away from a node, and gives it back.
+type away struct{ takes, gives func() error }
+
+// TestTransports tells one story over every way to reach a repository: deploy,
+// look, roll out, revert, an agent that is killed, Git that is away.
+func TestTransports(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name  string
+		opts  devfleet.Options
+		reach func(*node) away // configures the node
+	}{
+		// A certificate of one's own, and no way to the server but the proxy,
+		// which wants to know who asks.
+		{"HTTPSThroughProxy", devfleet.Options{Git: gitsynctest.Options{TLS: true, Token: gitToken}}, func(n *node) away {
+			p := n.behindProxy(proxyLogin)
+			n.t.Cleanup(func() {
+				if err := p.used(); err != nil {
+					n.t.Error(err)
+				}
+			})
+			return away{func() error { n.StopGit(); return nil }, n.StartGit}
+		}},
+		// A certificate of one's own and a token.
+		{"HTTPS", devfleet.Options{Git: gitsynctest.Options{TLS: true, Token: gitToken}}, func(n *node) away {
+			n.secret("token", gitToken)
+			n.configure(fmt.Sprintf("repository: {tokenFile: %q}\n", n.secretFile("token")))
+			return away{func() error { n.StopGit(); return nil }, n.StartGit}
+		}},
+		// OpenSSH's server, a user whose login shell is git-shell, a key that
+		// reads and cannot write.
+		{"SSH", devfleet.Options{}, func(n *node) away {
+			srv := n.sshServer()
+			n.overSSH(srv)
+			cut := func(gitsynctest.Direction, []byte) bool { return true }
+			return away{func() error { srv.SetCut(cut); srv.CutConnections(); return nil },
+				func() error { srv.SetCut(nil); return nil }}
+		}},
+		// A folder on this machine, which is as good as unmounted.
+		{"LocalPath", devfleet.Options{LocalPath: true}, func(n *node) away {
+			elsewhere := n.Repo.Dir + ".away"
+			return away{func() error { return os.Rename(n.Repo.Dir, elsewhere) },
+				func() error { return os.Rename(elsewhere, n.Repo.Dir) }}
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			tt.opts.Driver = planner.DriverProcess
+			n := newNode(t, tt.opts)
+			n.story(tt.reach(n))
+		})
+	}
+}
+
+// story is what is told over each transport.
+func (n *node) story(git away) {
+	n.t.Helper()
+	web := func(colour string) map[string]string {
+		return map[string]string{"web.yaml": n.manifest(spec{name: "web", replicas: 2, env: map[string]string{"COLOUR": colour}})}
+	}
+	n.agent()
+	files := n.bystanders()
+	files["web.yaml"] = web("blue")["web.yaml"]
+	n.apply("deploy", files)
+	out, code := n.orpheus("status", "--exit-code", "--socket", n.Socket())
+	if contains(n.t, "orpheus status", out, "deploy", "web", "2/2", "calm"); code != 0 {
+		n.t.Errorf("status --exit-code ends with %d:\n%s", code, out)
+	}
+	blue, begin := service(n.status(), "web").Revision, n.lives()
+
+	n.apply("roll out", web("green"))
+	n.untouched("web was rolled out", begin, "web")
+	hash, err := n.Repo.Revert()
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	if st := n.await("revert", devfleet.SettledAt(hash)); service(st, "web").Revision != blue {
+		n.t.Errorf("reverted, web has revision %s, not %s", service(st, "web").Revision, blue)
+	}
+	n.untouched("web was reverted", begin, "web")
+
+	before := n.lives()
+	n.kill()
+	n.agent()
+	n.untouched("the agent was killed", before)
+
+	if err := git.takes(); err != nil {
+		n.t.Fatal(err)
+	}
+	n.await("Git is missed", repositoryError(""))
+	n.kill()
+	n.agent()
+	st := n.await("a new agent misses Git, too", repositoryError(""))
+	n.t.Logf("away: %s", st.Repository.Error)
+	n.untouched("Git was away", before)
+	if err := git.gives(); err != nil {
+		n.t.Fatal(err)
+	}
+	n.apply("Git is back", map[string]string{"late.yaml": n.manifest(spec{name: "late"})})
+	n.untouched("Git came back", before)
+	n.tellsNoSecrets(gitToken, proxyPassword)
+}
+
+// repositoryError waits until the repository cannot be read for a reason.
+func repositoryError(reason string) func(*api.Status) string {
+	return func(st *api.Status) string {
+		if st.Repository.Error == "" || !strings.Contains(st.Repository.Error, reason) {
+			return fmt.Sprintf("the repository's error is %q", st.Repository.Error)
+		}
+		return ""
+	}
+}
+
+// Who may use the proxy.
+const (
+	proxyPassword = "proxy-password-Tz5"
+	proxyLogin    = "porter:" + proxyPassword
+)
+
+// behindProxy has the agent reach the Git server through a proxy alone: its
+// name means nothing to this machine. login is user:password, "" = none.
+func (n *node) behindProxy(login string) *connectProxy {
+	n.t.Helper()
+	server, err := url.Parse(n.Git.URL)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	p := newConnectProxy(n.t, server.Host, login)
+	proxy, err := url.Parse(p.URL)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	if user, password, ok := strings.Cut(login, ":"); ok {
+		proxy.User = url.UserPassword(user, password)
+	}
+	n.Environ("HTTPS_PROXY=" + proxy.String())
+	n.secret("token", gitToken)
+	n.configure(fmt.Sprintf("repository: {url: %q, tokenFile: %q}\n",
+		strings.Replace(n.RepoURL(), server.Hostname(), gitHost, 1), n.secretFile("token")))
+	return p
+}
+
+// sshServer serves the node's repository to a user whose login shell is
+// git-shell, where there may be such a user.
+func (n *node) sshServer() *gitsynctest.SSHD {
+	n.t.Helper()
+	dir := filepath.Join(n.Dir, "sshd")
+	if err := errors.Join(os.Mkdir(dir, 0o755), os.Chmod(n.Dir, 0o711)); err != nil {
+		n.t.Fatal(err)
+	}
+	srv, err := gitsynctest.StartSSHD(gitsynctest.SSHDOptions{Root: filepath.Dir(n.Repo.Dir), Dir: dir, LoginShell: os.Geteuid() == 0})
+	if errors.Is(err, gitsynctest.ErrNoSSHD) {
+		n.t.Skip(err)
+	}
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	n.t.Cleanup(func() {
+		srv.Close()
+		if n.t.Failed() {
+			n.t.Log("sshd: " + srv.Log())
+		}
+	})
+	return srv
+}
+
+// overSSH has the agent follow the repository there.
+func (n *node) overSSH(srv *gitsynctest.SSHD) {
+	n.configure(fmt.Sprintf("repository: {url: %q, sshKeyFile: %q, knownHostsFile: %q}\n", srv.RepoURL(n.Repo), srv.KeyFile, srv.KnownHosts))
+}
