@@ -25,25 +25,34 @@ type flight struct {
 
 	mu      sync.Mutex
 	waiting map[*waiter]bool
+	left    bool // under flights.mu: nobody waited for it any more: it is ending, and is not joined
 }
 
 type waiter struct{ report func(done, total int64) }
 
 // do runs pull, or joins the one that runs for key. The pull goes on while
 // anybody waits for it, whoever's context began it, and ends when the last one
-// has left. report is not called after do has returned.
+// has left. One that was left is waited for before the next of its key begins:
+// it still has its lease to give back, which is that of the next one, too.
+// report is not called after do has returned.
 func (f *flights) do(ctx context.Context, key string, pull func(context.Context, func(done, total int64)) (digest.Digest, error), report func(done, total int64)) (digest.Digest, error) {
 	me := &waiter{report: report}
 	f.mu.Lock()
 	fl := f.flying[key]
-	if fl == nil {
+	if fl == nil || fl.left {
+		before := fl
 		shared, cancel := context.WithCancel(context.WithoutCancel(ctx))
 		fl = &flight{done: make(chan struct{}), cancel: cancel, waiting: map[*waiter]bool{}}
 		if f.flying == nil {
 			f.flying = map[string]*flight{}
 		}
 		f.flying[key] = fl
-		go f.run(shared, key, fl, pull)
+		go func() {
+			if before != nil {
+				<-before.done
+			}
+			f.run(shared, key, fl, pull)
+		}()
 	}
 	fl.mu.Lock()
 	fl.waiting[me] = true
@@ -52,10 +61,10 @@ func (f *flights) do(ctx context.Context, key string, pull func(context.Context,
 
 	select {
 	case <-fl.done:
-		f.leave(key, fl, me)
+		f.leave(fl, me)
 		return fl.digest, fl.err
 	case <-ctx.Done():
-		f.leave(key, fl, me)
+		f.leave(fl, me)
 		return "", ctx.Err()
 	}
 }
@@ -69,7 +78,9 @@ func (f *flights) run(ctx context.Context, key string, fl *flight, pull func(con
 		}
 	})
 	f.mu.Lock()
-	f.land(key, fl)
+	if f.flying[key] == fl {
+		delete(f.flying, key)
+	}
 	f.mu.Unlock()
 	fl.cancel()
 	close(fl.done)
@@ -77,21 +88,14 @@ func (f *flights) run(ctx context.Context, key string, fl *flight, pull func(con
 
 // leave takes a waiter off; without any the pull is called off, and whoever
 // comes next begins a new one.
-func (f *flights) leave(key string, fl *flight, me *waiter) {
+func (f *flights) leave(fl *flight, me *waiter) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	fl.mu.Lock()
 	defer fl.mu.Unlock()
 	delete(fl.waiting, me)
 	if len(fl.waiting) == 0 {
-		f.land(key, fl)
+		fl.left = true
 		fl.cancel()
-	}
-}
-
-// land needs f.mu held.
-func (f *flights) land(key string, fl *flight) {
-	if f.flying[key] == fl {
-		delete(f.flying, key)
 	}
 }
