@@ -153,6 +153,9 @@ func (j *job) forkBeside(files [3]*os.File) (int, error) {
 	}
 	var pid int
 	onOwnThread(func() { pid, err = j.fork(path, attr) })
+	if err == nil {
+		exposeToOOM(pid)
+	}
 	return pid, err
 }
 

@@ -42,7 +42,9 @@ func (d *Driver) load(id string) (instance, error) {
 		return instance{}, fmt.Errorf("%w: %w", errGarbage, err)
 	}
 	i := instance{}
-	if i.state, err = decodeState(data, id); err != nil {
+	if i.state, err = decodeState(data, id); errors.Is(err, errLater) && locked(folder) {
+		return instance{}, fmt.Errorf("instance %s: %w: %w", id, runtime.ErrUnavailable, err)
+	} else if err != nil {
 		return instance{}, fmt.Errorf("%w: %s: %w", errGarbage, filepath.Join(folder, stateFile), err)
 	}
 	// Processes first: a program that ends in between has written its exit.

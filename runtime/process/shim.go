@@ -82,6 +82,7 @@ func (s *shim) start(id string) error {
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		return fmt.Errorf("become subreaper: %w", err)
 	}
+	exposeToOOM(os.Getpid()) // before the fork: the program inherits it
 	var err error
 	if s.folder, err = os.Getwd(); err != nil {
 		return fmt.Errorf("find own folder: %w", err)

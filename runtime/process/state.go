@@ -63,6 +63,10 @@ type exit struct {
 	At     time.Time `json:"at"`
 }
 
+// errLater: an agent of a later version has started the instance. What it does
+// not know it leaves alone: to list without it would have it started twice.
+var errLater = errors.New("it was started by a later version of the agent; run that one again, or stop its processes first")
+
 // decodeState reads a state file, which must be that of the instance.
 func decodeState(data []byte, id string) (state, error) {
 	var s state
@@ -70,6 +74,8 @@ func decodeState(data []byte, id string) (state, error) {
 		return state{}, err
 	}
 	switch {
+	case s.Version > stateVersion:
+		return state{}, fmt.Errorf("%w: version %d, this one knows %d", errLater, s.Version, stateVersion)
 	case s.Version != stateVersion:
 		return state{}, fmt.Errorf("version %d is not known to this agent", s.Version)
 	case s.ID != id:
