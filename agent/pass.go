@@ -32,6 +32,8 @@ func (a *Agent) look(ctx context.Context, look Look) {
 	switch {
 	case look.Err != nil && before.Err == nil:
 		a.log.Warn("repository cannot be read: everything runs on", "err", look.Err)
+	case look.Err != nil && look.Err.Error() != before.Err.Error():
+		a.log.Warn("repository still cannot be read, for another reason", "err", look.Err)
 	case look.Err == nil && before.Err != nil:
 		a.log.Info("repository can be read again")
 	}

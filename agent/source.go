@@ -10,7 +10,7 @@ import (
 // Source is where commits come from.
 type Source interface {
 	// Follow looks at the repository until ctx ends and reports every change:
-	// a new commit, a failure, a recovery. Only the latest look matters, older
+	// a new commit, a failure, another one, a recovery. Only the latest look matters, older
 	// ones may be dropped. interval is read before each wait.
 	Follow(ctx context.Context, interval func() time.Duration) <-chan Look
 

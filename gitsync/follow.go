@@ -3,9 +3,9 @@ package gitsync
 import (
 	"cmp"
 	"context"
-	"errors"
 	"log/slog"
 	"math/rand/v2"
+	"strings"
 	"time"
 
 	"github.com/orpheus-cd/orpheus/planner"
@@ -148,17 +148,19 @@ func (f *follower) note(commit planner.Commit, err error) {
 	f.out <- f.state
 }
 
-// sameFailure reports whether b tells a person nothing new after a.
+// sameFailure reports whether b tells a person nothing new after a: the texts
+// differ at most in numbers, such as the port a connection came from.
 func sameFailure(a, b error) bool {
-	if a.Error() == b.Error() {
-		return true
-	}
-	for _, kind := range []error{ErrUnreachable, ErrCorrupt, ErrStorage} {
-		if errors.Is(a, kind) && errors.Is(b, kind) {
-			return true
+	return withoutDigits(a.Error()) == withoutDigits(b.Error())
+}
+
+func withoutDigits(text string) string {
+	return strings.Map(func(r rune) rune {
+		if r >= '0' && r <= '9' {
+			return -1
 		}
-	}
-	return false
+		return r
+	}, text)
 }
 
 // wait returns at the next look's time, false when ctx has ended. What the

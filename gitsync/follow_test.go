@@ -113,6 +113,15 @@ func TestFollowReportsFailureAndRecoveryOnce(t *testing.T) {
 		if n := s.count() - before; n < 20 || n > 110 {
 			t.Fatalf("%d looks in 2 hours of failure", n)
 		}
+		s.set("", &remoteError{kind: ErrUnreachable, text: "port 1"})
+		hints <- struct{}{}
+		if u = <-updates; u.Err.Error() != "remote cannot be reached: port 1" || !u.Since.Equal(since) {
+			t.Fatalf("a failure of the same kind with other words: %+v", u)
+		}
+		s.set("", &remoteError{kind: ErrUnreachable, text: "port 23"})
+		hints <- struct{}{}
+		synctest.Wait()
+		nothing(t, updates)
 		s.set("", fmt.Errorf("other: %w", ErrUnauthorized))
 		hints <- struct{}{}
 		if u = <-updates; !errors.Is(u.Err, ErrUnauthorized) || !u.Since.Equal(since) {
