@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -41,6 +42,7 @@ func newHTTPRemote(s settings) *httpRemote {
 		CheckRedirect: r.checkRedirect,
 		Transport: &http.Transport{
 			Proxy:                  http.ProxyFromEnvironment,
+			OnProxyConnectResponse: checkProxy,
 			DialContext:            (&net.Dialer{Timeout: min(10*time.Second, r.idle), KeepAlive: 30 * time.Second}).DialContext,
 			TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: s.roots},
 			TLSHandshakeTimeout:    min(10*time.Second, r.idle),
@@ -156,7 +158,38 @@ func (r *httpRemote) sendError(ctx context.Context, err error) error {
 	if errors.Is(err, io.EOF) {
 		err = errors.New("the connection was closed without an answer")
 	}
-	return &remoteError{kind: ErrUnreachable, text: printable(err.Error(), 300)}
+	return &remoteError{kind: ErrUnreachable, text: explainSend(err)}
+}
+
+// explainSend adds the remedy where the library's own words lack it.
+func explainSend(err error) string {
+	text := printable(err.Error(), 300)
+	var stranger x509.UnknownAuthorityError
+	if errors.As(err, &stranger) {
+		return "an authority that this node does not know signed the server's certificate (" + text +
+			"); compare it with the server's owner, then name a file with that authority's certificate as caFile"
+	}
+	if way, ok := strings.CutPrefix(text, "proxyconnect tcp: "); ok {
+		return "the proxy cannot be talked to: " + way
+	}
+	return text
+}
+
+// checkProxy tells what a proxy does not do for us: net/http would give the
+// status alone, as if it were the server's.
+func checkProxy(_ context.Context, proxy *url.URL, req *http.Request, res *http.Response) error {
+	if res.StatusCode == http.StatusOK {
+		return nil
+	}
+	text := fmt.Sprintf("the proxy %s answers %d %s when asked for the way to %s",
+		printable(proxy.Host, 100), res.StatusCode, http.StatusText(res.StatusCode), printable(req.Host, 100))
+	switch res.StatusCode {
+	case http.StatusProxyAuthRequired:
+		text += "; check user name and password in the proxy's address"
+	case http.StatusForbidden:
+		text += "; have its owner allow that"
+	}
+	return &remoteError{kind: ErrUnreachable, text: text}
 }
 
 // checkResponse turns every answer but the expected one into an error. The
@@ -190,6 +223,12 @@ func (r *httpRemote) statusError(res *http.Response, want string) error {
 	err := r.errorf(ErrUnreachable, "answers %d %s", res.StatusCode, http.StatusText(res.StatusCode))
 	if res.StatusCode == http.StatusTooManyRequests || res.StatusCode == http.StatusServiceUnavailable {
 		err.retryAfter = parseRetryAfter(res.Header.Get("Retry-After"), time.Now())
+	}
+	switch {
+	case err.retryAfter > 0:
+		err.text += fmt.Sprintf(" and asks to be left alone for %s, which it is", err.retryAfter.Round(time.Second))
+	case res.StatusCode == http.StatusTooManyRequests:
+		err.text += "; have fewer nodes or a longer pollInterval in fleet.yaml, if this goes on"
 	}
 	return err
 }
