@@ -47,6 +47,7 @@ var arrows = map[string][]string{
 	"agent/notify":             {"planner", "runtime", "gitsync"},
 	"agent/peer":               {"planner", "gitsync/trust", "agent/fleet"},
 	"agent/probe":              {"planner", "runtime", "gitsync"},
+	"agent/webhook":            {},
 	// As other people's drivers are written: nothing else of ours.
 	"examples/driver-sandbox": {"planner", "runtime", "runtime/plugin"},
 }
@@ -76,6 +77,7 @@ var overMaps = map[string]struct {
 	"CoordinateAlone": {2, "the services are collected, then sorted"},
 	"remember":        {1, "each pin is kept or deleted by itself"},
 	"Pin":             {1, "each reference is pinned by itself"},
+	"Collectable":     {2, "each digest is marked by itself; images are sorted"},
 	"Reconcile":       {2, "leases of different services do not meet; actions and waits are sorted, next is a minimum"},
 	"index":           {2, "the instances of a slot are sorted afterwards"},
 	"TakeOn":          {2, "each refusal stands or goes by itself; documents are sorted"},

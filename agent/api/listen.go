@@ -10,6 +10,8 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+
+	"golang.org/x/net/netutil"
 )
 
 const (
@@ -68,7 +70,7 @@ func (s *Server) Run(ctx context.Context) error {
 		})
 	}
 	if s.tcp != nil {
-		serve(limitListener(s.tcp, maxConnections), ctx)
+		serve(netutil.LimitListener(s.tcp, maxConnections), ctx)
 	}
 	if s.unix != nil {
 		serve(s.unix, context.WithValue(ctx, local{}, true))
