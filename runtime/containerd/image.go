@@ -35,6 +35,8 @@ type imageCache struct {
 	images map[string]image         // by name
 	users  map[userKey]userIDs      // as looked up in the image's files
 	tags   map[string]digest.Digest // by reference as written
+
+	uses uses
 }
 
 // maxCached bounds each map of the cache; it is emptied when full.
@@ -94,6 +96,9 @@ func (d *Driver) imageOf(ctx context.Context, c runtime.Container) (image, error
 		}
 	}
 	name := ref.name(dgst)
+	if err := d.images.uses.touch(ctx, name); err != nil {
+		return image{}, err
+	}
 	if img, ok := d.images.get(name); ok {
 		return img, nil
 	}
@@ -114,6 +119,9 @@ func (d *Driver) storedImage(ctx context.Context, name string, dgst digest.Diges
 	if !known {
 		return d.loadImage(ctx, name, dgst)
 	}
+	if err := d.images.uses.touch(ctx, name); err != nil {
+		return image{}, err
+	}
 	_, err := d.client.ImageService().Get(ctx, name)
 	return img, err
 }
@@ -121,6 +129,9 @@ func (d *Driver) storedImage(ctx context.Context, name string, dgst digest.Diges
 // loadImage reads an image from containerd and caches it. Its errors are the
 // client's, but for an image of another platform.
 func (d *Driver) loadImage(ctx context.Context, name string, dgst digest.Digest) (image, error) {
+	if err := d.images.uses.touch(ctx, name); err != nil {
+		return image{}, err
+	}
 	stored, err := d.client.ImageService().Get(ctx, name)
 	if err != nil {
 		return image{}, err

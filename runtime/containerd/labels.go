@@ -38,7 +38,10 @@ const (
 	labelStopSignal = "orpheus/stop-signal"
 
 	labelPull = "orpheus/pull" // on leases
-	labelView = "orpheus/view" // on snapshots that only serve a look into an image
+	// labelPulled is on images that we have fetched: those that are there by
+	// other ways are not ours to remove.
+	labelPulled = "orpheus/pulled"
+	labelView   = "orpheus/view" // on snapshots that only serve a look into an image
 )
 
 // maxLabel is containerd's limit for a label's key and value together.
