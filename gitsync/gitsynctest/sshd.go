@@ -170,7 +170,7 @@ func (s *SSHD) configure() error {
 		variables = slices.DeleteFunc(cleanEnv(), func(v string) bool { return !strings.HasPrefix(v, "GIT_") })
 	}
 	config := []string{
-		"AuthorizedKeysFile " + s.file("authorized_keys"),
+		"AuthorizedKeysFile " + s.AuthorizedKeys(),
 		"StrictModes no", "UsePAM no", "PermitRootLogin prohibit-password", "PasswordAuthentication no",
 		"KbdInteractiveAuthentication no", "PrintMotd no", "PrintLastLog no", "PidFile none", "MaxSessions 20",
 		"SetEnv " + strings.Join(variables, " "),
@@ -224,7 +224,7 @@ func (s *SSHD) AddKey(env ...string) (string, error) {
 	if s.opts.LoginShell {
 		options = "restrict" // git-shell is run already, and runs nothing but Git
 	}
-	f, err := os.OpenFile(s.file("authorized_keys"), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
+	f, err := os.OpenFile(s.AuthorizedKeys(), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
 	if err != nil {
 		return "", err
 	}
@@ -262,6 +262,9 @@ func encodeKey(key any) (ssh.PublicKey, []byte, error) {
 
 // RepoURL is the address of a repository.
 func (s *SSHD) RepoURL(r *Repo) string { return "ssh://" + s.User + "@" + s.Address + r.Dir }
+
+// AuthorizedKeys is the file of the keys that are let in.
+func (s *SSHD) AuthorizedKeys() string { return s.file("authorized_keys") }
 
 // Connections is how many connections there were so far.
 func (s *SSHD) Connections() int64 { return s.accepted.Load() }

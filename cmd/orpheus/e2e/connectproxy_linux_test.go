@@ -26,14 +26,17 @@ type connectProxy struct {
 	tunnel atomic.Int32
 	// refuses is the status it answers instead of connecting; 0 = it connects.
 	refuses atomic.Int32
+
+	mu    sync.Mutex
+	conns map[net.Conn]bool // that it connected
 }
 
 // newConnectProxy starts one that goes away with the test.
 func newConnectProxy(t *testing.T, to, login string) *connectProxy {
 	t.Helper()
-	p := &connectProxy{to: to, login: login}
+	p := &connectProxy{to: to, login: login, conns: map[net.Conn]bool{}}
 	p.Server = httptest.NewServer(http.HandlerFunc(p.connect))
-	t.Cleanup(p.Close)
+	t.Cleanup(func() { p.cut(); p.Close() })
 	return p
 }
 
@@ -64,6 +67,8 @@ func (p *connectProxy) connect(w http.ResponseWriter, r *http.Request) {
 	}
 	defer client.Close()
 	p.tunnel.Add(1)
+	p.note(client, true)
+	defer p.note(client, false)
 	if _, err := io.WriteString(client, "HTTP/1.1 200 Connection established\r\n\r\n"); err != nil {
 		return
 	}
@@ -75,6 +80,23 @@ func (p *connectProxy) connect(w http.ResponseWriter, r *http.Request) {
 	both.Go(func() { pass(server, buffered) })
 	both.Go(func() { pass(client, server) })
 	both.Wait()
+}
+
+func (p *connectProxy) note(conn net.Conn, open bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.conns[conn] = open; !open {
+		delete(p.conns, conn)
+	}
+}
+
+// cut ends what goes through it now.
+func (p *connectProxy) cut() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for conn := range p.conns {
+		_ = conn.Close() // it may have just ended
+	}
 }
 
 // used is an error while nothing has gone through the proxy.

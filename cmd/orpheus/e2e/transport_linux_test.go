@@ -74,17 +74,18 @@ func (n *node) story(git away) {
 	web := func(colour string) map[string]string {
 		return map[string]string{"web.yaml": n.manifest(spec{name: "web", replicas: 2, env: map[string]string{"COLOUR": colour}})}
 	}
-	n.agent()
 	files := n.bystanders()
 	files["web.yaml"] = web("blue")["web.yaml"]
-	n.apply("deploy", files)
+	hash := n.commit("deploy", files)
+	n.agent()
+	n.await("deploy", devfleet.SettledAt(hash))
 	out, code := n.orpheus("status", "--exit-code", "--socket", n.Socket())
 	if contains(n.t, "orpheus status", out, "deploy", "web", "2/2", "calm"); code != 0 {
 		n.t.Errorf("status --exit-code ends with %d:\n%s", code, out)
 	}
 	blue, begin := service(n.status(), "web").Revision, n.lives()
 
-	n.apply("roll out", web("green"))
+	n.hangUp(n.commit("roll out", web("green"))) // it may look in 5 s, by a clock older than fleet.yaml
 	n.untouched("web was rolled out", begin, "web")
 	hash, err := n.Repo.Revert()
 	if err != nil {

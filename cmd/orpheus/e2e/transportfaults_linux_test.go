@@ -1,0 +1,182 @@
+package e2e
+
+import (
+	"crypto/ed25519"
+	"crypto/rand"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"strings"
+	"testing"
+
+	"golang.org/x/crypto/ssh"
+	"golang.org/x/crypto/ssh/knownhosts"
+
+	"github.com/orpheus-cd/orpheus/agent/api"
+	"github.com/orpheus-cd/orpheus/agent/event"
+	"github.com/orpheus-cd/orpheus/cmd/internal/devfleet"
+	"github.com/orpheus-cd/orpheus/gitsync/gitsynctest"
+	"github.com/orpheus-cd/orpheus/planner"
+)
+
+// fault is something that keeps a node from its repository.
+type fault struct {
+	name         string
+	spoil, mend  func() error
+	says, remedy string // parts of what the node says
+}
+
+// TestTransportFaults spoils the way to the repository under a node at work,
+// in every way there is. Each time nothing is touched, everything that a person
+// may look at says what is wrong and what to do, and once it is mended the
+// commit that was made meanwhile arrives by itself.
+func TestTransportFaults(t *testing.T) {
+	t.Parallel()
+	t.Run("HTTPS", func(t *testing.T) {
+		n := newNode(t, devfleet.Options{Driver: planner.DriverProcess, Git: gitsynctest.Options{TLS: true, Token: gitToken}})
+		p := n.behindProxy("")
+		n.sufferAll(httpsFaults(n, p))
+	})
+	t.Run("SSH", func(t *testing.T) {
+		n := newNode(t, devfleet.Options{Driver: planner.DriverProcess})
+		srv := n.sshServer()
+		n.overSSH(srv)
+		n.sufferAll(sshFaults(n, srv))
+	})
+}
+
+func httpsFaults(n *node, p *connectProxy) []fault {
+	answers := func(f gitsynctest.Fault) func() error {
+		return func() error { n.Git.SetFault(f); return nil }
+	}
+	write := func(name, value string) func() error {
+		return func() error { return os.WriteFile(n.secretFile(name), []byte(value+"\n"), 0o600) }
+	}
+	refuse := func(status int32) func() error {
+		return func() error { p.refuses.Store(status); p.cut(); return nil }
+	}
+	return []fault{
+		{"wrong token", write("token", wrongToken), write("token", gitToken),
+			"the server wants credentials (401)", "check user name and token"},
+		{"token file gone", func() error { return os.Remove(n.secretFile("token")) }, write("token", gitToken),
+			"read credentials for https://" + gitHost, n.secretFile("token") + ": no such file"},
+		{"redirect to another host", answers(gitsynctest.Redirect("https://mirror.example.net")), answers(nil),
+			" to https://mirror.example.net, which is not followed", "use that address if you trust it"},
+		{"too many requests", answers(gitsynctest.Status(http.StatusTooManyRequests, "2", "slow down")), answers(nil),
+			"the server answers 429 Too Many Requests", "asks to be left alone for 2s"},
+		{"proxy says no", refuse(http.StatusForbidden), refuse(0),
+			"answers 403 Forbidden when asked for the way to " + gitHost, "have its owner allow that"},
+		{"proxy wants a password", refuse(http.StatusProxyAuthRequired), refuse(0),
+			"answers 407 Proxy Authentication Required", "check user name and password in the proxy's address"},
+	}
+}
+
+func sshFaults(n *node, srv *gitsynctest.SSHD) []fault {
+	known, err := os.ReadFile(srv.KnownHosts)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	host := knownhosts.Normalize(srv.Address)
+	// The connection is kept: only the next one shows what is known.
+	knows := func(text string) func() error {
+		return func() error {
+			err := os.WriteFile(srv.KnownHosts, []byte(text), 0o644)
+			srv.CutConnections()
+			return err
+		}
+	}
+	other := knownhosts.Line([]string{host}, hostKey(n.t))
+	return []fault{
+		{"unknown host key", knows("# nobody\n"), knows(string(known)),
+			host + " is not in " + srv.KnownHosts, "append what ssh-keyscan prints for it"},
+		{"changed host key", knows(other + "\n"), knows(string(known)),
+			"the host key of " + host + " is not the one in " + srv.KnownHosts + ":1", "if the host really has a new key, replace that line"},
+		{"key not let in", func() error {
+			srv.CutConnections()
+			return os.Rename(srv.AuthorizedKeys(), srv.AuthorizedKeys()+".away")
+		},
+			func() error { return os.Rename(srv.AuthorizedKeys()+".away", srv.AuthorizedKeys()) },
+			"does not let user " + srv.User + " in with the key in " + srv.KeyFile, "add its public key there"},
+	}
+}
+
+// hostKey is the key of some other host.
+func hostKey(t *testing.T) ssh.PublicKey {
+	t.Helper()
+	public, _, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := ssh.NewPublicKey(public)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
+}
+
+// sufferAll lets a node at work suffer one fault after the other.
+func (n *node) sufferAll(faults []fault) {
+	n.t.Helper()
+	hash := n.commit("first version", n.bystanders())
+	n.agent()
+	n.await("first version", devfleet.SettledAt(hash))
+	for _, f := range faults {
+		n.suffer(f)
+	}
+	n.tellsNoSecrets(gitToken, wrongToken)
+}
+
+func (n *node) suffer(f fault) {
+	n.t.Helper()
+	before := n.lives()
+	if err := f.spoil(); err != nil {
+		n.t.Fatal(err)
+	}
+	name := "after-" + strings.ReplaceAll(f.name, " ", "-")
+	hash := n.commit(f.name, map[string]string{name + ".yaml": n.manifest(spec{name: name})})
+	st := n.await(f.name+" is told", repositoryError(f.says))
+	n.t.Logf("%s: %s", f.name, st.Repository.Error)
+	for where, text := range n.told() {
+		contains(n.t, f.name+": "+where, text, f.says, f.remedy)
+	}
+	n.untouched(f.name, before)
+	if err := f.mend(); err != nil {
+		n.t.Fatal(err)
+	}
+	n.await(f.name+" is mended", devfleet.SettledAt(hash))
+	n.untouched(f.name+" was mended", before)
+	contains(n.t, "events", n.say("events", "--tail", "20"), "repository can be read again", f.name)
+}
+
+// told is what people see of a repository that cannot be read, by where. What
+// is wrapped for a terminal is put together again.
+func (n *node) told() map[string]string {
+	n.t.Helper()
+	var last event.Event
+	text := n.say("events", "--tail", "1", "-o", "json")
+	if err := json.Unmarshal([]byte(text), &last); err != nil {
+		n.t.Fatalf("events -o json: %v: %s", err, text)
+	}
+	var st api.Status
+	if err := json.Unmarshal([]byte(n.say("status", "-o", "json")), &st); err != nil {
+		n.t.Fatal(err)
+	}
+	status := n.say("status")
+	contains(n.t, "orpheus status", status, "cannot be read since", "What runs keeps running and is kept in order.")
+	return map[string]string{
+		"orpheus status": status, "orpheus status -o json": st.Repository.Error,
+		"orpheus events": n.say("events", "--tail", "1"), "orpheus events -o json": fmt.Sprint(last),
+		"orpheus why": n.say("why", "calm"), "the agent's log": strings.ReplaceAll(n.AgentLog(3), `\"`, `"`),
+	}
+}
+
+// say runs a verb that asks the agent and must succeed.
+func (n *node) say(args ...string) string {
+	n.t.Helper()
+	out, code := n.orpheus(append(args, "--socket", n.Socket())...)
+	if code != 0 {
+		n.t.Errorf("orpheus %s ends with %d:\n%s", strings.Join(args, " "), code, out)
+	}
+	return out
+}
