@@ -23,6 +23,9 @@ type Alone struct {
 	Running []Instance
 	// Specs are the templates of the leases that stand.
 	Specs map[Revision]Template
+	// Short is set while the node is short of something: no slot gets its first
+	// lease.
+	Short bool
 	Now   Time
 }
 
@@ -200,6 +203,8 @@ func (e *edit) slot(slot string, leases []Lease, busy bool) (kept []Lease, opene
 		if old != nil {
 			return []Lease{*old}, false
 		}
+		return nil, false
+	case old == nil && e.view.Short:
 		return nil, false
 	case old == nil:
 		return []Lease{e.grant(slot)}, false

@@ -21,7 +21,9 @@ type Taken struct {
 // and its room allow. policy says what the node has against a service; "" =
 // nothing. refused is what was refused so far: a reason stands until it is
 // gone, and while it stands nothing more of that revision begins here. Of the
-// capacity, zero fields are unknown and bound nothing.
+// capacity, zero fields are unknown and bound nothing. While the node is short
+// of something it takes on only what it held before; what runs, or ran here and
+// is down, is none of that.
 //
 // What runs keeps its room; then those that are here and down, then the rest
 // are taken on in order, each beside all before it, so that leases that come
@@ -133,7 +135,17 @@ func (t *taker) still(key RevisionKey) string {
 	if !known {
 		return ""
 	}
-	return lack(t.capacity, sum(t.holds, SlotID{}), asked)
+	if why := lack(t.capacity, sum(t.holds, SlotID{}), asked); why != "" || t.runs(key) {
+		return why
+	}
+	return t.st.Short
+}
+
+// runs reports whether any slot of a revision runs here.
+func (t *taker) runs(key RevisionKey) bool {
+	return slices.ContainsFunc(t.st.Have, func(i Instance) bool {
+		return i.Slot.Service == key.Service && i.Revision == key.Revision && i.Alive()
+	})
 }
 
 // asked is what an instance of a revision asks for.
@@ -157,6 +169,14 @@ func (t *taker) takes(at slotRevision, token uint64) bool {
 	}
 	if t.out.Refused[key] != "" && !t.here[at] {
 		return false
+	}
+	if t.st.Short != "" && !t.here[at] && !t.st.Held[LeaseKey{Service: key.Service, Token: token}] {
+		if !t.runs(key) {
+			t.out.Refused[key] = t.st.Short
+			return false
+		}
+		// A refusal is one of the whole revision, and would move what runs.
+		t.out.Behind[LeaseKey{Service: key.Service, Token: token}] = t.st.Short
 	}
 	asked, known := t.asked(key)
 	if !known {
