@@ -146,6 +146,9 @@ func runAgent(ctx context.Context, c config) error {
 	helpers.Go(func() { n.endOldPlugins(ctx) })
 	helpers.Go(func() { n.watch(ctx) })
 	helpers.Go(func() { n.hangups(ctx, hup) })
+	if err := n.serveWebhooks(ctx, &helpers, metrics); err != nil {
+		return err
+	}
 	serving, err := api.Listen(api.Options{
 		Address: c.apiAddress(), Socket: c.socket(), Status: a.Status, Health: a.Health, Metrics: metrics.Handler(),
 		LogRoot: agent.LogRoot(c.StateDir), Sync: n.hintNow, ResetFloor: n.resetFloor(a),

@@ -37,6 +37,7 @@ type config struct {
 	Registries   map[string]registryConfig `json:"registries"`
 	Policy       policyConfig              `json:"policy"`
 	API          apiConfig                 `json:"api"`
+	Webhook      webhookConfig             `json:"webhook"`
 	Logs         logsConfig                `json:"logs"`
 	Log          logConfig                 `json:"log"`
 }
@@ -157,6 +158,7 @@ func (c *config) complete() error {
 	set(&c.StateDir, defaultStateDir())
 	set(&c.RunDir, defaultRunDir())
 	set(&c.API.Address, defaultAPIAddress)
+	set(&c.Webhook.Path, defaultWebhookPath)
 	set(&c.Logs.MaxSize, "10Mi")
 	set(&c.Log.Level, "info")
 	set(&c.Log.Format, "text")
@@ -249,6 +251,7 @@ func (c *config) validate() error {
 			fault("api.address: %q is not on loopback; write %s, another port of 127.0.0.1, or none", address, defaultAPIAddress)
 		}
 	}
+	c.Webhook.validate(fault)
 	if c.Log.Format != "text" && c.Log.Format != "json" {
 		fault("log.format: %q is neither text nor json", c.Log.Format)
 	}

@@ -37,6 +37,9 @@ func (c *config) policy() planner.Policy {
 	if addr, err := netip.ParseAddrPort(c.API.Address); err == nil {
 		p.ReservedPorts = append(p.ReservedPorts, int(addr.Port()))
 	}
+	if port, ok := portOf(c.Webhook.Listen); ok {
+		p.ReservedPorts = append(p.ReservedPorts, port)
+	}
 	return p
 }
 
@@ -45,7 +48,8 @@ func (c *config) policy() planner.Policy {
 // link), because host paths are judged by where they lead.
 func (c *config) reservedPaths() []string {
 	own := []string{c.StateDir, c.RunDir, filepath.Dir(c.containerdAddress()), c.Repository.TokenFile, c.Repository.PasswordFile,
-		c.Repository.SSHKeyFile, c.Records.TokenFile, c.Records.PasswordFile, c.Records.SSHKeyFile}
+		c.Repository.SSHKeyFile, c.Records.TokenFile, c.Records.PasswordFile, c.Records.SSHKeyFile,
+		c.Webhook.SecretFile, c.Webhook.KeyFile}
 	for _, r := range c.Registries {
 		own = append(own, r.PasswordFile)
 	}
