@@ -538,7 +538,7 @@ func TestErrors(t *testing.T) {
 		{"403", gitsynctest.Status(403, "", ""), gitsync.ErrUnauthorized, 0},
 		{"404", gitsynctest.Status(404, "", ""), gitsync.ErrRepositoryNotFound, 0},
 		{"429", gitsynctest.Status(429, "30", ""), gitsync.ErrUnreachable, 30 * time.Second},
-		{"503 for a year", gitsynctest.Status(503, "31536000", ""), gitsync.ErrUnreachable, 15 * time.Minute},
+		{"503 for a year", gitsynctest.Status(503, "31536000", ""), gitsync.ErrUnreachable, time.Hour},
 		{"500", gitsynctest.Status(500, "30", ""), gitsync.ErrUnreachable, 0},
 		{"cut in the list", gitsynctest.Cut(20), gitsync.ErrUnreachable, 0},
 		{"cut in the pack", gitsynctest.OnPack(gitsynctest.Cut(60)), gitsync.ErrUnreachable, 0},
@@ -554,6 +554,12 @@ func TestErrors(t *testing.T) {
 				t.Fatalf("error %v, retry after %s", err, gitsync.RetryAfter(err))
 			}
 			srv.SetFault(nil)
+			if before := srv.Requests(); tt.after > 0 { // it is left alone
+				if _, err := r.Fetch(t.Context()); gitsync.RetryAfter(err) == 0 || srv.Requests() != before {
+					t.Errorf("error %v after %d requests", err, srv.Requests()-before)
+				}
+				return
+			}
 			wantTip(t, r, id, map[string]string{"a": "b"})
 		})
 	}

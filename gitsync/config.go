@@ -1,14 +1,18 @@
 package gitsync
 
 import (
+	"cmp"
 	"context"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
+	"net/url"
 	"path/filepath"
 	"strings"
+	"time"
+
+	"github.com/orpheus-cd/orpheus/gitsync/redact"
+	"github.com/orpheus-cd/orpheus/gitsync/transport"
 )
 
 // Config says which branch to follow and where to keep the clone.
@@ -25,10 +29,21 @@ type Config struct {
 	Dir string
 
 	// Credentials is called once per look; nil = none. Its error counts as
-	// ErrUnauthorized.
+	// ErrUnauthorized unless it is an ErrUnreachable.
 	Credentials func(context.Context) (Credentials, error)
-	// CAFile holds PEM certificates that are trusted beside the system's.
+	// Refused is told when the remote did not accept what Credentials returned;
+	// nil = nobody wants to know.
+	Refused func(Credentials)
+	// CAFile holds PEM certificates that are trusted beside the system's. It is
+	// read for every request.
 	CAFile string
+	// Proxy is http://, https:// or socks5://[USER:PASSWORD@]HOST[:PORT]:
+	// everything goes through it, ssh too. "none": nothing does. "": https and
+	// http go as HTTPS_PROXY, HTTP_PROXY and NO_PROXY say.
+	Proxy string
+	// ProxyLogin returns what the proxy is shown, anew for every request; nil =
+	// what Proxy holds.
+	ProxyLogin func(context.Context) (username, password string, err error)
 	// SSHKeyFile is the private key to log in with over ssh: without a
 	// passphrase, and readable by its owner only. "" = the keys of the ssh-agent
 	// at SSH_AUTH_SOCK.
@@ -54,7 +69,7 @@ func (c Credentials) String() string {
 	if c == (Credentials{}) {
 		return "no credentials"
 	}
-	return "credentials " + redacted
+	return "credentials " + redact.Mark
 }
 
 // GoString never shows a secret.
@@ -82,7 +97,7 @@ func (c Config) LogValue() slog.Value { return slog.StringValue(c.String()) }
 type settings struct {
 	Config
 	remote remoteURL
-	roots  *x509.CertPool // nil = the system's
+	route  *transport.Route
 }
 
 // validate lists everything wrong with c, without a secret in any text.
@@ -108,13 +123,15 @@ func (c Config) validateRemote() (settings, error) {
 	} else if err := s.checkCredentials(); err != nil {
 		faults = append(faults, err)
 	}
-	if s.roots, err = loadRoots(c.CAFile); err != nil {
-		faults = append(faults, err)
-	}
 	if err := c.Limits.validate(); err != nil {
 		faults = append(faults, err)
 	}
 	s.Limits = c.Limits.withDefaults()
+	if s.route, err = transport.New(c.transport()); err != nil {
+		faults = append(faults, err)
+	} else if err := s.checkRoute(); err != nil {
+		faults = append(faults, err)
+	}
 	if s.Log == nil {
 		s.Log = slog.New(slog.DiscardHandler)
 	}
@@ -140,22 +157,23 @@ func (s *settings) checkCredentials() error {
 	return nil
 }
 
-func loadRoots(file string) (*x509.CertPool, error) {
-	if file == "" {
-		return nil, nil
+// checkRoute keeps credentials for this machine from a proxy elsewhere.
+func (s *settings) checkRoute() error {
+	if s.Credentials == nil || s.remote.scheme != "http" {
+		return nil
 	}
-	pem, err := os.ReadFile(file)
-	if err != nil {
-		return nil, fmt.Errorf("read CA file: %w", err)
+	proxy, err := url.Parse(s.route.Proxy(&url.URL{Scheme: "http", Host: s.remote.host}))
+	if err == nil && proxy.Host != "" && !(remoteURL{host: proxy.Host}).loopback() {
+		return fmt.Errorf("%s: credentials over plain http would go to the proxy %s in clear; use https", s.remote, transport.Shown(proxy))
 	}
-	pool, err := x509.SystemCertPool()
-	if err != nil {
-		pool = x509.NewCertPool()
-	}
-	if !pool.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("CA file %s holds no PEM certificate", file)
-	}
-	return pool, nil
+	return nil
+}
+
+// transport says how the remote is reached.
+func (c Config) transport() transport.Options {
+	idle := cmp.Or(max(c.Limits.Idle, 0), c.Limits.withDefaults().Idle)
+	return transport.Options{Proxy: c.Proxy, ProxyLogin: c.ProxyLogin, CAFile: c.CAFile,
+		Patience: min(10*time.Second, idle), Answer: idle}
 }
 
 // checkBranch follows git's rules for reference names.

@@ -45,16 +45,6 @@ func Stalled(err error) bool {
 	return false
 }
 
-// RetryAfter is how long the remote asked not to be asked again; 0 = it did
-// not say.
-func RetryAfter(err error) time.Duration {
-	var r *remoteError
-	if errors.As(err, &r) {
-		return r.retryAfter
-	}
-	return 0
-}
-
 // remoteError is an answer of the remote: one of the sentinels above, in
 // words that hold no secret.
 type remoteError struct {
@@ -63,5 +53,6 @@ type remoteError struct {
 	retryAfter time.Duration
 }
 
-func (e *remoteError) Error() string { return e.kind.Error() + ": " + e.text }
-func (e *remoteError) Unwrap() error { return e.kind }
+func (e *remoteError) Error() string             { return e.kind.Error() + ": " + e.text }
+func (e *remoteError) Unwrap() error             { return e.kind }
+func (e *remoteError) RetryAfter() time.Duration { return e.retryAfter }

@@ -33,21 +33,16 @@ const (
 func (r *Repository) Fetch(ctx context.Context) (planner.Commit, error) {
 	r.fetching.Lock()
 	defer r.fetching.Unlock()
-	var creds Credentials
-	if r.settings.Credentials != nil {
-		var err error
-		if creds, err = r.settings.Credentials(ctx); err != nil {
-			return planner.Commit{}, &scrubbedError{
-				text:  "read credentials for " + r.settings.remote.String() + ": " + err.Error(),
-				kinds: []error{ErrUnauthorized}, // the remote was not asked
-			}
-		}
+	creds, err := r.settings.credentials(ctx)
+	if err != nil {
+		return planner.Commit{}, err
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, r.settings.Limits.Time, &remoteError{kind: ErrUnreachable,
 		text: fmt.Sprintf("one look at %s took longer than %s", r.settings.remote, r.settings.Limits.Time)})
 	defer cancel()
 	commit, err := r.look(ctx, creds)
 	if err != nil {
+		r.settings.refused(creds, err)
 		return planner.Commit{}, newScrubber(creds).error(fmt.Errorf("fetch %s: %w", r.settings.Config, err))
 	}
 	return commit, nil

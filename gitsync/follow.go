@@ -51,8 +51,9 @@ type Update struct {
 
 // Follow looks at the repository until ctx ends, then closes the channel. An
 // update is sent for the first look, for every new commit, when looks begin to
-// fail, fail differently, and succeed again. The channel holds the latest
-// update only: a slow reader misses what is outdated and holds nothing up.
+// fail, fail differently, and succeed again, and whenever the remote asked for a
+// pause. The channel holds the latest update only: a slow reader misses what is
+// outdated and holds nothing up.
 func Follow(ctx context.Context, repo Fetcher, opts FollowOptions) <-chan Update {
 	f := &follower{repo: repo, opts: opts, out: make(chan Update, 1), bucket: bucket{tokens: hintBurst}}
 	f.opts.MaxBackoff = cmp.Or(opts.MaxBackoff, defaultBackoff)
@@ -135,6 +136,7 @@ func (f *follower) note(commit planner.Commit, err error) {
 		f.opts.Log.Warn("repository still cannot be followed", "err", err, "since", f.state.Since)
 	case err == nil && before.Err != nil:
 		f.opts.Log.Info("repository is followed again", "commit", commit.Hash, "after", now.Sub(before.Since).Round(time.Second))
+	case err != nil && RetryAfter(err) > 0: // until another time than it said before
 	case err == nil && commit.Hash != before.Commit.Hash:
 		f.opts.Log.Info("new commit", "commit", commit.Hash, "subject", commit.Subject)
 	case f.started:

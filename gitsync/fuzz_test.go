@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/cache"
@@ -241,18 +240,6 @@ func TestApprovalTrailers(t *testing.T) {
 	} {
 		if got := approvals(tt.message); len(got) != tt.want {
 			t.Errorf("%q: %q, want %d", tt.message, got, tt.want)
-		}
-	}
-}
-
-func TestParseRetryAfter(t *testing.T) {
-	now := time.Date(2025, 1, 1, 0, 0, 0, 0, time.UTC)
-	for value, want := range map[string]time.Duration{
-		"": 0, "x": 0, "-5": 0, "7": 7 * time.Second, "99999999999": maxRetryAfter,
-		"Wed, 01 Jan 2025 00:01:00 GMT": time.Minute, "Wed, 01 Jan 2020 00:01:00 GMT": 0,
-	} {
-		if got := parseRetryAfter(value, now); got != want {
-			t.Errorf("%q: %s, want %s", value, got, want)
 		}
 	}
 }

@@ -3,19 +3,17 @@ package gitsync
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
-	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"github.com/orpheus-cd/orpheus/gitsync/transport"
 )
 
 // httpRemote speaks smart HTTP with a client of its own, so that neither its
@@ -24,40 +22,23 @@ type httpRemote struct {
 	url    remoteURL
 	base   atomic.Pointer[string] // url, or where the same host redirected the last look to
 	idle   time.Duration
+	route  *transport.Route
 	client *http.Client
+	pause  pause
 }
 
-const (
-	maxRedirects      = 5
-	maxResponseHeader = 64 * kibi
-	maxRetryAfter     = 15 * time.Minute
-)
+const maxRedirects = 5
 
 var _ remote = (*httpRemote)(nil)
 
 func newHTTPRemote(s settings) *httpRemote {
-	r := &httpRemote{url: s.remote, idle: s.Limits.Idle}
+	r := &httpRemote{url: s.remote, idle: s.Limits.Idle, route: s.route}
 	r.setBase(s.remote.String())
-	r.client = &http.Client{
-		CheckRedirect: r.checkRedirect,
-		Transport: &http.Transport{
-			Proxy:                  http.ProxyFromEnvironment,
-			OnProxyConnectResponse: checkProxy,
-			DialContext:            (&net.Dialer{Timeout: min(10*time.Second, r.idle), KeepAlive: 30 * time.Second}).DialContext,
-			TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: s.roots},
-			TLSHandshakeTimeout:    min(10*time.Second, r.idle),
-			ResponseHeaderTimeout:  r.idle,
-			MaxResponseHeaderBytes: maxResponseHeader,
-			IdleConnTimeout:        90 * time.Second,
-			MaxIdleConnsPerHost:    2,    // a look beside a push
-			DisableCompression:     true, // packs are compressed; limits count wire bytes
-			ForceAttemptHTTP2:      true,
-		},
-	}
+	r.client = &http.Client{CheckRedirect: r.checkRedirect, Transport: s.route}
 	return r
 }
 
-func (r *httpRemote) close() { r.client.CloseIdleConnections() }
+func (r *httpRemote) close() { r.route.CloseIdleConnections() }
 
 func (r *httpRemote) setBase(base string) { r.base.Store(&base) }
 
@@ -73,7 +54,7 @@ func (r *httpRemote) advertise(ctx context.Context, c Credentials, s service) (i
 	base, ok := strings.CutSuffix(at.String(), "/info/refs")
 	if !ok {
 		res.Body.Close()
-		return nil, r.errorf(ErrUnreachable, "redirects to something that is no repository")
+		return nil, r.errorf(ErrUnreachable, "the server redirects to something that is no repository")
 	}
 	r.setBase(base)
 	return res.Body, nil
@@ -87,9 +68,13 @@ func (r *httpRemote) exchange(ctx context.Context, c Credentials, s service, req
 	return res.Body, nil
 }
 
-// do sends one request. The body of the reply must be closed; it ends with
-// the context, or when it brings nothing for too long.
+// do sends one request, unless the server asked for a pause. The body of the
+// reply must be closed; it ends with the context, or when it brings nothing for
+// too long.
 func (r *httpRemote) do(ctx context.Context, c Credentials, s service, method, address string, body []byte) (*http.Response, error) {
+	if err := r.pause.check(); err != nil {
+		return nil, err
+	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	// From the moment there is a connection, a part of the request may be on
 	// its way whatever becomes of it. (Before that net/http may try again; it
@@ -155,41 +140,7 @@ func (r *httpRemote) sendError(ctx context.Context, err error) error {
 	if errors.As(err, &outer) {
 		err = outer.Err
 	}
-	if errors.Is(err, io.EOF) {
-		err = errors.New("the connection was closed without an answer")
-	}
-	return &remoteError{kind: ErrUnreachable, text: explainSend(err)}
-}
-
-// explainSend adds the remedy where the library's own words lack it.
-func explainSend(err error) string {
-	text := printable(err.Error(), 300)
-	var stranger x509.UnknownAuthorityError
-	if errors.As(err, &stranger) {
-		return "an authority that this node does not know signed the server's certificate (" + text +
-			"); compare it with the server's owner, then name a file with that authority's certificate as caFile"
-	}
-	if way, ok := strings.CutPrefix(text, "proxyconnect tcp: "); ok {
-		return "the proxy cannot be talked to: " + way
-	}
-	return text
-}
-
-// checkProxy tells what a proxy does not do for us: net/http would give the
-// status alone, as if it were the server's.
-func checkProxy(_ context.Context, proxy *url.URL, req *http.Request, res *http.Response) error {
-	if res.StatusCode == http.StatusOK {
-		return nil
-	}
-	text := fmt.Sprintf("the proxy %s answers %d %s when asked for the way to %s",
-		printable(proxy.Host, 100), res.StatusCode, http.StatusText(res.StatusCode), printable(req.Host, 100))
-	switch res.StatusCode {
-	case http.StatusProxyAuthRequired:
-		text += "; check user name and password in the proxy's address"
-	case http.StatusForbidden:
-		text += "; have its owner allow that"
-	}
-	return &remoteError{kind: ErrUnreachable, text: text}
+	return &remoteError{kind: ErrUnreachable, text: printable(err.Error(), 500)}
 }
 
 // checkResponse turns every answer but the expected one into an error. The
@@ -206,43 +157,52 @@ func (r *httpRemote) checkResponse(res *http.Response, want string) error {
 }
 
 func (r *httpRemote) statusError(res *http.Response, want string) error {
-	switch res.StatusCode {
+	after := ParseRetryAfter(res.Header, time.Now())
+	switch code := res.StatusCode; code {
 	case http.StatusOK:
 		got, _, _ := strings.Cut(res.Header.Get("Content-Type"), ";")
 		if strings.TrimSpace(got) != want {
-			return r.errorf(ErrUnreachable, "answers with content type %q: no Git server speaks at this address", printable(got, 60))
+			return r.errorf(ErrUnreachable, "%s answers with content type %q: no Git server speaks at this address", speaker(res), printable(got, 60))
 		}
 		return nil
 	case http.StatusUnauthorized:
-		return r.errorf(ErrUnauthorized, "wants credentials (401); check user name and token")
+		if res.Request.Header.Get("Authorization") == "" {
+			return r.errorf(ErrUnauthorized, "the server wants credentials (401), and none are configured")
+		}
+		return r.errorf(ErrUnauthorized, "the server wants credentials (401); check user name and token")
 	case http.StatusForbidden:
-		return r.errorf(ErrUnauthorized, "forbids access (403); check what the token may do")
+		if after > 0 { // as some hosts say that it was too much
+			return r.pause.begin(answer(code), after)
+		}
+		return r.errorf(ErrUnauthorized, "the server forbids access (403); check what the token may do")
 	case http.StatusNotFound, http.StatusGone:
-		return r.errorf(ErrRepositoryNotFound, "answers %d; check the address, and whether the token may read it", res.StatusCode)
+		return r.errorf(ErrRepositoryNotFound, "the server answers %d; check the address, and whether the token may read it", code)
+	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
+		if after > 0 {
+			return r.pause.begin(answer(code), after)
+		}
+		if code == http.StatusTooManyRequests {
+			return r.errorf(ErrUnreachable, "the server answers %s; have fewer nodes or a longer pollInterval in fleet.yaml, if this goes on", answer(code))
+		}
+	case http.StatusProxyAuthRequired:
+		if err := transport.AuthRequired(res); err != nil {
+			return r.errorf(ErrUnreachable, "%v", err)
+		}
 	}
-	err := r.errorf(ErrUnreachable, "answers %d %s", res.StatusCode, http.StatusText(res.StatusCode))
-	if res.StatusCode == http.StatusTooManyRequests || res.StatusCode == http.StatusServiceUnavailable {
-		err.retryAfter = parseRetryAfter(res.Header.Get("Retry-After"), time.Now())
-	}
-	switch {
-	case err.retryAfter > 0:
-		err.text += fmt.Sprintf(" and asks to be left alone for %s, which it is", err.retryAfter.Round(time.Second))
-	case res.StatusCode == http.StatusTooManyRequests:
-		err.text += "; have fewer nodes or a longer pollInterval in fleet.yaml, if this goes on"
-	}
-	return err
+	return r.errorf(ErrUnreachable, "%s answers %s", speaker(res), answer(res.StatusCode))
 }
 
-// parseRetryAfter reads seconds or a date; 0 = not given. What a server may
-// ask for is bounded.
-func parseRetryAfter(value string, now time.Time) time.Duration {
-	if seconds, err := strconv.Atoi(strings.TrimSpace(value)); err == nil {
-		return min(time.Duration(min(max(seconds, 0), int(maxRetryAfter/time.Second)))*time.Second, maxRetryAfter)
+// answer is a status in the standard's words, not the server's.
+func answer(code int) string {
+	return strings.TrimSpace(fmt.Sprintf("%d %s", code, http.StatusText(code)))
+}
+
+// speaker names who may have answered.
+func speaker(res *http.Response) string {
+	if proxy := transport.Interposed(res); proxy != "" {
+		return "the server, or the proxy " + proxy + " in its place,"
 	}
-	if at, err := http.ParseTime(value); err == nil {
-		return min(max(at.Sub(now), 0), maxRetryAfter)
-	}
-	return 0
+	return "the server"
 }
 
 // checkRedirect lets only the first request of a look be redirected, and only
@@ -253,20 +213,20 @@ func (r *httpRemote) checkRedirect(req *http.Request, via []*http.Request) error
 	target := printable(to.Scheme+"://"+to.Host, 100)
 	switch {
 	case via[0].Method != http.MethodGet:
-		return r.errorf(ErrUnreachable, "redirects a download to %s, which is not followed; use that address if you trust it", target)
+		return r.errorf(ErrUnreachable, "the server redirects a download to %s, which is not followed", target)
 	case len(via) >= maxRedirects:
-		return r.errorf(ErrUnreachable, "redirects without end")
+		return r.errorf(ErrUnreachable, "the server redirects without end")
 	case to.User != nil:
-		return r.errorf(ErrUnreachable, "redirects with other credentials, which is not followed")
+		return r.errorf(ErrUnreachable, "the server redirects with other credentials, which is not followed")
 	case to.Scheme == first.Scheme && strings.EqualFold(to.Host, first.Host):
 		return nil
 	case to.Scheme == "https" && first.Scheme == "http" && strings.EqualFold(to.Hostname(), first.Hostname()):
 		return nil
 	}
-	return r.errorf(ErrUnreachable, "redirects to %s, which is not followed; use that address if you trust it", target)
+	return r.errorf(ErrUnreachable, "the server redirects to %s, which is not followed; use that address if you trust it", target)
 }
 
-// errorf tells what the server did.
+// errorf tells what became of a request.
 func (r *httpRemote) errorf(kind error, format string, args ...any) *remoteError {
-	return &remoteError{kind: kind, text: "the server " + fmt.Sprintf(format, args...)}
+	return &remoteError{kind: kind, text: fmt.Sprintf(format, args...)}
 }

@@ -2,62 +2,17 @@ package gitsync
 
 import (
 	"context"
-	"encoding/base64"
 	"errors"
-	"net/url"
-	"sort"
-	"strings"
-	"unicode"
-	"unicode/utf8"
+	"time"
+
+	"github.com/orpheus-cd/orpheus/gitsync/redact"
 )
 
-// redacted stands where a secret stood.
-const redacted = "[redacted]"
+// scrubber removes the secrets of credentials from errors.
+type scrubber struct{ redact.Scrubber }
 
-// scrubber removes secrets from texts, in every spelling a server or library
-// may give them back in.
-type scrubber []string
-
-// newScrubber knows the secrets of c and their encodings.
 func newScrubber(c Credentials) scrubber {
-	var s scrubber
-	for _, secret := range []string{c.Password, c.Token} {
-		if secret == "" {
-			continue
-		}
-		s = append(s, secret, url.QueryEscape(secret), url.PathEscape(secret), url.UserPassword("u", secret).String()[2:],
-			base64.StdEncoding.EncodeToString([]byte(secret)),
-			base64.StdEncoding.EncodeToString([]byte(c.Username+":"+secret)))
-	}
-	// A hosting token is often given as the user's name.
-	if c.Username != "" && c.Password == "" {
-		s = append(s, c.Username, url.PathEscape(c.Username), base64.StdEncoding.EncodeToString([]byte(c.Username+":")))
-	}
-	sort.Slice(s, func(i, j int) bool { return len(s[i]) > len(s[j]) })
-	return s
-}
-
-// clean returns text without secrets. Percent-encodings are compared without
-// regard to case.
-func (s scrubber) clean(text string) string {
-	for _, secret := range s {
-		text = strings.ReplaceAll(text, secret, redacted)
-		if strings.Contains(secret, "%") {
-			text = strings.ReplaceAll(text, lowerEscapes(secret), redacted)
-		}
-	}
-	return text
-}
-
-// lowerEscapes turns %2F into %2f.
-func lowerEscapes(s string) string {
-	b := []byte(s)
-	for i := 0; i+2 < len(b); i++ {
-		if b[i] == '%' {
-			b[i+1], b[i+2] = byte(unicode.ToLower(rune(b[i+1]))), byte(unicode.ToLower(rune(b[i+2])))
-		}
-	}
-	return string(b)
+	return scrubber{redact.Join(redact.Login(c.Username, c.Password), redact.Token(c.Token))}
 }
 
 // error returns err if its text holds no secret, else an error of the same
@@ -67,11 +22,16 @@ func (s scrubber) error(err error) error {
 		return nil
 	}
 	text := err.Error()
-	clean := s.clean(text)
+	clean := s.Clean(text)
 	if clean == text {
 		return err
 	}
-	out := &scrubbedError{text: clean}
+	return newScrubbedError(clean, err)
+}
+
+// newScrubbedError is text, with the kinds that err is of.
+func newScrubbedError(text string, err error) *scrubbedError {
+	out := &scrubbedError{text: text, retryAfter: RetryAfter(err)}
 	for _, kind := range []error{ErrUnreachable, ErrUnauthorized, ErrRepositoryNotFound, ErrBranchNotFound,
 		ErrEmptyRepository, ErrCorrupt, ErrStorage, context.Canceled, context.DeadlineExceeded} {
 		if errors.Is(err, kind) {
@@ -82,31 +42,13 @@ func (s scrubber) error(err error) error {
 }
 
 type scrubbedError struct {
-	text  string
-	kinds []error
+	text       string
+	kinds      []error
+	retryAfter time.Duration
 }
 
-func (e *scrubbedError) Error() string   { return e.text }
-func (e *scrubbedError) Unwrap() []error { return e.kinds }
+func (e *scrubbedError) Error() string             { return e.text }
+func (e *scrubbedError) Unwrap() []error           { return e.kinds }
+func (e *scrubbedError) RetryAfter() time.Duration { return e.retryAfter }
 
-// printable makes a text of strangers fit for a terminal: one line, at most
-// max runes, no control characters, valid UTF-8.
-func printable(text string, max int) string {
-	text = strings.TrimFunc(strings.ToValidUTF8(text, "\uFFFD"), func(r rune) bool {
-		return unicode.IsSpace(r) || unicode.IsControl(r)
-	})
-	var b strings.Builder
-	n := 0
-	for _, r := range text {
-		if n == max {
-			b.WriteString("…")
-			break
-		}
-		if !unicode.IsPrint(r) && r != ' ' {
-			r = utf8.RuneError
-		}
-		b.WriteRune(r)
-		n++
-	}
-	return b.String()
-}
+func printable(text string, max int) string { return redact.Printable(text, max) }

@@ -19,7 +19,10 @@ import (
 type BoardConfig struct {
 	URL                        string
 	Credentials                func(context.Context) (Credentials, error)
+	Refused                    func(Credentials)
 	CAFile                     string
+	Proxy                      string
+	ProxyLogin                 func(context.Context) (username, password string, err error)
 	SSHKeyFile, KnownHostsFile string
 	// Limits bound each call. Of its fields Advertisement, Time and Idle count;
 	// Time is 1 min and Idle 15 s by default.
@@ -56,7 +59,8 @@ var _ Board = (*RefBoard)(nil)
 func NewBoard(cfg BoardConfig) (*RefBoard, error) {
 	cfg.Limits.Time = cmp.Or(cfg.Limits.Time, time.Minute)
 	cfg.Limits.Idle = cmp.Or(cfg.Limits.Idle, 15*time.Second)
-	s, err := Config{URL: cfg.URL, Credentials: cfg.Credentials, CAFile: cfg.CAFile, SSHKeyFile: cfg.SSHKeyFile,
+	s, err := Config{URL: cfg.URL, Credentials: cfg.Credentials, Refused: cfg.Refused, CAFile: cfg.CAFile,
+		Proxy: cfg.Proxy, ProxyLogin: cfg.ProxyLogin, SSHKeyFile: cfg.SSHKeyFile,
 		KnownHostsFile: cfg.KnownHostsFile, Limits: cfg.Limits, Log: cfg.Log}.validateRemote()
 	faults := []error{err}
 	b := &RefBoard{settings: s, prefix: cmp.Or(cfg.Prefix, DefaultPrefix)}
@@ -131,13 +135,9 @@ func (b *RefBoard) look(ctx context.Context, visit visitor) error {
 // call runs one exchange within its time, with credentials read anew, and
 // keeps these out of its error.
 func (b *RefBoard) call(ctx context.Context, what string, f func(context.Context, Credentials) error) error {
-	var creds Credentials
-	if b.settings.Credentials != nil {
-		var err error
-		if creds, err = b.settings.Credentials(ctx); err != nil {
-			// The remote was not asked.
-			return notDone(&scrubbedError{text: "read credentials for " + b.URL() + ": " + err.Error(), kinds: []error{ErrUnauthorized}})
-		}
+	creds, err := b.settings.credentials(ctx)
+	if err != nil {
+		return notDone(err)
 	}
 	limit := b.settings.Limits.Time
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, &remoteError{kind: ErrUnreachable,
@@ -147,6 +147,7 @@ func (b *RefBoard) call(ctx context.Context, what string, f func(context.Context
 		return notDone(fmt.Errorf("%s %s: %w", what, b, context.Cause(ctx)))
 	}
 	if err := f(ctx, creds); err != nil {
+		b.settings.refused(creds, err)
 		return newScrubber(creds).error(fmt.Errorf("%s %s: %w", what, b, err))
 	}
 	return nil

@@ -4,28 +4,38 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"strings"
 	"sync"
 	"time"
 
 	"golang.org/x/crypto/ssh"
+
+	"github.com/orpheus-cd/orpheus/gitsync/transport"
 )
 
 // sshConn is the connection to an SSH server: made when it is needed, kept
-// between requests, made anew when it broke. Key, key files and known hosts
-// are read at every dial, so that mending them needs no restart.
+// between requests, made anew when it broke, and when the key file or the known
+// hosts have changed.
 type sshConn struct {
 	url        remoteURL
+	route      *transport.Route
 	keyFile    string
 	knownHosts string
 	patience   time.Duration // for one step: dial, handshake, channel
 
 	turn   chan struct{} // holds one token; who has it may dial
 	mu     sync.Mutex
-	client *ssh.Client // nil = none
+	client *sshClient // nil = none
 	closed bool
+}
+
+// sshClient is one connection. The lock of its sshConn guards it.
+type sshClient struct {
+	*ssh.Client
+	stamp    fileStamp // of the files that it was let in with
+	sessions int
+	retired  bool // ends with its last session
 }
 
 // lastWords is how long a channel that we closed may keep the server from
@@ -33,7 +43,7 @@ type sshConn struct {
 const lastWords = 2 * time.Second
 
 func newSSHConn(s settings) *sshConn {
-	return &sshConn{url: s.remote, keyFile: s.SSHKeyFile, knownHosts: s.KnownHostsFile,
+	return &sshConn{url: s.remote, route: s.route, keyFile: s.SSHKeyFile, knownHosts: s.KnownHostsFile,
 		patience: min(10*time.Second, s.Limits.Idle), turn: make(chan struct{}, 1)}
 }
 
@@ -60,7 +70,10 @@ func (c *sshConn) session(ctx context.Context) (*sshSession, error) {
 		var refused *ssh.OpenChannelError
 		switch {
 		case err == nil:
-			return &sshSession{Session: s, client: client}, nil
+			return &sshSession{Session: s, client: client, conn: c}, nil
+		}
+		c.release(client)
+		switch {
 		case ctx.Err() != nil:
 			return nil, context.Cause(ctx)
 		case errors.As(err, &refused):
@@ -75,7 +88,7 @@ func (c *sshConn) session(ctx context.Context) (*sshSession, error) {
 }
 
 // open asks for a channel and waits no longer than patience.
-func (c *sshConn) open(ctx context.Context, client *ssh.Client) (*ssh.Session, error) {
+func (c *sshConn) open(ctx context.Context, client *sshClient) (*ssh.Session, error) {
 	type opened struct {
 		session *ssh.Session
 		err     error
@@ -106,32 +119,30 @@ func (c *sshConn) open(ctx context.Context, client *ssh.Client) (*ssh.Session, e
 	}
 }
 
-// connect returns the connection, and whether it was made just now.
-func (c *sshConn) connect(ctx context.Context) (client *ssh.Client, fresh bool, err error) {
+// connect returns the connection, and whether it was made just now. It counts
+// the session that is about to be opened: release takes it back.
+func (c *sshConn) connect(ctx context.Context) (client *sshClient, fresh bool, err error) {
 	select {
 	case c.turn <- struct{}{}:
 	case <-ctx.Done():
 		return nil, false, context.Cause(ctx)
 	}
 	defer func() { <-c.turn }()
-	c.mu.Lock()
-	client, closed := c.client, c.closed
-	c.mu.Unlock()
-	switch {
-	case closed:
-		return nil, false, c.errorf("is no longer asked: the connection was closed")
-	case client != nil:
-		return client, false, nil
+	stamp := c.stamp() // before dial reads the files
+	if client, err = c.kept(stamp); client != nil || err != nil {
+		return client, false, err
 	}
-	if client, err = c.dial(ctx); err != nil {
+	made, err := c.dial(ctx)
+	if err != nil {
 		return nil, false, err
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed {
-		client.Close()
+		made.Close()
 		return nil, false, c.errorf("is no longer asked: the connection was closed")
 	}
+	client = &sshClient{Client: made, stamp: stamp, sessions: 1}
 	c.client = client
 	go func() { // ends with the connection
 		_ = client.Wait()
@@ -140,12 +151,53 @@ func (c *sshConn) connect(ctx context.Context) (client *ssh.Client, fresh bool, 
 	return client, true, nil
 }
 
-func (c *sshConn) forget(client *ssh.Client) {
+// kept is the connection there is, if the files it was let in with are still
+// the same.
+func (c *sshConn) kept(stamp fileStamp) (*sshClient, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.closed:
+		return nil, c.errorf("is no longer asked: the connection was closed")
+	case c.client == nil:
+		return nil, nil
+	case c.client.stamp != stamp:
+		c.client.retired = true
+		if c.client.sessions == 0 {
+			c.client.Close()
+		}
+		c.client = nil
+		return nil, nil
+	}
+	c.client.sessions++
+	return c.client, nil
+}
+
+// release is told of every session that ends.
+func (c *sshConn) release(client *sshClient) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	client.sessions--
+	if client.retired && client.sessions == 0 {
+		client.Close()
+	}
+}
+
+func (c *sshConn) forget(client *sshClient) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.client == client {
 		c.client = nil
 	}
+}
+
+// stamp is that of the files which say who we and the server are.
+func (c *sshConn) stamp() fileStamp {
+	hosts := []string{c.knownHosts}
+	if c.knownHosts == "" {
+		hosts = usualKnownHosts()
+	}
+	return stampFiles(append(hosts, c.keyFile)...)
 }
 
 // dial connects, makes sure of the server and shows our key.
@@ -167,8 +219,7 @@ func (c *sshConn) dial(ctx context.Context) (*ssh.Client, error) {
 		HostKeyAlgorithms: hosts.algorithms(address),
 		ClientVersion:     "SSH-2.0-orpheus",
 	}
-	dialer := net.Dialer{Timeout: c.patience, KeepAlive: 30 * time.Second}
-	tcp, err := dialer.DialContext(ctx, "tcp", address)
+	tcp, err := c.route.Dial(ctx, address)
 	if err != nil {
 		return nil, c.dialError(ctx, err)
 	}
@@ -191,11 +242,14 @@ func (c *sshConn) dial(ctx context.Context) (*ssh.Client, error) {
 // dialError gives an error of dialling its kind.
 func (c *sshConn) dialError(ctx context.Context, err error) error {
 	var known *remoteError // of the check of the host's key
+	var way *transport.Error
 	switch {
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
 	case errors.As(err, &known):
 		return known
+	case errors.As(err, &way):
+		return &remoteError{kind: ErrUnreachable, text: way.Error()}
 	case strings.Contains(err.Error(), "unable to authenticate"): // the library has no type for it
 		return sshRefused("%s does not let user %s in with %s; add its public key there", c.url.host, c.url.user, c.keyName())
 	}
@@ -216,7 +270,8 @@ func (c *sshConn) errorf(format string, args ...any) *remoteError {
 // sshSession is a channel that can be left although the server is silent.
 type sshSession struct {
 	*ssh.Session
-	client *ssh.Client
+	client *sshClient
+	conn   *sshConn
 
 	mu    sync.Mutex
 	timer *time.Timer // takes the connection down; nil = not set
@@ -239,8 +294,12 @@ func (s *sshSession) end() {
 	_ = s.Session.Close()
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.ended {
+		return
+	}
 	s.ended = true
 	if s.timer != nil {
 		s.timer.Stop()
 	}
+	s.conn.release(s.client)
 }
