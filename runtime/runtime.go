@@ -204,6 +204,8 @@ type Mount struct {
 type Progress struct {
 	Image       string
 	Done, Total int64 // bytes; Total 0 = unknown
+	// From is the registry or mirror the image comes from; "" = not told.
+	From string
 }
 
 // Usage is what an instance uses now.

@@ -99,13 +99,16 @@ func (c *checkout) saying(text string) string {
 	return said[:min(len(said), maxGitSaid)]
 }
 
-// limitedBuffer keeps the beginning of what is written to it.
-type limitedBuffer struct{ bytes.Buffer }
+// limitedBuffer keeps the beginning of what is written to it. The buffer is not
+// embedded: its ReadFrom would go round Write.
+type limitedBuffer struct{ kept bytes.Buffer }
 
 func (b *limitedBuffer) Write(p []byte) (int, error) {
-	b.Buffer.Write(p[:min(len(p), max(0, maxGitOutput-b.Len()))])
+	b.kept.Write(p[:min(len(p), max(0, maxGitOutput-b.kept.Len()))])
 	return len(p), nil
 }
+
+func (b *limitedBuffer) String() string { return b.kept.String() }
 
 // openCheckout finds the work tree that dir lies in, and its branch.
 func openCheckout(ctx context.Context, dir string) (*checkout, error) {

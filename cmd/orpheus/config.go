@@ -35,6 +35,7 @@ type config struct {
 	Plugins      []pluginConfig            `json:"plugins"`
 	Network      networkConfig             `json:"network"`
 	Registries   map[string]registryConfig `json:"registries"`
+	DockerConfig string                    `json:"dockerConfig"` // path of docker's config.json; "" = it is not read
 	Policy       policyConfig              `json:"policy"`
 	API          apiConfig                 `json:"api"`
 	Webhook      webhookConfig             `json:"webhook"`
@@ -255,11 +256,7 @@ func (c *config) validate() error {
 	if c.Log.Format != "text" && c.Log.Format != "json" {
 		fault("log.format: %q is neither text nor json", c.Log.Format)
 	}
-	for host, r := range c.Registries {
-		if r.PasswordFile == "" && r.Username != "" {
-			fault("registries[%s]: username without passwordFile", host)
-		}
-	}
+	faults = append(faults, c.registryFaults()...)
 	return errors.Join(faults...)
 }
 

@@ -31,8 +31,10 @@ func (c *config) policy() planner.Policy {
 	for _, name := range c.Policy.Capabilities {
 		p.Capabilities = append(p.Capabilities, strings.TrimPrefix(strings.ToUpper(name), "CAP_"))
 	}
-	for host := range c.Registries {
-		p.KnownRegistries = append(p.KnownRegistries, host)
+	for host, r := range c.Registries {
+		if r.described() {
+			p.KnownRegistries = append(p.KnownRegistries, host)
+		}
 	}
 	if addr, err := netip.ParseAddrPort(c.API.Address); err == nil {
 		p.ReservedPorts = append(p.ReservedPorts, int(addr.Port()))
@@ -50,6 +52,7 @@ func (c *config) reservedPaths() []string {
 	own := []string{c.StateDir, c.RunDir, filepath.Dir(c.containerdAddress()), c.Repository.TokenFile, c.Repository.PasswordFile,
 		c.Repository.SSHKeyFile, c.Records.TokenFile, c.Records.PasswordFile, c.Records.SSHKeyFile,
 		c.Webhook.SecretFile, c.Webhook.KeyFile}
+	own = append(own, c.DockerConfig)
 	for _, r := range c.Registries {
 		own = append(own, r.PasswordFile)
 	}

@@ -58,6 +58,13 @@ func TestConfigFaults(t *testing.T) {
 			func(c *config) { c.Peer.Address = "none" }},
 		{"a key and no address: keys are not sent", "",
 			func(c *config) { c.Records.SSHKeyFile = "/etc/orpheus/key" }},
+		{"a mirror with a password in its URL", "registries[docker.io].mirrors[1]: a mirror's URL holds no credentials; give registries.m.example.com", func(c *config) {
+			c.Registries = map[string]registryConfig{"docker.io": {Mirrors: []string{"m.example.com", "https://u:p@m.example.com"}}}
+		}},
+		{"docker's configuration somewhere", `dockerConfig: "config.json" must be an absolute path`, func(c *config) { c.DockerConfig = "config.json" }},
+		{"mirrors", "", func(c *config) {
+			c.Registries = map[string]registryConfig{"docker.io": {Mirrors: []string{"m.example.com:5000", "https://m.example.com/v2/hub"}}}
+		}},
 		{"nothing", "", func(*config) {}},
 	} {
 		c := config{Node: nodeConfig{Name: "node-1"}, Repository: repositoryConfig{URL: "https://git.example.com/fleet.git"}}
@@ -89,6 +96,7 @@ func TestAttack21AgentsOwnPaths(t *testing.T) {
 		Repository: repositoryConfig{URL: "https://git.example.com/fleet.git", TokenFile: filepath.Join(link, "token")},
 		Containerd: containerdConfig{Address: filepath.Join(link, "containerd", "containerd.sock")},
 		Registries: map[string]registryConfig{"registry.example.com": {Username: "u", PasswordFile: filepath.Join(link, "password")}},
+		DockerConfig: filepath.Join(link, "config.json"),
 		Plugins:    []pluginConfig{{Name: "sandbox", Path: filepath.Join(link, "sandbox"), SHA256: strings.Repeat("0", 64)}},
 		Policy:     policyConfig{HostPaths: []string{top}},
 	}
@@ -104,6 +112,7 @@ func TestAttack21AgentsOwnPaths(t *testing.T) {
 		"run/token":                      false,
 		"link/token":                     false,
 		"run/password":                   false,
+		"run/config.json":                false, // docker's
 		"run/sandbox":                    false, // a plugin's file
 		"run":                            false, // all of them
 		"run/other":                      true,

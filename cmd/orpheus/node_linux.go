@@ -90,7 +90,8 @@ func (n *node) addDrivers() error {
 	}
 	ctrd, err := containerd.New(containerd.Config{
 		Address: c.containerdAddress(), Namespace: c.Containerd.Namespace, Snapshotter: c.Containerd.Snapshotter,
-		Cgroup: c.Containerd.Cgroup, StateDir: filepath.Join(c.RunDir, "containerd"), Registries: registries, Log: n.log,
+		Cgroup: c.Containerd.Cgroup, StateDir: filepath.Join(c.RunDir, "containerd"), Registries: registries,
+		Credentials: c.registryLogin, Log: n.log,
 	})
 	if err != nil {
 		return fmt.Errorf("driver containerd: %w", err)

@@ -16,15 +16,20 @@ import (
 // pullStall is how long a registry may send nothing in the middle of a blob.
 const pullStall = time.Minute
 
-// boundedFetcher cuts a blob off that is longer than announced, or stalls.
+// boundedFetcher cuts a blob off that is longer than announced, or stalls. It
+// gets blobs from the place it is asked for alone: a manifest may name others,
+// and who wrote it is not asked where the node may connect to.
 type boundedFetcher struct{ remotes.Fetcher }
 
 func (f boundedFetcher) Fetch(ctx context.Context, desc ocispec.Descriptor) (io.ReadCloser, error) {
+	desc.URLs = nil
+	ctx, cancel := context.WithCancel(ctx)
 	rc, err := f.Fetcher.Fetch(ctx, desc)
 	if err != nil {
+		cancel()
 		return nil, err
 	}
-	b := &boundedReader{ReadCloser: rc, size: desc.Size, left: desc.Size, stall: pullStall}
+	b := &boundedReader{ReadCloser: rc, size: desc.Size, left: desc.Size, stall: pullStall, cancel: cancel}
 	if s, ok := rc.(io.Seeker); ok {
 		return &boundedReadSeeker{boundedReader: b, seeker: s}, nil
 	}
@@ -37,13 +42,14 @@ type boundedReader struct {
 	io.ReadCloser
 	size, left int64
 	stall      time.Duration
+	cancel     context.CancelFunc // ends the request
 }
 
 func (b *boundedReader) Read(p []byte) (int, error) {
 	if int64(len(p)) > b.left+1 {
 		p = p[:b.left+1] // one more than announced is enough to know
 	}
-	stalled := time.AfterFunc(b.stall, func() { _ = b.ReadCloser.Close() })
+	stalled := time.AfterFunc(b.stall, b.cancel)
 	n, err := b.ReadCloser.Read(p)
 	if !stalled.Stop() {
 		return n, fmt.Errorf("nothing came for %s: %w", b.stall, errStalled)
@@ -52,6 +58,11 @@ func (b *boundedReader) Read(p []byte) (int, error) {
 		return 0, fmt.Errorf("blob is longer than the %d bytes announced: %w", b.size, errTooBig)
 	}
 	return n, err
+}
+
+func (b *boundedReader) Close() error {
+	defer b.cancel()
+	return b.ReadCloser.Close()
 }
 
 // boundedReadSeeker keeps the ability to go on where an earlier pull stopped.
@@ -71,4 +82,5 @@ func (b *boundedReadSeeker) Seek(offset int64, whence int) (int64, error) {
 var (
 	errTooBig  = errors.New("too big")
 	errStalled = errors.New("stalled")
+	errSlow    = errors.New("it takes too long to answer")
 )

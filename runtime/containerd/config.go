@@ -48,6 +48,9 @@ type Config struct {
 	// Registries holds what to do differently for a registry, by its host as
 	// it stands in references ("registry.example.com:5000", "docker.io").
 	Registries map[string]Registry
+	// Credentials returns what to show a registry or a mirror, by its host as in
+	// Registries. It is asked whenever one demands them; nil = nothing.
+	Credentials func(ctx context.Context, host string) (Login, error)
 	// MaxImageBytes bounds the compressed size of an image; 0 = 20 GiB.
 	MaxImageBytes int64
 	// Log receives what the operator should know; nil = nothing.
@@ -60,9 +63,21 @@ type Registry struct {
 	PlainHTTP bool
 	// CA verifies the registry instead of the system's roots; nil = those.
 	CA *x509.CertPool
-	// Credentials returns user and password or token, asked for when the
-	// registry demands them; nil = anonymous.
-	Credentials func(ctx context.Context) (user, secret string, err error)
+	// Inside says that it may be on the node itself or its link, and lead there:
+	// for tokens, layers or whatever it names.
+	Inside bool
+	// Mirrors are asked before the registry, in this order. What a digest names
+	// is verified; what a tag stands for they are believed.
+	Mirrors []Mirror
+}
+
+// Login is what a registry is shown.
+type Login struct {
+	// User and Secret are name and password; without User, Secret is an
+	// identity token. No Secret = anonymous.
+	User, Secret string
+	// From says where they are configured, for error texts.
+	From string
 }
 
 // withDefaults fills what is not given.

@@ -56,8 +56,8 @@ func TestAttack22RegistryLeadsInside(t *testing.T) {
 			}
 			guard(transport)
 			t.Cleanup(transport.CloseIdleConnections)
-			d := b.driver(t, func(c *Config) { c.Registries = map[string]Registry{host: {PlainHTTP: true}} })
-			d.httpClients[host] = &http.Client{Transport: transport, CheckRedirect: checkRedirect}
+			d := b.driver(t, func(c *Config) { c.Registries = map[string]Registry{host: {PlainHTTP: true, Inside: true}} })
+			d.httpClients[clientKey{host, true}] = &http.Client{Transport: transport, CheckRedirect: checkRedirect}
 
 			_, err = d.Prepare(t.Context(), of(host+"/app:1", ""), nil)
 			if !errors.Is(err, runtime.ErrInvalid) || !strings.Contains(err.Error(), "registries") || strings.Contains(err.Error(), "hush") {

@@ -35,13 +35,16 @@ type Driver struct {
 	flights flights
 	seen    seen
 
+	patience time.Duration // for mirrors
+
 	// pulling is held for reading by every pull, for writing by the part of
 	// Sweep that takes away what pulls leave behind.
 	pulling sync.RWMutex
 
 	mu          sync.Mutex
-	httpClients map[string]*http.Client // by registry host
-	stopping    map[string]time.Time    // instance id → when to kill it
+	httpClients map[clientKey]*http.Client
+	resting     map[string]time.Time // mirror → when it last did not answer
+	stopping    map[string]time.Time // instance id → when to kill it
 }
 
 var (
@@ -79,7 +82,9 @@ func New(cfg Config) (*Driver, error) {
 		silent:      logrus.NewEntry(quiet),
 		bootID:      boot,
 		began:       time.Now(),
-		httpClients: map[string]*http.Client{},
+		httpClients: map[clientKey]*http.Client{},
+		resting:     map[string]time.Time{},
+		patience:    mirrorPatience,
 		stopping:    map[string]time.Time{},
 	}, nil
 }

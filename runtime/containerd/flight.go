@@ -7,6 +7,8 @@ import (
 	"sync"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/orpheus-cd/orpheus/runtime"
 )
 
 // flights runs one pull per reference at a time. Ten pulls of one image at
@@ -28,14 +30,14 @@ type flight struct {
 	left    bool // under flights.mu: nobody waited for it any more: it is ending, and is not joined
 }
 
-type waiter struct{ report func(done, total int64) }
+type waiter struct{ report func(runtime.Progress) }
 
 // do runs pull, or joins the one that runs for key. The pull goes on while
 // anybody waits for it, whoever's context began it, and ends when the last one
 // has left. One that was left is waited for before the next of its key begins:
 // it still has its lease to give back, which is that of the next one, too.
 // report is not called after do has returned.
-func (f *flights) do(ctx context.Context, key string, pull func(context.Context, func(done, total int64)) (digest.Digest, error), report func(done, total int64)) (digest.Digest, error) {
+func (f *flights) do(ctx context.Context, key string, pull func(context.Context, func(runtime.Progress)) (digest.Digest, error), report func(runtime.Progress)) (digest.Digest, error) {
 	me := &waiter{report: report}
 	f.mu.Lock()
 	fl := f.flying[key]
@@ -69,12 +71,12 @@ func (f *flights) do(ctx context.Context, key string, pull func(context.Context,
 	}
 }
 
-func (f *flights) run(ctx context.Context, key string, fl *flight, pull func(context.Context, func(done, total int64)) (digest.Digest, error)) {
-	fl.digest, fl.err = pull(ctx, func(done, total int64) {
+func (f *flights) run(ctx context.Context, key string, fl *flight, pull func(context.Context, func(runtime.Progress)) (digest.Digest, error)) {
+	fl.digest, fl.err = pull(ctx, func(p runtime.Progress) {
 		fl.mu.Lock()
 		defer fl.mu.Unlock()
 		for w := range fl.waiting {
-			w.report(done, total)
+			w.report(p)
 		}
 	})
 	f.mu.Lock()

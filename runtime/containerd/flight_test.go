@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/orpheus-cd/orpheus/runtime"
 )
 
 // A pull that was called off takes its time to end. The next one of the image
@@ -17,9 +19,9 @@ import (
 func TestFlightWaitsForTheOneThatWasLeft(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var f flights
-		quiet := func(int64, int64) {}
+		quiet := func(runtime.Progress) {}
 		running := 0
-		pull := func(ctx context.Context, _ func(int64, int64)) (digest.Digest, error) {
+		pull := func(ctx context.Context, _ func(runtime.Progress)) (digest.Digest, error) {
 			if running++; running > 1 {
 				t.Error("two pulls of one image at once")
 			}

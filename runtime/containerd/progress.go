@@ -15,12 +15,15 @@ import (
 	"github.com/containerd/containerd/v2/core/remotes/docker"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/orpheus-cd/orpheus/runtime"
 )
 
 // meter measures a pull: what the descriptors announce, what has arrived.
 type meter struct {
 	driver *Driver
-	report func(done, total int64)
+	report func(runtime.Progress)
+	from   string
 	quit   chan struct{}
 	ended  chan struct{}
 
@@ -32,9 +35,9 @@ type meter struct {
 }
 
 // startMeter reports twice a second until stop.
-func startMeter(ctx context.Context, d *Driver, report func(done, total int64)) *meter {
+func startMeter(ctx context.Context, d *Driver, from string, report func(runtime.Progress)) *meter {
 	m := &meter{
-		driver: d, report: report, quit: make(chan struct{}), ended: make(chan struct{}),
+		driver: d, from: from, report: report, quit: make(chan struct{}), ended: make(chan struct{}),
 		known: map[digest.Digest]bool{}, refs: map[string]int64{},
 	}
 	go m.poll(ctx)
@@ -123,7 +126,7 @@ func (m *meter) poll(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
-			m.report(m.arrived(ctx))
+			m.tell(m.arrived(ctx))
 		}
 	}
 }
@@ -153,7 +156,11 @@ func (m *meter) stop(ctx context.Context, complete bool) {
 	if complete {
 		done = total
 	}
-	m.report(done, total)
+	m.tell(done, total)
+}
+
+func (m *meter) tell(done, total int64) {
+	m.report(runtime.Progress{Done: done, Total: total, From: m.from})
 }
 
 // abortPartial drops what has arrived of blobs that are not complete.

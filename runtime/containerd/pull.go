@@ -15,6 +15,7 @@ import (
 	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/containerd/v2/core/leases"
 	remoteerrors "github.com/containerd/containerd/v2/core/remotes/errors"
+	"github.com/containerd/errdefs"
 	"github.com/containerd/platforms"
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sync/errgroup"
@@ -51,15 +52,16 @@ func (d *Driver) prepare(ctx context.Context, image, pinned string, progress fun
 	if err != nil {
 		return "", err
 	}
-	got, err := d.flights.do(ctx, ref.String(), func(ctx context.Context, report func(done, total int64)) (digest.Digest, error) {
+	got, err := d.flights.do(ctx, ref.String(), func(ctx context.Context, report func(runtime.Progress)) (digest.Digest, error) {
 		return d.pull(d.context(ctx), ref, report)
-	}, func(done, total int64) {
+	}, func(p runtime.Progress) {
 		if progress != nil {
-			progress(runtime.Progress{Image: image, Done: done, Total: total})
+			p.Image = image
+			progress(p)
 		}
 	})
 	if err != nil {
-		return "", d.pullError(image, ref, err)
+		return "", d.pullError(image, err)
 	}
 	if pinned == "" {
 		d.images.resolved(image, got)
@@ -67,77 +69,124 @@ func (d *Driver) prepare(ctx context.Context, image, pinned string, progress fun
 	return got, nil
 }
 
-// pull resolves, fetches and unpacks one image. Nothing is fetched that is
-// there; nothing is asked either if the digest is known.
-func (d *Driver) pull(ctx context.Context, ref imageRef, report func(done, total int64)) (digest.Digest, error) {
+// pull resolves, fetches and unpacks one image, from the first place that can
+// serve it. Nothing is fetched that is there; nothing is asked either if the
+// digest is known.
+func (d *Driver) pull(ctx context.Context, ref imageRef, report func(runtime.Progress)) (digest.Digest, error) {
 	if ref.digest != "" {
-		return d.pullDigest(ctx, ref, resolved{Resolver: d.resolver(ctx, ref.host)}, report)
+		return d.pullDigest(ctx, ref, nil, report)
 	}
-	resolver := d.resolver(ctx, ref.host)
-	_, desc, err := resolver.Resolve(ctx, ref.String())
-	if err != nil {
-		return "", err
+	places := d.places(ctx, ref.host)
+	var failed nowhere
+	for i, p := range places {
+		desc, err := d.ask(ctx, p, ref)
+		if err != nil {
+			if failed = append(failed, placeError{p, err}); final(ctx, err) {
+				break
+			}
+			d.failed(p, err)
+			continue
+		}
+		// Other tags, and the digest itself, may stand for the same image.
+		known := ref
+		known.digest = desc.Digest
+		places[i].desc = desc
+		got, err := d.flights.do(ctx, known.String(), func(ctx context.Context, report func(runtime.Progress)) (digest.Digest, error) {
+			return d.pullDigest(ctx, known, places[i:], report)
+		}, report)
+		var said nowhere
+		if err == nil || !p.mirror || !errors.As(err, &said) || final(ctx, err) {
+			return got, err
+		}
+		// What the mirror says the tag stands for is nowhere: others may say
+		// something else.
+		failed = append(failed, said[0])
 	}
-	// Other tags, and the digest itself, may stand for the same image.
-	ref.digest = desc.Digest
-	return d.flights.do(ctx, ref.String(), func(ctx context.Context, report func(done, total int64)) (digest.Digest, error) {
-		return d.pullDigest(ctx, ref, resolved{Resolver: resolver, desc: desc}, report)
-	}, report)
+	return "", failed
 }
 
 // pullDigest pulls what has a digest. There is one at a time of each name:
-// the lease is of that name, too.
-func (d *Driver) pullDigest(ctx context.Context, ref imageRef, from resolved, report func(done, total int64)) (digest.Digest, error) {
+// the lease is of that name, too. No places are all there are.
+func (d *Driver) pullDigest(ctx context.Context, ref imageRef, places []place, report func(runtime.Progress)) (digest.Digest, error) {
 	d.pulling.RLock()
 	defer d.pulling.RUnlock()
 	if ready, err := d.ready(ctx, ref, ref.digest); err != nil || ready {
 		return ref.digest, err
-	}
-	if from.desc.Digest == "" {
-		var err error
-		if _, from.desc, err = from.Resolver.Resolve(ctx, ref.String()); err != nil {
-			return "", err
-		}
 	}
 	release, err := d.lease(&ctx, ref.String())
 	if err != nil {
 		return "", err
 	}
 	defer release()
-	if err := d.fetch(ctx, ref, from, report); err != nil {
-		return "", err
+	if places == nil {
+		places = d.places(ctx, ref.host)
+	}
+	var failed nowhere
+	for _, p := range places {
+		err := d.pullFrom(ctx, p, ref, report)
+		if err == nil {
+			return ref.digest, nil
+		}
+		if failed = append(failed, placeError{p, err}); final(ctx, err) {
+			break
+		}
+		d.failed(p, err)
+	}
+	return "", failed
+}
+
+// pullFrom pulls from one place.
+func (d *Driver) pullFrom(ctx context.Context, p place, ref imageRef, report func(runtime.Progress)) error {
+	var err error
+	if p.desc, err = d.ask(ctx, p, ref); err != nil {
+		return err
+	}
+	if err := d.fetch(ctx, p, ref, report); err != nil {
+		return err
 	}
 	// Reading it now tells about a wrong architecture while pulling, and makes
 	// the start quicker.
-	if _, err := d.loadImage(ctx, ref.String(), ref.digest); err != nil {
-		return "", err
-	}
-	return ref.digest, nil
+	_, err = d.loadImage(ctx, ref.String(), ref.digest)
+	return err
 }
 
 // fetch gets and unpacks what of an image is missing. A blob that is there in
-// part is continued; registries that cannot do that get a second request.
-func (d *Driver) fetch(ctx context.Context, ref imageRef, from resolved, report func(done, total int64)) error {
+// part is continued; registries that cannot do that get a second request, and
+// so do those after which it has another digest: the part was another's. What
+// a mirror leaves unfinished is not continued elsewhere.
+func (d *Driver) fetch(ctx context.Context, p place, ref imageRef, report func(runtime.Progress)) error {
 	for again := false; ; again = true {
-		meter := startMeter(ctx, d, report)
-		_, err := d.client.Pull(ctx, ref.name(from.desc.Digest),
-			client.WithResolver(from),
+		meter := startMeter(ctx, d, p.name, report)
+		_, err := d.client.Pull(ctx, ref.name(p.desc.Digest),
+			client.WithResolver(resolved{Resolver: p.resolver, desc: p.desc}),
 			client.WithPlatformMatcher(platforms.Default()),
 			client.WithPullSnapshotter(d.cfg.Snapshotter),
 			client.WithPullUnpack,
+			client.WithPullLabel(labelPulled, "true"),
 			client.WithImageHandlerWrapper(func(h images.Handler) images.Handler {
 				return meter.wrap(h, d.cfg.MaxImageBytes)
 			}))
 		meter.stop(ctx, err == nil)
+		if err == nil || ctx.Err() != nil {
+			return err
+		}
 		var answer remoteerrors.ErrUnexpectedStatus
-		if again || !errors.As(err, &answer) || answer.StatusCode != http.StatusRequestedRangeNotSatisfiable {
+		unranged := errors.As(err, &answer) && answer.StatusCode == http.StatusRequestedRangeNotSatisfiable
+		anew := !again && (unranged || otherContent(err) && !p.mirror)
+		if !anew && !p.mirror {
 			return err
 		}
 		if err := meter.abortPartial(ctx); err != nil {
 			return err
 		}
+		if !anew {
+			return err
+		}
 	}
 }
+
+// otherContent reports that what came has not the digest it was asked for by.
+func otherContent(err error) bool { return errdefs.IsFailedPrecondition(native(err)) }
 
 // ready reports whether an image is there and unpacked.
 func (d *Driver) ready(ctx context.Context, ref imageRef, dgst digest.Digest) (bool, error) {

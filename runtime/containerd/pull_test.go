@@ -50,6 +50,16 @@ func of(ref, digest string) runtime.Workload {
 	return runtime.Workload{ID: "pull", Containers: []runtime.Container{{Name: "main", Image: ref, Digest: digest}}}
 }
 
+// credentialsFor are those of one host.
+func credentialsFor(host string, l Login) func(context.Context, string) (Login, error) {
+	return func(_ context.Context, asking string) (Login, error) {
+		if asking != host {
+			return Login{}, nil
+		}
+		return l, nil
+	}
+}
+
 func TestPullKeepsTheDigest(t *testing.T) {
 	b := testBench(t)
 	b.leavesNothing(t)
@@ -196,8 +206,11 @@ func TestPullErrors(t *testing.T) {
 	with := func(r *imagetest.Registry, reg Registry) func(*Config) {
 		return func(c *Config) { c.Registries = map[string]Registry{r.Host: reg} }
 	}
-	secret := func(word string) func(context.Context) (string, string, error) {
-		return func(context.Context) (string, string, error) { return "u", word, nil }
+	shown := func(r *imagetest.Registry, word string, reg Registry) func(*Config) {
+		return func(c *Config) {
+			with(r, reg)(c)
+			c.Credentials = credentialsFor(r.Host, Login{User: "u", Secret: word, From: "a drawer"})
+		}
 	}
 	nothing := func(*Config) {}
 	for _, c := range []struct {
@@ -208,15 +221,15 @@ func TestPullErrors(t *testing.T) {
 		text   string // must be in the error
 	}{
 		// Credentials of both kinds, right, wrong and none.
-		{"basic", basicRef, with(basic, Registry{Credentials: secret("s3cret-word")}), nil, ""},
-		{"basic, wrong", basicRef, with(basic, Registry{Credentials: secret("wr0ng-word")}), runtime.ErrUnauthorized, basic.Host},
-		{"basic, none", basicRef, nothing, runtime.ErrUnauthorized, basic.Host},
-		{"bearer", bearerRef, with(bearer, Registry{Credentials: secret("s3cret-word")}), nil, ""},
-		{"bearer, wrong", bearerRef, with(bearer, Registry{Credentials: secret("wr0ng-word")}), runtime.ErrUnauthorized, bearer.Host},
-		{"bearer, none", bearerRef, nothing, runtime.ErrUnauthorized, bearer.Host},
+		{"basic", basicRef, shown(basic, "s3cret-word", Registry{}), nil, ""},
+		{"basic, wrong", basicRef, shown(basic, "wr0ng-word", Registry{}), runtime.ErrUnauthorized, "registry " + basic.Host + " answers 401 Unauthorized: it refuses the credentials from a drawer"},
+		{"basic, none", basicRef, nothing, runtime.ErrUnauthorized, "wants credentials: none are configured for it (registries." + basic.Host},
+		{"bearer", bearerRef, shown(bearer, "s3cret-word", Registry{}), nil, ""},
+		{"bearer, wrong", bearerRef, shown(bearer, "wr0ng-word", Registry{}), runtime.ErrUnauthorized, "registry " + bearer.Host + " answers 401 Unauthorized: it refuses the credentials from a drawer"},
+		{"bearer, none", bearerRef, nothing, runtime.ErrUnauthorized, "wants credentials: none are configured for it (registries." + bearer.Host},
 		// TLS with its own authority; without it the certificate is refused;
 		// plain HTTP to a TLS port is no way around.
-		{"tls", secureRef, with(secure, Registry{CA: secure.CA, Credentials: secret("s3cret-word")}), nil, ""},
+		{"tls", secureRef, shown(secure, "s3cret-word", Registry{CA: secure.CA}), nil, ""},
 		{"tls, plain", secureRef, nothing, runtime.ErrInvalid, ""},
 		// What is not there, for whatever reason.
 		{"no such tag", plain.Host + "/app:2", nothing, runtime.ErrNotFound, plain.Host + "/app:2"},
@@ -286,7 +299,7 @@ func TestAttack04RedirectKeepsCredentials(t *testing.T) {
 		return true
 	})
 	d := b.driver(t, func(c *Config) {
-		c.Registries = map[string]Registry{r.Host: {Credentials: func(context.Context) (string, string, error) { return "u", "s3cret-word", nil }}}
+		c.Credentials = credentialsFor(r.Host, Login{User: "u", Secret: "s3cret-word"})
 	})
 	_, err := d.Prepare(t.Context(), of(ref, ""), nil)
 	if !errors.Is(err, runtime.ErrUnauthorized) || strings.Contains(err.Error(), "s1gned") {

@@ -19,53 +19,92 @@ import (
 // dockerHub is what "docker.io" in a reference stands for.
 const dockerHub = "registry-1.docker.io"
 
-// resolver returns what talks to the registry of one pull. Credentials are
-// asked for with the pull's context and given to that registry alone.
-func (d *Driver) resolver(ctx context.Context, host string) remotes.Resolver {
-	registry, described := d.cfg.Registries[host]
-	httpClient := d.httpClient(host, registry, described)
-	credentials := func(asking string) (string, string, error) {
-		if registry.Credentials == nil || asking != host && !(host == "docker.io" && asking == dockerHub) {
-			return "", "", nil
-		}
-		return registry.Credentials(ctx)
+// registry is the place that a reference itself names.
+func (d *Driver) registry(ctx context.Context, host string, r Registry) place {
+	at := docker.RegistryHost{Host: host, Scheme: scheme(host, r), Path: "/v2"}
+	if host == "docker.io" {
+		at.Host = dockerHub
 	}
-	hosts := docker.ConfigureDefaultRegistries(
-		docker.WithClient(httpClient),
-		docker.WithPlainHTTP(func(h string) (bool, error) {
-			if registry.PlainHTTP {
-				return true, nil
+	// Also if its address is that of the node itself: the node's policy has seen
+	// the address.
+	trusted := r.Inside || planner.InternalHost(host)
+	return d.place(ctx, place{host: host, name: host}, at, r, trusted)
+}
+
+// mirror is a place that the node's configuration names: it may be anywhere.
+// The same host named by an image is one like any other.
+func (d *Driver) mirror(ctx context.Context, m Mirror) place {
+	r := d.cfg.Registries[m.Host]
+	at := docker.RegistryHost{Host: m.Host, Scheme: m.Scheme, Path: m.Path}
+	if at.Scheme == "" {
+		at.Scheme = scheme(m.Host, r)
+	}
+	return d.place(ctx, place{host: m.Host, name: m.String(), mirror: true}, at, r, true)
+}
+
+func scheme(host string, r Registry) string {
+	// A CA means TLS, on loopback too.
+	if local, err := docker.MatchLocalhost(host); r.PlainHTTP || r.CA == nil && err == nil && local {
+		return "http"
+	}
+	return "https"
+}
+
+// place adds to p what talks to at. Credentials are asked for with the pull's
+// context and given to that host alone.
+func (d *Driver) place(ctx context.Context, p place, at docker.RegistryHost, r Registry, trusted bool) place {
+	p.login = &loginNote{}
+	at.Client = d.httpClient(p.host, r, trusted)
+	at.Capabilities = docker.HostCapabilityPull | docker.HostCapabilityResolve
+	at.Authorizer = docker.NewDockerAuthorizer(docker.WithAuthClient(at.Client), docker.WithAuthCreds(
+		func(asking string) (string, string, error) {
+			if d.cfg.Credentials == nil || asking != at.Host {
+				return "", "", nil
 			}
-			if registry.CA != nil {
-				return false, nil // a CA means TLS, on loopback too
+			l, err := d.cfg.Credentials(ctx, p.host)
+			if err != nil {
+				return "", "", &loginError{err}
 			}
-			return docker.MatchLocalhost(h)
-		}),
-		docker.WithAuthorizer(docker.NewDockerAuthorizer(
-			docker.WithAuthClient(httpClient), docker.WithAuthCreds(credentials))),
-	)
-	return docker.NewResolver(docker.ResolverOptions{Hosts: hosts})
+			p.login.set(l.From)
+			return l.User, l.Secret, nil
+		}))
+	p.resolver = docker.NewResolver(docker.ResolverOptions{Hosts: func(string) ([]docker.RegistryHost, error) {
+		return []docker.RegistryHost{at}, nil
+	}})
+	return p
+}
+
+// loginError says why there are no credentials although some are configured.
+type loginError struct{ err error }
+
+func (e *loginError) Error() string { return e.err.Error() }
+func (e *loginError) Unwrap() error { return e.err }
+
+// clientKey tells connections apart that must not be shared: those to a host
+// that may lead anywhere, and those to the same host when it may not.
+type clientKey struct {
+	host    string
+	trusted bool
 }
 
 // httpClient is shared by all pulls from a host, so that they share its
-// connections. A registry may be on the node itself, and lead there, if the
-// node's configuration describes it, or if that is what its address says: the
-// node's policy has seen the address.
-func (d *Driver) httpClient(host string, registry Registry, described bool) *http.Client {
+// connections.
+func (d *Driver) httpClient(host string, registry Registry, trusted bool) *http.Client {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	c := d.httpClients[host]
+	key := clientKey{host, trusted}
+	c := d.httpClients[key]
 	if c == nil {
 		var tlsConfig *tls.Config
 		if registry.CA != nil {
 			tlsConfig = &tls.Config{RootCAs: registry.CA, MinVersion: tls.VersionTLS12}
 		}
 		transport := docker.DefaultHTTPTransport(tlsConfig)
-		if !described && !planner.InternalHost(host) {
+		if !trusted {
 			guard(transport)
 		}
 		c = &http.Client{Transport: transport, CheckRedirect: checkRedirect}
-		d.httpClients[host] = c
+		d.httpClients[key] = c
 	}
 	return c
 }

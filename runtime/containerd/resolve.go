@@ -20,9 +20,16 @@ func (d *Driver) Resolve(ctx context.Context, image string) (string, error) {
 	if ref.digest != "" {
 		return ref.digest.String(), nil
 	}
-	_, desc, err := d.resolver(ctx, ref.host).Resolve(ctx, ref.String())
-	if err != nil {
-		return "", d.pullError(image, ref, err)
+	var failed nowhere
+	for _, p := range d.places(ctx, ref.host) {
+		desc, err := d.ask(ctx, p, ref)
+		if err == nil {
+			return desc.Digest.String(), nil
+		}
+		if failed = append(failed, placeError{p, err}); final(ctx, err) {
+			break
+		}
+		d.failed(p, err)
 	}
-	return desc.Digest.String(), nil
+	return "", d.pullError(image, failed)
 }
