@@ -17,6 +17,12 @@ func (a *Agent) Health(ctx context.Context) error {
 	})
 }
 
+// Alive reports whether the loop turns; safe from any goroutine. Unlike Health
+// it finds nothing else wrong: what it says is cured by a restart.
+func (a *Agent) Alive(ctx context.Context) error {
+	return a.onLoop(ctx, func() error { return nil })
+}
+
 // onLoop has f run on the loop and returns its error, or why the loop did not
 // run it. It may be called from any goroutine.
 func (a *Agent) onLoop(ctx context.Context, f func() error) error {

@@ -27,10 +27,8 @@ var nodeName = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`)
 
 func init() { platformCommands = append(platformCommands, newAgentCommand) }
 
-func newAgentCommand(*env) *cobra.Command {
-	var file string
-	var labels []string
-	var flags config
+func newAgentCommand(e *env) *cobra.Command {
+	var flags agentFlags
 	cmd := &cobra.Command{
 		Use:   "agent",
 		Short: "Run the agent of this node",
@@ -44,35 +42,62 @@ SIGHUP makes the agent look at the repository now.`,
   orpheus agent --repository /srv/git/fleet.git --branch main --path fleets/prod`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := loadConfig(file)
+			c, err := flags.load()
 			if err != nil {
 				return err
-			}
-			if err := c.override(flags, labels); err != nil {
-				return err
-			}
-			if err := c.complete(); err != nil {
-				return fmt.Errorf("configuration: %w", err)
 			}
 			return runAgent(cmd.Context(), c)
 		},
 	}
-	f := cmd.Flags()
-	f.StringVar(&file, "config", "", "configuration file (default "+defaultConfigFile+" if it exists)")
-	f.StringVar(&flags.Repository.URL, "repository", "", "the fleet's repository: https://…, ssh://… or an absolute path")
-	f.StringVar(&flags.Repository.Branch, "branch", "", "branch to follow (default main)")
-	f.StringVar(&flags.Repository.Path, "path", "", "folder of fleet.yaml in the repository (default: its top)")
-	f.StringVar(&flags.Repository.TokenFile, "token-file", "", "file with the token for the repository")
-	f.StringVar(&flags.Repository.CAFile, "ca-file", "", "file with certificates to trust for the repository, beside the system's")
-	f.StringVar(&flags.Node.Name, "node", "", "name of this node (default: the host's name)")
-	f.StringSliceVar(&labels, "label", nil, "label of this node, KEY=VALUE; may be repeated")
-	f.StringVar(&flags.StateDir, "state-dir", "", "folder for what must survive a reboot (default "+defaultStateDir()+")")
-	f.StringVar(&flags.RunDir, "run-dir", "", "folder for sockets and mounts (default "+defaultRunDir()+")")
-	f.StringVar(&flags.Containerd.Address, "containerd", "", "socket of containerd (default its usual place)")
-	f.StringVar(&flags.API.Address, "listen", "", "loopback address of status and metrics, or none (default "+defaultAPIAddress+")")
-	f.StringVar(&flags.Log.Level, "log-level", "", "debug, info, warn or error (default info)")
-	f.StringVar(&flags.Log.Format, "log-format", "", "text or json (default text)")
+	flags.add(cmd)
+	for _, sub := range []*cobra.Command{newAgentCheckCommand(e), newAgentInstallCommand(e), newAgentUninstallCommand(e)} {
+		sub.Args = usageArgs(sub.Args)
+		cmd.AddCommand(sub)
+	}
 	return cmd
+}
+
+// agentFlags are the flags that lie over the agent's configuration.
+type agentFlags struct {
+	file   string
+	labels []string
+	config config
+}
+
+func (a *agentFlags) add(cmd *cobra.Command) {
+	f, c := cmd.Flags(), &a.config
+	f.StringVar(&a.file, "config", "", "configuration file (default "+defaultConfigFile+" if it exists)")
+	f.StringVar(&c.Repository.URL, "repository", "", "the fleet's repository: https://…, ssh://… or an absolute path")
+	f.StringVar(&c.Repository.Branch, "branch", "", "branch to follow (default main)")
+	f.StringVar(&c.Repository.Path, "path", "", "folder of fleet.yaml in the repository (default: its top)")
+	f.StringVar(&c.Repository.TokenFile, "token-file", "", "file with the token for the repository")
+	f.StringVar(&c.Repository.CAFile, "ca-file", "", "file with certificates to trust for the repository, beside the system's")
+	f.StringVar(&c.Repository.SSHKeyFile, "ssh-key-file", "", "private key to log in to the repository with over ssh")
+	f.StringVar(&c.Repository.KnownHostsFile, "known-hosts-file", "", "keys of the ssh servers to talk to")
+	f.StringVar(&c.Coordination, "coordination", "", "leases: share work with the other nodes; none: this node alone, reading only (default leases)")
+	f.StringVar(&c.Node.Name, "node", "", "name of this node (default: the host's name)")
+	f.StringSliceVar(&a.labels, "label", nil, "label of this node, KEY=VALUE; may be repeated")
+	f.StringVar(&c.StateDir, "state-dir", "", "folder for what must survive a reboot (default "+defaultStateDir()+")")
+	f.StringVar(&c.RunDir, "run-dir", "", "folder for sockets and mounts (default "+defaultRunDir()+")")
+	f.StringVar(&c.Containerd.Address, "containerd", "", "socket of containerd (default its usual place)")
+	f.StringVar(&c.API.Address, "listen", "", "loopback address of status and metrics, or none (default "+defaultAPIAddress+")")
+	f.StringVar(&c.Log.Level, "log-level", "", "debug, info, warn or error (default info)")
+	f.StringVar(&c.Log.Format, "log-format", "", "text or json (default text)")
+}
+
+// load reads the file, lays the flags over it and completes it.
+func (a *agentFlags) load() (config, error) {
+	c, err := loadConfig(a.file)
+	if err == nil {
+		err = c.override(a.config, a.labels)
+	}
+	if err != nil {
+		return c, err
+	}
+	if err := c.complete(); err != nil {
+		return c, fmt.Errorf("configuration: %w", err)
+	}
+	return c, nil
 }
 
 // override lays what flags say over the file.
@@ -80,7 +105,9 @@ func (c *config) override(flags config, labels []string) error {
 	for field, value := range map[*string]string{
 		&c.Repository.URL: flags.Repository.URL, &c.Repository.Branch: flags.Repository.Branch,
 		&c.Repository.Path: flags.Repository.Path, &c.Repository.TokenFile: flags.Repository.TokenFile,
-		&c.Repository.CAFile: flags.Repository.CAFile, &c.Node.Name: flags.Node.Name,
+		&c.Repository.CAFile: flags.Repository.CAFile, &c.Repository.SSHKeyFile: flags.Repository.SSHKeyFile,
+		&c.Repository.KnownHostsFile: flags.Repository.KnownHostsFile,
+		&c.Coordination:              flags.Coordination, &c.Node.Name: flags.Node.Name,
 		&c.StateDir: flags.StateDir, &c.RunDir: flags.RunDir, &c.Containerd.Address: flags.Containerd.Address,
 		&c.API.Address: flags.API.Address, &c.Log.Level: flags.Log.Level, &c.Log.Format: flags.Log.Format,
 	} {
@@ -125,6 +152,7 @@ func runAgent(ctx context.Context, c config) error {
 	}
 	defer events.Close()
 	log = slog.New(events.Handler(log.Handler()))
+	manager := newNotifier(log)
 	n, err := newNode(c, log)
 	if err != nil {
 		return err
@@ -162,6 +190,7 @@ func runAgent(ctx context.Context, c config) error {
 			log.Error("status cannot be served", "err", err)
 		}
 	})
+	helpers.Go(func() { manager.follow(ctx, a.Alive, a.Status) })
 	return a.Run(ctx)
 }
 

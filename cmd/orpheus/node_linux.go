@@ -145,7 +145,7 @@ func (n *node) agent() (*agent.Agent, *agent.Metrics, error) {
 		Node: planner.Node{
 			Name: planner.NodeName(c.Node.Name), Labels: c.Node.Labels, OS: goruntime.GOOS, Arch: goruntime.GOARCH,
 		},
-		Version: version, StateDir: c.StateDir, Source: n.source,
+		Version: programVersion(), StateDir: c.StateDir, Source: n.source,
 		Drivers: n.drivers, Network: n.network, Volumes: n.volumes, Policy: c.policy(), Log: n.log, Metrics: metrics,
 		LogMaxBytes: maxSize.Value(), LogFiles: c.Logs.Files,
 	})
