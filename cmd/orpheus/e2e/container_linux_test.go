@@ -34,12 +34,12 @@ spec:
   - name: main
     image: %[1]s/app:1
     env: [{name: PORT, value: "8080"}]
-    ports: [{containerPort: 8080, publish: 18070}]
+    ports: [{containerPort: 8080, publish: %[3]d}]
     volumeMounts: [{name: conf, mountPath: /etc/app.conf}, {name: fast, mountPath: /fast}]
   volumes:
   - {name: conf, file: conf/app.conf}
   - {name: fast, emptyDir: {medium: Memory, sizeLimit: 1Mi}}
-`, n.Registry.Host, initCode)
+`, n.Registry.Host, initCode, n.port)
 	}
 	hash := n.commit("many things", map[string]string{
 		"fleet.yaml":    fleetYAML,
@@ -87,7 +87,7 @@ spec:
 		}
 		return ""
 	})
-	body, err := ask(fromNode, "http://127.0.0.1:18070/file?path=/etc/app.conf")
+	body, err := ask(fromNode, fmt.Sprintf("http://127.0.0.1:%d/file?path=/etc/app.conf", n.port))
 	if err != nil || body != "colour: blue" {
 		t.Errorf("the file from the repository reads %q, %v", body, err)
 	}

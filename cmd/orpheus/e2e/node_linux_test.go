@@ -33,6 +33,7 @@ type node struct {
 	t      *testing.T
 	driver string
 	bridge string // and the nftables table
+	port   int    // to publish: no other node's, they share a machine
 
 	network string // their part of the configuration
 }
@@ -76,7 +77,7 @@ func newNode(t *testing.T, opts devfleet.Options) *node {
 	if err != nil {
 		t.Fatal(err)
 	}
-	n := &node{Fleet: fleet, t: t, driver: opts.Driver, bridge: bridge, network: network}
+	n := &node{Fleet: fleet, t: t, driver: opts.Driver, bridge: bridge, port: 18000 + int(k), network: network}
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Logf("the agent's last words:\n%s", n.AgentLog(60))

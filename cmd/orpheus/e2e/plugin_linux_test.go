@@ -98,9 +98,9 @@ spec:
   replicas: 2
   command: [%s, serve]
   env: [{name: PORT, value: "8080"}]
-  ports: [{name: http, containerPort: 8080, publish: 18080}]
+  ports: [{name: http, containerPort: 8080, publish: %d}]
   securityContext: {runAsUser: 65534}
-`, s.Payload)})
+`, s.Payload, s.port)})
 	s.await("two instances", devfleet.SettledAt(hash))
 	s.served()
 	begin, process := s.lives(), s.process()
@@ -176,7 +176,7 @@ func (s *sandbox) served() {
 	s.t.Helper()
 	client := http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 	s.eventually("the published port answers", func() string {
-		res, err := client.Get("http://127.0.0.1:18080/")
+		res, err := client.Get(fmt.Sprintf("http://127.0.0.1:%d/", s.port))
 		if err != nil {
 			return err.Error()
 		}

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	goruntime "runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -60,7 +61,15 @@ func newOutside(t *testing.T, subnet string) *outside {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { o.ns.Close() }) // the cable goes with the namespace
+	t.Cleanup(func() {
+		// With its namespace the cable would go as well, but some time later.
+		if l, err := netlink.LinkByName("out" + strings.ReplaceAll(subnet, ".", "")); err == nil {
+			if err := netlink.LinkDel(l); err != nil {
+				t.Error(err)
+			}
+		}
+		o.ns.Close()
+	})
 	return o
 }
 
@@ -119,10 +128,10 @@ func fromNode(ctx context.Context, network, address string) (net.Conn, error) {
 }
 
 // web is a service with a published port.
-func (n *node) web(replicas int, version string, port int) string {
+func (n *node) web(replicas int, version string) string {
 	return n.manifest(spec{
 		name: "web", args: []string{"serve"}, replicas: replicas, env: map[string]string{"VERSION": version},
-		more: fmt.Sprintf("  ports: [{name: http, containerPort: 8080, publish: %d}]\n", port),
+		more: fmt.Sprintf("  ports: [{name: http, containerPort: 8080, publish: %d}]\n", n.port),
 	})
 }
 
@@ -130,12 +139,11 @@ func (n *node) web(replicas int, version string, port int) string {
 // goes on asking while what answers is replaced ten times.
 func TestPublishedPorts(t *testing.T) {
 	n := newNode(t, devfleet.Options{LocalPath: true})
-	const port = 18080
 	n.push("app:1", "1")
 	n.agent()
-	n.apply("two of them", map[string]string{"fleet.yaml": fleetYAML, "web.yaml": n.web(2, "0", port)})
+	n.apply("two of them", map[string]string{"fleet.yaml": fleetYAML, "web.yaml": n.web(2, "0")})
 	world := newOutside(t, "192.168.77")
-	loopback, address := fmt.Sprintf("http://127.0.0.1:%d/", port), fmt.Sprintf("http://%s:%d/", world.node, port)
+	loopback, address := fmt.Sprintf("http://127.0.0.1:%d/", n.port), fmt.Sprintf("http://%s:%d/", world.node, n.port)
 
 	answers := map[string]int{}
 	for range 40 {
@@ -153,7 +161,7 @@ func TestPublishedPorts(t *testing.T) {
 	if len(answers) != 2 || answers["web-0"] < 20 || answers["web-1"] < 20 {
 		t.Errorf("two replicas do not share 120 connections evenly: %v", answers)
 	}
-	if published := service(n.status(), "web").Published; len(published) != 1 || !strings.Contains(published[0], "18080") {
+	if published := service(n.status(), "web").Published; len(published) != 1 || !strings.Contains(published[0], strconv.Itoa(n.port)) {
 		t.Errorf("status says published: %q", published)
 	}
 
@@ -162,16 +170,16 @@ func TestPublishedPorts(t *testing.T) {
 		"outside":  func() (string, error) { return ask(world.dial, address) },
 	})
 	for k := 1; k <= 10; k++ {
-		n.apply(fmt.Sprintf("version %d", k), map[string]string{"web.yaml": n.web(2, fmt.Sprint(k), port)})
+		n.apply(fmt.Sprintf("version %d", k), map[string]string{"web.yaml": n.web(2, fmt.Sprint(k))})
 	}
 	n.restart() // the kernel goes on without the agent
 	asked, failed := c.stop()
 	if len(failed) > 0 {
-		t.Errorf("of %d connections %d failed during ten updates; the first:\n%v", asked, len(failed), failed[0])
+		t.Errorf("of %d connections %d failed during ten updates; the first and the last:\n%v\n%v", asked, len(failed), failed[0], failed[len(failed)-1])
 	}
 	t.Logf("%d connections during ten updates", asked)
 
-	hash := n.commit("nothing is published", map[string]string{"web.yaml": strings.Split(n.web(2, "10", port), "  ports:")[0] + "  ports: [{name: http, containerPort: 8080}]\n"})
+	hash := n.commit("nothing is published", map[string]string{"web.yaml": strings.Split(n.web(2, "10"), "  ports:")[0] + "  ports: [{name: http, containerPort: 8080}]\n"})
 	before := n.lives()
 	n.await("nothing is published", devfleet.SettledAt(hash))
 	n.eventually("the port is closed", func() string {
@@ -220,13 +228,12 @@ func (c *clients) stop() (asked int, failed []error) {
 // TestAttack24PortOfAnother commits two services, in two files, for one port.
 func TestAttack24PortOfAnother(t *testing.T) {
 	n := newNode(t, devfleet.Options{LocalPath: true})
-	const port = 18090
 	n.push("app:1", "1")
 	n.agent()
-	n.apply("one of them", map[string]string{"fleet.yaml": fleetYAML, "web.yaml": n.web(1, "1", port)})
+	n.apply("one of them", map[string]string{"fleet.yaml": fleetYAML, "web.yaml": n.web(1, "1")})
 	before := n.lives()
 	hash := n.commit("a thief", map[string]string{
-		"thief.yaml": strings.Replace(n.web(1, "thief", port), "name: web", "name: thief", 1),
+		"thief.yaml": strings.Replace(n.web(1, "thief"), "name: web", "name: thief", 1),
 	})
 	st := n.await("the clash is noticed", func(st *api.Status) string {
 		if st.Repository.Seen.Hash != hash || len(st.Faults) == 0 {
@@ -235,13 +242,13 @@ func TestAttack24PortOfAnother(t *testing.T) {
 		return devfleet.SettledAt(hash)(st)
 	})
 	for _, f := range st.Faults {
-		contains(t, "fault", f.String(), "18090", ".yaml")
+		contains(t, "fault", f.String(), strconv.Itoa(n.port), ".yaml")
 	}
 	if service(st, "thief").Name != "" {
 		t.Error("the thief runs")
 	}
 	n.untouched("another wants its port", before)
-	body, err := ask(fromNode, fmt.Sprintf("http://127.0.0.1:%d/", port))
+	body, err := ask(fromNode, fmt.Sprintf("http://127.0.0.1:%d/", n.port))
 	if err != nil || !strings.HasPrefix(body, "web-0 1 ") {
 		t.Errorf("the port is answered by %q, %v", body, err)
 	}

@@ -337,7 +337,7 @@ func TestReadinessBehindAPort(t *testing.T) {
 	n.push("app:1", "1")
 	n.agent()
 	web := func(version, pages string) string {
-		return n.manifest(spec{name: "web", args: []string{"serve"}, env: map[string]string{"PORT": "8080", "VERSION": version, "PAGES": pages}, more: "  ports: [{name: http, containerPort: 8080, publish: 18085}]\n" +
+		return n.manifest(spec{name: "web", args: []string{"serve"}, env: map[string]string{"PORT": "8080", "VERSION": version, "PAGES": pages}, more: "  ports: [{name: http, containerPort: 8080, publish: " + strconv.Itoa(n.port) + "}]\n" +
 			"  readinessProbe: {httpGet: {path: /page/ready, port: http}, periodSeconds: 1}\n"})
 	}
 	n.apply("ready", map[string]string{"fleet.yaml": fleetYAML, "web.yaml": web("one", "")})
@@ -349,7 +349,7 @@ func TestReadinessBehindAPort(t *testing.T) {
 	go func() {
 		defer close(done)
 		for ctx.Err() == nil {
-			body, err := ask(fromNode, "http://127.0.0.1:18085/")
+			body, err := ask(fromNode, fmt.Sprintf("http://127.0.0.1:%d/", n.port))
 			if asked.Add(1); err != nil || !strings.Contains(body, want.Load().(string)) {
 				wrong.Add(1)
 				t.Logf("wrong answer: %q %v", body, err)
@@ -378,7 +378,7 @@ func TestReadinessBehindAPort(t *testing.T) {
 	if asked.Load() < 20 || wrong.Load() > 0 {
 		t.Errorf("%d of %d answers were wrong", wrong.Load(), asked.Load())
 	}
-	if body, err := ask(fromNode, "http://127.0.0.1:18085/"); err != nil || !strings.Contains(body, "three") {
+	if body, err := ask(fromNode, fmt.Sprintf("http://127.0.0.1:%d/", n.port)); err != nil || !strings.Contains(body, "three") {
 		t.Errorf("%q %v", body, err)
 	}
 }
