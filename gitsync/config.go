@@ -15,15 +15,20 @@ import (
 	"github.com/orpheus-cd/orpheus/gitsync/transport"
 )
 
-// Config says which branch to follow and where to keep the clone.
+// Config says which commit of which repository to follow and where to keep the
+// clone.
 type Config struct {
 	// URL is https://…, http://… (without credentials, or to this machine),
 	// ssh://user@host[:port]/…, its short form user@host:path, or an absolute
 	// path or file:// of a repository on this machine. Credentials in it
 	// (https://user:token@host/…) are used as if Credentials had returned
 	// them.
-	URL    string
-	Branch string // short name, "main"
+	URL string
+	// Branch, Tag, Semver and Commit say which commit is followed: see Selection.
+	Branch string
+	Tag    string
+	Semver string
+	Commit string
 	// Dir is the clone's folder. It belongs to this package, which makes it,
 	// locks it, and throws away what it does not like in it.
 	Dir string
@@ -78,13 +83,17 @@ func (c Credentials) GoString() string { return c.String() }
 // LogValue never shows a secret.
 func (c Credentials) LogValue() slog.Value { return slog.StringValue(c.String()) }
 
-// String names the branch and the repository, without credentials.
+// String names what is followed and the repository, without credentials.
 func (c Config) String() string {
 	u, err := parseURL(c.URL)
 	if err != nil {
-		return "branch " + c.Branch + " of an unusable URL"
+		return c.selection().String() + " of an unusable URL"
 	}
-	return "branch " + c.Branch + " of " + u.String()
+	return c.selection().String() + " of " + u.String()
+}
+
+func (c Config) selection() Selection {
+	return Selection{Branch: c.Branch, Tag: c.Tag, Semver: c.Semver, Commit: c.Commit}
 }
 
 // GoString is String: the URL may hold credentials.
@@ -96,6 +105,7 @@ func (c Config) LogValue() slog.Value { return slog.StringValue(c.String()) }
 // settings is a Config that was found to be sound.
 type settings struct {
 	Config
+	by     selector // of the selection
 	remote remoteURL
 	route  *transport.Route
 }
@@ -104,7 +114,7 @@ type settings struct {
 func (c Config) validate() (settings, error) {
 	s, err := c.validateRemote()
 	faults := []error{err}
-	if err := checkBranch(c.Branch); err != nil {
+	if s.by, err = c.selection().parse(); err != nil {
 		faults = append(faults, err)
 	}
 	if !filepath.IsAbs(c.Dir) {

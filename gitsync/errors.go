@@ -15,8 +15,14 @@ var (
 	// ErrRepositoryNotFound: no such repository. Many hosts answer so for a
 	// private one, too.
 	ErrRepositoryNotFound = errors.New("repository not found")
-	// ErrBranchNotFound: the repository has branches, but not this one.
+	// ErrBranchNotFound: the repository has no such branch.
 	ErrBranchNotFound = errors.New("branch not found")
+	// ErrTagNotFound: the repository has no such tag, none in the range of
+	// versions, or one that stands for no commit.
+	ErrTagNotFound = errors.New("tag not found")
+	// ErrCommitNotFound: the remote does not have, or not give, the one commit
+	// that is to be followed.
+	ErrCommitNotFound = errors.New("commit not found")
 	// ErrEmptyRepository: the repository has no commit at all.
 	ErrEmptyRepository = errors.New("repository is empty")
 	// ErrCorrupt: what the remote sent, or what the clone holds, is not whole.
@@ -37,7 +43,7 @@ func Stalled(err error) bool {
 	if errors.As(err, &limit) {
 		return true
 	}
-	for _, e := range []error{ErrUnauthorized, ErrRepositoryNotFound, ErrBranchNotFound, ErrEmptyRepository} {
+	for _, e := range []error{ErrUnauthorized, ErrRepositoryNotFound, ErrBranchNotFound, ErrTagNotFound, ErrCommitNotFound, ErrEmptyRepository} {
 		if errors.Is(err, e) {
 			return true
 		}

@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
-	"strings"
 
 	"github.com/go-git/go-git/v5/plumbing"
 
@@ -25,11 +25,12 @@ const (
 	cloneSlack = 32 * mebi
 )
 
-// Fetch takes one look at the remote and returns the commit at the tip of the
-// branch, which is then in the clone with its tree and all its ancestors. A
-// tip that is there already costs the advertisement and nothing else.
-// Whatever goes wrong, the clone keeps what it had. History may be rewritten:
-// the tip returned need not descend from the one before.
+// Fetch takes one look at the remote and returns the commit that is selected
+// there, which is then in the clone with its tree and all its ancestors. One
+// that is there already costs the advertisement and nothing else, one that is
+// selected by its id not even that. Whatever goes wrong, the clone keeps what
+// it had. History may be rewritten, and tags may move: the commit returned need
+// not descend from the one before.
 func (r *Repository) Fetch(ctx context.Context) (planner.Commit, error) {
 	r.fetching.Lock()
 	defer r.fetching.Unlock()
@@ -41,6 +42,9 @@ func (r *Repository) Fetch(ctx context.Context) (planner.Commit, error) {
 		text: fmt.Sprintf("one look at %s took longer than %s", r.settings.remote, r.settings.Limits.Time)})
 	defer cancel()
 	commit, err := r.look(ctx, creds)
+	if errors.Is(err, ErrStorage) && errors.Is(err, fs.ErrNotExist) {
+		r.damaged.Store(true) // somebody deleted the folder: the next Fetch makes it again
+	}
 	if err != nil {
 		r.settings.refused(creds, err)
 		return planner.Commit{}, newScrubber(creds).error(fmt.Errorf("fetch %s: %w", r.settings.Config, err))
@@ -48,42 +52,86 @@ func (r *Repository) Fetch(ctx context.Context) (planner.Commit, error) {
 	return commit, nil
 }
 
-// look reads the tip and makes the clone have it.
+// look finds the commit and makes the clone have it.
 func (r *Repository) look(ctx context.Context, creds Credentials) (planner.Commit, error) {
-	adv, err := r.link.look(ctx, creds, r.settings.Branch)
+	adv, err := r.find(ctx, creds)
 	if err != nil {
 		return planner.Commit{}, err
 	}
-	switch {
-	case adv.tip.IsZero() && adv.refs == 0:
-		return planner.Commit{}, fmt.Errorf("%w: push a commit to branch %s", ErrEmptyRepository, r.settings.Branch)
-	case adv.tip.IsZero():
-		return planner.Commit{}, fmt.Errorf("%w: %s; the repository has %s", ErrBranchNotFound, r.settings.Branch, namedBranches(adv))
-	case adv.tip == r.refused.tip:
+	if adv.tip == r.refused.tip {
 		return planner.Commit{}, r.refused.err
 	}
 	r.refused = refusal{}
 	if adv.tip != r.clone.tip || r.damaged.Load() {
-		if err := r.update(ctx, creds, adv); err != nil {
+		if err := r.obtain(ctx, creds, adv); err != nil {
 			var limit *LimitError
-			if errors.As(err, &limit) {
+			if errors.As(err, &limit) || errors.Is(err, ErrTagNotFound) {
 				r.refused = refusal{tip: adv.tip, err: err}
 			}
 			return planner.Commit{}, err
 		}
 	}
+	r.following.Store(&adv.following)
 	return r.Commit(adv.tip.String())
 }
 
-func namedBranches(adv advertisement) string {
-	if len(adv.branches) == 0 {
-		return "no branches"
+// find asks the remote which commit is selected. One selected by its id is
+// known without asking.
+func (r *Repository) find(ctx context.Context, creds Credentials) (advertisement, error) {
+	by := r.settings.by
+	if !by.commit.IsZero() {
+		return advertisement{tip: by.commit, following: by.String()}, nil
 	}
-	list := strings.Join(adv.branches, ", ")
-	if len(adv.branches) == maxNamedBranches {
-		list += ", …"
+	adv, err := r.link.look(ctx, creds, by)
+	if err == nil && adv.tip.IsZero() {
+		err = adv.missing(by)
 	}
-	return list
+	return adv, err
+}
+
+// obtain is update for every way of selecting a commit.
+func (r *Repository) obtain(ctx context.Context, creds Credentials, adv advertisement) error {
+	by := r.settings.by
+	err := r.update(ctx, creds, adv)
+	switch {
+	case err == nil:
+	case !by.commit.IsZero() && errors.Is(err, ErrUnreachable) && ctx.Err() == nil:
+		// Many servers give away only what a reference names.
+		return r.searchBranch(ctx, creds, adv, err)
+	case by.tagged() && errors.Is(err, errWrongKind):
+		return fmt.Errorf("%w: %s stands for no commit", ErrTagNotFound, adv.following)
+	case errors.Is(err, errWrongKind):
+		return fmt.Errorf("%w: %w", ErrCommitNotFound, err)
+	}
+	return err
+}
+
+// searchBranch looks for a commit in the history of the branch that is named
+// beside it.
+func (r *Repository) searchBranch(ctx context.Context, creds Credentials, adv advertisement, refused error) error {
+	by := r.settings.by
+	if by.Branch == "" {
+		return fmt.Errorf("%w: the remote does not give it away by its id; name the branch that holds it beside it: %w", ErrCommitNotFound, refused)
+	}
+	branch, err := r.link.look(ctx, creds, selector{Selection: Selection{Branch: by.Branch}})
+	if err == nil && branch.tip.IsZero() {
+		err = branch.missing(selector{Selection: Selection{Branch: by.Branch}})
+	}
+	if err != nil {
+		return err
+	}
+	if branch.tip == r.vain {
+		return r.notInBranch()
+	}
+	adv.want = branch.tip
+	if err = r.update(ctx, creds, adv); errors.Is(err, ErrCommitNotFound) {
+		r.vain = branch.tip // not to be downloaded again in order to be thrown away
+	}
+	return err
+}
+
+func (r *Repository) notInBranch() error {
+	return fmt.Errorf("%w: it is not in branch %s, and the remote does not give it away by its id", ErrCommitNotFound, r.settings.by.Branch)
 }
 
 // update brings the tip into the clone: not at all if it is there, by what is
@@ -114,7 +162,11 @@ func (r *Repository) download(ctx context.Context, creds Credentials, c *clone, 
 	if err != nil {
 		return err
 	}
-	service, request, err := packRequest{wants: []plumbing.Hash{adv.tip}, haves: haves(ctx, c)}.encode(d)
+	want := adv.want
+	if want.IsZero() {
+		want = adv.tip
+	}
+	service, request, err := packRequest{wants: []plumbing.Hash{want}, haves: haves(ctx, c)}.encode(d)
 	if err != nil {
 		return transferError(ctx, "download", err)
 	}
@@ -133,7 +185,7 @@ func (r *Repository) download(ctx context.Context, creds Credentials, c *clone, 
 	}
 	before := c.store
 	drain(body)
-	if err := r.verify(ctx, before.with(q.pack), before, adv.tip); err != nil {
+	if err := r.verifyPack(ctx, before.with(q.pack), before, want, adv.tip); err != nil {
 		q.discard()
 		return err
 	}
@@ -163,6 +215,17 @@ func (r *Repository) accept(ctx context.Context, c *clone, all, before *store, t
 	return c.setTip(tip)
 }
 
+// verifyPack verifies what was asked for, and the commit that is wanted of it.
+func (r *Repository) verifyPack(ctx context.Context, all, before *store, want, tip plumbing.Hash) error {
+	if err := r.verify(ctx, all, before, want); want == tip || err != nil && !errors.Is(err, errWrongKind) {
+		return err // of another kind than a commit is the tag that stands for tip
+	}
+	if !all.has(tip) {
+		return r.notInBranch()
+	}
+	return r.verify(ctx, all, before, tip)
+}
+
 func (r *Repository) verify(ctx context.Context, all, before *store, tip plumbing.Hash) error {
 	v := verifier{ctx: ctx, all: all, before: before, limits: r.settings.Limits, whole: r.whole}
 	return v.verify(tip)
@@ -171,7 +234,7 @@ func (r *Repository) verify(ctx context.Context, all, before *store, tip plumbin
 // reclone downloads everything into a new folder and exchanges it for the
 // clone. Commits that the branch no longer reaches are gone after it.
 func (r *Repository) reclone(ctx context.Context, creds Credentials, adv advertisement) error {
-	if err := os.RemoveAll(r.path(newDir)); err != nil {
+	if err := errors.Join(os.RemoveAll(r.path(newDir)), os.MkdirAll(r.settings.Dir, 0o700)); err != nil {
 		return storageError(err)
 	}
 	fresh, err := createClone(r.path(newDir))

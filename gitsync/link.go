@@ -41,8 +41,19 @@ func (d *dialect) offered(features ...string) (list string) {
 	return list
 }
 
-// visitor is told of a ref; its error ends the list.
+// visitor is told of a ref; its error ends the list. The commit of an annotated
+// tag comes after the tag, as of the tag's name with "^{}" behind it.
 type visitor func(name string, id plumbing.Hash) error
+
+// unpeeled is a visitor that hears of no tag's commit.
+func unpeeled(visit visitor) visitor {
+	return func(name string, id plumbing.Hash) error {
+		if strings.HasSuffix(name, peeled) {
+			return nil
+		}
+		return visit(name, id)
+	}
+}
 
 // listRefs tells visit the value of every ref that begins with one of the
 // prefixes, by one request if the other side is known to speak version 2, else
@@ -50,6 +61,15 @@ type visitor func(name string, id plumbing.Hash) error
 // may be told of further refs. Whatever goes wrong, the next call asks anew
 // what is spoken.
 func (l *link) listRefs(ctx context.Context, c Credentials, prefixes []string, visit visitor) error {
+	return l.list(ctx, c, prefixes, false, unpeeled(visit))
+}
+
+// listPeeled is listRefs with the commits of annotated tags.
+func (l *link) listPeeled(ctx context.Context, c Credentials, prefixes []string, visit visitor) error {
+	return l.list(ctx, c, prefixes, true, visit)
+}
+
+func (l *link) list(ctx context.Context, c Credentials, prefixes []string, peel bool, visit visitor) error {
 	d := l.spoken.Load()
 	if d == nil || !d.v2 {
 		var err error
@@ -57,7 +77,7 @@ func (l *link) listRefs(ctx context.Context, c Credentials, prefixes []string, v
 			return err
 		}
 	}
-	err := l.lsRefs(ctx, c, prefixes, visit)
+	err := l.lsRefs(ctx, c, prefixes, peel, visit)
 	if err != nil {
 		l.spoken.Store(nil)
 	}
@@ -170,15 +190,14 @@ func checkFormat(features []string) error {
 	return nil
 }
 
-// readRef reads "id name". Lines that are no ref's are passed over: peeled
-// tags, where the history is cut off, the version, the name that stands for
-// no refs at all.
+// readRef reads "id name". Lines that are no ref's are passed over: where the
+// history is cut off, the version, the name that stands for no refs at all.
 func readRef(line string, visit visitor) error {
 	id, name, ok := strings.Cut(line, " ")
 	switch {
 	case !ok:
 		return fmt.Errorf("read list of references: %w", errProtocol)
-	case id == "shallow", id == "version", strings.HasSuffix(name, "^{}"):
+	case id == "shallow", id == "version", name == "capabilities"+peeled:
 		return nil
 	case len(id) != 40 || !plumbing.IsHash(id):
 		return fmt.Errorf("read list of references: %w", errProtocol)
@@ -187,10 +206,13 @@ func readRef(line string, visit visitor) error {
 }
 
 // lsRefs asks in version 2 for the refs below prefixes.
-func (l *link) lsRefs(ctx context.Context, c Credentials, prefixes []string, visit visitor) error {
+func (l *link) lsRefs(ctx context.Context, c Credentials, prefixes []string, peel bool, visit visitor) error {
 	var request bytes.Buffer
 	writePacket(&request, "command=ls-refs")
 	request.WriteString(delimPacket)
+	if peel {
+		writePacket(&request, "peel")
+	}
 	for _, prefix := range prefixes {
 		writePacket(&request, "ref-prefix %s", prefix)
 	}
@@ -208,13 +230,26 @@ func (l *link) lsRefs(ctx context.Context, c Credentials, prefixes []string, vis
 			return nil
 		}
 		if err == nil {
-			// Attributes, which were not asked for, would follow the name.
-			id, rest, _ := strings.Cut(string(line), " ")
-			name, _, _ := strings.Cut(rest, " ")
-			err = readRef(id+" "+name, visit)
+			err = readAttributedRef(string(line), visit)
 		}
 		if err != nil {
 			return transferError(ctx, "look", err)
 		}
 	}
+}
+
+// readAttributedRef reads "id name attribute…" of version 2. Attributes that
+// were not asked for are passed over.
+func readAttributedRef(line string, visit visitor) error {
+	id, rest, _ := strings.Cut(line, " ")
+	name, attributes, _ := strings.Cut(rest, " ")
+	if err := readRef(id+" "+name, visit); err != nil {
+		return err
+	}
+	for attribute := range strings.FieldsSeq(attributes) {
+		if commit, ok := strings.CutPrefix(attribute, "peeled:"); ok {
+			return readRef(commit+" "+name+peeled, visit)
+		}
+	}
+	return nil
 }

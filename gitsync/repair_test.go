@@ -224,3 +224,23 @@ func TestAttack10DiskFull(t *testing.T) {
 	os.Remove(ballast)
 	wantTip(t, r, two, map[string]string{"a": "b", "noise": string(noise)})
 }
+
+// TestAttack44CloneDeleted: somebody deletes the clone's folder under a
+// process: it is made again with the next commit.
+func TestAttack44CloneDeleted(t *testing.T) {
+	repo := newRepo(t)
+	commit(t, repo, map[string]string{"a": "1"})
+	dir := filepath.Join(t.TempDir(), "state", "git")
+	r := open(t, gitsync.Config{URL: repo.Dir, Dir: dir})
+	fetch(t, r)
+	if err := os.RemoveAll(filepath.Dir(dir)); err != nil {
+		t.Fatal(err)
+	}
+	id := commit(t, repo, map[string]string{"a": "2"})
+	if _, err := r.Fetch(t.Context()); !errors.Is(err, gitsync.ErrStorage) {
+		t.Errorf("error %v, want that the clone cannot be written", err)
+	}
+	wantTip(t, r, id, map[string]string{"a": "2"})
+	r.Close()
+	wantTip(t, open(t, gitsync.Config{URL: repo.Dir, Dir: dir}), id, map[string]string{"a": "2"})
+}

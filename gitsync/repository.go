@@ -16,8 +16,8 @@ import (
 	"github.com/orpheus-cd/orpheus/planner"
 )
 
-// Repository is one branch of one remote, and the clone that holds what was
-// seen of it. All methods are safe for concurrent use; one Fetch runs at a
+// Repository is what is followed of one remote, and the clone that holds what
+// was seen of it. All methods are safe for concurrent use; one Fetch runs at a
 // time.
 type Repository struct {
 	settings settings
@@ -27,10 +27,13 @@ type Repository struct {
 	fetching sync.Mutex // held for a whole Fetch; guards what follows
 	whole    map[plumbing.Hash]bool
 	refused  refusal
+	vain     plumbing.Hash // tip of a branch that does not lead to the commit selected
 
 	// damaged is set by whoever reads something unreadable in the clone: the
 	// next Fetch makes the clone anew.
 	damaged atomic.Bool
+
+	following atomic.Pointer[string] // what the last commit was found under
 
 	lineage lineage
 
@@ -139,7 +142,7 @@ func (r *Repository) Close() error {
 	return r.lock.Close()
 }
 
-// String names the branch and the repository, without credentials.
+// String names what is followed and the repository, without credentials.
 func (r *Repository) String() string { return r.settings.Config.String() }
 
 // Has reports whether the clone holds the commit.

@@ -24,7 +24,11 @@ type store struct {
 // bases of deltas, folders.
 const maxCacheBytes = 8 * cache.MiByte
 
-var errNoObject = errors.New("object is missing")
+var (
+	errNoObject = errors.New("object is missing")
+	// errWrongKind: the object is of another kind than it should be.
+	errWrongKind = errors.New("object is of another kind")
+)
 
 func newStore() *store { return &store{cache: cache.NewObjectLRU(maxCacheBytes)} }
 
@@ -72,7 +76,7 @@ func (s *store) object(kind plumbing.ObjectType, id plumbing.Hash, limit int64) 
 	case err != nil:
 		return nil, fmt.Errorf("object %s: %w: %w", id, err, ErrCorrupt)
 	case o.Type() != kind:
-		return nil, fmt.Errorf("object %s is a %s, not a %s: %w", id, o.Type(), kind, ErrCorrupt)
+		return nil, fmt.Errorf("object %s is a %s, not a %s: %w: %w", id, o.Type(), kind, errWrongKind, ErrCorrupt)
 	}
 	return o, nil
 }

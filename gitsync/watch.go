@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -13,13 +14,13 @@ import (
 )
 
 const (
-	// maxWatches bounds the folders watched below refs/heads.
+	// maxWatches bounds the folders watched below refs.
 	maxWatches = 1000
 	// rewatch is how often a repository that went away is looked for.
 	rewatch = 5 * time.Second
 )
 
-// WatchLocal gives a hint whenever a branch of the repository at path (bare,
+// WatchLocal gives a hint whenever a branch or tag of the repository at path (bare,
 // or with .git in it) may have moved: within milliseconds of the write. It
 // never misses on purpose, but file systems differ (none over NFS), so hints
 // only shorten the wait of Follow. The channel is closed when ctx ends; an
@@ -65,8 +66,13 @@ func (w *localWatch) addAll() {
 	for _, name := range []string{"refs", "reftable"} {
 		w.add(filepath.Join(w.dir, name))
 	}
-	w.addTree(filepath.Join(w.dir, "refs", "heads"))
+	for _, name := range watchedRefs {
+		w.addTree(filepath.Join(w.dir, filepath.FromSlash(name)))
+	}
 }
+
+// watchedRefs are the folders of what can be followed.
+var watchedRefs = []string{"refs/heads", "refs/tags"}
 
 func (w *localWatch) add(path string) bool {
 	return len(w.watcher.WatchList()) < maxWatches && w.watcher.Add(path) == nil
@@ -119,8 +125,10 @@ func (w *localWatch) event(e fsnotify.Event) {
 		return
 	}
 	rel = filepath.ToSlash(rel)
-	inHeads := rel == "refs" || rel == "refs/heads" || strings.HasPrefix(rel, "refs/heads/")
-	if !inHeads && rel != "packed-refs" && rel != "reftable" && !strings.HasPrefix(rel, "reftable/") {
+	inRefs := rel == "refs" || slices.ContainsFunc(watchedRefs, func(dir string) bool {
+		return rel == dir || strings.HasPrefix(rel, dir+"/")
+	})
+	if !inRefs && rel != "packed-refs" && rel != "reftable" && !strings.HasPrefix(rel, "reftable/") {
 		return
 	}
 	if info, err := os.Lstat(e.Name); e.Has(fsnotify.Create) && err == nil && info.IsDir() {
