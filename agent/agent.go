@@ -45,8 +45,9 @@ type Config struct {
 	Policy   planner.Policy
 	Clock    Clock // nil = SystemClock
 	Log      *slog.Logger
-	Metrics  *Metrics // nil = not measured
-	Fleet    *Fleet   // nil = the node grants leases to itself (coordination: none)
+	Metrics  *Metrics  // nil = not measured
+	Fleet    *Fleet    // nil = the node grants leases to itself (coordination: none)
+	Pressure *Pressure // nil = the node is never short of anything
 
 	// Resync is how often drivers are listed without a hint; 0 = 10 s.
 	Resync time.Duration
@@ -123,6 +124,7 @@ type Agent struct {
 	unwritten bool            // the last pass could not write the leases it decided
 	unsaved   bool            // followed changed since the state was last saved
 	orders    []order         // of people
+	pressure  *pressure
 	probes    *probe.Engine
 	probeNews chan struct{} // probes have news
 	decideAt  time.Duration // boot time at which leases are decided again by time alone
@@ -173,6 +175,8 @@ func New(cfg Config) (*Agent, error) {
 	if a.probes, err = a.newProbes(filepath.Join(cfg.StateDir, probesPath)); err != nil {
 		a.problem("probes", err)
 	}
+	a.pressure = newPressure(cfg.Pressure)
+	a.pressure.ran = loadRan(filepath.Join(cfg.StateDir, ranPath))
 	if cfg.Fleet == nil {
 		a.state.claim(cfg.Node.Name)
 	} else {
@@ -200,6 +204,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		a.follow(ctx, a.drivers[name])
 	}
 	a.work(func() { a.tendLogs(ctx) })
+	a.watchPressure(ctx)
 	a.watchProbes(ctx)
 	if a.cfg.Network != nil {
 		a.work(func() { a.watchNetwork(ctx) })

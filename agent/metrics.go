@@ -29,6 +29,7 @@ type Metrics struct {
 	asked    *prometheus.GaugeVec
 	swaps    *prometheus.GaugeVec
 	nodes    *prometheus.GaugeVec
+	pressureMetrics
 }
 
 // NewMetrics makes the agent's own registry.
@@ -64,7 +65,9 @@ func NewMetrics() *Metrics {
 			Help: "Swaps of records since the agent started, by outcome (won, lost, unknown)."}, []string{"outcome"}),
 		nodes: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "orpheus_fleet_nodes",
 			Help: "Nodes of the fleet as this one knows them, by state (live, fenced, retired)."}, []string{"state"}),
+		pressureMetrics: newPressureMetrics(),
 	}
+	m.registry.MustRegister(m.pressureMetrics.collectors()...)
 	m.registry.MustRegister(m.looks, m.lastRead, m.loads, m.lists, m.listErrs, m.passes, m.actions, m.acting,
 		m.prepares, m.services, m.phases, m.asked, m.swaps, m.nodes, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m

@@ -185,6 +185,7 @@ func (a *Agent) pass(ctx context.Context) {
 	a.endHolds()
 	a.coordinate(ctx)
 	a.keepHeld()
+	a.noteRan()
 	plan := a.plan()
 	a.publish(ctx, plan)
 	a.followProbes()
@@ -244,6 +245,7 @@ func (a *Agent) coordinate(ctx context.Context) {
 		Prepared: map[planner.RevisionKey]bool{},
 		Running:  all,
 		Specs:    a.state.specs,
+		Short:    a.shortOf() != "",
 		Now:      now,
 	}
 	for key, p := range a.prepares {
@@ -315,6 +317,8 @@ func (a *Agent) nodeState(all []planner.Instance) planner.NodeState {
 		Backoff:  map[string]planner.Backoff{},
 		Holds:    a.holds(),
 		Doomed:   a.doomed(all),
+		Short:    a.shortOf(),
+		Held:     a.pressure.held,
 		Now:      a.cfg.Clock(),
 	}
 	if a.fleet != nil {

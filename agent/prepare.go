@@ -78,7 +78,7 @@ func (a *Agent) prepare(ctx context.Context) {
 	now := a.cfg.Clock().Boot
 	all, _ := a.instances()
 	for key, p := range a.prepares {
-		if p.done || p.active || p.backoff.NotBefore > now {
+		if p.done || p.active || p.backoff.NotBefore > now || a.noRoom(key) != "" {
 			continue
 		}
 		s := a.state.followed.Services[key.Service]

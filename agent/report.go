@@ -33,6 +33,7 @@ func (a *Agent) report() {
 	if a.fleet != nil {
 		st.Fleet = a.reportFleet()
 	}
+	st.Pressure = a.reportPressure()
 	for _, name := range slices.Sorted(maps.Keys(a.drivers)) {
 		st.Drivers = append(st.Drivers, a.reportDriver(a.drivers[name]))
 	}
@@ -225,6 +226,9 @@ func (a *Agent) explain(out *api.Service, s planner.Service, followed bool) {
 		return
 	}
 	out.Message = a.explainRevision(out, s)
+	if out.Message == "" {
+		out.Message = a.explainShort(out)
+	}
 	if out.Message == "" && out.Updated > 0 && out.Updated < out.Replicas {
 		out.Message = fmt.Sprintf("replacing: %d of %d slots have revision %s", out.Updated, out.Replicas, s.Revision.Short())
 	}
@@ -274,6 +278,8 @@ func (a *Agent) explainRevision(out *api.Service, s planner.Service) string {
 		return ""
 	case p.refused != "":
 		return revision + " is refused by this node" + stays + ": " + p.refused
+	case a.waitsForRoom(p, s) != "":
+		return revision + " waits for room for its images" + stays + ": " + a.waitsForRoom(p, s)
 	case p.backoff.Failures > 0:
 		return revision + " cannot start yet" + stays + ": " + p.backoff.Reason + a.tried(p.backoff)
 	case p.pull.String() != "":

@@ -16,7 +16,7 @@ func (a *Agent) tellFleet(all []planner.Instance) fleet.Report {
 	a.takeOn(a.nodeState(all))
 	r := fleet.Report{
 		Applied: a.state.followed.Commit.Hash, Specs: a.state.specs, Volumes: ms.volumes, Drivers: a.usableDrivers(),
-		Images: a.resolvedImages(all),
+		Images: a.resolvedImages(all), Pressure: a.shortResources(),
 	}
 	if src := a.source; src.refused != "" {
 		r.Rejected = &planner.RejectedCommit{Commit: src.failed.Hash, Reason: src.refused}

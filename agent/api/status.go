@@ -15,7 +15,8 @@ type Status struct {
 	Node       planner.NodeName `json:"node"`
 	Version    string           `json:"version"`
 	StartedAt  time.Time        `json:"startedAt"`
-	Holds      []Hold           `json:"holds,omitempty"` // orders of people that count now
+	Holds      []Hold           `json:"holds,omitempty"`    // orders of people that count now
+	Pressure   []Pressure       `json:"pressure,omitempty"` // what the node is short of
 	Repository Repository       `json:"repository"`
 	Drivers    []Driver         `json:"drivers"`
 	Network    *Network         `json:"network,omitempty"`
