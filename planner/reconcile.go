@@ -111,6 +111,10 @@ func (r *reconciler) index() {
 	listed := map[string]bool{}
 	for _, i := range r.st.Have {
 		listed[i.ID] = true
+		if b, busy := r.st.Busy[i.ID]; busy {
+			// Half made or half gone, a driver may not know any more whose it is.
+			i.Slot, i.Token, i.Revision = b.Slot, b.Token, b.Revision
+		}
 		r.bySlot[i.Slot] = append(r.bySlot[i.Slot], i)
 	}
 	for id, i := range r.st.Busy {

@@ -100,6 +100,9 @@ func TestReconcile(t *testing.T) {
 		}), next: 10*time.Second + time.Hour},
 		// A restart under way is not begun again.
 		{name: "restart busy", leases: []Lease{a1}, have: []Instance{instanceOf(a1, plainA).in(StateExited)}, change: busy(instanceOf(a1, plainA))},
+		// Nor does it start beside itself when a driver cannot say whose it is.
+		{name: "restart busy, listed without its slot", leases: []Lease{a1},
+			have: []Instance{{ID: InstanceID(web0, a1), Driver: DriverContainerd, State: StatePartial}}, change: busy(instanceOf(a1, plainA))},
 		// A stop under way is not repeated.
 		{name: "stop busy", have: []Instance{instanceOf(a1, plainA)}, change: busy(instanceOf(a1, plainA))},
 		// What a cut-off start left is started again in place.

@@ -53,7 +53,9 @@ func (d *Driver) list(ctx context.Context, filter string) ([]planner.Instance, e
 	if filter == allFilter {
 		d.seen.replace(records)
 		for _, p := range processes {
-			d.addOrphan(byInstance, p)
+			if err := d.addUnrecorded(ctx, byInstance, p); err != nil {
+				return nil, err
+			}
 		}
 	}
 	out := make([]planner.Instance, 0, len(byInstance))
@@ -110,14 +112,31 @@ func (d *Driver) process(ctx context.Context, id string) (*task.Process, error) 
 	return answer.Process, nil
 }
 
+// addUnrecorded lists a process that no listed record is about. Either its
+// record was made after records were listed, or it was deleted.
+func (d *Driver) addUnrecorded(ctx context.Context, byInstance map[string][]container, p *task.Process) error {
+	prefix, ours := prefixOf(p.ID)
+	if !ours {
+		return nil
+	}
+	c, err := d.client.ContainerService().Get(ctx, p.ID)
+	switch {
+	case err != nil && !isGone(err):
+		return d.fail("look for the record of "+p.ID, err)
+	case err != nil || c.Labels[labelInstance] == "":
+		d.addOrphan(byInstance, p, prefix)
+		return nil
+	}
+	rec := parseLabels(c.ID, c.Labels)
+	rec.started = c.CreatedAt
+	byInstance[rec.Instance.ID] = append(byInstance[rec.Instance.ID], container{rec, p})
+	return nil
+}
+
 // addOrphan lists a process whose record was deleted, as part of an instance
 // that is not whole: somebody must remove it before its slot is used again.
 // Where this driver has never seen the record, only the id is known.
-func (d *Driver) addOrphan(byInstance map[string][]container, p *task.Process) {
-	prefix, ours := prefixOf(p.ID)
-	if !ours {
-		return
-	}
+func (d *Driver) addOrphan(byInstance map[string][]container, p *task.Process, prefix string) {
 	rec, known := d.seen.record(p.ID)
 	if !known {
 		instance := strings.TrimSuffix(prefix, ".")
