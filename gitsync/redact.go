@@ -33,7 +33,7 @@ func (s scrubber) error(err error) error {
 func newScrubbedError(text string, err error) *scrubbedError {
 	out := &scrubbedError{text: text, retryAfter: RetryAfter(err)}
 	for _, kind := range []error{ErrUnreachable, ErrUnauthorized, ErrRepositoryNotFound, ErrBranchNotFound,
-		ErrEmptyRepository, ErrCorrupt, ErrStorage, context.Canceled, context.DeadlineExceeded} {
+		ErrTagNotFound, ErrCommitNotFound, ErrEmptyRepository, ErrCorrupt, ErrStorage, context.Canceled, context.DeadlineExceeded} {
 		if errors.Is(err, kind) {
 			out.kinds = append(out.kinds, kind)
 		}

@@ -88,6 +88,46 @@ func TestSSHConnectionIsMadeAnew(t *testing.T) {
 	wantTip(t, r, id, map[string]string{"a": "1"})
 }
 
+// TestSSHFilesAreReadAgain: a connection is no longer used once the files that
+// it was let in with have changed; what is under way on it is not disturbed.
+func TestSSHFilesAreReadAgain(t *testing.T) {
+	srv := newSSHD(t, gitsynctest.SSHDOptions{})
+	repo := gitsynctest.Must(gitsynctest.NewRepo(filepath.Join(t.TempDir(), "fleet.git")))(t)
+	id := commit(t, repo, map[string]string{"a": "1"})
+	hosts := string(gitsynctest.Must(os.ReadFile(srv.KnownHosts))(t))
+	key := string(gitsynctest.Must(os.ReadFile(srv.KeyFile))(t))
+	r := open(t, sshConfig(srv, repo))
+	wantTip(t, r, id, map[string]string{"a": "1"})
+	for _, tt := range []struct{ name, file, spoilt, right, want string }{
+		{"host no longer known", srv.KnownHosts, "# nobody\n", hosts, " is not in "},
+		{"host revoked", srv.KnownHosts, hosts + "@revoked * " + strings.SplitN(hosts, " ", 2)[1], hosts, "revokes"},
+		{"another key", srv.KeyFile, newKey(t, ""), key, "does not let user"},
+		{"key gone", srv.KeyFile, "", key, "holds no private key"},
+	} {
+		writeFile(t, tt.file, tt.spoilt)
+		if _, err := r.Fetch(t.Context()); !errors.Is(err, gitsync.ErrUnauthorized) || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s: error %v, want %q", tt.name, err, tt.want)
+		}
+		writeFile(t, tt.file, tt.right)
+		wantTip(t, r, id, map[string]string{"a": "1"})
+	}
+	before := srv.Connections()
+	wantTip(t, r, id, map[string]string{"a": "1"})
+	if n := srv.Connections() - before; n != 0 {
+		t.Errorf("%d connections more, though no file has changed", n)
+	}
+	// In the middle of a download.
+	id = commit(t, repo, map[string]string{"a": strings.Repeat("2", 1000)})
+	var once sync.Once
+	srv.SetCut(func(d gitsynctest.Direction, b []byte) bool {
+		if d == gitsynctest.ToClient {
+			once.Do(func() { writeFile(t, srv.KnownHosts, hosts+"# changed\n") })
+		}
+		return false
+	})
+	wantTip(t, r, id, map[string]string{"a": strings.Repeat("2", 1000)})
+}
+
 // TestSSHSilence: a server that says nothing more ends the look, soon.
 func TestSSHSilence(t *testing.T) {
 	srv := newSSHD(t, gitsynctest.SSHDOptions{})

@@ -64,7 +64,7 @@ func explained(err error) string {
 	var record tls.RecordHeaderError
 	text := redact.Printable(err.Error(), 300)
 	switch {
-	case errors.Is(err, io.EOF):
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return "the connection was closed without an answer"
 	case errors.As(err, &authority):
 		return "an authority that this node does not know signed the server's certificate (" + text +

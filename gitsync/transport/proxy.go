@@ -26,13 +26,12 @@ type proxies struct {
 }
 
 func newProxies(o Options) (proxies, error) {
-	switch o.Proxy {
-	case "":
-		if o.ProxyLogin != nil {
-			return proxies{}, errors.New("credentials for a proxy are given, but no proxy")
-		}
+	switch {
+	case (o.Proxy == "" || o.Proxy == None) && o.ProxyLogin != nil:
+		return proxies{}, errors.New("credentials for a proxy are given, but no proxy")
+	case o.Proxy == "":
 		return proxies{environment: httpproxy.FromEnvironment().ProxyFunc()}, nil
-	case None:
+	case o.Proxy == None:
 		return proxies{}, nil
 	}
 	u, err := parseProxy(o.Proxy)

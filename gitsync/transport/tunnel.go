@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -58,7 +59,7 @@ func (r *Route) dialThrough(ctx context.Context, h hop, target string) (net.Conn
 	return through, nil
 }
 
-var errSlow = &Error{text: "it takes too long to connect through the proxy"}
+var errSlow = errors.New("it takes too long to connect")
 
 // tunnel turns a connection to a proxy into one to the target.
 func (r *Route) tunnel(ctx context.Context, h hop, conn net.Conn, target string) (net.Conn, error) {

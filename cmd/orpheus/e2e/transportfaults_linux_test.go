@@ -64,11 +64,11 @@ func httpsFaults(n *node, p *connectProxy) []fault {
 		{"redirect to another host", answers(gitsynctest.Redirect("https://mirror.example.net")), answers(nil),
 			" to https://mirror.example.net, which is not followed", "use that address if you trust it"},
 		{"too many requests", answers(gitsynctest.Status(http.StatusTooManyRequests, "2", "slow down")), answers(nil),
-			"the server answers 429 Too Many Requests", "asks to be left alone for 2s"},
+			"the server answers 429 Too Many Requests", "it is not asked again before"},
 		{"proxy says no", refuse(http.StatusForbidden), refuse(0),
 			"answers 403 Forbidden when asked for the way to " + gitHost, "have its owner allow that"},
 		{"proxy wants a password", refuse(http.StatusProxyAuthRequired), refuse(0),
-			"answers 407 Proxy Authentication Required", "check user name and password in the proxy's address"},
+			"answers 407 Proxy Authentication Required", "give it a user name and a password"},
 	}
 }
 
