@@ -217,6 +217,9 @@ func (a *Agent) find(target string) (planner.ServiceID, string, error) {
 	for _, id := range sortedServices(services) {
 		here = append(here, id.String())
 	}
+	if len(here) == 0 {
+		return planner.ServiceID{}, "", fmt.Errorf("nothing here is called %q: this node runs no service yet", target)
+	}
 	return planner.ServiceID{}, "", fmt.Errorf("nothing here is called %q; this node runs %s, whose slots are called %s", target, someOf(here), someOf(slotNames(slots)))
 }
 

@@ -213,7 +213,7 @@ func (r *httpRemote) checkRedirect(req *http.Request, via []*http.Request) error
 	target := printable(to.Scheme+"://"+to.Host, 100)
 	switch {
 	case via[0].Method != http.MethodGet:
-		return r.errorf(ErrUnreachable, "the server redirects a download to %s, which is not followed", target)
+		return r.errorf(ErrUnreachable, "the server redirects a download to %s, which is not followed; use that address if you trust it", target)
 	case len(via) >= maxRedirects:
 		return r.errorf(ErrUnreachable, "the server redirects without end")
 	case to.User != nil:

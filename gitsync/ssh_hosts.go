@@ -30,7 +30,7 @@ func loadKnownHosts(file string) (*knownHosts, error) {
 	files := []string{file}
 	if file == "" {
 		if files = usualKnownHosts(); len(files) == 0 {
-			return nil, sshRefused("there is no known_hosts file: name one in the configuration; " +
+			return nil, hostRefused("there is no known_hosts file: name one in the configuration; " +
 				"it holds the lines that ssh-keyscan prints for the host, once a person has compared them with what the host publishes")
 		}
 	}
@@ -45,13 +45,13 @@ func loadKnownHosts(file string) (*knownHosts, error) {
 			text, err = os.ReadFile(name)
 		}
 		if err != nil {
-			return nil, sshRefused("read known_hosts: %v", err)
+			return nil, hostRefused("read known_hosts: %v", err)
 		}
 		k.signed = k.signed || strings.Contains(string(text), "@cert-authority")
 	}
 	var err error
 	if k.check, err = knownhosts.New(files...); err != nil {
-		return nil, sshRefused("read known_hosts: %s", strings.TrimPrefix(err.Error(), "knownhosts: "))
+		return nil, hostRefused("read known_hosts: %s", strings.TrimPrefix(err.Error(), "knownhosts: "))
 	}
 	return k, nil
 }
@@ -82,15 +82,15 @@ func (k *knownHosts) verify(address string, remote net.Addr, key ssh.PublicKey) 
 	var revoked *knownhosts.RevokedError
 	switch {
 	case errors.As(err, &revoked):
-		return sshRefused("%s shows the host key %s, which %s:%d revokes", host, offered, revoked.Revoked.Filename, revoked.Revoked.Line)
+		return hostRefused("%s shows the host key %s, which %s:%d revokes", host, offered, revoked.Revoked.Filename, revoked.Revoked.Line)
 	case errors.As(err, &unlike) && len(unlike.Want) > 0:
-		return sshRefused("the host key of %s is not the one in %s:%d: it shows %s. Somebody may be in between; "+
+		return hostRefused("the host key of %s is not the one in %s:%d: it shows %s. Somebody may be in between; "+
 			"if the host really has a new key, replace that line", host, unlike.Want[0].Filename, unlike.Want[0].Line, offered)
 	case errors.As(err, &unlike):
-		return sshRefused("%s is not in %s: it shows %s. Compare that with what the host publishes, then append what "+
+		return hostRefused("%s is not in %s: it shows %s. Compare that with what the host publishes, then append what "+
 			"ssh-keyscan prints for it to the file", host, strings.Join(k.files, " or "), offered)
 	}
-	return sshRefused("the host key of %s: %s", host, printable(err.Error(), 200))
+	return hostRefused("the host key of %s: %s", host, printable(err.Error(), 200))
 }
 
 // algorithms are the kinds of host key to ask address for: only those it is
@@ -130,6 +130,20 @@ type unknownAddr struct{}
 
 func (unknownAddr) Network() string { return "tcp" }
 func (unknownAddr) String() string  { return "0.0.0.0:0" }
+
+// errUntrusted is ErrUnauthorized where we do the refusing: the server does not
+// show that it is the one people know.
+var errUntrusted error = untrusted{}
+
+type untrusted struct{}
+
+func (untrusted) Error() string { return "remote is not trusted" }
+func (untrusted) Unwrap() error { return ErrUnauthorized }
+
+// hostRefused is sshRefused for what is known of servers.
+func hostRefused(format string, args ...any) *remoteError {
+	return &remoteError{kind: errUntrusted, text: fmt.Sprintf(format, args...)}
+}
 
 // sshRefused is an error that only people can mend.
 func sshRefused(format string, args ...any) *remoteError {
