@@ -98,7 +98,7 @@ type Agent struct {
 	starts  gate
 	stops   gate
 	pulls   gate
-	status  atomic.Pointer[api.Status]
+	shown   livePulls
 	polling atomic.Int64 // the fleet's poll interval
 
 	// Everything below belongs to the loop.
@@ -273,4 +273,4 @@ func (a *Agent) problem(what string, err error) {
 
 // Status is the state of the node after the last pass; safe from any
 // goroutine. The result must not be changed.
-func (a *Agent) Status() *api.Status { return a.status.Load() }
+func (a *Agent) Status() *api.Status { return a.shown.get() }

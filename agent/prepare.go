@@ -3,9 +3,7 @@ package agent
 import (
 	"context"
 	"errors"
-	"fmt"
 	"maps"
-	"sync"
 	"time"
 
 	"github.com/orpheus-cd/orpheus/planner"
@@ -21,35 +19,6 @@ type preparation struct {
 	backoff planner.Backoff
 	refused string // why this node does not run it; "" = it does
 	pull    pullProgress
-}
-
-// pullProgress is written by drivers and read for status.
-type pullProgress struct {
-	mu          sync.Mutex
-	done, total map[string]int64
-}
-
-func (p *pullProgress) note(pr runtime.Progress) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.done == nil {
-		p.done, p.total = map[string]int64{}, map[string]int64{}
-	}
-	p.done[pr.Image], p.total[pr.Image] = pr.Done, pr.Total
-}
-
-// String is "12 of 40 MiB", or "" while nothing is known.
-func (p *pullProgress) String() string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	var done, total int64
-	for image := range p.total {
-		done, total = done+p.done[image], total+p.total[image]
-	}
-	if total == 0 {
-		return ""
-	}
-	return fmt.Sprintf("%.1f of %.1f MiB", float64(done)/(1<<20), float64(total)/(1<<20))
 }
 
 // want notes which revisions must be prepared now. Work for revisions that
@@ -138,6 +107,7 @@ func (a *Agent) fetch(ctx context.Context, d *driverState, w runtime.Workload, p
 // prepared takes in the outcome of a preparation.
 func (a *Agent) prepared(key planner.RevisionKey, p *preparation, digests map[string]string, err error) {
 	p.active = false
+	p.pull.forget()
 	if a.prepares[key] != p {
 		return // cancelled: nobody waits for it any more
 	}

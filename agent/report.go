@@ -49,7 +49,7 @@ func (a *Agent) report() {
 		st.Services = append(st.Services, a.reportService(id, bySlot))
 	}
 	a.cfg.Metrics.reported(st)
-	a.status.Store(st)
+	a.reportPulls(st)
 }
 
 func (a *Agent) reportDriver(d *driverState) api.Driver {
@@ -280,12 +280,12 @@ func (a *Agent) explainRevision(out *api.Service, s planner.Service) string {
 		return revision + " is refused by this node" + stays + ": " + p.refused
 	case a.waitsForRoom(p, s) != "":
 		return revision + " waits for room for its images" + stays + ": " + a.waitsForRoom(p, s)
+	case p.active:
+		return preparing + p.lastTry() // see livePulls
 	case p.backoff.Failures > 0:
 		return revision + " cannot start yet" + stays + ": " + p.backoff.Reason + a.tried(p.backoff)
-	case p.pull.String() != "":
-		return "pulling images of " + revision + ": " + p.pull.String()
 	}
-	return "making the images of " + revision + " ready"
+	return preparing
 }
 
 // tried says how often something failed and when it is tried again.

@@ -73,9 +73,22 @@ type Service struct {
 	Commit    string           `json:"commit,omitempty"`   // its leases were last decided on
 	Published []string         `json:"published,omitempty"`
 	// Message says in one sentence what is waited for, or is wrong.
-	Message   string     `json:"message,omitempty"`
+	Message string `json:"message,omitempty"`
+	// Pulls are the images of the wanted revision that come just now. RetryAt
+	// is when the next try begins after one that did not work.
+	Pulls     []Pull     `json:"pulls,omitempty"`
+	RetryAt   time.Time  `json:"retryAt,omitzero"`
 	Approve   string     `json:"approve,omitempty"` // the trailer that releases a deletion that waits
 	Instances []Instance `json:"instances"`
+}
+
+// Pull is how far the pull of one image has come.
+type Pull struct {
+	Image string `json:"image"`
+	Done  int64  `json:"done"`  // bytes
+	Total int64  `json:"total"` // bytes; 0 = not known yet
+	// From is the registry or mirror it comes from.
+	From string `json:"from,omitempty"`
 }
 
 // ID is the service's name as people write it.

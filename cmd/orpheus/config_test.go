@@ -93,12 +93,12 @@ func TestAttack21AgentsOwnPaths(t *testing.T) {
 	}
 	c := config{
 		Node: nodeConfig{Name: "node-1"}, StateDir: filepath.Join(link, "state"), RunDir: filepath.Join(link, "agent"),
-		Repository: repositoryConfig{URL: "https://git.example.com/fleet.git", TokenFile: filepath.Join(link, "token")},
-		Containerd: containerdConfig{Address: filepath.Join(link, "containerd", "containerd.sock")},
-		Registries: map[string]registryConfig{"registry.example.com": {Username: "u", PasswordFile: filepath.Join(link, "password")}},
+		Repository:   repositoryConfig{URL: "https://git.example.com/fleet.git", TokenFile: filepath.Join(link, "token")},
+		Containerd:   containerdConfig{Address: filepath.Join(link, "containerd", "containerd.sock")},
+		Registries:   map[string]registryConfig{"registry.example.com": {Username: "u", PasswordFile: filepath.Join(link, "password")}},
 		DockerConfig: filepath.Join(link, "config.json"),
-		Plugins:    []pluginConfig{{Name: "sandbox", Path: filepath.Join(link, "sandbox"), SHA256: strings.Repeat("0", 64)}},
-		Policy:     policyConfig{HostPaths: []string{top}},
+		Plugins:      []pluginConfig{{Name: "sandbox", Path: filepath.Join(link, "sandbox"), SHA256: strings.Repeat("0", 64)}},
+		Policy:       policyConfig{HostPaths: []string{top}},
 	}
 	if err := c.complete(); err != nil {
 		t.Fatal(err)
