@@ -233,6 +233,38 @@ func TestUnreadableNetworkClosesNoPort(t *testing.T) {
 	})
 }
 
+// TestUnreachableNetworkEndsNoTarget: while the kernel cannot be told, what it
+// leads connections to is not replaced; but not for ever.
+func TestUnreachableNetworkEndsNoTarget(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.commit(service("web", "a", published(80)))
+		w.settle(5 * time.Second)
+		full := func(_ context.Context, c runtimetest.Call) error {
+			if c.Verb == "Publish" {
+				return errors.New("netlink: no buffer space")
+			}
+			return nil
+		}
+		w.network.Before(full)
+		w.commit(service("web", "b", published(80)))
+		w.settle(30 * time.Second)
+		w.wantRunning("web-0 a", "web-0 b")
+		w.network.Before(nil)
+		w.settle(10 * time.Second)
+		w.wantRunning("web-0 b")
+
+		w.network.Before(full)
+		w.commit(service("web", "c", published(80)))
+		w.settle(20 * time.Second)
+		w.crash()
+		w.start() // which does not know what the kernel was told
+		w.settle(30 * time.Second)
+		w.wantRunning("web-0 b", "web-0 c")
+		w.settle(2 * time.Minute)
+		w.wantRunning("web-0 c")
+	})
+}
+
 // TestStartWithoutAnswer: a start whose backend went away may have worked. If
 // so the instance is found, published, and not started again.
 func TestStartWithoutAnswer(t *testing.T) {

@@ -191,7 +191,7 @@ func (a *Agent) pass(ctx context.Context) {
 	a.followProbes()
 	a.cancelSuperseded()
 	for _, action := range plan.Actions {
-		if a.sweeping == nil || a.sweeping[action.Instance] {
+		if (a.sweeping == nil || a.sweeping[action.Instance]) && !a.connected(action) {
 			a.launch(ctx, action)
 		}
 	}
@@ -210,6 +210,9 @@ func (a *Agent) keepOrphans() {
 	all, _ := a.instances()
 	for _, i := range all {
 		id := i.Slot.Service
+		if _, busy := a.flights[i.ID]; busy {
+			continue // half made or half gone, a driver may not know whose it is
+		}
 		_, followed := a.state.followed.Services[id]
 		_, recorded := a.state.docs[id]
 		if a.fleet != nil {

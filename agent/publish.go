@@ -22,6 +22,10 @@ const (
 	// place behind a published port: what was connected just before is
 	// answered, also by programs that end at once when told to.
 	drainTime = 500 * time.Millisecond
+	// publishPatience is how long an instance's end waits for the kernel to take
+	// it out of published ports. After it, what holds up a rollout does more
+	// harm than the connections that are lost.
+	publishPatience = time.Minute
 )
 
 // publication is what was published last, and when.
@@ -29,6 +33,14 @@ type publication struct {
 	ports []runtime.PublishedPort
 	at    time.Duration // boot time; 0 = nothing yet in this process
 	retry time.Duration // boot time of the next try after a failure
+	fails time.Duration // boot time since when it fails; 0 = it does not
+}
+
+func (p *publication) failed(now time.Duration) {
+	p.retry = now + publishRetry
+	if p.fails == 0 {
+		p.fails = now
+	}
 }
 
 // watchNetwork asks the network now and then how it fares.
@@ -66,14 +78,15 @@ func (a *Agent) publish(ctx context.Context, plan planner.Plan) {
 	if a.cfg.Network == nil || !a.settled() {
 		return
 	}
+	now := a.cfg.Clock().Boot
 	if !a.restored {
 		a.restoreNetwork(ctx)
 	}
 	if !a.restored {
+		a.published.failed(now)
 		return
 	}
 	ports := a.ports(plan)
-	now := a.cfg.Clock().Boot
 	fresh := a.published.at != 0 && now-a.published.at < a.cfg.Resync
 	if fresh && reflect.DeepEqual(ports, a.published.ports) || len(ports) == 0 && a.published.at == 0 && len(a.attached) == 0 {
 		return
@@ -83,11 +96,28 @@ func (a *Agent) publish(ctx context.Context, plan planner.Plan) {
 	err := a.cfg.Network.Publish(ctx, ports)
 	a.problem("published ports", err)
 	if err != nil && !errors.Is(err, runtime.ErrInvalid) {
-		a.published.retry = now + publishRetry
+		a.published.failed(now)
 		return
 	}
 	// What is refused is asked for again with the next listing without a hint.
 	a.published = publication{ports: ports, at: now}
+}
+
+// connected reports whether the kernel may still lead new connections to an
+// instance that is to end: it could not be told otherwise, and may yet.
+func (a *Agent) connected(action planner.Action) bool {
+	p := a.published
+	if action.Kind != planner.ActionStop || action.Ordered || p.fails == 0 || a.cfg.Clock().Boot-p.fails > publishPatience {
+		return false
+	}
+	if p.at == 0 { // a former process may have led them there
+		ports := a.state.followed.Services[action.Slot.Service].Ports
+		return slices.ContainsFunc(ports, func(p planner.Port) bool { return p.Publish != nil })
+	}
+	address := a.attached[action.Instance].Address
+	return slices.ContainsFunc(p.ports, func(p runtime.PublishedPort) bool {
+		return slices.ContainsFunc(p.Targets, func(t runtime.Target) bool { return t.Address == address })
+	})
 }
 
 // relieved reports whether other instances take the connections to a
