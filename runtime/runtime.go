@@ -98,6 +98,14 @@ type Sweeper interface {
 
 // Execer runs a command inside an instance.
 type Execer interface {
+	// Exec runs a command in a container ("" = the first) with what the
+	// container itself has (user, environment, folder, limits), and returns its
+	// exit code, 128 + N if signal N ended it. When ctx ends the command is
+	// killed. The end of streams.In is that of the command's standard input; a
+	// Read that is under way when the command ends may go on. Nothing is written
+	// to the streams after the return. Calls may be concurrent with any other.
+	// ErrNotFound: the container does not run. A *CommandError: the command
+	// cannot be run there.
 	Exec(ctx context.Context, id, container string, argv []string, streams Streams) (code int, err error)
 }
 
@@ -136,6 +144,7 @@ type Capabilities struct {
 	LimitsMemory bool
 	LimitsPIDs   bool
 	OOM          bool // tells an out-of-memory kill from another
+	Terminal     bool // Exec gives commands a terminal
 }
 
 // Workload is one instance as the driver is to make it: pod-shaped, its

@@ -136,6 +136,7 @@ func (d *Driver) Info(ctx context.Context) (runtime.Info, error) {
 			LimitsMemory: cgroups.has("memory"),
 			LimitsPIDs:   cgroups.has("pids"),
 			OOM:          cgroups.has("memory"),
+			Terminal:     true,
 		},
 		Notes: cgroups.notes(),
 	}

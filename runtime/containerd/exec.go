@@ -5,11 +5,13 @@ package containerd
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -30,7 +32,8 @@ func (d *Driver) Exec(ctx context.Context, id, name string, argv []string, strea
 	if len(argv) == 0 {
 		return 0, fmt.Errorf("%s: no command: %w", what, runtime.ErrInvalid)
 	}
-	ctx = d.context(ctx)
+	ctx, cancel := context.WithCancel(d.context(ctx)) // ends what serves the streams
+	defer cancel()
 	p, err := d.newExec(ctx, id, name, argv, streams)
 	if err != nil {
 		return 0, d.fail(what, err)
@@ -45,8 +48,10 @@ func (d *Driver) Exec(ctx context.Context, id, name string, argv []string, strea
 		return 0, d.fail(what, err)
 	}
 	if err := p.Start(ctx); err != nil {
-		return 0, d.fail(what, err)
+		return 0, d.fail(what, commandError(err))
 	}
+	p.input.endOf(ctx, p)
+	defer followSize(ctx, p, streams.Terminal)()
 	select {
 	case status := <-exited:
 		drain(ctx, p.IO())
@@ -59,6 +64,31 @@ func (d *Driver) Exec(ctx context.Context, id, name string, argv []string, strea
 		return 0, fmt.Errorf("%s: %w", what, ctx.Err())
 	}
 }
+
+// commandError tells what lies with the command from what does not: runc says
+// it in words only.
+func commandError(err error) error {
+	text := err.Error()
+	for _, said := range []struct {
+		words string
+		code  int
+	}{
+		{"executable file not found", runtime.CodeNoProgram},
+		{"no such file or directory", runtime.CodeNoProgram},
+		{"not a directory", runtime.CodeNoProgram},
+		{"permission denied", runtime.CodeNotExecutable},
+		{"exec format error", runtime.CodeNotExecutable},
+		{"is a directory", runtime.CodeNotExecutable},
+	} {
+		if strings.Contains(text, "exec") && strings.Contains(text, said.words) {
+			return &runtime.CommandError{Code: said.code, Err: errors.New(ociWords.ReplaceAllString(text, ""))}
+		}
+	}
+	return err
+}
+
+// ociWords is what stands before and behind what a person wants to read.
+var ociWords = regexp.MustCompile(`^.*unable to start container process: |: unknown$`)
 
 // outputTime is how long the rest of a command's output is waited for once it
 // has ended.
@@ -82,7 +112,7 @@ func drain(ctx context.Context, streams cio.IO) {
 }
 
 // newExec creates the command's process.
-func (d *Driver) newExec(ctx context.Context, id, name string, argv []string, streams runtime.Streams) (client.Process, error) {
+func (d *Driver) newExec(ctx context.Context, id, name string, argv []string, streams runtime.Streams) (*execProcess, error) {
 	records, err := d.records(ctx, instanceFilter(id))
 	if err != nil {
 		return nil, err
@@ -101,7 +131,10 @@ func (d *Driver) newExec(ctx context.Context, id, name string, argv []string, st
 		return nil, err
 	}
 	process := *spec.Process
-	process.Args, process.Terminal = argv, false
+	process.Args, process.Terminal = argv, streams.Terminal != nil
+	if streams.Terminal != nil {
+		addTerminal(&process, streams.Terminal.Size)
+	}
 	t, err := c.Task(ctx, nil)
 	if err != nil {
 		return nil, err
@@ -111,28 +144,23 @@ func (d *Driver) newExec(ctx context.Context, id, name string, argv []string, st
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make pipes: %w", err)
 	}
-	discard := func(w io.Writer) io.Writer {
-		if w == nil {
-			return io.Discard
-		}
-		return w
-	}
-	p, err := t.Exec(ctx, execID, &process, cio.NewCreator(
-		cio.WithStreams(streams.In, discard(streams.Out), discard(streams.Err)), cio.WithFIFODir(dir)))
+	in := &input{Reader: streams.In}
+	p, err := t.Exec(ctx, execID, &process, cio.NewCreator(in.options(streams, dir)...))
 	if err != nil {
 		_ = os.RemoveAll(dir)
 		return nil, err
 	}
-	return execProcess{p, dir}, nil
+	return &execProcess{p, in, dir}, nil
 }
 
 // execProcess takes the folder of its pipes away with it.
 type execProcess struct {
 	client.Process
-	dir string
+	input *input
+	dir   string
 }
 
-func (p execProcess) Delete(ctx context.Context, opts ...client.ProcessDeleteOpts) (*client.ExitStatus, error) {
+func (p *execProcess) Delete(ctx context.Context, opts ...client.ProcessDeleteOpts) (*client.ExitStatus, error) {
 	defer os.RemoveAll(p.dir)
 	return p.Process.Delete(ctx, opts...)
 }

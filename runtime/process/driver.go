@@ -115,6 +115,7 @@ func (d *Driver) Info(ctx context.Context) (runtime.Info, error) {
 		LimitsMemory: d.cgroups.has(memory),
 		LimitsPIDs:   d.cgroups.has(pids),
 		OOM:          d.cgroups.has(memory),
+		Terminal:     true,
 	}
 	notes := d.cgroups.notes
 	if !d.root {

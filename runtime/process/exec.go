@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -53,14 +54,18 @@ func (d *Driver) exec(ctx context.Context, id, name string, argv []string, strea
 	if err != nil {
 		return 0, err
 	}
-	plumbing, err := newPlumbing(streams)
+	path, err := lookPath(argv[0], j.Env)
+	if err != nil {
+		return 0, &runtime.CommandError{Code: runtime.CodeNoProgram, Err: err}
+	}
+	plumbing, err := j.plumbing(streams)
 	if err != nil {
 		return 0, err
 	}
 	defer plumbing.close()
-	pid, err := j.forkBeside(plumbing.theirs)
+	pid, err := j.forkBeside(path, plumbing.theirs, streams.Terminal != nil)
 	if err != nil {
-		return 0, fmt.Errorf("%w: %w", err, runtime.ErrInvalid)
+		return 0, notRun(err)
 	}
 	plumbing.begin()
 	exited := make(chan syscall.WaitStatus, 1)
@@ -83,6 +88,17 @@ func (d *Driver) exec(ctx context.Context, id, name string, argv []string, strea
 		<-exited
 		return 0, ctx.Err()
 	}
+}
+
+// notRun tells what lies with the command from what does not.
+func notRun(err error) error {
+	switch {
+	case !errors.Is(err, errHopeless):
+		return err
+	case errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR):
+		return &runtime.CommandError{Code: runtime.CodeNoProgram, Err: err}
+	}
+	return &runtime.CommandError{Code: runtime.CodeNotExecutable, Err: err}
 }
 
 func wait4(pid int, status *syscall.WaitStatus) error {
@@ -132,16 +148,22 @@ func statusField(status []byte, name string, otherwise uint64) uint64 {
 	return otherwise
 }
 
-// forkBeside executes the job with these standard streams.
-func (j *job) forkBeside(files [3]*os.File) (int, error) {
-	path, err := lookPath(j.Argv[0], j.Env)
-	if err != nil {
-		return 0, err
+// plumbing connects the job to what its caller gives it, and is to be closed.
+func (j *job) plumbing(s runtime.Streams) (*plumbing, error) {
+	if s.Terminal == nil {
+		return newPlumbing(s)
 	}
+	j.Env = withTerm(j.Env)
+	return newTerminal(s, j.credential())
+}
+
+// forkBeside executes the job with these standard streams, which may be a
+// terminal.
+func (j *job) forkBeside(path string, files [3]*os.File, terminal bool) (pid int, err error) {
 	attr := &syscall.ProcAttr{
 		Dir: j.Dir, Env: j.Env,
 		Files: []uintptr{files[0].Fd(), files[1].Fd(), files[2].Fd()},
-		Sys:   &syscall.SysProcAttr{Setsid: true, Credential: j.credential()},
+		Sys:   &syscall.SysProcAttr{Setsid: true, Setctty: terminal, Credential: j.credential()},
 	}
 	if g := j.State.Group; g.Unified != "" {
 		folder, err := os.Open(g.Unified)
@@ -151,7 +173,6 @@ func (j *job) forkBeside(files [3]*os.File) (int, error) {
 		defer folder.Close()
 		attr.Sys.UseCgroupFD, attr.Sys.CgroupFD = true, int(folder.Fd())
 	}
-	var pid int
 	onOwnThread(func() { pid, err = j.fork(path, attr) })
 	if err == nil {
 		exposeToOOM(pid)
@@ -165,6 +186,7 @@ type plumbing struct {
 	ours   [3]*os.File // nil = nobody is at this end
 	copies []func()
 	output sync.WaitGroup
+	ended  func() // called by close; nil = nothing to do
 }
 
 func newPlumbing(s runtime.Streams) (*plumbing, error) {
@@ -221,6 +243,9 @@ func (p *plumbing) drain(ctx context.Context) {
 
 // close gives the pipes up; nothing is written to the streams after it.
 func (p *plumbing) close() {
+	if p.ended != nil {
+		p.ended()
+	}
 	for k := range p.ours {
 		for _, f := range []*os.File{p.ours[k], p.theirs[k]} {
 			if f != nil {

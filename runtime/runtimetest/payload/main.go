@@ -14,6 +14,9 @@
 //	lines               print "line N" every 5 ms
 //	last OUT ERR        print OUT, close stdout, print ERR to stderr, end with 3
 //	say TEXT...         print each text on its own line, one more to stderr, end with 0
+//	cat                 print the standard input up to its end, end with 0
+//	terminal            print "terminal COLUMNSxROWS TERM" now and when it changes,
+//	                    end with 130 on SIGINT; with 1 at once without a terminal
 //	env                 print the environment, end with 0
 //	id                  print "uid U gid G groups [..]", end with 0
 //	status              print /proc/self/status, end with 0
@@ -28,12 +31,15 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"os/signal"
 	"strconv"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 func main() {
@@ -79,6 +85,11 @@ func main() {
 			fmt.Println(a)
 		}
 		fmt.Fprintln(os.Stderr, "said", len(args))
+	case "cat":
+		_, err := io.Copy(os.Stdout, os.Stdin)
+		check(err)
+	case "terminal":
+		terminal()
 	case "env":
 		for _, e := range os.Environ() {
 			fmt.Println(e)
@@ -193,6 +204,20 @@ func memory() {
 		held = append(held, block)
 		if len(held) > 4096 {
 			fail("4 GiB and not killed")
+		}
+	}
+}
+
+// terminal tells of the terminal it runs on.
+func terminal() {
+	c := make(chan os.Signal, 8)
+	signal.Notify(c, syscall.SIGWINCH, syscall.SIGINT)
+	for {
+		size, err := unix.IoctlGetWinsize(0, unix.TIOCGWINSZ)
+		check(err)
+		fmt.Printf("terminal %dx%d %s\n", size.Col, size.Row, os.Getenv("TERM"))
+		if <-c == syscall.SIGINT {
+			os.Exit(130)
 		}
 	}
 }
