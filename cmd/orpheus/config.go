@@ -37,6 +37,7 @@ type config struct {
 	Registries   map[string]registryConfig `json:"registries"`
 	DockerConfig string                    `json:"dockerConfig"` // path of docker's config.json; "" = it is not read
 	Policy       policyConfig              `json:"policy"`
+	Pressure     pressureConfig            `json:"pressure"`
 	API          apiConfig                 `json:"api"`
 	Webhook      webhookConfig             `json:"webhook"`
 	Logs         logsConfig                `json:"logs"`
@@ -243,6 +244,7 @@ func (c *config) validate() error {
 		}
 	}
 	faults = append(faults, c.pluginFaults()...)
+	faults = append(faults, c.pressureFaults()...)
 	var level slog.Level
 	if err := level.UnmarshalText([]byte(c.Log.Level)); err != nil {
 		fault("log.level: %q is none of debug, info, warn, error", c.Log.Level)

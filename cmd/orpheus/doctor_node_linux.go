@@ -52,7 +52,7 @@ func (n *nodeExam) checks() []check {
 		checks = append(checks, check{"repository", n.repository})
 		checks = append(checks, n.fleetChecks()...)
 	}
-	return append(checks, n.wired()...)
+	return append(checks, append(n.wired(), check{"room", n.room})...)
 }
 
 // wired checks the drivers and the network as the agent would make them. The

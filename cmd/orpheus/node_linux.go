@@ -147,7 +147,7 @@ func (n *node) agent() (*agent.Agent, *agent.Metrics, error) {
 		},
 		Version: programVersion(), StateDir: c.StateDir, Source: n.source,
 		Drivers: n.drivers, Network: n.network, Volumes: n.volumes, Policy: c.policy(), Log: n.log, Metrics: metrics,
-		LogMaxBytes: maxSize.Value(), LogFiles: c.Logs.Files,
+		LogMaxBytes: maxSize.Value(), LogFiles: c.Logs.Files, Pressure: c.pressure(),
 	})
 	return a, metrics, err
 }

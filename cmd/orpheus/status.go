@@ -30,8 +30,9 @@ block, or with -o json as a document on a line of its own.
 Exit codes: 0 shown, 1 no agent answers or there is no such service, 2 wrong
 usage. With --exit-code also 3: not all that is shown is as the repository asks
 (a service is not ready or not on its newest revision, a commit was refused, a
-manifest has a fault, the repository cannot be read, the node has a problem or is
-not registered in its fleet, a slot it coordinates has no node).`,
+manifest has a fault, the repository cannot be read, the node is short of
+something, has a problem or is not registered in its fleet, a slot it
+coordinates has no node).`,
 		Example: `  orpheus status
   orpheus status shop/web --watch
   until orpheus status web --exit-code >/dev/null; do sleep 1; done`,
@@ -152,7 +153,7 @@ func (v statusView) render(st *api.Status) *screen {
 // asAsked reports whether nothing is amiss.
 func asAsked(st *api.Status) bool {
 	r := st.Repository
-	if r.Refused != "" || r.Error != "" || r.Applied.Hash == "" || broken(st.Faults) > 0 || len(st.Problems) > 0 {
+	if r.Refused != "" || r.Error != "" || r.Applied.Hash == "" || broken(st.Faults) > 0 || len(st.Problems) > 0 || len(st.Pressure) > 0 {
 		return false
 	}
 	for _, d := range st.Drivers {

@@ -24,6 +24,7 @@ const (
 // drawStatus draws a node, or with detail its first service.
 func drawStatus(s *screen, st *api.Status, detail bool, now time.Time) {
 	drawHolds(s, st.Holds)
+	drawPressure(s, st.Pressure, now)
 	drawNode(s, st, detail, now)
 	drawTrouble(s, st)
 	if detail {
