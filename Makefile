@@ -37,11 +37,14 @@ demo: build
 deps:
 	.ci/install test
 
-# The simulation comes by itself: it prints its table, and needs all cores.
+# The simulation comes by itself: it prints its table, and needs all cores. So
+# do the end-to-end stories: what they measure would be the other tests.
 SIM := /agent/fleet/fleettest$$
+E2E := /cmd/orpheus/e2e$$
 test: deps build cross
 	$(GO) vet ./...
-	$(GO) test -timeout 20m $$($(GO) list ./... | grep -v '$(SIM)')
+	$(GO) test -timeout 20m $$($(GO) list ./... | grep -v -e '$(SIM)' -e '$(E2E)')
+	$(GO) test -timeout 20m ./cmd/orpheus/e2e
 	$(MAKE) --no-print-directory sim mutants
 
 check: deps lint race fuzz vuln cross
@@ -56,7 +59,7 @@ lint:
 # Not the end-to-end stories: the binary they run is the shipped one, without
 # the detector. Nor the simulation, which has one goroutine.
 race:
-	CGO_ENABLED=1 $(GO) test -race -short -timeout 30m $$($(GO) list ./... | grep -v -e /cmd/orpheus/e2e -e '$(SIM)')
+	CGO_ENABLED=1 $(GO) test -race -short -timeout 30m $$($(GO) list ./... | grep -v -e '$(E2E)' -e '$(SIM)')
 
 # Every fuzz target for a moment: enough to find what a change just broke.
 fuzz:
