@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"sync"
 
 	"google.golang.org/grpc"
 
@@ -22,6 +23,9 @@ func (d *Driver) Exec(ctx context.Context, id, container string, argv []string, 
 		Id: id, Container: container, Argv: argv,
 		Input: streams.In != nil, Output: streams.Out != nil, Errors: streams.Err != nil,
 	}
+	if t := streams.Terminal; t != nil {
+		command.Terminal = toWindowSize(t.Size)
+	}
 	code := 0
 	err := d.call(ctx, "exec in "+id, func(rpc pluginpb.DriverClient) error {
 		stream, err := rpc.Exec(ctx)
@@ -29,9 +33,13 @@ func (d *Driver) Exec(ctx context.Context, id, container string, argv []string, 
 			return err
 		}
 		// An error of Send is told better by Recv.
-		_ = stream.Send(&pluginpb.ExecRequest{Event: &pluginpb.ExecRequest_Command{Command: command}})
+		out := &requests{stream: stream}
+		_ = out.send(&pluginpb.ExecRequest{Event: &pluginpb.ExecRequest_Command{Command: command}})
 		if streams.In != nil {
-			go sendInput(stream, streams.In)
+			go sendInput(out, streams.In)
+		}
+		if streams.Terminal != nil {
+			go sendSizes(ctx, out, streams.Terminal.Resize)
 		}
 		code, err = receiveOutput(stream, streams)
 		return err
@@ -39,13 +47,42 @@ func (d *Driver) Exec(ctx context.Context, id, container string, argv []string, 
 	return code, err
 }
 
-func sendInput(stream grpc.BidiStreamingClient[pluginpb.ExecRequest, pluginpb.ExecResponse], in io.Reader) {
+// requests are what is sent to a running command, one at a time.
+type requests struct {
+	mu     sync.Mutex
+	stream grpc.BidiStreamingClient[pluginpb.ExecRequest, pluginpb.ExecResponse]
+}
+
+func (r *requests) send(request *pluginpb.ExecRequest) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.stream.Send(request)
+}
+
+func sendInput(to *requests, in io.Reader) {
 	_, err := io.CopyBuffer(struct{ io.Writer }{chunks(func(p []byte) error {
-		return stream.Send(&pluginpb.ExecRequest{Event: &pluginpb.ExecRequest_Input{Input: p}})
+		return to.send(&pluginpb.ExecRequest{Event: &pluginpb.ExecRequest_Input{Input: p}})
 	})}, struct{ io.Reader }{in}, make([]byte, maxChunk))
 	if err == nil {
-		_ = stream.Send(&pluginpb.ExecRequest{Event: &pluginpb.ExecRequest_InputEnd{InputEnd: &pluginpb.ExecInputEnd{}}})
+		_ = to.send(&pluginpb.ExecRequest{Event: &pluginpb.ExecRequest_InputEnd{InputEnd: &pluginpb.ExecInputEnd{}}})
 	}
+}
+
+func sendSizes(ctx context.Context, to *requests, sizes <-chan runtime.WindowSize) {
+	for {
+		select {
+		case size, more := <-sizes:
+			if !more || to.send(&pluginpb.ExecRequest{Event: &pluginpb.ExecRequest_Resize{Resize: toWindowSize(size)}}) != nil {
+				return
+			}
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func toWindowSize(s runtime.WindowSize) *pluginpb.WindowSize {
+	return &pluginpb.WindowSize{Columns: uint32(s.Columns), Rows: uint32(s.Rows)}
 }
 
 // receiveOutput passes output on until the exit code comes.
@@ -61,6 +98,9 @@ func receiveOutput(stream grpc.BidiStreamingClient[pluginpb.ExecRequest, pluginp
 			code := int(r.GetExit().GetCode())
 			if code < 0 || code > 255 {
 				return 0, broken("exit code %d", code)
+			}
+			if why := r.GetExit().GetNotRun(); why != "" {
+				return 0, &runtime.CommandError{Code: code, Err: errors.New(cut(why, maxErrorText))}
 			}
 			return code, nil
 		case r.GetOutput() != nil && streams.Out != nil:

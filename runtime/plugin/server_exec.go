@@ -1,7 +1,9 @@
 package plugin
 
 import (
+	"errors"
 	"io"
+	"math"
 	"sync"
 
 	"google.golang.org/grpc"
@@ -33,12 +35,16 @@ func (s *server) Exec(stream grpc.BidiStreamingServer[pluginpb.ExecRequest, plug
 		return stream.Send(r)
 	}
 	var streams runtime.Streams
+	in, feed := io.Pipe()
+	defer in.Close()
 	if command.GetInput() {
-		in, feed := io.Pipe()
-		defer in.Close()
-		go feedInput(stream, feed)
 		streams.In = in
 	}
+	sizes := make(chan runtime.WindowSize, 1)
+	if t := command.GetTerminal(); t != nil {
+		streams.Terminal = &runtime.Terminal{Size: fromWindowSize(t), Resize: sizes}
+	}
+	go feedCommand(stream, feed, sizes)
 	if command.GetOutput() {
 		streams.Out = chunks(func(p []byte) error {
 			return send(&pluginpb.ExecResponse{Event: &pluginpb.ExecResponse_Output{Output: p}})
@@ -50,28 +56,42 @@ func (s *server) Exec(stream grpc.BidiStreamingServer[pluginpb.ExecRequest, plug
 		})
 	}
 	code, err := e.Exec(stream.Context(), command.GetId(), command.GetContainer(), command.GetArgv(), streams)
-	if err != nil {
+	exit := &pluginpb.ExecExit{Code: int32(code)}
+	if failed := new(runtime.CommandError); errors.As(err, &failed) {
+		exit.Code, exit.NotRun = int32(failed.Code), cut(err.Error(), maxErrorText)
+	} else if err != nil {
 		return toStatus(err)
 	}
-	return send(&pluginpb.ExecResponse{Event: &pluginpb.ExecResponse_Exit{Exit: &pluginpb.ExecExit{Code: int32(code)}}})
+	return send(&pluginpb.ExecResponse{Event: &pluginpb.ExecResponse_Exit{Exit: exit}})
 }
 
-// feedInput passes standard input on until it ends, or the call does.
-func feedInput(stream grpc.BidiStreamingServer[pluginpb.ExecRequest, pluginpb.ExecResponse], feed *io.PipeWriter) {
+// feedCommand passes on what is sent to a running command, until the call ends.
+// Of sizes only the newest counts.
+func feedCommand(stream grpc.BidiStreamingServer[pluginpb.ExecRequest, pluginpb.ExecResponse], feed *io.PipeWriter, sizes chan runtime.WindowSize) {
 	for {
 		r, err := stream.Recv()
 		if err != nil {
 			feed.CloseWithError(err) // io.EOF when the agent said all it had to say
 			return
 		}
-		if r.GetInputEnd() != nil {
+		switch event := r.GetEvent().(type) {
+		case *pluginpb.ExecRequest_InputEnd:
 			feed.Close()
-			return
-		}
-		if _, err := feed.Write(r.GetInput()); err != nil {
-			return
+		case *pluginpb.ExecRequest_Resize:
+			select {
+			case <-sizes:
+			default:
+			}
+			sizes <- fromWindowSize(event.Resize) // nobody else sends
+		case *pluginpb.ExecRequest_Input:
+			// Refused when the command has ended, or has no input.
+			_, _ = feed.Write(event.Input)
 		}
 	}
+}
+
+func fromWindowSize(s *pluginpb.WindowSize) runtime.WindowSize {
+	return runtime.WindowSize{Columns: uint16(min(s.GetColumns(), math.MaxUint16)), Rows: uint16(min(s.GetRows(), math.MaxUint16))}
 }
 
 // chunks is a writer that sends what it is given in pieces.

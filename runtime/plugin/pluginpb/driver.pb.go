@@ -312,6 +312,7 @@ type Capabilities struct {
 	LimitsMemory  bool                   `protobuf:"varint,8,opt,name=limits_memory,json=limitsMemory,proto3" json:"limits_memory,omitempty"`
 	LimitsPids    bool                   `protobuf:"varint,9,opt,name=limits_pids,json=limitsPids,proto3" json:"limits_pids,omitempty"`
 	Oom           bool                   `protobuf:"varint,10,opt,name=oom,proto3" json:"oom,omitempty"`
+	Terminal      bool                   `protobuf:"varint,11,opt,name=terminal,proto3" json:"terminal,omitempty"` // Exec gives commands a terminal
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -412,6 +413,13 @@ func (x *Capabilities) GetLimitsPids() bool {
 func (x *Capabilities) GetOom() bool {
 	if x != nil {
 		return x.Oom
+	}
+	return false
+}
+
+func (x *Capabilities) GetTerminal() bool {
+	if x != nil {
+		return x.Terminal
 	}
 	return false
 }
@@ -2125,6 +2133,7 @@ type ExecRequest struct {
 	//	*ExecRequest_Command
 	//	*ExecRequest_Input
 	//	*ExecRequest_InputEnd
+	//	*ExecRequest_Resize
 	Event         isExecRequest_Event `protobuf_oneof:"event"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2194,6 +2203,15 @@ func (x *ExecRequest) GetInputEnd() *ExecInputEnd {
 	return nil
 }
 
+func (x *ExecRequest) GetResize() *WindowSize {
+	if x != nil {
+		if x, ok := x.Event.(*ExecRequest_Resize); ok {
+			return x.Resize
+		}
+	}
+	return nil
+}
+
 type isExecRequest_Event interface {
 	isExecRequest_Event()
 }
@@ -2210,11 +2228,17 @@ type ExecRequest_InputEnd struct {
 	InputEnd *ExecInputEnd `protobuf:"bytes,3,opt,name=input_end,json=inputEnd,proto3,oneof"`
 }
 
+type ExecRequest_Resize struct {
+	Resize *WindowSize `protobuf:"bytes,4,opt,name=resize,proto3,oneof"` // of its terminal
+}
+
 func (*ExecRequest_Command) isExecRequest_Event() {}
 
 func (*ExecRequest_Input) isExecRequest_Event() {}
 
 func (*ExecRequest_InputEnd) isExecRequest_Event() {}
+
+func (*ExecRequest_Resize) isExecRequest_Event() {}
 
 type ExecCommand struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
@@ -2222,9 +2246,10 @@ type ExecCommand struct {
 	Container string                 `protobuf:"bytes,2,opt,name=container,proto3" json:"container,omitempty"`
 	Argv      []string               `protobuf:"bytes,3,rep,name=argv,proto3" json:"argv,omitempty"`
 	// Which streams there are: a command may behave otherwise without one.
-	Input         bool `protobuf:"varint,4,opt,name=input,proto3" json:"input,omitempty"`
-	Output        bool `protobuf:"varint,5,opt,name=output,proto3" json:"output,omitempty"`
-	Errors        bool `protobuf:"varint,6,opt,name=errors,proto3" json:"errors,omitempty"`
+	Input         bool        `protobuf:"varint,4,opt,name=input,proto3" json:"input,omitempty"`
+	Output        bool        `protobuf:"varint,5,opt,name=output,proto3" json:"output,omitempty"`
+	Errors        bool        `protobuf:"varint,6,opt,name=errors,proto3" json:"errors,omitempty"`
+	Terminal      *WindowSize `protobuf:"bytes,7,opt,name=terminal,proto3" json:"terminal,omitempty"` // there = the command gets a terminal, at first of this size
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2301,6 +2326,65 @@ func (x *ExecCommand) GetErrors() bool {
 	return false
 }
 
+func (x *ExecCommand) GetTerminal() *WindowSize {
+	if x != nil {
+		return x.Terminal
+	}
+	return nil
+}
+
+type WindowSize struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Columns       uint32                 `protobuf:"varint,1,opt,name=columns,proto3" json:"columns,omitempty"` // 0 = not known
+	Rows          uint32                 `protobuf:"varint,2,opt,name=rows,proto3" json:"rows,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WindowSize) Reset() {
+	*x = WindowSize{}
+	mi := &file_driver_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WindowSize) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WindowSize) ProtoMessage() {}
+
+func (x *WindowSize) ProtoReflect() protoreflect.Message {
+	mi := &file_driver_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WindowSize.ProtoReflect.Descriptor instead.
+func (*WindowSize) Descriptor() ([]byte, []int) {
+	return file_driver_proto_rawDescGZIP(), []int{34}
+}
+
+func (x *WindowSize) GetColumns() uint32 {
+	if x != nil {
+		return x.Columns
+	}
+	return 0
+}
+
+func (x *WindowSize) GetRows() uint32 {
+	if x != nil {
+		return x.Rows
+	}
+	return 0
+}
+
 type ExecInputEnd struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -2309,7 +2393,7 @@ type ExecInputEnd struct {
 
 func (x *ExecInputEnd) Reset() {
 	*x = ExecInputEnd{}
-	mi := &file_driver_proto_msgTypes[34]
+	mi := &file_driver_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2321,7 +2405,7 @@ func (x *ExecInputEnd) String() string {
 func (*ExecInputEnd) ProtoMessage() {}
 
 func (x *ExecInputEnd) ProtoReflect() protoreflect.Message {
-	mi := &file_driver_proto_msgTypes[34]
+	mi := &file_driver_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2334,7 +2418,7 @@ func (x *ExecInputEnd) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecInputEnd.ProtoReflect.Descriptor instead.
 func (*ExecInputEnd) Descriptor() ([]byte, []int) {
-	return file_driver_proto_rawDescGZIP(), []int{34}
+	return file_driver_proto_rawDescGZIP(), []int{35}
 }
 
 type ExecResponse struct {
@@ -2351,7 +2435,7 @@ type ExecResponse struct {
 
 func (x *ExecResponse) Reset() {
 	*x = ExecResponse{}
-	mi := &file_driver_proto_msgTypes[35]
+	mi := &file_driver_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2363,7 +2447,7 @@ func (x *ExecResponse) String() string {
 func (*ExecResponse) ProtoMessage() {}
 
 func (x *ExecResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_driver_proto_msgTypes[35]
+	mi := &file_driver_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2376,7 +2460,7 @@ func (x *ExecResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecResponse.ProtoReflect.Descriptor instead.
 func (*ExecResponse) Descriptor() ([]byte, []int) {
-	return file_driver_proto_rawDescGZIP(), []int{35}
+	return file_driver_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ExecResponse) GetEvent() isExecResponse_Event {
@@ -2436,15 +2520,18 @@ func (*ExecResponse_Errors) isExecResponse_Event() {}
 func (*ExecResponse_Exit) isExecResponse_Event() {}
 
 type ExecExit struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Code          int32                  `protobuf:"varint,1,opt,name=code,proto3" json:"code,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Code  int32                  `protobuf:"varint,1,opt,name=code,proto3" json:"code,omitempty"`
+	// Why the command could not be run at all, "" = it ran. The code is 126 for
+	// a program that cannot be executed, 127 for one that is not there.
+	NotRun        string `protobuf:"bytes,2,opt,name=not_run,json=notRun,proto3" json:"not_run,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ExecExit) Reset() {
 	*x = ExecExit{}
-	mi := &file_driver_proto_msgTypes[36]
+	mi := &file_driver_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2456,7 +2543,7 @@ func (x *ExecExit) String() string {
 func (*ExecExit) ProtoMessage() {}
 
 func (x *ExecExit) ProtoReflect() protoreflect.Message {
-	mi := &file_driver_proto_msgTypes[36]
+	mi := &file_driver_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2469,7 +2556,7 @@ func (x *ExecExit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecExit.ProtoReflect.Descriptor instead.
 func (*ExecExit) Descriptor() ([]byte, []int) {
-	return file_driver_proto_rawDescGZIP(), []int{36}
+	return file_driver_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *ExecExit) GetCode() int32 {
@@ -2477,6 +2564,13 @@ func (x *ExecExit) GetCode() int32 {
 		return x.Code
 	}
 	return 0
+}
+
+func (x *ExecExit) GetNotRun() string {
+	if x != nil {
+		return x.NotRun
+	}
+	return ""
 }
 
 type ResolveRequest struct {
@@ -2488,7 +2582,7 @@ type ResolveRequest struct {
 
 func (x *ResolveRequest) Reset() {
 	*x = ResolveRequest{}
-	mi := &file_driver_proto_msgTypes[37]
+	mi := &file_driver_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2500,7 +2594,7 @@ func (x *ResolveRequest) String() string {
 func (*ResolveRequest) ProtoMessage() {}
 
 func (x *ResolveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_driver_proto_msgTypes[37]
+	mi := &file_driver_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2513,7 +2607,7 @@ func (x *ResolveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResolveRequest.ProtoReflect.Descriptor instead.
 func (*ResolveRequest) Descriptor() ([]byte, []int) {
-	return file_driver_proto_rawDescGZIP(), []int{37}
+	return file_driver_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ResolveRequest) GetImage() string {
@@ -2532,7 +2626,7 @@ type ResolveResponse struct {
 
 func (x *ResolveResponse) Reset() {
 	*x = ResolveResponse{}
-	mi := &file_driver_proto_msgTypes[38]
+	mi := &file_driver_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2544,7 +2638,7 @@ func (x *ResolveResponse) String() string {
 func (*ResolveResponse) ProtoMessage() {}
 
 func (x *ResolveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_driver_proto_msgTypes[38]
+	mi := &file_driver_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2557,7 +2651,7 @@ func (x *ResolveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResolveResponse.ProtoReflect.Descriptor instead.
 func (*ResolveResponse) Descriptor() ([]byte, []int) {
-	return file_driver_proto_rawDescGZIP(), []int{38}
+	return file_driver_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ResolveResponse) GetDigest() string {
@@ -2576,7 +2670,7 @@ type StatsRequest struct {
 
 func (x *StatsRequest) Reset() {
 	*x = StatsRequest{}
-	mi := &file_driver_proto_msgTypes[39]
+	mi := &file_driver_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2588,7 +2682,7 @@ func (x *StatsRequest) String() string {
 func (*StatsRequest) ProtoMessage() {}
 
 func (x *StatsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_driver_proto_msgTypes[39]
+	mi := &file_driver_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2601,7 +2695,7 @@ func (x *StatsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatsRequest.ProtoReflect.Descriptor instead.
 func (*StatsRequest) Descriptor() ([]byte, []int) {
-	return file_driver_proto_rawDescGZIP(), []int{39}
+	return file_driver_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *StatsRequest) GetId() string {
@@ -2622,7 +2716,7 @@ type StatsResponse struct {
 
 func (x *StatsResponse) Reset() {
 	*x = StatsResponse{}
-	mi := &file_driver_proto_msgTypes[40]
+	mi := &file_driver_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2634,7 +2728,7 @@ func (x *StatsResponse) String() string {
 func (*StatsResponse) ProtoMessage() {}
 
 func (x *StatsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_driver_proto_msgTypes[40]
+	mi := &file_driver_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2647,7 +2741,7 @@ func (x *StatsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatsResponse.ProtoReflect.Descriptor instead.
 func (*StatsResponse) Descriptor() ([]byte, []int) {
-	return file_driver_proto_rawDescGZIP(), []int{40}
+	return file_driver_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *StatsResponse) GetCpu() *durationpb.Duration {
@@ -2692,7 +2786,7 @@ const file_driver_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12C\n" +
 	"\fcapabilities\x18\x03 \x01(\v2\x1f.orpheus.plugin.v1.CapabilitiesR\fcapabilities\x12\x14\n" +
-	"\x05notes\x18\x04 \x03(\tR\x05notes\"\x92\x02\n" +
+	"\x05notes\x18\x04 \x03(\tR\x05notes\"\xae\x02\n" +
 	"\fCapabilities\x12\x16\n" +
 	"\x06images\x18\x01 \x01(\bR\x06images\x12\x15\n" +
 	"\x06net_ns\x18\x02 \x01(\bR\x05netNs\x12\x16\n" +
@@ -2706,7 +2800,8 @@ const file_driver_proto_rawDesc = "" +
 	"\vlimits_pids\x18\t \x01(\bR\n" +
 	"limitsPids\x12\x10\n" +
 	"\x03oom\x18\n" +
-	" \x01(\bR\x03oom\"\xf7\x02\n" +
+	" \x01(\bR\x03oom\x12\x1a\n" +
+	"\bterminal\x18\v \x01(\bR\bterminal\"\xf7\x02\n" +
 	"\bWorkload\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12+\n" +
 	"\x04slot\x18\x02 \x01(\v2\x17.orpheus.plugin.v1.SlotR\x04slot\x12\x12\n" +
@@ -2838,27 +2933,34 @@ const file_driver_proto_rawDesc = "" +
 	"\rWatchResponse\"\"\n" +
 	"\fSweepRequest\x12\x12\n" +
 	"\x04live\x18\x01 \x03(\tR\x04live\"\x0f\n" +
-	"\rSweepResponse\"\xaa\x01\n" +
+	"\rSweepResponse\"\xe3\x01\n" +
 	"\vExecRequest\x12:\n" +
 	"\acommand\x18\x01 \x01(\v2\x1e.orpheus.plugin.v1.ExecCommandH\x00R\acommand\x12\x16\n" +
 	"\x05input\x18\x02 \x01(\fH\x00R\x05input\x12>\n" +
-	"\tinput_end\x18\x03 \x01(\v2\x1f.orpheus.plugin.v1.ExecInputEndH\x00R\binputEndB\a\n" +
-	"\x05event\"\x95\x01\n" +
+	"\tinput_end\x18\x03 \x01(\v2\x1f.orpheus.plugin.v1.ExecInputEndH\x00R\binputEnd\x127\n" +
+	"\x06resize\x18\x04 \x01(\v2\x1d.orpheus.plugin.v1.WindowSizeH\x00R\x06resizeB\a\n" +
+	"\x05event\"\xd0\x01\n" +
 	"\vExecCommand\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1c\n" +
 	"\tcontainer\x18\x02 \x01(\tR\tcontainer\x12\x12\n" +
 	"\x04argv\x18\x03 \x03(\tR\x04argv\x12\x14\n" +
 	"\x05input\x18\x04 \x01(\bR\x05input\x12\x16\n" +
 	"\x06output\x18\x05 \x01(\bR\x06output\x12\x16\n" +
-	"\x06errors\x18\x06 \x01(\bR\x06errors\"\x0e\n" +
+	"\x06errors\x18\x06 \x01(\bR\x06errors\x129\n" +
+	"\bterminal\x18\a \x01(\v2\x1d.orpheus.plugin.v1.WindowSizeR\bterminal\":\n" +
+	"\n" +
+	"WindowSize\x12\x18\n" +
+	"\acolumns\x18\x01 \x01(\rR\acolumns\x12\x12\n" +
+	"\x04rows\x18\x02 \x01(\rR\x04rows\"\x0e\n" +
 	"\fExecInputEnd\"~\n" +
 	"\fExecResponse\x12\x18\n" +
 	"\x06output\x18\x01 \x01(\fH\x00R\x06output\x12\x18\n" +
 	"\x06errors\x18\x02 \x01(\fH\x00R\x06errors\x121\n" +
 	"\x04exit\x18\x03 \x01(\v2\x1b.orpheus.plugin.v1.ExecExitH\x00R\x04exitB\a\n" +
-	"\x05event\"\x1e\n" +
+	"\x05event\"7\n" +
 	"\bExecExit\x12\x12\n" +
-	"\x04code\x18\x01 \x01(\x05R\x04code\"&\n" +
+	"\x04code\x18\x01 \x01(\x05R\x04code\x12\x17\n" +
+	"\anot_run\x18\x02 \x01(\tR\x06notRun\"&\n" +
 	"\x0eResolveRequest\x12\x14\n" +
 	"\x05image\x18\x01 \x01(\tR\x05image\")\n" +
 	"\x0fResolveResponse\x12\x16\n" +
@@ -2901,7 +3003,7 @@ func file_driver_proto_rawDescGZIP() []byte {
 }
 
 var file_driver_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_driver_proto_msgTypes = make([]protoimpl.MessageInfo, 42)
+var file_driver_proto_msgTypes = make([]protoimpl.MessageInfo, 43)
 var file_driver_proto_goTypes = []any{
 	(State)(0),                    // 0: orpheus.plugin.v1.State
 	(Failure_Class)(0),            // 1: orpheus.plugin.v1.Failure.Class
@@ -2939,16 +3041,17 @@ var file_driver_proto_goTypes = []any{
 	(*SweepResponse)(nil),         // 33: orpheus.plugin.v1.SweepResponse
 	(*ExecRequest)(nil),           // 34: orpheus.plugin.v1.ExecRequest
 	(*ExecCommand)(nil),           // 35: orpheus.plugin.v1.ExecCommand
-	(*ExecInputEnd)(nil),          // 36: orpheus.plugin.v1.ExecInputEnd
-	(*ExecResponse)(nil),          // 37: orpheus.plugin.v1.ExecResponse
-	(*ExecExit)(nil),              // 38: orpheus.plugin.v1.ExecExit
-	(*ResolveRequest)(nil),        // 39: orpheus.plugin.v1.ResolveRequest
-	(*ResolveResponse)(nil),       // 40: orpheus.plugin.v1.ResolveResponse
-	(*StatsRequest)(nil),          // 41: orpheus.plugin.v1.StatsRequest
-	(*StatsResponse)(nil),         // 42: orpheus.plugin.v1.StatsResponse
-	nil,                           // 43: orpheus.plugin.v1.Digests.ByImageEntry
-	(*durationpb.Duration)(nil),   // 44: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil), // 45: google.protobuf.Timestamp
+	(*WindowSize)(nil),            // 36: orpheus.plugin.v1.WindowSize
+	(*ExecInputEnd)(nil),          // 37: orpheus.plugin.v1.ExecInputEnd
+	(*ExecResponse)(nil),          // 38: orpheus.plugin.v1.ExecResponse
+	(*ExecExit)(nil),              // 39: orpheus.plugin.v1.ExecExit
+	(*ResolveRequest)(nil),        // 40: orpheus.plugin.v1.ResolveRequest
+	(*ResolveResponse)(nil),       // 41: orpheus.plugin.v1.ResolveResponse
+	(*StatsRequest)(nil),          // 42: orpheus.plugin.v1.StatsRequest
+	(*StatsResponse)(nil),         // 43: orpheus.plugin.v1.StatsResponse
+	nil,                           // 44: orpheus.plugin.v1.Digests.ByImageEntry
+	(*durationpb.Duration)(nil),   // 45: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil), // 46: google.protobuf.Timestamp
 }
 var file_driver_proto_depIdxs = []int32{
 	1,  // 0: orpheus.plugin.v1.Failure.classes:type_name -> orpheus.plugin.v1.Failure.Class
@@ -2956,7 +3059,7 @@ var file_driver_proto_depIdxs = []int32{
 	7,  // 2: orpheus.plugin.v1.Workload.slot:type_name -> orpheus.plugin.v1.Slot
 	8,  // 3: orpheus.plugin.v1.Workload.init:type_name -> orpheus.plugin.v1.Container
 	8,  // 4: orpheus.plugin.v1.Workload.containers:type_name -> orpheus.plugin.v1.Container
-	44, // 5: orpheus.plugin.v1.Workload.grace:type_name -> google.protobuf.Duration
+	45, // 5: orpheus.plugin.v1.Workload.grace:type_name -> google.protobuf.Duration
 	9,  // 6: orpheus.plugin.v1.Container.env:type_name -> orpheus.plugin.v1.EnvVar
 	10, // 7: orpheus.plugin.v1.Container.mounts:type_name -> orpheus.plugin.v1.Mount
 	11, // 8: orpheus.plugin.v1.Container.requests:type_name -> orpheus.plugin.v1.ResourceList
@@ -2965,53 +3068,55 @@ var file_driver_proto_depIdxs = []int32{
 	6,  // 11: orpheus.plugin.v1.PrepareRequest.workload:type_name -> orpheus.plugin.v1.Workload
 	15, // 12: orpheus.plugin.v1.PrepareResponse.progress:type_name -> orpheus.plugin.v1.Progress
 	16, // 13: orpheus.plugin.v1.PrepareResponse.digests:type_name -> orpheus.plugin.v1.Digests
-	43, // 14: orpheus.plugin.v1.Digests.by_image:type_name -> orpheus.plugin.v1.Digests.ByImageEntry
+	44, // 14: orpheus.plugin.v1.Digests.by_image:type_name -> orpheus.plugin.v1.Digests.ByImageEntry
 	6,  // 15: orpheus.plugin.v1.StartRequest.workload:type_name -> orpheus.plugin.v1.Workload
 	21, // 16: orpheus.plugin.v1.ListResponse.instance:type_name -> orpheus.plugin.v1.Instance
 	7,  // 17: orpheus.plugin.v1.Instance.slot:type_name -> orpheus.plugin.v1.Slot
 	0,  // 18: orpheus.plugin.v1.Instance.state:type_name -> orpheus.plugin.v1.State
 	23, // 19: orpheus.plugin.v1.Instance.exit:type_name -> orpheus.plugin.v1.Exit
-	45, // 20: orpheus.plugin.v1.Instance.started_at:type_name -> google.protobuf.Timestamp
+	46, // 20: orpheus.plugin.v1.Instance.started_at:type_name -> google.protobuf.Timestamp
 	22, // 21: orpheus.plugin.v1.Instance.containers:type_name -> orpheus.plugin.v1.ContainerState
-	44, // 22: orpheus.plugin.v1.Instance.grace_period:type_name -> google.protobuf.Duration
+	45, // 22: orpheus.plugin.v1.Instance.grace_period:type_name -> google.protobuf.Duration
 	0,  // 23: orpheus.plugin.v1.ContainerState.state:type_name -> orpheus.plugin.v1.State
 	23, // 24: orpheus.plugin.v1.ContainerState.exit:type_name -> orpheus.plugin.v1.Exit
-	45, // 25: orpheus.plugin.v1.Exit.at:type_name -> google.protobuf.Timestamp
+	46, // 25: orpheus.plugin.v1.Exit.at:type_name -> google.protobuf.Timestamp
 	23, // 26: orpheus.plugin.v1.WaitResponse.exit:type_name -> orpheus.plugin.v1.Exit
-	44, // 27: orpheus.plugin.v1.StopRequest.grace:type_name -> google.protobuf.Duration
+	45, // 27: orpheus.plugin.v1.StopRequest.grace:type_name -> google.protobuf.Duration
 	35, // 28: orpheus.plugin.v1.ExecRequest.command:type_name -> orpheus.plugin.v1.ExecCommand
-	36, // 29: orpheus.plugin.v1.ExecRequest.input_end:type_name -> orpheus.plugin.v1.ExecInputEnd
-	38, // 30: orpheus.plugin.v1.ExecResponse.exit:type_name -> orpheus.plugin.v1.ExecExit
-	44, // 31: orpheus.plugin.v1.StatsResponse.cpu:type_name -> google.protobuf.Duration
-	3,  // 32: orpheus.plugin.v1.Driver.Info:input_type -> orpheus.plugin.v1.InfoRequest
-	13, // 33: orpheus.plugin.v1.Driver.Prepare:input_type -> orpheus.plugin.v1.PrepareRequest
-	17, // 34: orpheus.plugin.v1.Driver.Start:input_type -> orpheus.plugin.v1.StartRequest
-	19, // 35: orpheus.plugin.v1.Driver.List:input_type -> orpheus.plugin.v1.ListRequest
-	24, // 36: orpheus.plugin.v1.Driver.Wait:input_type -> orpheus.plugin.v1.WaitRequest
-	26, // 37: orpheus.plugin.v1.Driver.Stop:input_type -> orpheus.plugin.v1.StopRequest
-	28, // 38: orpheus.plugin.v1.Driver.Remove:input_type -> orpheus.plugin.v1.RemoveRequest
-	30, // 39: orpheus.plugin.v1.Driver.Watch:input_type -> orpheus.plugin.v1.WatchRequest
-	32, // 40: orpheus.plugin.v1.Driver.Sweep:input_type -> orpheus.plugin.v1.SweepRequest
-	34, // 41: orpheus.plugin.v1.Driver.Exec:input_type -> orpheus.plugin.v1.ExecRequest
-	39, // 42: orpheus.plugin.v1.Driver.Resolve:input_type -> orpheus.plugin.v1.ResolveRequest
-	41, // 43: orpheus.plugin.v1.Driver.Stats:input_type -> orpheus.plugin.v1.StatsRequest
-	4,  // 44: orpheus.plugin.v1.Driver.Info:output_type -> orpheus.plugin.v1.InfoResponse
-	14, // 45: orpheus.plugin.v1.Driver.Prepare:output_type -> orpheus.plugin.v1.PrepareResponse
-	18, // 46: orpheus.plugin.v1.Driver.Start:output_type -> orpheus.plugin.v1.StartResponse
-	20, // 47: orpheus.plugin.v1.Driver.List:output_type -> orpheus.plugin.v1.ListResponse
-	25, // 48: orpheus.plugin.v1.Driver.Wait:output_type -> orpheus.plugin.v1.WaitResponse
-	27, // 49: orpheus.plugin.v1.Driver.Stop:output_type -> orpheus.plugin.v1.StopResponse
-	29, // 50: orpheus.plugin.v1.Driver.Remove:output_type -> orpheus.plugin.v1.RemoveResponse
-	31, // 51: orpheus.plugin.v1.Driver.Watch:output_type -> orpheus.plugin.v1.WatchResponse
-	33, // 52: orpheus.plugin.v1.Driver.Sweep:output_type -> orpheus.plugin.v1.SweepResponse
-	37, // 53: orpheus.plugin.v1.Driver.Exec:output_type -> orpheus.plugin.v1.ExecResponse
-	40, // 54: orpheus.plugin.v1.Driver.Resolve:output_type -> orpheus.plugin.v1.ResolveResponse
-	42, // 55: orpheus.plugin.v1.Driver.Stats:output_type -> orpheus.plugin.v1.StatsResponse
-	44, // [44:56] is the sub-list for method output_type
-	32, // [32:44] is the sub-list for method input_type
-	32, // [32:32] is the sub-list for extension type_name
-	32, // [32:32] is the sub-list for extension extendee
-	0,  // [0:32] is the sub-list for field type_name
+	37, // 29: orpheus.plugin.v1.ExecRequest.input_end:type_name -> orpheus.plugin.v1.ExecInputEnd
+	36, // 30: orpheus.plugin.v1.ExecRequest.resize:type_name -> orpheus.plugin.v1.WindowSize
+	36, // 31: orpheus.plugin.v1.ExecCommand.terminal:type_name -> orpheus.plugin.v1.WindowSize
+	39, // 32: orpheus.plugin.v1.ExecResponse.exit:type_name -> orpheus.plugin.v1.ExecExit
+	45, // 33: orpheus.plugin.v1.StatsResponse.cpu:type_name -> google.protobuf.Duration
+	3,  // 34: orpheus.plugin.v1.Driver.Info:input_type -> orpheus.plugin.v1.InfoRequest
+	13, // 35: orpheus.plugin.v1.Driver.Prepare:input_type -> orpheus.plugin.v1.PrepareRequest
+	17, // 36: orpheus.plugin.v1.Driver.Start:input_type -> orpheus.plugin.v1.StartRequest
+	19, // 37: orpheus.plugin.v1.Driver.List:input_type -> orpheus.plugin.v1.ListRequest
+	24, // 38: orpheus.plugin.v1.Driver.Wait:input_type -> orpheus.plugin.v1.WaitRequest
+	26, // 39: orpheus.plugin.v1.Driver.Stop:input_type -> orpheus.plugin.v1.StopRequest
+	28, // 40: orpheus.plugin.v1.Driver.Remove:input_type -> orpheus.plugin.v1.RemoveRequest
+	30, // 41: orpheus.plugin.v1.Driver.Watch:input_type -> orpheus.plugin.v1.WatchRequest
+	32, // 42: orpheus.plugin.v1.Driver.Sweep:input_type -> orpheus.plugin.v1.SweepRequest
+	34, // 43: orpheus.plugin.v1.Driver.Exec:input_type -> orpheus.plugin.v1.ExecRequest
+	40, // 44: orpheus.plugin.v1.Driver.Resolve:input_type -> orpheus.plugin.v1.ResolveRequest
+	42, // 45: orpheus.plugin.v1.Driver.Stats:input_type -> orpheus.plugin.v1.StatsRequest
+	4,  // 46: orpheus.plugin.v1.Driver.Info:output_type -> orpheus.plugin.v1.InfoResponse
+	14, // 47: orpheus.plugin.v1.Driver.Prepare:output_type -> orpheus.plugin.v1.PrepareResponse
+	18, // 48: orpheus.plugin.v1.Driver.Start:output_type -> orpheus.plugin.v1.StartResponse
+	20, // 49: orpheus.plugin.v1.Driver.List:output_type -> orpheus.plugin.v1.ListResponse
+	25, // 50: orpheus.plugin.v1.Driver.Wait:output_type -> orpheus.plugin.v1.WaitResponse
+	27, // 51: orpheus.plugin.v1.Driver.Stop:output_type -> orpheus.plugin.v1.StopResponse
+	29, // 52: orpheus.plugin.v1.Driver.Remove:output_type -> orpheus.plugin.v1.RemoveResponse
+	31, // 53: orpheus.plugin.v1.Driver.Watch:output_type -> orpheus.plugin.v1.WatchResponse
+	33, // 54: orpheus.plugin.v1.Driver.Sweep:output_type -> orpheus.plugin.v1.SweepResponse
+	38, // 55: orpheus.plugin.v1.Driver.Exec:output_type -> orpheus.plugin.v1.ExecResponse
+	41, // 56: orpheus.plugin.v1.Driver.Resolve:output_type -> orpheus.plugin.v1.ResolveResponse
+	43, // 57: orpheus.plugin.v1.Driver.Stats:output_type -> orpheus.plugin.v1.StatsResponse
+	46, // [46:58] is the sub-list for method output_type
+	34, // [34:46] is the sub-list for method input_type
+	34, // [34:34] is the sub-list for extension type_name
+	34, // [34:34] is the sub-list for extension extendee
+	0,  // [0:34] is the sub-list for field type_name
 }
 
 func init() { file_driver_proto_init() }
@@ -3028,8 +3133,9 @@ func file_driver_proto_init() {
 		(*ExecRequest_Command)(nil),
 		(*ExecRequest_Input)(nil),
 		(*ExecRequest_InputEnd)(nil),
+		(*ExecRequest_Resize)(nil),
 	}
-	file_driver_proto_msgTypes[35].OneofWrappers = []any{
+	file_driver_proto_msgTypes[36].OneofWrappers = []any{
 		(*ExecResponse_Output)(nil),
 		(*ExecResponse_Errors)(nil),
 		(*ExecResponse_Exit)(nil),
@@ -3040,7 +3146,7 @@ func file_driver_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_driver_proto_rawDesc), len(file_driver_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   42,
+			NumMessages:   43,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
