@@ -26,6 +26,7 @@ type connectProxy struct {
 	tunnel atomic.Int32
 	// refuses is the status it answers instead of connecting; 0 = it connects.
 	refuses atomic.Int32
+	echoes  bool // it says the login back when it refuses
 
 	mu    sync.Mutex
 	conns map[net.Conn]bool // that it connected
@@ -52,6 +53,9 @@ func (p *connectProxy) connect(w http.ResponseWriter, r *http.Request) {
 		status = http.StatusForbidden
 	}
 	if status != 0 {
+		if p.echoes {
+			w.Header().Set("Proxy-Authenticate", "Basic realm=\""+p.login+"\"")
+		}
 		http.Error(w, "no", status)
 		return
 	}

@@ -13,7 +13,6 @@ import (
 	"github.com/orpheus-cd/orpheus/agent/api"
 	"github.com/orpheus-cd/orpheus/cmd/internal/devfleet"
 	"github.com/orpheus-cd/orpheus/gitsync/gitsynctest"
-	"github.com/orpheus-cd/orpheus/planner"
 	"github.com/orpheus-cd/orpheus/runtime/containerd/imagetest"
 )
 
@@ -185,62 +184,6 @@ func (n *node) reboot() {
 			n.t.Fatal(err)
 		}
 	}
-}
-
-// tellsNoSecrets looks for credentials in everything the agent tells or keeps.
-func (n *node) tellsNoSecrets(secrets ...string) {
-	n.t.Helper()
-	status, _ := n.orpheus("status", "--socket", n.Socket())
-	places := map[string]string{
-		"log": n.agentLog(), "status": n.get("/v1/status"), "metrics": n.get("/metrics"), "orpheus status": status,
-	}
-	_ = filepath.WalkDir(n.StateDir(), func(path string, d os.DirEntry, err error) error {
-		if err == nil && d.Type().IsRegular() {
-			if data, err := os.ReadFile(path); err == nil {
-				places[path] = string(data)
-			}
-		}
-		return nil
-	})
-	for place, text := range places {
-		for _, s := range secrets {
-			if strings.Contains(text, s) {
-				n.t.Errorf("%s holds the credential %s", place, s)
-			}
-		}
-	}
-}
-
-// TestAttack11CredentialsInURL configures a repository with a password in its
-// URL.
-func TestAttack11CredentialsInURL(t *testing.T) {
-	n := newNode(t, devfleet.Options{Driver: planner.DriverProcess, Git: gitsynctest.Options{TLS: true, Username: "user", Password: urlPassword}})
-	n.configure(fmt.Sprintf("repository: {url: %q}\n", strings.Replace(n.RepoURL(), "https://", "https://user:"+urlPassword+"@", 1)))
-	if err := n.StartAgent(); err != nil {
-		t.Fatal(err)
-	}
-	n.eventually("the agent takes the URL, or says why not", func() string {
-		if _, err := n.ask("/v1/status"); err == nil || strings.Contains(n.agentLog(), "Error:") {
-			return ""
-		}
-		return "nothing"
-	})
-	if log := n.agentLog(); strings.Contains(log, urlPassword) {
-		t.Errorf("the log holds the password:\n%s", log)
-	} else if strings.Contains(log, "Error:") {
-		t.Logf("refused: %s", log)
-		contains(t, "the refusal", log, "passwordFile")
-		return
-	}
-	hash := n.apply("first version", map[string]string{"fleet.yaml": fleetYAML, "web.yaml": n.manifest(spec{name: "web"})})
-	n.Git.SetFault(gitsynctest.Status(http.StatusForbidden, "", "no "+urlPassword))
-	n.await("Git says no", func(st *api.Status) string {
-		if st.Repository.Error == "" {
-			return "no error"
-		}
-		return devfleet.SettledAt(hash)(st)
-	})
-	n.tellsNoSecrets(urlPassword)
 }
 
 // TestLocalRepository follows a repository on this machine: a commit is seen

@@ -57,9 +57,16 @@ func onDrivers(t *testing.T, opts devfleet.Options, story func(*node)) {
 // networks numbers the nodes of this test binary: they share a kernel.
 var networks atomic.Int32
 
-// newNode makes a node that goes away with the test. Its agent does not run
-// yet.
+// newNode makes a node that goes away with the test, which is told beside
+// others from here on. Its agent does not run yet.
 func newNode(t *testing.T, opts devfleet.Options) *node {
+	t.Helper()
+	t.Parallel()
+	return newNodeNow(t, opts)
+}
+
+// newNodeNow is newNode for a story of those that are told all at once.
+func newNodeNow(t *testing.T, opts devfleet.Options) *node {
 	t.Helper()
 	if opts.Driver == "" {
 		opts.Driver = planner.DriverContainerd
@@ -67,7 +74,6 @@ func newNode(t *testing.T, opts devfleet.Options) *node {
 	if why := containerdtest.Missing(); opts.Driver == planner.DriverContainerd && why != "" {
 		t.Skip(why)
 	}
-	t.Parallel()
 	opts.Orpheus, opts.Payload = orpheus, payload
 	k := networks.Add(1)
 	bridge := fmt.Sprintf("e2e%d", k)

@@ -9,14 +9,20 @@ import (
 // its own, all at once: they wait more than they work.
 func TestPatience(t *testing.T) {
 	t.Parallel()
-	var all sync.WaitGroup
-	for name, story := range map[string]func(*testing.T){
+	allAtOnce(t, map[string]func(*testing.T){
 		"LastNode":       lastNode,
 		"NodesCutOff":    nodesCutOff,
 		"GitGoneForAll":  gitGoneForAll,
 		"FleetsAtRest":   fleetsAtRest,
 		"HostileRecords": hostileRecords,
-	} {
+	})
+}
+
+// allAtOnce tells stories that wait more than they work, and waits for them.
+// None of them is to call t.Parallel.
+func allAtOnce(t *testing.T, stories map[string]func(*testing.T)) {
+	var all sync.WaitGroup
+	for name, story := range stories {
 		all.Go(func() { t.Run(name, story) })
 	}
 	all.Wait()

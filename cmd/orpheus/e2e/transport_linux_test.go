@@ -22,6 +22,7 @@ type away struct{ takes, gives func() error }
 // look, roll out, revert, an agent that is killed, Git that is away.
 func TestTransports(t *testing.T) {
 	t.Parallel()
+	stories := map[string]func(*testing.T){}
 	for _, tt := range []struct {
 		name  string
 		opts  devfleet.Options
@@ -60,12 +61,13 @@ func TestTransports(t *testing.T) {
 				func() error { return os.Rename(elsewhere, n.Repo.Dir) }}
 		}},
 	} {
-		t.Run(tt.name, func(t *testing.T) {
+		stories[tt.name] = func(t *testing.T) {
 			tt.opts.Driver = planner.DriverProcess
-			n := newNode(t, tt.opts)
+			n := newNodeNow(t, tt.opts)
 			n.story(tt.reach(n))
-		})
+		}
 	}
+	allAtOnce(t, stories)
 }
 
 // story is what is told over each transport.
@@ -152,10 +154,12 @@ func (n *node) behindProxy(login string) *connectProxy {
 	}
 	n.Environ("HTTPS_PROXY=" + proxy.String())
 	n.secret("token", gitToken)
-	n.configure(fmt.Sprintf("repository: {url: %q, tokenFile: %q}\n",
-		strings.Replace(n.RepoURL(), server.Hostname(), gitHost, 1), n.secretFile("token")))
+	n.configure(fmt.Sprintf("repository: {url: %q, tokenFile: %q}\n", n.proxiedURL(), n.secretFile("token")))
 	return p
 }
+
+// proxiedURL is the repository's where only a connectProxy knows the way.
+func (n *node) proxiedURL() string { return strings.Replace(n.RepoURL(), "127.0.0.1", gitHost, 1) }
 
 // sshServer serves the node's repository to a user whose login shell is
 // git-shell, where there may be such a user.

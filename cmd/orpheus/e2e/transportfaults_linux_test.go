@@ -3,12 +3,18 @@ package e2e
 import (
 	"crypto/ed25519"
 	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/json"
+	"encoding/pem"
 	"fmt"
+	"math/big"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/crypto/ssh/knownhosts"
@@ -33,28 +39,31 @@ type fault struct {
 // commit that was made meanwhile arrives by itself.
 func TestTransportFaults(t *testing.T) {
 	t.Parallel()
-	t.Run("HTTPS", func(t *testing.T) {
-		n := newNode(t, devfleet.Options{Driver: planner.DriverProcess, Git: gitsynctest.Options{TLS: true, Token: gitToken}})
-		p := n.behindProxy("")
-		n.sufferAll(httpsFaults(n, p))
-	})
-	t.Run("SSH", func(t *testing.T) {
-		n := newNode(t, devfleet.Options{Driver: planner.DriverProcess})
-		srv := n.sshServer()
-		n.overSSH(srv)
-		n.sufferAll(sshFaults(n, srv))
+	https := func(faults func(*node, *connectProxy) []fault) func(*testing.T) {
+		return func(t *testing.T) {
+			n := newNodeNow(t, devfleet.Options{Driver: planner.DriverProcess, Git: gitsynctest.Options{TLS: true, Token: gitToken}})
+			n.sufferAll(faults(n, n.behindProxy(proxyLogin)))
+		}
+	}
+	allAtOnce(t, map[string]func(*testing.T){
+		"HTTPS": https(serverFaults),
+		"Proxy": https(proxyFaults),
+		"SSH": func(t *testing.T) {
+			n := newNodeNow(t, devfleet.Options{Driver: planner.DriverProcess})
+			srv := n.sshServer()
+			n.overSSH(srv)
+			n.sufferAll(sshFaults(n, srv))
+		},
 	})
 }
 
-func httpsFaults(n *node, p *connectProxy) []fault {
+// serverFaults are those of a server behind a proxy that works.
+func serverFaults(n *node, _ *connectProxy) []fault {
 	answers := func(f gitsynctest.Fault) func() error {
 		return func() error { n.Git.SetFault(f); return nil }
 	}
 	write := func(name, value string) func() error {
 		return func() error { return os.WriteFile(n.secretFile(name), []byte(value+"\n"), 0o600) }
-	}
-	refuse := func(status int32) func() error {
-		return func() error { p.refuses.Store(status); p.cut(); return nil }
 	}
 	return []fault{
 		{"wrong token", write("token", wrongToken), write("token", gitToken),
@@ -64,11 +73,30 @@ func httpsFaults(n *node, p *connectProxy) []fault {
 		{"redirect to another host", answers(gitsynctest.Redirect("https://mirror.example.net")), answers(nil),
 			" to https://mirror.example.net, which is not followed", "use that address if you trust it"},
 		{"too many requests", answers(gitsynctest.Status(http.StatusTooManyRequests, "2", "slow down")), answers(nil),
-			"the server answers 429 Too Many Requests", "it is not asked again before"},
+			"the server answers 429 Too Many Requests", "as it wishes, it is not asked again before"},
+	}
+}
+
+// proxyFaults are those of the way to a server that works.
+func proxyFaults(n *node, p *connectProxy) []fault {
+	refuse := func(status int32) func() error {
+		return func() error { p.refuses.Store(status); p.cut(); return nil }
+	}
+	ca := filepath.Join(n.Dir, "git-ca.pem")
+	own, err := os.ReadFile(ca)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	trust := func(pem []byte) func() error {
+		return func() error { defer p.cut(); return os.WriteFile(ca, pem, 0o644) }
+	}
+	return []fault{
 		{"proxy says no", refuse(http.StatusForbidden), refuse(0),
 			"answers 403 Forbidden when asked for the way to " + gitHost, "have its owner allow that"},
 		{"proxy wants a password", refuse(http.StatusProxyAuthRequired), refuse(0),
-			"answers 407 Proxy Authentication Required", "give it a user name and a password"},
+			"answers 407 Proxy Authentication Required", "check the user name and the password that are configured for it"},
+		{"unknown authority", trust(newAuthority(n.t)), trust(own),
+			"an authority that this node does not know signed the server's certificate", "name a file with that authority's certificate as caFile"},
 	}
 }
 
@@ -99,6 +127,22 @@ func sshFaults(n *node, srv *gitsynctest.SSHD) []fault {
 			func() error { return os.Rename(srv.AuthorizedKeys()+".away", srv.AuthorizedKeys()) },
 			"does not let user " + srv.User + " in with the key in " + srv.KeyFile, "add its public key there"},
 	}
+}
+
+// newAuthority is the certificate of an authority that signed nothing.
+func newAuthority(t *testing.T) []byte {
+	t.Helper()
+	public, key, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "another authority"},
+		NotAfter: time.Now().Add(24 * time.Hour), IsCA: true, BasicConstraintsValid: true}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, public, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
 }
 
 // hostKey is the key of some other host.
