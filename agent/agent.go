@@ -45,8 +45,12 @@ type Config struct {
 	Policy   planner.Policy
 	Clock    Clock // nil = SystemClock
 	Log      *slog.Logger
-	Metrics  *Metrics  // nil = not measured
-	Fleet    *Fleet    // nil = the node grants leases to itself (coordination: none)
+	Metrics  *Metrics // nil = not measured
+	Fleet    *Fleet   // nil = the node grants leases to itself (coordination: none)
+	Floor    FloorConfig
+	// Relate says how a commit stands to another, both full ids, as the Source
+	// knows them. Only the loop calls it, and waits for it.
+	Relate   func(commit, other string) planner.Relation
 	Pressure *Pressure // nil = the node is never short of anything
 
 	// Resync is how often drivers are listed without a hint; 0 = 10 s.
@@ -61,8 +65,8 @@ type Config struct {
 }
 
 func (c *Config) setDefaults() error {
-	if c.Node.Name == "" || c.StateDir == "" || c.Source == nil || len(c.Drivers) == 0 || c.Volumes == nil || c.Log == nil {
-		return errors.New("agent: node name, state folder, source, drivers, volumes and log are required")
+	if c.Node.Name == "" || c.StateDir == "" || c.Source == nil || c.Relate == nil || len(c.Drivers) == 0 || c.Volumes == nil || c.Log == nil {
+		return errors.New("agent: node name, state folder, source, relations of its commits, drivers, volumes and log are required")
 	}
 	if c.Clock == nil {
 		c.Clock = SystemClock
@@ -107,6 +111,9 @@ type Agent struct {
 	desired   *planner.Desired    // newest accepted reading in this process
 	approved  []string            // with desired, not settled yet
 	source    sourceState
+	floor     *floor // nil in a fleet
+	forgetful bool   // there was no floor when the process began
+	statefile bool   // this process has read or written the state file
 	drivers   map[string]*driverState
 	tracks    map[string]*track                    // by instance id
 	flights   map[string]*flight                   // by instance id
@@ -179,9 +186,15 @@ func New(cfg Config) (*Agent, error) {
 	a.pressure.ran = loadRan(filepath.Join(cfg.StateDir, ranPath))
 	if cfg.Fleet == nil {
 		a.state.claim(cfg.Node.Name)
+		if a.floor, err = loadFloor(cfg.StateDir, cfg.Floor.Copy, a.state.followed.Commit.Hash); err != nil {
+			a.problem("floor file", err)
+		}
+		a.forgetful = a.floor.commit == ""
 	} else {
 		a.fleet = newMembership(cfg.Fleet, a)
+		a.problem("floor file", dropFloor(cfg.StateDir, cfg.Floor.Copy))
 	}
+	a.statefile = a.state.followed.Commit.Hash != ""
 	a.followed(a.state.followed)
 	a.report()
 	return a, nil

@@ -17,7 +17,7 @@ import (
 func localFleet(t testing.TB, n, local int) *Agent {
 	t.Helper()
 	a, err := New(Config{
-		Node: planner.Node{Name: "n1"}, StateDir: t.TempDir(), Source: newFakeSource(),
+		Node: planner.Node{Name: "n1"}, StateDir: t.TempDir(), Source: newFakeSource(), Relate: newFakeSource().relate,
 		Drivers: map[string]runtime.Driver{planner.DriverContainerd: runtimetest.NewFake(planner.DriverContainerd)},
 		Volumes: runtimetest.NewFakeVolumes(), Log: slog.New(slog.DiscardHandler),
 		Clock: func() planner.Time { return planner.Time{Boot: time.Hour, Wall: time.Unix(1e9, 0)} },

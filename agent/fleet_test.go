@@ -92,7 +92,8 @@ func (p *player) start() {
 		Node: planner.Node{Name: p.name}, Version: "test", StateDir: p.state, Source: p.repo,
 		Drivers: map[string]runtime.Driver{planner.DriverContainerd: p.driver},
 		Network: runtimetest.NewFakeNetwork(), Volumes: runtimetest.NewFakeVolumes(), Log: slog.New(slog.DiscardHandler),
-		Clock: func() planner.Time { return planner.Time{Boot: time.Since(p.band.booted), Wall: time.Now()} },
+		Clock:  func() planner.Time { return planner.Time{Boot: time.Since(p.band.booted), Wall: time.Now()} },
+		Relate: p.band.relate,
 		Fleet: &Fleet{
 			Member: fleet.Config{
 				Self: planner.NodeRecord{
@@ -115,7 +116,6 @@ func (p *player) start() {
 			Peers:  peers,
 			Hint:   func() {},
 			Random: rand.New(rand.NewPCG(uint64(len(p.name)), uint64(p.name[1]))).Uint64,
-			Relate: p.band.relate,
 		},
 	})
 	if err != nil {

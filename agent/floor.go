@@ -1,43 +1,277 @@
 package agent
 
 import (
+	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/orpheus-cd/orpheus/planner"
 )
 
-// ResetFloor is a person's word that the records are as they should be; see
-// fleet.Member. It may be called from any goroutine.
-func (a *Agent) ResetFloor(ctx context.Context, commit string) error {
-	if a.fleet == nil {
-		return errors.New("this node takes no part in a fleet (coordination: none)")
+// FloorConfig is what the node's own configuration says of the floor: the
+// commit below which what is followed may not go (design L6). A fleet keeps
+// its floor in the records, a node alone on its disk.
+type FloorConfig struct {
+	// Pin is the full id of a commit: nothing is followed that does not come
+	// after it, whatever is remembered. "" = none.
+	Pin string
+	// Copy is a file outside of the state folder. It holds the floor of a node
+	// alone once more, for when that folder is lost. "" = none.
+	Copy string
+}
+
+// floor is what a node without records remembers of the commits it followed.
+type floor struct {
+	commit  string // full id; "" = nothing was followed yet
+	path    string
+	copy    string
+	written string // the commit that is in the file
+}
+
+// floorFile is the JSON form of a floor.
+type floorFile struct {
+	Format int    `json:"format"`
+	Commit string `json:"commit"`
+}
+
+const (
+	floorPath   = "floor.json"
+	floorFormat = 1
+	maxFloor    = 4 << 10
+)
+
+// loadFloor reads the floor of a node alone. Where the file is missing (an
+// older release wrote none) or cannot be read, the commit in force stands for
+// it; where that is not known either, the copy outside of the state folder.
+// The error tells of a file that was set aside.
+func loadFloor(stateDir, copyPath, inForce string) (*floor, error) {
+	f := &floor{path: filepath.Join(stateDir, floorPath), copy: copyPath}
+	commit, err := readFloor(f.path)
+	if err == nil {
+		f.commit, f.written = commit, commit
+		return f, nil
 	}
-	return a.onLoop(ctx, func() error { return a.fleet.member.ResetFloor(commit, a.cfg.Clock()) })
+	var told error
+	if !errors.Is(err, fs.ErrNotExist) {
+		told = setAside(f.path, err)
+	}
+	f.commit = inForce
+	if f.commit == "" && copyPath != "" {
+		f.commit, _ = readFloor(copyPath) // as good as none if it cannot be read
+	}
+	return f, told
+}
+
+func readFloor(path string) (string, error) {
+	data, err := readBounded(path, maxFloor)
+	if err != nil {
+		return "", err
+	}
+	var f floorFile
+	if err := json.Unmarshal(data, &f); err != nil {
+		return "", err
+	}
+	if f.Format != floorFormat || !fullID(f.Commit) {
+		return "", fmt.Errorf("it holds no floor of format %d", floorFormat)
+	}
+	return f.Commit, nil
+}
+
+func fullID(s string) bool {
+	return len(s) == 40 && strings.Trim(s, "0123456789abcdef") == ""
+}
+
+// set makes a commit the floor, durably.
+func (f *floor) set(commit string) error {
+	if f.written != commit {
+		data, err := json.Marshal(floorFile{Format: floorFormat, Commit: commit})
+		if err != nil {
+			return fmt.Errorf("encode floor: %w", err)
+		}
+		if err := writeDurably(f.path, data); err != nil {
+			return fmt.Errorf("write floor: %w", err)
+		}
+		f.written = commit
+		if f.copy != "" {
+			_ = writeDurably(f.copy, data) // the state folder has it
+		}
+	}
+	f.commit = commit
+	return nil
+}
+
+// dropFloor forgets the floor of a node alone, which has joined a fleet: there
+// the records hold it, and what is left here would be old when it leaves.
+func dropFloor(stateDir, copyPath string) error {
+	var faults []error
+	for _, path := range []string{filepath.Join(stateDir, floorPath), copyPath} {
+		if err := os.Remove(path); path != "" && err != nil && !errors.Is(err, fs.ErrNotExist) {
+			faults = append(faults, err)
+		}
+	}
+	return errors.Join(faults...)
+}
+
+// ResetFloor is a person's word that what is followed goes on from commit, a
+// full id ("" = the one in force), and in a fleet that the records are as they
+// should be; see fleet.Member. It may be called from any goroutine.
+func (a *Agent) ResetFloor(ctx context.Context, commit string) error {
+	return a.onLoop(ctx, func() error {
+		if pin := a.cfg.Floor.Pin; pin != "" && commit != "" && !a.comesAfter(pin, commit) {
+			return fmt.Errorf("commit %s does not come after %s, which repository.floor in the agent's configuration demands: change it there first",
+				planner.Commit{Hash: commit}.Short(), planner.Commit{Hash: pin}.Short())
+		}
+		if a.fleet != nil {
+			return a.fleet.member.ResetFloor(commit, a.cfg.Clock())
+		}
+		return a.resetFloor(cmp.Or(commit, a.state.followed.Commit.Hash))
+	})
+}
+
+// resetFloor is ResetFloor of a node alone.
+func (a *Agent) resetFloor(commit string) error {
+	if commit == "" {
+		return errors.New("no commit is in force yet: name one")
+	}
+	before := a.floor.commit
+	if err := a.floor.set(commit); err != nil {
+		return err
+	}
+	a.log.Warn("floor was reset", "floor", commit, "before", before)
+	a.problem(problemForgotten, nil)
+	if a.source.retryAt != 0 {
+		a.source.retryAt = a.cfg.Clock().Boot // what was refused may come after it
+	}
+	return nil
+}
+
+// raiseFloor makes a commit that is about to be followed the floor. Only one
+// that is new moves it: the commit that was in force when a person reset the
+// floor does not bring the old one back.
+func (a *Agent) raiseFloor(commit planner.Commit) error {
+	if a.fleet != nil {
+		return nil // the member does it
+	}
+	next := a.floor.commit
+	if next == "" || commit.Hash != a.state.followed.Commit.Hash {
+		next = commit.Hash
+	}
+	return a.floor.set(next)
 }
 
 // floorRetry is how often a commit below the floor is judged again: a person
 // may reset the floor.
 const floorRetry = 10 * time.Second
 
-// belowFloor says why a commit may not be followed although it is the tip of
-// the branch: it does not come after what the fleet has followed already
-// (design L6).
+// belowFloor says why a commit may not be followed although it is what the
+// repository shows: it does not come after what was followed already (design
+// L6). "" = it may.
 func (a *Agent) belowFloor(commit planner.Commit) string {
-	if a.fleet == nil {
-		return ""
+	if pin := a.cfg.Floor.Pin; pin != "" && !a.comesAfter(pin, commit.Hash) {
+		return fmt.Sprintf("it does not come after commit %s, which repository.floor in the agent's configuration demands: "+
+			"the repository was set back or rewritten, or it is another one. Bring it back, or change repository.floor", planner.Commit{Hash: pin}.Short())
 	}
-	for _, floor := range a.fleet.member.Floors() {
-		switch a.fleet.cfg.Relate(floor, commit.Hash) {
-		case planner.RelationSame, planner.RelationAncestor:
+	from := a.cfg.Source.Describe()
+	for _, floor := range a.floors(from) {
+		if a.comesAfter(floor, commit.Hash) {
 			continue
 		}
+		who := "this node"
+		if a.fleet != nil {
+			who = "the fleet"
+		}
 		short := planner.Commit{Hash: floor}.Short()
-		return fmt.Sprintf("it does not come after commit %s, which the fleet has followed: the branch was set back or rewritten. "+
-			"Bring %s back into its history (git revert undoes a commit without that), or, if it is meant so: orpheus floor reset %s",
-			short, short, commit.Short())
+		return fmt.Sprintf("it does not come after commit %s, which %s has followed: %s, or, if it is meant so: orpheus floor reset %s",
+			short, who, remedy(from, short), commit.Hash)
 	}
 	return ""
+}
+
+// remedy says how what is followed may have come below a commit, and how to
+// bring it back.
+func remedy(from Description, floor string) string {
+	if from.Branch == "" {
+		return fmt.Sprintf("%s was moved or taken away, or is older. Let it be a commit that comes after %s (git revert makes one that undoes it)", from.Following, floor)
+	}
+	return fmt.Sprintf("branch %s was set back or rewritten. Bring %s back into its history (git revert undoes a commit without that)", from.Branch, floor)
+}
+
+// floors lists the commits that what is followed must come after.
+func (a *Agent) floors(from Description) []string {
+	switch {
+	case a.fleet != nil:
+		return a.fleet.member.Floors()
+	case a.floor.commit == "" || from.Exact:
+		// An exact commit in the node's own configuration is a person's word.
+		return nil
+	}
+	return []string{a.floor.commit}
+}
+
+func (a *Agent) comesAfter(floor, commit string) bool {
+	switch a.cfg.Relate(floor, commit) {
+	case planner.RelationSame, planner.RelationAncestor:
+		return true
+	}
+	return false
+}
+
+const (
+	problemForgotten = "floor"      // a node alone does not know what it had followed
+	problemFrozen    = "repository" // the fleet is ahead of what this node is shown
+)
+
+// noticeLostState tells a person when instances from before this process run
+// on a node that remembers no commit: its state folder was lost, so that an
+// older commit than the one before would be followed.
+func (a *Agent) noticeLostState() {
+	if a.fleet != nil || !a.forgetful {
+		return
+	}
+	all, _ := a.instances()
+	old := slices.IndexFunc(all, func(i planner.Instance) bool { return i.Alive() && i.StartedAt.Before(a.startedAt) })
+	a.forgetful = old < 0 && !a.allListed()
+	if old < 0 {
+		return
+	}
+	a.problem(problemForgotten, fmt.Errorf("the state folder is new, but %s was running already: it was lost, and with it which commit was followed last. "+
+		"An older one would be followed as well. See that the commit in force is the right one and say so: orpheus floor reset. "+
+		"repository.floor in the agent's configuration rules out older ones for good", all[old].Slot))
+}
+
+// frozenAfter is how long the fleet may be ahead of what this node is shown
+// before that is told.
+const frozenAfter = time.Minute
+
+// noticeFrozen tells a person when the fleet has followed a commit that this
+// node's repository does not show: its server is behind, or hides commits.
+// The age of the newest commit says nothing: a branch may rest for years.
+func (a *Agent) noticeFrozen(now planner.Time) {
+	ms := a.fleet
+	view, mine := ms.member.View(), a.state.followed.Commit
+	relation, known := view.Relations[view.Fleet.Floor]
+	ahead := view.Fleet.Floor != "" && mine.Hash != "" && view.Fleet.Floor != mine.Hash && known &&
+		relation != planner.RelationSame && relation != planner.RelationAncestor
+	if !ahead {
+		ms.frozen = 0
+		a.problem(problemFrozen, nil)
+		return
+	}
+	if ms.frozen == 0 {
+		ms.frozen = now.Boot
+	}
+	if now.Boot-ms.frozen < frozenAfter {
+		return
+	}
+	a.problem(problemFrozen, fmt.Errorf("the fleet has followed commit %s, which does not lead to %s, the newest that this node may follow of %s: "+
+		"the Git server it asks is behind the others', hides commits, or was set back. This node decides nothing for the fleet until then",
+		planner.Commit{Hash: view.Fleet.Floor}.Short(), mine.Short(), a.cfg.Source.Describe().Following))
 }

@@ -29,9 +29,7 @@ type Fleet struct {
 	// Peers is the node's part in watching others; nil = it has none.
 	Peers Peers
 	// Hint asks the Source for a look now.
-	Hint func()
-	// Relate says how a commit stands to another, from the clone.
-	Relate func(commit, followed string) planner.Relation
+	Hint   func()
 	Random func() uint64
 }
 
@@ -73,6 +71,7 @@ type membership struct {
 	retryAt time.Duration
 
 	begun    time.Duration // boot time of this process's start
+	frozen   time.Duration // boot time since which the fleet is ahead of the source; 0 = it is not
 	unsaved  bool          // the memory could not be written
 	next     time.Duration // of the member
 	refused  map[planner.RevisionKey]string
@@ -113,7 +112,7 @@ const (
 func newMembership(cfg *Fleet, a *Agent) *membership {
 	ms := &membership{cfg: cfg, memory: filepath.Join(a.cfg.StateDir, memoryPath), refused: map[planner.RevisionKey]string{}}
 	c := cfg.Member
-	c.Random, c.Relate, c.Log = cfg.Random, cfg.Relate, a.log
+	c.Random, c.Relate, c.Log = cfg.Random, a.cfg.Relate, a.log
 	data, err := readBounded(ms.memory, maxState)
 	var file memoryFile
 	if err == nil {
@@ -183,6 +182,7 @@ func (a *Agent) takePart(ctx context.Context, all []planner.Instance) {
 		alarm = errors.New(view.Alarm)
 	}
 	a.problem("records", alarm)
+	a.noticeFrozen(now)
 	if p := ms.cfg.Peers; p != nil {
 		var port error
 		if why := p.Problem(); why != "" {

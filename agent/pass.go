@@ -77,9 +77,13 @@ func (a *Agent) load(ctx context.Context) {
 	})
 }
 
-// loaded takes in what a commit asks for, or why it is not accepted.
+// loaded takes in what a commit asks for, or why it is not accepted. It is not
+// before the floor on disk is.
 func (a *Agent) loaded(commit planner.Commit, loaded Loaded, err error) {
 	src := &a.source
+	if err == nil {
+		err = a.raiseFloor(commit)
+	}
 	var refusal *Refusal
 	switch {
 	case errors.As(err, &refusal):
@@ -98,6 +102,7 @@ func (a *Agent) loaded(commit planner.Commit, loaded Loaded, err error) {
 	}
 	src.failed, src.refused, src.retryAt, src.tries = planner.Commit{}, "", 0, planner.Backoff{}
 	src.faults = nil
+	a.problem("floor file", nil)
 	for _, f := range loaded.Desired.Faults {
 		if !f.Warning {
 			a.log.Error("manifest refused: its services stay as they are", "commit", commit.Short(),
@@ -179,11 +184,13 @@ func (a *Agent) pass(ctx context.Context) {
 		a.load(ctx)
 	}
 	a.keepOrphans()
+	a.mendStateFolder()
 	if a.sweepDue() {
 		a.sweep(ctx)
 	}
 	a.endHolds()
 	a.coordinate(ctx)
+	a.noticeLostState()
 	a.keepHeld()
 	a.noteRan()
 	plan := a.plan()
@@ -268,7 +275,7 @@ func (a *Agent) coordinate(ctx context.Context) {
 		return
 	}
 	a.problem("state", nil)
-	a.state, a.unsaved = next, false
+	a.state, a.unsaved, a.statefile = next, false, true
 	for _, d := range decided.Docs {
 		a.log.Debug("leases decided", "service", d.Service, "commit", d.Commit, "leases", len(d.Leases), "tokens", d.Tokens)
 	}

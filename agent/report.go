@@ -17,7 +17,7 @@ func (a *Agent) report() {
 	st := &api.Status{
 		Node: a.cfg.Node.Name, Version: a.cfg.Version, StartedAt: a.startedAt, Holds: a.reportHolds(),
 		Repository: api.Repository{
-			URL: from.URL, Branch: from.Branch, Path: from.Path, LastRead: from.LastRead,
+			URL: from.URL, Branch: from.Branch, Following: from.Following, Path: from.Path, LastRead: from.LastRead,
 			Applied: a.state.followed.Commit, Seen: src.look.Commit, Refused: src.refused,
 		},
 		Network:  a.network,
@@ -32,6 +32,8 @@ func (a *Agent) report() {
 	}
 	if a.fleet != nil {
 		st.Fleet = a.reportFleet()
+	} else {
+		st.Repository.Floor = a.floor.commit
 	}
 	st.Pressure = a.reportPressure()
 	for _, name := range slices.Sorted(maps.Keys(a.drivers)) {

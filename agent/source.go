@@ -25,13 +25,18 @@ type Source interface {
 
 // Description says what is followed, and when it was last read.
 type Description struct {
-	URL, Branch, Path string
-	LastRead          time.Time // of the last successful look, zero = none yet
+	URL, Path string
+	Branch    string // "" = no branch is followed
+	// Following names what is followed: "branch main", "tag v1.4.2 of range >=1.2".
+	Following string
+	// Exact: the node's own configuration names this very commit.
+	Exact    bool
+	LastRead time.Time // of the last successful look, zero = none yet
 }
 
 // Look is a change of what looking at the repository shows.
 type Look struct {
-	Commit planner.Commit // the branch's tip as last seen
+	Commit planner.Commit // what is to be followed, as last seen
 	Err    error          // why the repository cannot be read now
 	Since  time.Time      // when Err began
 }

@@ -45,7 +45,7 @@ func (a *Agent) adoptStanding(all []planner.Instance) {
 			return
 		}
 		a.problem("state", nil)
-		a.state, a.unsaved = next, false
+		a.state, a.unsaved, a.statefile = next, false, true
 	}
 	ms.standing = standing
 	a.want(a.waitingRevisions())

@@ -183,8 +183,12 @@ func sortedServices[V any](m map[planner.ServiceID]V) []planner.ServiceID {
 	return slices.SortedFunc(maps.Keys(m), planner.ServiceID.Compare)
 }
 
-// writeDurably replaces a file atomically and waits until it is on disk.
+// writeDurably replaces a file atomically and waits until it is on disk. Its
+// folder is made again if it is gone.
 func writeDurably(path string, data []byte) error {
+	if err := os.MkdirAll(filepath.Dir(path), stateMode); err != nil {
+		return err
+	}
 	// One name is enough: the folder's lock lets in one agent, and a file left
 	// by a crash is written over.
 	tmp, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)

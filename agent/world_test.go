@@ -38,6 +38,7 @@ type world struct {
 	booted   time.Time
 	services map[planner.ServiceID]planner.Service
 	policy   planner.Policy
+	floor    FloorConfig
 	more     map[string]runtime.Driver // beside driver
 	log      slog.Handler
 	process  *process
@@ -86,6 +87,7 @@ func (w *world) start() {
 		Node: planner.Node{Name: w.name}, Version: "test", StateDir: w.state, Source: w.repo,
 		Drivers: drivers,
 		Network: w.network, Volumes: w.volumes, Policy: w.policy, Log: slog.New(w.log),
+		Relate: w.repo.relate, Floor: w.floor,
 		Clock: func() planner.Time { return planner.Time{Boot: time.Since(w.booted), Wall: time.Now()} },
 	})
 	if err != nil {
@@ -217,6 +219,8 @@ type fakeSource struct {
 	mu      sync.Mutex
 	commits map[string]Loaded
 	refused map[string]*Refusal
+	parents map[string]string
+	from    Description
 	tip     planner.Commit
 	err     error
 	since   time.Time
@@ -225,7 +229,8 @@ type fakeSource struct {
 }
 
 func newFakeSource() *fakeSource {
-	return &fakeSource{commits: map[string]Loaded{}, refused: map[string]*Refusal{}, changed: make(chan struct{})}
+	return &fakeSource{commits: map[string]Loaded{}, refused: map[string]*Refusal{}, parents: map[string]string{},
+		from: Description{URL: "memory", Branch: "main", Following: "branch main"}, changed: make(chan struct{})}
 }
 
 func (f *fakeSource) commit(d planner.Desired, approved ...string) planner.Commit {
@@ -235,6 +240,7 @@ func (f *fakeSource) commit(d planner.Desired, approved ...string) planner.Commi
 	sum := sha1.Sum(fmt.Append(nil, f.count))
 	d.Commit = planner.Commit{Hash: hex.EncodeToString(sum[:]), Subject: fmt.Sprintf("commit %d", f.count)}
 	f.commits[d.Commit.Hash] = Loaded{Desired: d, Approved: approved}
+	f.parents[d.Commit.Hash] = f.tip.Hash
 	f.tip = d.Commit
 	f.notify()
 	return d.Commit
@@ -299,4 +305,41 @@ func (f *fakeSource) Load(_ context.Context, c planner.Commit, _ string) (Loaded
 	return l, nil
 }
 
-func (f *fakeSource) Describe() Description { return Description{URL: "memory", Branch: "main"} }
+func (f *fakeSource) Describe() Description {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.from
+}
+
+// setBack makes an older commit the tip: the next one branches off there.
+func (f *fakeSource) setBack(to planner.Commit) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.tip = to
+	f.notify()
+}
+
+// relate knows every commit that was ever made.
+func (f *fakeSource) relate(commit, other string) planner.Relation {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	leads := func(from, to string) bool {
+		for ; from != ""; from = f.parents[from] {
+			if from == to {
+				return true
+			}
+		}
+		return false
+	}
+	switch {
+	case commit == other:
+		return planner.RelationSame
+	case f.commits[commit].Desired.Commit.Hash == "" || f.commits[other].Desired.Commit.Hash == "":
+		return planner.RelationUnknown
+	case leads(other, commit):
+		return planner.RelationAncestor
+	case leads(commit, other):
+		return planner.RelationAhead
+	}
+	return planner.RelationAside
+}

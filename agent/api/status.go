@@ -30,17 +30,22 @@ type Status struct {
 
 // Repository says which commit is in force and how Git fares.
 type Repository struct {
-	URL     string         `json:"url"` // without credentials
-	Branch  string         `json:"branch"`
-	Path    string         `json:"path,omitempty"`
-	Applied planner.Commit `json:"applied"` // the commit in force; no hash = none yet
-	Seen    planner.Commit `json:"seen"`    // the newest commit read from the repository
+	URL    string `json:"url"`              // without credentials
+	Branch string `json:"branch,omitempty"` // none is followed without it
+	// Following names what is followed: "branch main", "tag v1.4.2 of range >=1.2".
+	Following string         `json:"following,omitempty"`
+	Path      string         `json:"path,omitempty"`
+	Applied   planner.Commit `json:"applied"` // the commit in force; no hash = none yet
+	Seen      planner.Commit `json:"seen"`    // the newest commit read from the repository
 	// Refused says why Seen is not in force; nothing changed for it.
 	Refused string `json:"refused,omitempty"`
 	// Error says why the repository cannot be read, since ErrorSince.
 	Error      string    `json:"error,omitempty"`
 	ErrorSince time.Time `json:"errorSince,omitzero"`
 	LastRead   time.Time `json:"lastRead,omitzero"` // last successful look
+	// Floor is the commit that what is followed must come after; of a node alone:
+	// a fleet's is in Fleet.
+	Floor string `json:"floor,omitempty"`
 }
 
 // Driver is one runtime driver.

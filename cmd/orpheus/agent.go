@@ -69,6 +69,9 @@ func (a *agentFlags) add(cmd *cobra.Command) {
 	f.StringVar(&a.file, "config", "", "configuration file (default "+defaultConfigFile+" if it exists)")
 	f.StringVar(&c.Repository.URL, "repository", "", "the fleet's repository: https://…, ssh://… or an absolute path")
 	f.StringVar(&c.Repository.Branch, "branch", "", "branch to follow (default main)")
+	f.StringVar(&c.Repository.Tag, "tag", "", "tag to follow instead of a branch")
+	f.StringVar(&c.Repository.Semver, "semver", "", "follow the highest version among the tags in this range, such as \">=1.2 <2\"")
+	f.StringVar(&c.Repository.Commit, "commit", "", "the one commit to run (its full id); --branch says where to look for it")
 	f.StringVar(&c.Repository.Path, "path", "", "folder of fleet.yaml in the repository (default: its top)")
 	f.StringVar(&c.Repository.TokenFile, "token-file", "", "file with the token for the repository")
 	f.StringVar(&c.Repository.CAFile, "ca-file", "", "file with certificates to trust for the repository, beside the system's")
@@ -103,7 +106,7 @@ func (a *agentFlags) load() (config, error) {
 // override lays what flags say over the file.
 func (c *config) override(flags config, labels []string) error {
 	for field, value := range map[*string]string{
-		&c.Repository.URL: flags.Repository.URL, &c.Repository.Branch: flags.Repository.Branch,
+		&c.Repository.URL:  flags.Repository.URL,
 		&c.Repository.Path: flags.Repository.Path, &c.Repository.TokenFile: flags.Repository.TokenFile,
 		&c.Repository.CAFile: flags.Repository.CAFile, &c.Repository.SSHKeyFile: flags.Repository.SSHKeyFile,
 		&c.Repository.KnownHostsFile: flags.Repository.KnownHostsFile,
@@ -115,6 +118,7 @@ func (c *config) override(flags config, labels []string) error {
 			*field = value
 		}
 	}
+	c.Repository.overrideSelection(flags.Repository)
 	for _, l := range labels {
 		key, value, ok := strings.Cut(l, "=")
 		if !ok || key == "" {

@@ -153,7 +153,7 @@ func (c *config) complete() error {
 		}
 		c.Node.Name, _, _ = strings.Cut(strings.ToLower(host), ".")
 	}
-	set(&c.Repository.Branch, "main")
+	c.Repository.completeSelection()
 	set(&c.Repository.Path, ".")
 	set(&c.Coordination, coordinationLeases)
 	set(&c.Peer.Listen, defaultPeerListen)
@@ -185,6 +185,7 @@ func (c *config) validate() error {
 	if c.Repository.URL == "" {
 		fault("repository.url: is missing; give the fleet's repository here or with --repository")
 	}
+	faults = append(faults, c.Repository.selectionFaults()...)
 	if filepath.IsAbs(c.Repository.Path) || !fs.ValidPath(filepath.Clean(c.Repository.Path)) {
 		fault("repository.path: %q must be a folder inside the repository, such as fleets/prod", c.Repository.Path)
 	}

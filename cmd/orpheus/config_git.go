@@ -16,7 +16,11 @@ import (
 
 type repositoryConfig struct {
 	URL          string `json:"url"`
-	Branch       string `json:"branch"` // "" = main
+	Branch       string `json:"branch"` // "" = main, where neither Tag nor Semver is given
+	Tag          string `json:"tag"`
+	Semver       string `json:"semver"` // a range of versions: the highest among the tags
+	Commit       string `json:"commit"` // a full id
+	Floor        string `json:"floor"`  // full id of a commit that all that is followed must come after
 	Path         string `json:"path"`   // "" = the top of the repository
 	Username     string `json:"username"`
 	PasswordFile string `json:"passwordFile"`
@@ -44,7 +48,7 @@ type recordsConfig struct {
 func (c *config) git(log *slog.Logger) gitsync.Config {
 	r := c.Repository
 	out := gitsync.Config{
-		URL: r.URL, Branch: r.Branch, CAFile: r.CAFile, Log: log,
+		URL: r.URL, Branch: r.Branch, Tag: r.Tag, Semver: r.Semver, Commit: r.Commit, CAFile: r.CAFile, Log: log,
 		SSHKeyFile: r.SSHKeyFile, KnownHostsFile: r.KnownHostsFile,
 		Dir: filepath.Join(c.StateDir, "git"),
 	}
@@ -83,8 +87,8 @@ func (c *config) board(place *planner.RecordsPlace, log *slog.Logger) gitsync.Bo
 		KnownHostsFile: cmp.Or(r.KnownHostsFile, repo.KnownHostsFile),
 		Credentials:    credentials(r.Username, r.PasswordFile, r.TokenFile),
 	}
-	if out.URL == repo.URL {
-		out.Branch = repo.Branch
+	if out.URL == repo.URL && repo.Commit == "" {
+		out.Branch = repo.Branch // with a look at the records its tip is seen too
 	}
 	if out.Credentials == nil && (out.URL == repo.URL || r.URL != "") {
 		out.Credentials = credentials(repo.Username, repo.PasswordFile, repo.TokenFile)

@@ -104,12 +104,12 @@ func (n *nodeExam) configuration(context.Context) (level, string, string) {
 // repository takes one look at the repository, in a clone of its own, and
 // keeps what it says of the fleet.
 func (n *nodeExam) repository(ctx context.Context) (level, string, string) {
-	shown, commit, desired, err := n.config.lookNow(ctx, nil)
-	text := fmt.Sprintf("%s, branch %s at %s %q", shown, n.config.Repository.Branch, commit.Short(), commit.Subject)
+	found, commit, desired, err := n.config.lookNow(ctx, nil)
+	text := fmt.Sprintf("%s, %s at %s %q", found.url, found.following, commit.Short(), commit.Subject)
 	var refused *agent.Refusal
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):
-		return levelWarn, fmt.Sprintf("%s answers slowly: not read within %s", shown, checkTimeout), "try again; the agent is more patient"
+		return levelWarn, fmt.Sprintf("%s answers slowly: not read within %s", found.url, checkTimeout), "try again; the agent is more patient"
 	case errors.As(err, &refused):
 		return levelWarn, text + ", which agents refuse: " + refused.Reason, "run \"orpheus validate\" in a checkout of it"
 	case err != nil:

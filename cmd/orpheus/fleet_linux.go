@@ -55,7 +55,6 @@ func (n *node) fleet() (*agent.Fleet, error) {
 		},
 		Hint:   n.hintNow,
 		Random: randomNumber,
-		Relate: n.relate(),
 	}
 	if c.Peer.Listen != "none" {
 		self.Address = c.peerAddress()
@@ -206,12 +205,9 @@ func ownAddress(repository string) string {
 	return ""
 }
 
-// resetFloor hands a person's reset to the agent; nil with coordination: none.
-// The commit must be in the node's clone.
+// resetFloor hands a person's reset to the agent. The commit must be in the
+// node's clone.
 func (n *node) resetFloor(a *agent.Agent) func(context.Context, string) error {
-	if n.config.Coordination == coordinationNone {
-		return nil
-	}
 	return func(ctx context.Context, commit string) error {
 		if commit != "" {
 			found, err := n.source.repo.Commit(commit)

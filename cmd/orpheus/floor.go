@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -10,10 +9,11 @@ import (
 func newFloorCommand(e *env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "floor",
-		Short: "Show or reset the commit below which the fleet's branch may not go",
-		Long: `The fleet follows its branch only forward. A branch that was set back or
-rewritten, and records that are older than what was seen before (the Git server
-was restored from a backup), stop every decision; everything that runs goes on.
+		Short: "Show or reset the commit below which what is followed may not go",
+		Long: `A fleet, or a node alone (coordination: none), follows its repository only
+forward. A branch that was set back or rewritten, a tag that was moved, and in a
+fleet records that are older than what was seen before (the Git server was
+restored from a backup) change nothing; everything that runs goes on.
 "orpheus floor reset" is a person's word that what stands now is meant so.`,
 	}
 	cmd.AddCommand(newFloorShowCommand(e), newFloorResetCommand(e))
@@ -35,14 +35,15 @@ func newFloorShowCommand(e *env) *cobra.Command {
 			if err != nil {
 				return e.explainAgent(err)
 			}
-			if st.Fleet == nil {
-				return errors.New("this node takes part in no fleet (coordination: none)")
+			floor := st.Repository.Floor
+			if st.Fleet != nil {
+				floor = st.Fleet.Floor
 			}
-			floor := st.Fleet.Floor
-			if floor == "" {
-				floor = "none yet"
+			fmt.Fprintf(e.stdout, "floor:      %s\n", orNone(floor))
+			if st.Fleet != nil {
+				fmt.Fprintf(e.stdout, "generation: %d\n", st.Fleet.Generation)
 			}
-			fmt.Fprintf(e.stdout, "floor:      %s\ngeneration: %d\nfollowed:   %s\n", floor, st.Fleet.Generation, orNone(st.Repository.Applied.Hash))
+			fmt.Fprintf(e.stdout, "followed:   %s\n", orNone(st.Repository.Applied.Hash))
 			return nil
 		},
 	}
@@ -58,14 +59,16 @@ func orNone(s string) string {
 func newFloorResetCommand(e *env) *cobra.Command {
 	return &cobra.Command{
 		Use:   "reset [COMMIT]",
-		Short: "Take branch and records for what they are now",
-		Long: `Take the records as they are now for what they should be, and let the branch go
-on from COMMIT (a full id; without it, from the commit in force). All nodes
-adopt it. Run it on one node of the fleet, once; the node writes it, signed, as
-soon as it can.
+		Short: "Take repository and records for what they are now",
+		Long: `Let what is followed go on from COMMIT (a full id; without it, from the commit
+in force). Do this after a branch was rewritten or a tag moved on purpose; the
+refusal in "orpheus status" names the command.
 
-Do this after the Git server was restored from a backup, or after the branch was
-rewritten on purpose. Slots whose leases the backup does not know may move.`,
+In a fleet it also takes the records as they are now for what they should be, as
+after the Git server was restored from a backup: slots whose leases the backup
+does not know may move. All nodes adopt it. Run it on one node, once; the node
+writes it, signed, as soon as it can. With coordination: none it is for this
+node alone.`,
 		Example: `  orpheus floor reset
   orpheus floor reset 4f1e0c5d0a3b2c1d9e8f7a6b5c4d3e2f1a0b9c8d`,
 		Args: cobra.MaximumNArgs(1),
@@ -81,6 +84,14 @@ rewritten on purpose. Slots whose leases the backup does not know may move.`,
 			}
 			if err := client.ResetFloor(cmd.Context(), commit); err != nil {
 				return e.explainAgent(err)
+			}
+			st, err := client.Status(cmd.Context())
+			if err != nil {
+				return e.explainAgent(err)
+			}
+			if st.Fleet == nil {
+				fmt.Fprintln(e.stdout, "The floor of this node is reset: what comes after it is followed again.")
+				return nil
 			}
 			fmt.Fprintln(e.stdout, "The floor is being reset: orpheus floor show tells when the generation has risen.")
 			return nil

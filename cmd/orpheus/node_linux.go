@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	goruntime "runtime"
+	"strings"
 
 	"github.com/containerd/containerd/v2/defaults"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -141,7 +142,8 @@ func (n *node) agent() (*agent.Agent, *agent.Metrics, error) {
 		return nil, nil, err
 	}
 	a, err := agent.New(agent.Config{
-		Fleet: part,
+		Fleet: part, Relate: n.relate(),
+		Floor: agent.FloorConfig{Pin: strings.ToLower(c.Repository.Floor), Copy: filepath.Join(c.RunDir, "floor.json")},
 		Node: planner.Node{
 			Name: planner.NodeName(c.Node.Name), Labels: c.Node.Labels, OS: goruntime.GOOS, Arch: goruntime.GOARCH,
 		},

@@ -60,28 +60,33 @@ func readConfigured(ctx context.Context, file string, want wantedRecords) (recor
 	return store, place, nil
 }
 
-// lookNow fetches the branch into a clone of its own, and reads its manifests.
-// shown is the repository without credentials. A commit that comes with an
-// error was fetched, but its manifests are refused.
-func (c *config) lookNow(ctx context.Context, log *slog.Logger) (shown string, commit planner.Commit, d planner.Desired, err error) {
+// found names what lookNow looked at, without credentials.
+type found struct{ url, following string }
+
+// lookNow fetches what is followed into a clone of its own, and reads its
+// manifests. A commit that comes with an error was fetched, but its manifests
+// are refused.
+func (c *config) lookNow(ctx context.Context, log *slog.Logger) (at found, commit planner.Commit, d planner.Desired, err error) {
 	dir, err := os.MkdirTemp("", "orpheus-look-")
 	if err != nil {
-		return "", commit, d, err
+		return at, commit, d, err
 	}
 	defer os.RemoveAll(dir)
 	where := c.git(log)
 	where.Dir = dir
 	repo, err := gitsync.Open(where)
 	if err != nil {
-		return "", commit, d, err
+		return at, commit, d, err
 	}
 	defer repo.Close()
-	if commit, err = repo.Fetch(ctx); err != nil {
-		return repo.URL(), planner.Commit{}, d, err
+	commit, err = repo.Fetch(ctx)
+	at = found{repo.URL(), repo.Following()}
+	if err != nil {
+		return at, planner.Commit{}, d, err
 	}
 	source := &gitSource{repo: repo, loader: manifest.NewLoader(manifest.Limits{}), config: c.Repository}
 	loaded, err := source.Load(ctx, commit, "")
-	return repo.URL(), commit, loaded.Desired, err
+	return at, commit, loaded.Desired, err
 }
 
 // boardStore reads records from the board of an agent's configuration. Older

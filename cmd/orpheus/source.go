@@ -35,7 +35,10 @@ var (
 )
 
 func (s *gitSource) Describe() agent.Description {
-	d := agent.Description{URL: s.shown, Branch: s.config.Branch, Path: s.config.Path}
+	d := agent.Description{URL: s.shown, Following: s.repo.Following(), Exact: s.config.Commit != "", Path: s.config.Path}
+	if !d.Exact {
+		d.Branch = s.config.Branch
+	}
 	if at := s.lastRead.Load(); at != nil {
 		d.LastRead = *at
 	}

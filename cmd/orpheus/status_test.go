@@ -57,7 +57,7 @@ func testStatus(services ...api.Service) *api.Status {
 	return &api.Status{
 		Node: "node-1", Version: "0.1.0", StartedAt: ago(3 * 24 * time.Hour),
 		Repository: api.Repository{
-			URL: "https://git.example.com/team/fleet.git", Branch: "main", Path: "fleets/prod",
+			URL: "https://git.example.com/team/fleet.git", Branch: "main", Following: "branch main", Path: "fleets/prod",
 			Applied: c, Seen: c, LastRead: ago(4 * time.Second),
 		},
 		Drivers:  []api.Driver{{Name: "containerd", Version: "1.7.28", Instances: instances}, {Name: "process"}},

@@ -57,7 +57,10 @@ func drawNode(s *screen, st *api.Status, brief bool, now time.Time) {
 	case r.Seen.Hash != "" && r.Seen.Hash != r.Applied.Hash:
 		s.labelled("NEXT", yellow, describeCommit(r.Seen, now))
 	}
-	where := strings.TrimSpace(r.URL + " " + r.Branch)
+	where := r.URL
+	if r.Following != "" {
+		where += ", " + r.Following
+	}
 	if r.Path != "" && r.Path != "." {
 		where += " in " + r.Path
 	}

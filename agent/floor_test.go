@@ -1,0 +1,320 @@
+package agent
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/orpheus-cd/orpheus/agent/api"
+	"github.com/orpheus-cd/orpheus/planner"
+)
+
+// repository is what the status says of it.
+func (w *world) repository() api.Repository { return w.agent.Status().Repository }
+
+// wantApplied checks the commit in force, and that a refusal of the one that is
+// seen says each of these; without any that there is none.
+func (w *world) wantApplied(commit planner.Commit, refusal ...string) {
+	w.t.Helper()
+	r := w.repository()
+	if r.Applied.Hash != commit.Hash || (r.Refused != "") != (len(refusal) > 0) {
+		w.t.Errorf("applied %s, refused %q; want %s, refused: %v", r.Applied.Short(), r.Refused, commit.Short(), len(refusal) > 0)
+	}
+	for _, part := range refusal {
+		if !strings.Contains(r.Refused, part) {
+			w.t.Errorf("refused %q, want that it says %q", r.Refused, part)
+		}
+	}
+}
+
+// problem is the one that begins with a word, "" = there is none.
+func (w *world) problem(what string) string {
+	for _, p := range w.agent.Status().Problems {
+		if strings.HasPrefix(p, what+": ") {
+			return p
+		}
+	}
+	return ""
+}
+
+// TestAttack07OlderTipAlone: a server that shows an older tip again changes
+// nothing on a node alone, before and after a restart; what crashes meanwhile
+// runs again. The newest tip ends it without anybody's word.
+func TestAttack07OlderTipAlone(t *testing.T) {
+	inWorld(t, func(w *world) {
+		old := w.commit(service("web", "a"))
+		w.settle(3 * time.Second)
+		newest := w.commit(service("web", "b"))
+		w.settle(10 * time.Second)
+		w.wantRunning("web-0 b")
+		w.repo.setBack(old)
+		w.settle(time.Minute)
+		w.wantApplied(newest, newest.Short(), "this node has followed", "branch main was set back", "git revert", "orpheus floor reset "+old.Hash)
+		w.wantRunning("web-0 b")
+		w.crash()
+		w.start()
+		w.settle(time.Minute)
+		w.wantApplied(newest, "set back")
+		w.driver.Exit(w.ids()[0], planner.Exit{Code: 1})
+		w.settle(time.Minute)
+		w.wantRunning("web-0 b")
+		w.repo.setBack(newest)
+		w.settle(time.Minute)
+		w.wantApplied(newest)
+	})
+}
+
+// TestAttack08RewrittenAlone: a rewritten branch and one without a common
+// history are refused until a person resets the floor to it; the next rewriting
+// is refused again.
+func TestAttack08RewrittenAlone(t *testing.T) {
+	inWorld(t, func(w *world) {
+		base := w.commit(service("web", "a"))
+		w.settle(3 * time.Second)
+		newest := w.commit(service("web", "b"))
+		w.settle(10 * time.Second)
+		w.repo.setBack(base)
+		forced := w.commit(service("web", "c"))
+		w.settle(time.Minute)
+		w.wantApplied(newest, "rewritten", "orpheus floor reset "+forced.Hash)
+		w.wantRunning("web-0 b")
+		if got := w.repository().Floor; got != newest.Hash {
+			t.Errorf("floor %s, want %s", got, newest.Hash)
+		}
+		if err := w.agent.ResetFloor(context.Background(), forced.Hash); err != nil {
+			t.Fatal(err)
+		}
+		w.settle(10 * time.Second)
+		w.wantApplied(forced)
+		w.wantRunning("web-0 c")
+		w.repo.setBack(planner.Commit{})
+		w.commit(service("web", "a"))
+		w.settle(time.Minute)
+		w.wantApplied(forced, "rewritten")
+		w.wantRunning("web-0 c")
+	})
+}
+
+// TestFloorResetLetsTheBranchGoBack: the commit in force when the floor was
+// reset does not become the floor again, also when the agent starts in between.
+func TestFloorResetLetsTheBranchGoBack(t *testing.T) {
+	inWorld(t, func(w *world) {
+		old := w.commit(service("web", "a"))
+		w.settle(3 * time.Second)
+		newest := w.commit(service("web", "b"))
+		w.settle(10 * time.Second)
+		if err := w.agent.ResetFloor(context.Background(), old.Hash); err != nil {
+			t.Fatal(err)
+		}
+		w.settle(time.Minute)
+		w.wantApplied(newest)
+		w.crash()
+		w.start()
+		w.settle(time.Minute)
+		if got := w.repository().Floor; got != old.Hash {
+			t.Errorf("floor %s, want %s", got, old.Hash)
+		}
+		w.repo.setBack(old)
+		w.settle(10 * time.Second)
+		w.wantApplied(old)
+		w.wantRunning("web-0 a")
+	})
+}
+
+// TestFloorFileLost: without its file, or with one that cannot be read, the
+// commit in force is the floor; so it is for a node that an older release left.
+func TestFloorFileLost(t *testing.T) {
+	for _, content := range []string{"", "{", `{"format":1,"commit":"x"}`, strings.Repeat("x", 1<<20)} {
+		inWorld(t, func(w *world) {
+			old := w.commit(service("web", "a"))
+			w.settle(3 * time.Second)
+			newest := w.commit(service("web", "b"))
+			w.settle(10 * time.Second)
+			w.crash()
+			path := filepath.Join(w.state, floorPath)
+			if err := os.Remove(path); err != nil {
+				t.Fatal(err)
+			}
+			if content != "" {
+				if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			w.repo.setBack(old)
+			w.start()
+			w.settle(time.Minute)
+			w.wantApplied(newest, "set back")
+			w.wantRunning("web-0 b")
+		})
+	}
+}
+
+// TestFloorOnAFullDisk: a commit is not followed before its floor is on disk.
+func TestFloorOnAFullDisk(t *testing.T) {
+	inWorld(t, func(w *world) {
+		first := w.commit(service("web", "a"))
+		w.settle(3 * time.Second)
+		// A folder in the way of the file: no right of root's writes over it.
+		blocked := filepath.Join(w.state, floorPath+".new")
+		if err := os.Mkdir(blocked, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		second := w.commit(service("web", "b"))
+		w.settle(10 * time.Second)
+		w.wantApplied(first, "write floor")
+		w.wantRunning("web-0 a")
+		if err := os.Remove(blocked); err != nil {
+			t.Fatal(err)
+		}
+		w.settle(2 * time.Minute)
+		w.wantApplied(second)
+		w.wantRunning("web-0 b")
+	})
+}
+
+// TestAttack44StateFolderDeleted: with the state folder gone all that runs is
+// adopted and stays, and an older tip is still refused: the floor is known from
+// outside of the folder.
+func TestAttack44StateFolderDeleted(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.floor.Copy = filepath.Join(t.TempDir(), "floor.json")
+		w.crash()
+		w.start()
+		old := w.commit(service("web", "a"), service("db", "b", withVolume))
+		w.settle(3 * time.Second)
+		newest := w.commit(service("web", "a"), service("db", "b", withVolume), service("api", "c"))
+		w.settle(10 * time.Second)
+		events := len(w.driver.History())
+		w.crash()
+		if err := os.RemoveAll(w.state); err != nil {
+			t.Fatal(err)
+		}
+		w.repo.setBack(old)
+		w.start()
+		w.settle(time.Minute)
+		w.wantApplied(planner.Commit{}, newest.Short(), "set back")
+		w.wantRunning("api-0 c", "db-0 b", "web-0 a")
+		w.repo.setBack(newest)
+		w.settle(time.Minute)
+		w.wantApplied(newest)
+		w.wantRunning("api-0 c", "db-0 b", "web-0 a")
+		if n := len(w.driver.History()) - events; n != 0 {
+			t.Errorf("%d changes of instances, want none", n)
+		}
+	})
+}
+
+// TestAttack44NothingRemembered: where the copy is lost as well (a reboot
+// clears it) what runs stays, and a person is told that an older commit would
+// be followed; repository.floor rules that out.
+func TestAttack44NothingRemembered(t *testing.T) {
+	inWorld(t, func(w *world) {
+		if p := w.problem(problemForgotten); p != "" {
+			t.Errorf("first start: problem %q", p)
+		}
+		old := w.commit(service("web", "a"))
+		w.settle(3 * time.Second)
+		newest := w.commit(service("web", "a"), service("api", "c"))
+		w.settle(10 * time.Second)
+		if p := w.problem(problemForgotten); p != "" {
+			t.Errorf("first commits: problem %q", p)
+		}
+		w.crash()
+		if err := os.RemoveAll(w.state); err != nil {
+			t.Fatal(err)
+		}
+		w.floor.Pin = newest.Hash
+		w.repo.setBack(old)
+		w.start()
+		w.settle(time.Minute)
+		w.wantApplied(planner.Commit{}, "repository.floor", newest.Short())
+		w.wantRunning("api-0 c", "web-0 a")
+		if p := w.problem(problemForgotten); !strings.Contains(p, "repository.floor") || !strings.Contains(p, "orpheus floor reset") {
+			t.Errorf("problem %q, want what was lost and what to do", p)
+		}
+		if err := w.agent.ResetFloor(context.Background(), old.Hash); err == nil || !strings.Contains(err.Error(), "repository.floor") {
+			t.Errorf("reset below the pin: %v", err)
+		}
+		w.repo.setBack(newest)
+		w.settle(time.Minute)
+		w.wantApplied(newest)
+		if err := w.agent.ResetFloor(context.Background(), ""); err != nil {
+			t.Fatal(err)
+		}
+		w.settle(time.Second)
+		if p := w.problem(problemForgotten); p != "" {
+			t.Errorf("after a person's word: problem %q", p)
+		}
+	})
+}
+
+// TestAttack44DeletedUnderTheAgent: the folder goes while the agent runs:
+// nothing stops, everything is written anew, and the next process knows it all.
+func TestAttack44DeletedUnderTheAgent(t *testing.T) {
+	inWorld(t, func(w *world) {
+		old := w.commit(service("web", "a"))
+		w.settle(3 * time.Second)
+		newest := w.commit(service("web", "a"), service("db", "b", withVolume))
+		w.settle(10 * time.Second)
+		events := len(w.driver.History())
+		if err := os.RemoveAll(w.state); err != nil {
+			t.Fatal(err)
+		}
+		w.settle(2 * time.Minute)
+		w.crash()
+		w.repo.setBack(old)
+		w.start()
+		w.settle(time.Minute)
+		w.wantApplied(newest, "set back")
+		w.wantRunning("db-0 b", "web-0 a")
+		if n := len(w.driver.History()) - events; n != 0 {
+			t.Errorf("%d changes of instances, want none", n)
+		}
+	})
+}
+
+// TestFloorOfTags: a tag that moved aside and a best tag that went away are
+// refused in words that fit; an exact commit is a person's word.
+func TestFloorOfTags(t *testing.T) {
+	inWorld(t, func(w *world) {
+		follow := func(d Description) {
+			w.repo.mu.Lock()
+			defer w.repo.mu.Unlock()
+			w.repo.from = d
+		}
+		follow(Description{Following: "tag v1.4.2 of range >=1.2"})
+		old := w.commit(service("web", "a"))
+		w.settle(3 * time.Second)
+		newest := w.commit(service("web", "b"))
+		w.settle(10 * time.Second)
+		follow(Description{Following: "tag v1.4.1 of range >=1.2"})
+		w.repo.setBack(old)
+		w.settle(time.Minute)
+		w.wantApplied(newest, "tag v1.4.1 of range >=1.2 was moved or taken away", "orpheus floor reset "+old.Hash)
+		w.wantRunning("web-0 b")
+		follow(Description{Following: "commit " + old.Short(), Exact: true})
+		w.settle(time.Minute)
+		w.wantApplied(old)
+		w.wantRunning("web-0 a")
+	})
+}
+
+// TestFloorIsLeftWithTheFleet: a node that joined a fleet finds no old floor of
+// its own when it leaves.
+func TestFloorIsLeftWithTheFleet(t *testing.T) {
+	dir := t.TempDir()
+	f, err := loadFloor(dir, filepath.Join(dir, "copy"), "")
+	if err != nil || f.set(strings.Repeat("a", 40)) != nil {
+		t.Fatal(err)
+	}
+	if err := dropFloor(dir, filepath.Join(dir, "copy")); err != nil {
+		t.Fatal(err)
+	}
+	b := strings.Repeat("b", 40)
+	if f, err = loadFloor(dir, filepath.Join(dir, "copy"), b); err != nil || f.commit != b {
+		t.Errorf("floor %s, error %v; want the commit in force", f.commit, err)
+	}
+}
