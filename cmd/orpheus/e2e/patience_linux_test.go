@@ -14,6 +14,7 @@ func TestPatience(t *testing.T) {
 		"NodesCutOff":    nodesCutOff,
 		"GitGoneForAll":  gitGoneForAll,
 		"FleetsAtRest":   fleetsAtRest,
+		"HeldDown":       heldDown,
 		"HostileRecords": hostileRecords,
 	})
 }
