@@ -56,8 +56,8 @@ func longestFirst(secrets []string) Scrubber {
 	return secrets
 }
 
-// Clean returns text without secrets. Percent-encodings are compared without
-// regard to case.
+// Clean returns text without secrets, nor what Printable has left of one that
+// it cut off. Percent-encodings are compared without regard to case.
 func (s Scrubber) Clean(text string) string {
 	for _, secret := range s {
 		text = strings.ReplaceAll(text, secret, Mark)
@@ -65,7 +65,33 @@ func (s Scrubber) Clean(text string) string {
 			text = strings.ReplaceAll(text, lowerEscapes(secret), Mark)
 		}
 	}
-	return text
+	return s.cleanCut(text)
+}
+
+const (
+	ellipsis = "…"
+	// minPart is how much of a secret must be left of it to be one: fewer
+	// characters stand before ellipses by chance.
+	minPart = 4
+)
+
+// cleanCut removes the beginnings of secrets before ellipses.
+func (s Scrubber) cleanCut(text string) string {
+	parts := strings.Split(text, ellipsis)
+	for i, part := range parts[:len(parts)-1] {
+		for _, secret := range s {
+			for _, spelling := range []string{secret, lowerEscapes(secret)} {
+				for n := min(len(spelling), len(part)); n >= minPart; n-- {
+					if rest, ok := strings.CutSuffix(part, spelling[:n]); ok {
+						part = rest + Mark
+						break
+					}
+				}
+			}
+		}
+		parts[i] = part
+	}
+	return strings.Join(parts, ellipsis)
 }
 
 // lowerEscapes turns %2F into %2f.
@@ -89,7 +115,7 @@ func Printable(text string, max int) string {
 	n := 0
 	for _, r := range text {
 		if n == max {
-			b.WriteString("…")
+			b.WriteString(ellipsis)
 			break
 		}
 		if !unicode.IsPrint(r) && r != ' ' {

@@ -53,7 +53,7 @@ func (h hop) explain(ctx context.Context, err error) error {
 
 // clean takes the proxy's credentials out: it may have sent them back.
 func (h hop) clean(e *Error) *Error {
-	return &Error{text: h.secrets.Clean(redact.Printable(e.text, 500)), err: e.err}
+	return &Error{text: redact.Printable(h.secrets.Clean(e.text), 500), err: e.err}
 }
 
 // explained adds the remedy to an error of TLS.
@@ -62,7 +62,7 @@ func explained(err error) string {
 	var name x509.HostnameError
 	var invalid x509.CertificateInvalidError
 	var record tls.RecordHeaderError
-	text := redact.Printable(err.Error(), 300)
+	text := err.Error() // clean makes it fit for people
 	switch {
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return "the connection was closed without an answer"
