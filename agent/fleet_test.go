@@ -35,8 +35,7 @@ type band struct {
 	records *gitsynctest.Memory
 	nodes   []*player
 	booted  time.Time
-	mu      sync.Mutex
-	history []string // commits, oldest first; guarded by mu
+	mu      sync.Mutex // held while a commit is made on all nodes
 	fleet   planner.Fleet
 	specs   map[planner.NodeName]planner.NodeSpec
 }
@@ -163,30 +162,19 @@ func testSignature(key string, ref planner.Ref, body string) string {
 	return "-----BEGIN SSH SIGNATURE-----\n" + hex.EncodeToString(sum[:]) + "\n-----END SSH SIGNATURE-----"
 }
 
-// relate knows a history without branches.
-func (b *band) relate(commit, followed string) planner.Relation {
+// relate knows the history that all have seen.
+func (b *band) relate(commit, other string) planner.Relation {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	at, of := slices.Index(b.history, commit), slices.Index(b.history, followed)
-	switch {
-	case at < 0 || of < 0:
-		return planner.RelationUnknown
-	case at == of:
-		return planner.RelationSame
-	case at < of:
-		return planner.RelationAncestor
-	}
-	return planner.RelationAhead
+	return b.nodes[0].repo.relate(commit, other)
 }
 
 func (b *band) commit(services ...planner.Service) {
 	b.mu.Lock() // nobody asks about a commit before it is known
 	defer b.mu.Unlock()
-	var made planner.Commit
 	for _, p := range b.nodes {
-		made = p.repo.commit(planner.Desired{Services: byID(services), Fleet: b.fleet, Nodes: maps.Clone(b.specs)})
+		p.repo.commit(planner.Desired{Services: byID(services), Fleet: b.fleet, Nodes: maps.Clone(b.specs)})
 	}
-	b.history = append(b.history, made.Hash)
 }
 
 func (b *band) settle(d time.Duration) {
