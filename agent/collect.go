@@ -18,7 +18,10 @@ const (
 	collectTimeout = 10 * time.Minute
 	// collectRetry is when images are looked at again where there was nothing to
 	// remove, or something failed.
-	collectRetry = time.Minute
+	collectRetry = 15 * time.Second
+	// usageInterval is how often what uses the disks is added up: it takes a walk
+	// over all volumes.
+	usageInterval = 5 * time.Minute
 )
 
 // collector is what the loop knows of the removal of images.
@@ -26,6 +29,8 @@ type collector struct {
 	active  bool
 	retryAt time.Duration // boot time; 0 = at once
 	failed  int           // pulls that failed for lack of room, as last counted
+	told    string        // what uses the disks, and how full they were; "" = there is room
+	tellAt  time.Duration // boot time at which it is added up again
 }
 
 // collection is the outcome of one removal of images.
@@ -33,7 +38,7 @@ type collection struct {
 	removed int
 	enough  bool            // there is room now
 	store   map[string]bool // digests that are left; nil = not known
-	usage   string          // what uses the disk, where there is not enough room
+	usage   string          // what uses the disk, where that was added up
 	err     error
 }
 
@@ -42,10 +47,12 @@ type collection struct {
 func (a *Agent) collectIfNeeded(ctx context.Context) {
 	c := &a.pressure.collector
 	failed := a.pullsWithoutRoom()
+	c.failed = min(c.failed, failed)
 	forced := failed > c.failed
 	now := a.cfg.Clock().Boot
 	full := slices.ContainsFunc(a.pressure.readings, a.pressure.cfg.Limits.Collects)
 	if !full && !forced {
+		c.told = ""
 		a.problem("images", nil)
 	}
 	if c.active || !full && !forced || c.retryAt > now && !forced {
@@ -59,9 +66,13 @@ func (a *Agent) collectIfNeeded(ctx context.Context) {
 	}
 	a.swept = 0 // what failed pulls and old slots have left goes first
 	c.active = true
+	tell := c.told == "" || c.tellAt <= now
 	a.work(func() {
 		begin := time.Now()
 		out := a.collect(ctx, forced)
+		if !out.enough && tell {
+			out.usage = a.usage(ctx)
+		}
 		a.post(func() { a.collected(out, time.Since(begin)) })
 	})
 }
@@ -191,9 +202,6 @@ func (a *Agent) collect(ctx context.Context, forced bool) collection {
 	if whole {
 		out.store = store
 	}
-	if !out.enough {
-		out.usage = a.usage(ctx)
-	}
 	return out
 }
 
@@ -289,15 +297,20 @@ func fullest(readings []planner.Reading, is func(planner.Reading) bool) (string,
 
 // collected takes in the outcome of a collection.
 func (a *Agent) collected(out collection, took time.Duration) {
-	a.pressure.collector.active = false
+	c := &a.pressure.collector
+	c.active = false
 	now := a.cfg.Clock().Boot
-	switch why, full := fullest(a.pressure.readings, a.pressure.cfg.Limits.Collects); {
+	if why, full := fullest(a.pressure.readings, a.pressure.cfg.Limits.Collects); out.usage != "" && full {
+		c.told, c.tellAt = fmt.Sprintf("%s, and no more images can be removed: %s. Free some of it, or enlarge the disk", why, out.usage), now+usageInterval
+	}
+	switch {
 	case out.err != nil:
 		a.problem("images", out.err)
-	case !out.enough && full:
-		a.problem("images", fmt.Errorf("%s, and no more images can be removed: %s. Free some of it, or enlarge the disk", why, out.usage))
 	case out.enough:
+		c.told = ""
 		a.problem("images", nil)
+	case c.told != "":
+		a.problem("images", errors.New(c.told))
 	}
 	if out.removed > 0 {
 		a.log.Info("images removed", "images", out.removed, "took", took.Round(time.Millisecond).String())

@@ -192,7 +192,7 @@ func (a *Agent) pass(ctx context.Context) {
 	a.coordinate(ctx)
 	a.noticeLostState()
 	a.keepHeld()
-	a.noteRan()
+	a.tendPressure()
 	plan := a.plan()
 	a.publish(ctx, plan)
 	a.followProbes()

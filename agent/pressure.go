@@ -82,6 +82,18 @@ func (a *Agent) watchPressure(ctx context.Context) {
 	})
 }
 
+// tendPressure keeps what ran here on disk, and looks how full it is as soon as
+// an image found no room.
+func (a *Agent) tendPressure() {
+	if a.cfg.Pressure == nil {
+		return
+	}
+	a.noteRan()
+	if c := a.pressure.collector; !c.active && a.pullsWithoutRoom() > c.failed {
+		a.pressure.look()
+	}
+}
+
 // look has the watch read at once.
 func (p *pressure) look() {
 	select {

@@ -15,6 +15,7 @@ import (
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/containerd/v2/core/snapshots"
+	"golang.org/x/sys/unix"
 
 	"github.com/orpheus-cd/orpheus/runtime"
 )
@@ -27,7 +28,7 @@ var (
 // prepareGrace is how long an image that was prepared, or fetched, counts as in
 // use: until then a container that is to be made from it has its record, or
 // the agent knows who needs it.
-const prepareGrace = 30 * time.Second
+const prepareGrace = 10 * time.Second
 
 // uses keeps images that somebody is about to use from being removed, and the
 // other way round.
@@ -103,8 +104,8 @@ func (u *uses) remove(name string) (over func(), ok bool) {
 	}, true
 }
 
-// Stores lists the folders of the snapshotter and of the content store, as
-// containerd tells them.
+// Stores lists where the snapshotter and the content store are, as containerd
+// tells: its root folder, but for what lies on a disk of its own.
 func (d *Driver) Stores(ctx context.Context) ([]string, error) {
 	plugins, err := d.client.IntrospectionService().Plugins(d.context(ctx))
 	if err != nil {
@@ -114,6 +115,9 @@ func (d *Driver) Stores(ctx context.Context) ([]string, error) {
 	for _, p := range plugins.Plugins {
 		ours := p.ID == d.cfg.Snapshotter && p.Type == "io.containerd.snapshotter.v1" || p.Type == "io.containerd.content.v1"
 		if root := p.Exports["root"]; ours && filepath.IsAbs(root) {
+			if home := filepath.Dir(root); sameDevice(home, root) {
+				root = home
+			}
 			roots = append(roots, root)
 		}
 	}
@@ -122,6 +126,11 @@ func (d *Driver) Stores(ctx context.Context) ([]string, error) {
 	}
 	slices.Sort(roots)
 	return slices.Compact(roots), nil
+}
+
+func sameDevice(a, b string) bool {
+	var x, y unix.Stat_t
+	return unix.Stat(a, &x) == nil && unix.Stat(b, &y) == nil && x.Dev == y.Dev
 }
 
 // Images lists what pulls of this driver, or of an earlier one, have brought.
