@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/orpheus-cd/orpheus/agent/event"
+	"github.com/orpheus-cd/orpheus/runtime"
 )
 
 // Options are what a node tells, and where.
@@ -49,12 +50,16 @@ type Options struct {
 	Hold    func(context.Context, HoldRequest) (Hold, error)
 	Release func(ctx context.Context, target string) (Hold, error)
 
+	// Exec runs a command in an instance and returns its exit code, as
+	// runtime.Execer does; nil = not offered.
+	Exec func(context.Context, ExecRequest, runtime.Streams) (int, error)
+
 	Log *slog.Logger // nil = silent
 }
 
 const (
 	healthTimeout = 2 * time.Second
-	maxStreams    = 64   // of logs at once
+	maxStreams    = 64   // of logs, events and commands at once
 	maxBody       = 1024 // bytes of a request; none of ours has a body
 )
 
@@ -65,7 +70,9 @@ type local struct{}
 // server answers requests.
 type server struct {
 	Options
-	streams chan struct{} // a token per log stream
+	streams chan struct{} // a token per stream
+
+	sessions sync.WaitGroup // on connections that were taken over
 
 	mu     sync.Mutex
 	last   *Status // what the answers were made of
@@ -80,11 +87,16 @@ type encoded struct {
 
 // Handler serves the API to anyone: health, metrics and status, no more. The
 // server of the unix socket, made by Listen, offers logs and sync as well.
-func Handler(o Options) http.Handler {
+func Handler(o Options) http.Handler { return newServer(o).handler() }
+
+func newServer(o Options) *server {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	s := &server{Options: o, streams: make(chan struct{}, maxStreams)}
+	return &server{Options: o, streams: make(chan struct{}, maxStreams)}
+}
+
+func (s *server) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", s.health)
 	mux.HandleFunc("GET /v1/status", s.status)
@@ -94,8 +106,9 @@ func Handler(o Options) http.Handler {
 	mux.HandleFunc("POST /v1/floor", onlyLocal(s.resetFloor))
 	mux.HandleFunc("POST /v1/holds", onlyLocal(s.hold))
 	mux.HandleFunc("DELETE /v1/holds", onlyLocal(s.release))
-	if o.Metrics != nil {
-		mux.Handle("GET /metrics", o.Metrics)
+	mux.HandleFunc("POST /v1/exec", onlyLocal(s.exec))
+	if s.Metrics != nil {
+		mux.Handle("GET /metrics", s.Metrics)
 	}
 	return guard(mux)
 }

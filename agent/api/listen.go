@@ -23,12 +23,14 @@ const (
 type Server struct {
 	tcp, unix net.Listener // nil = not asked for
 	handler   http.Handler
+	sessions  *sync.WaitGroup // that handler has begun
 	log       *slog.Logger
 }
 
 // Listen opens what the options name. The caller calls Run next.
 func Listen(o Options) (*Server, error) {
-	s := &Server{handler: Handler(o), log: o.Log}
+	answers := newServer(o)
+	s := &Server{handler: answers.handler(), sessions: &answers.sessions, log: o.Log}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
@@ -77,6 +79,7 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	<-ctx.Done()
 	done.Wait()
+	s.sessions.Wait()
 	close(errs)
 	var all error
 	for err := range errs {

@@ -71,7 +71,7 @@ func NewFake(name string) *Fake {
 		name: name,
 		info: runtime.Info{Name: name, Version: "fake", Capabilities: runtime.Capabilities{
 			Images: true, NetNS: true, Mounts: true, Init: true, Users: true, Security: true,
-			LimitsCPU: true, LimitsMemory: true, LimitsPIDs: true, OOM: true,
+			LimitsCPU: true, LimitsMemory: true, LimitsPIDs: true, OOM: true, Terminal: true,
 		}},
 		changed:   make(chan struct{}),
 		instances: map[string]*fakeInstance{},
