@@ -177,6 +177,7 @@ func runAgent(ctx context.Context, c config) error {
 	defer stop()
 	helpers.Go(func() { n.endOldPlugins(ctx) })
 	helpers.Go(func() { n.watch(ctx) })
+	helpers.Go(func() { n.watchGitFiles(ctx) })
 	helpers.Go(func() { n.hangups(ctx, hup) })
 	if err := n.serveWebhooks(ctx, &helpers, metrics); err != nil {
 		return err

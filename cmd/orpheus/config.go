@@ -192,6 +192,7 @@ func (c *config) validate() error {
 	if c.Repository.TokenFile != "" && c.Repository.PasswordFile != "" {
 		fault("repository: give tokenFile or passwordFile, not both")
 	}
+	faults = append(faults, c.gitFaults()...)
 	if c.Coordination != coordinationNone && c.Coordination != coordinationLeases {
 		fault("coordination: %q is neither leases nor none", c.Coordination)
 	}

@@ -29,6 +29,11 @@ type repositoryConfig struct {
 
 	SSHKeyFile     string `json:"sshKeyFile"`
 	KnownHostsFile string `json:"knownHostsFile"`
+
+	GitHubApp         githubAppConfig `json:"githubApp"`
+	Proxy             string          `json:"proxy"` // URL; "" = as the environment says, "none" = none
+	ProxyUsername     string          `json:"proxyUsername"`
+	ProxyPasswordFile string          `json:"proxyPasswordFile"`
 }
 
 // recordsConfig says where the fleet's records are and how to write them.
@@ -42,6 +47,11 @@ type recordsConfig struct {
 	CAFile         string `json:"caFile"`
 	SSHKeyFile     string `json:"sshKeyFile"`
 	KnownHostsFile string `json:"knownHostsFile"`
+
+	GitHubApp         githubAppConfig `json:"githubApp"`
+	Proxy             string          `json:"proxy"`
+	ProxyUsername     string          `json:"proxyUsername"`
+	ProxyPasswordFile string          `json:"proxyPasswordFile"`
 }
 
 // git is the part of the configuration that gitsync needs.
@@ -52,7 +62,8 @@ func (c *config) git(log *slog.Logger) gitsync.Config {
 		SSHKeyFile: r.SSHKeyFile, KnownHostsFile: r.KnownHostsFile,
 		Dir: filepath.Join(c.StateDir, "git"),
 	}
-	out.Credentials = credentials(r.Username, r.PasswordFile, r.TokenFile)
+	out.Proxy, out.ProxyLogin = r.Proxy, r.route().proxyLogin()
+	out.Credentials, out.Refused = r.login().access(r.route())
 	return out
 }
 
@@ -81,17 +92,18 @@ func (c *config) board(place *planner.RecordsPlace, log *slog.Logger) gitsync.Bo
 		inFleet = *place
 	}
 	r, repo := c.Records, c.Repository
+	route := r.route(repo)
 	out := gitsync.BoardConfig{
 		URL: cmp.Or(r.URL, inFleet.URL, repo.URL), Prefix: cmp.Or(r.Prefix, inFleet.Prefix), Log: log,
-		CAFile: cmp.Or(r.CAFile, repo.CAFile), SSHKeyFile: cmp.Or(r.SSHKeyFile, repo.SSHKeyFile),
+		CAFile: route.caFile, Proxy: route.proxy, ProxyLogin: route.proxyLogin(), SSHKeyFile: cmp.Or(r.SSHKeyFile, repo.SSHKeyFile),
 		KnownHostsFile: cmp.Or(r.KnownHostsFile, repo.KnownHostsFile),
-		Credentials:    credentials(r.Username, r.PasswordFile, r.TokenFile),
 	}
+	out.Credentials, out.Refused = r.login().access(route)
 	if out.URL == repo.URL && repo.Commit == "" {
 		out.Branch = repo.Branch // with a look at the records its tip is seen too
 	}
 	if out.Credentials == nil && (out.URL == repo.URL || r.URL != "") {
-		out.Credentials = credentials(repo.Username, repo.PasswordFile, repo.TokenFile)
+		out.Credentials, out.Refused = repo.login().access(route)
 	}
 	return out
 }

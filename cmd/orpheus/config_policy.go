@@ -49,10 +49,9 @@ func (c *config) policy() planner.Policy {
 // of containerd. Each stands with the place it really leads to (/var/run is a
 // link), because host paths are judged by where they lead.
 func (c *config) reservedPaths() []string {
-	own := []string{c.StateDir, c.RunDir, filepath.Dir(c.containerdAddress()), c.Repository.TokenFile, c.Repository.PasswordFile,
-		c.Repository.SSHKeyFile, c.Records.TokenFile, c.Records.PasswordFile, c.Records.SSHKeyFile,
-		c.Webhook.SecretFile, c.Webhook.KeyFile}
+	own := []string{c.StateDir, c.RunDir, filepath.Dir(c.containerdAddress()), c.Webhook.SecretFile, c.Webhook.KeyFile}
 	own = append(own, c.DockerConfig)
+	own = append(own, c.gitSecretFiles()...)
 	for _, r := range c.Registries {
 		own = append(own, r.PasswordFile)
 	}
