@@ -186,13 +186,10 @@ func New(cfg Config) (*Agent, error) {
 	a.pressure.ran = loadRan(filepath.Join(cfg.StateDir, ranPath))
 	if cfg.Fleet == nil {
 		a.state.claim(cfg.Node.Name)
-		if a.floor, err = loadFloor(cfg.StateDir, cfg.Floor.Copy, a.state.followed.Commit.Hash); err != nil {
-			a.problem("floor file", err)
-		}
-		a.forgetful = a.floor.commit == ""
+		a.openFloor()
 	} else {
 		a.fleet = newMembership(cfg.Fleet, a)
-		a.problem("floor file", dropFloor(cfg.StateDir, cfg.Floor.Copy))
+		a.problem(problemFloorFile, dropFloor(cfg.StateDir, cfg.Floor.Copy))
 	}
 	a.statefile = a.state.followed.Commit.Hash != ""
 	a.followed(a.state.followed)

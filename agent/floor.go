@@ -50,14 +50,14 @@ const (
 
 // loadFloor reads the floor of a node alone. Where the file is missing (an
 // older release wrote none) or cannot be read, the commit in force stands for
-// it; where that is not known either, the copy outside of the state folder.
-// The error tells of a file that was set aside.
-func loadFloor(stateDir, copyPath, inForce string) (*floor, error) {
+// it; where that is not known either, the copy outside of the state folder
+// (recovered). The error tells of a file that was set aside.
+func loadFloor(stateDir, copyPath, inForce string) (_ *floor, recovered bool, _ error) {
 	f := &floor{path: filepath.Join(stateDir, floorPath), copy: copyPath}
 	commit, err := readFloor(f.path)
 	if err == nil {
 		f.commit, f.written = commit, commit
-		return f, nil
+		return f, false, nil
 	}
 	var told error
 	if !errors.Is(err, fs.ErrNotExist) {
@@ -66,8 +66,24 @@ func loadFloor(stateDir, copyPath, inForce string) (*floor, error) {
 	f.commit = inForce
 	if f.commit == "" && copyPath != "" {
 		f.commit, _ = readFloor(copyPath) // as good as none if it cannot be read
+		recovered = f.commit != ""
 	}
-	return f, told
+	return f, recovered, told
+}
+
+// openFloor reads the floor of a node alone when an agent is made.
+func (a *Agent) openFloor() {
+	var recovered bool
+	var err error
+	a.floor, recovered, err = loadFloor(a.cfg.StateDir, a.cfg.Floor.Copy, a.state.followed.Commit.Hash)
+	if err != nil {
+		a.problem(problemFloorFile, err)
+	}
+	if recovered {
+		a.log.Warn("the state folder is new, but this node has followed a repository before: nothing older is followed",
+			"floor", a.floor.commit, "file", a.cfg.Floor.Copy)
+	}
+	a.forgetful = a.floor.commit == ""
 }
 
 func readFloor(path string) (string, error) {
@@ -225,6 +241,7 @@ func (a *Agent) comesAfter(floor, commit string) bool {
 }
 
 const (
+	problemFloorFile = "floor file" // it cannot be read or written
 	problemForgotten = "floor"      // a node alone does not know what it had followed
 	problemFrozen    = "repository" // the fleet is ahead of what this node is shown
 )

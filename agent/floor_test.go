@@ -306,7 +306,7 @@ func TestFloorOfTags(t *testing.T) {
 // its own when it leaves.
 func TestFloorIsLeftWithTheFleet(t *testing.T) {
 	dir := t.TempDir()
-	f, err := loadFloor(dir, filepath.Join(dir, "copy"), "")
+	f, _, err := loadFloor(dir, filepath.Join(dir, "copy"), "")
 	if err != nil || f.set(strings.Repeat("a", 40)) != nil {
 		t.Fatal(err)
 	}
@@ -314,7 +314,7 @@ func TestFloorIsLeftWithTheFleet(t *testing.T) {
 		t.Fatal(err)
 	}
 	b := strings.Repeat("b", 40)
-	if f, err = loadFloor(dir, filepath.Join(dir, "copy"), b); err != nil || f.commit != b {
+	if f, _, err = loadFloor(dir, filepath.Join(dir, "copy"), b); err != nil || f.commit != b {
 		t.Errorf("floor %s, error %v; want the commit in force", f.commit, err)
 	}
 }

@@ -102,7 +102,7 @@ func (a *Agent) loaded(commit planner.Commit, loaded Loaded, err error) {
 	}
 	src.failed, src.refused, src.retryAt, src.tries = planner.Commit{}, "", 0, planner.Backoff{}
 	src.faults = nil
-	a.problem("floor file", nil)
+	a.problem(problemFloorFile, nil)
 	for _, f := range loaded.Desired.Faults {
 		if !f.Warning {
 			a.log.Error("manifest refused: its services stay as they are", "commit", commit.Short(),

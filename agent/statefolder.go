@@ -24,7 +24,7 @@ func (a *Agent) mendStateFolder() {
 		a.fleet.unsaved = true
 	} else {
 		a.floor.written = ""
-		a.problem("floor file", a.floor.set(a.floor.commit))
+		a.problem(problemFloorFile, a.floor.set(a.floor.commit))
 	}
 	if len(a.orders) > 0 {
 		a.problem("holds", a.saveHolds(a.orders))
