@@ -131,6 +131,7 @@ type Agent struct {
 	unwritten bool            // the last pass could not write the leases it decided
 	unsaved   bool            // followed changed since the state was last saved
 	orders    []order         // of people
+	restarts  []restart       // of services here, at most one each
 	pressure  *pressure
 	probes    *probe.Engine
 	probeNews chan struct{} // probes have news
@@ -178,6 +179,11 @@ func New(cfg Config) (*Agent, error) {
 	}
 	if a.orders, err = loadHolds(filepath.Join(cfg.StateDir, holdsPath)); err != nil {
 		a.problem("holds", err)
+	}
+	if cfg.Fleet == nil {
+		if a.restarts, err = loadRestarts(filepath.Join(cfg.StateDir, restartsPath)); err != nil {
+			a.problem("restarts", err)
+		}
 	}
 	if a.probes, err = a.newProbes(filepath.Join(cfg.StateDir, probesPath)); err != nil {
 		a.problem("probes", err)

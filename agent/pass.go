@@ -121,6 +121,7 @@ func (a *Agent) loaded(commit planner.Commit, loaded Loaded, err error) {
 func (a *Agent) settle() {
 	before := a.state.followed
 	a.followed(planner.Settle(a.state.followed, *a.desired, a.approved))
+	a.endRestarts()
 	for id, s := range before.Services {
 		if _, kept := a.state.followed.Services[id]; s.Orphan && !kept && a.fleet == nil {
 			a.letGo(id)
@@ -133,6 +134,7 @@ func (a *Agent) settle() {
 // over every service of the repository: what runs here is noted, so that a
 // pass costs as much as the node has to do, however large the fleet is.
 func (a *Agent) followed(f planner.Followed) {
+	a.layRestarts(f)
 	a.state.followed = f
 	a.polling.Store(int64(f.Fleet.PollInterval))
 	if a.fleet != nil {

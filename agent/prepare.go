@@ -68,6 +68,9 @@ func (a *Agent) prepare(ctx context.Context) {
 		p.active = true
 		w := workload(a.cfg, s, a.state.docs[key.Service], planner.Lease{Revision: key.Revision}, "")
 		pinUnpinned(w, listedDigests(all, key))
+		if a.fleet == nil {
+			pinUnpinned(w, a.pinsOf(s))
+		}
 		last := lastPins(a.state.docs[key.Service])
 		a.work(func() { a.pull(workCtx, key, p, d, w, last) })
 	}

@@ -22,6 +22,10 @@ func (sv *survey) pin(ss *serviceState) {
 	if len(missing) == 0 {
 		return
 	}
+	ss.doc = Pin(ss.doc, rev, only(missing, RestartPins(ss.doc, sv.v.Specs, ss.s.Template)))
+	if missing = unpinned(ss.s.Template, ss.doc.Images[rev]); len(missing) == 0 {
+		return
+	}
 	leased := false
 	for _, l := range ss.doc.Leases {
 		if l.Revision == rev && ss.holder == "" {

@@ -49,6 +49,8 @@ type Options struct {
 	// offered.
 	Hold    func(context.Context, HoldRequest) (Hold, error)
 	Release func(ctx context.Context, target string) (Hold, error)
+	// Restart replaces what runs of a service; nil = not offered.
+	Restart func(context.Context, RestartRequest) (Restart, error)
 
 	// Exec runs a command in an instance and returns its exit code, as
 	// runtime.Execer does; nil = not offered.
@@ -106,6 +108,7 @@ func (s *server) handler() http.Handler {
 	mux.HandleFunc("POST /v1/floor", onlyLocal(s.resetFloor))
 	mux.HandleFunc("POST /v1/holds", onlyLocal(s.hold))
 	mux.HandleFunc("DELETE /v1/holds", onlyLocal(s.release))
+	mux.HandleFunc("POST /v1/restart", onlyLocal(s.restart))
 	mux.HandleFunc("POST /v1/exec", onlyLocal(s.exec))
 	if s.Metrics != nil {
 		mux.Handle("GET /metrics", s.Metrics)

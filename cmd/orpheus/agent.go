@@ -185,7 +185,7 @@ func runAgent(ctx context.Context, c config) error {
 	serving, err := api.Listen(api.Options{
 		Address: c.apiAddress(), Socket: c.socket(), Status: a.Status, Health: a.Health, Metrics: metrics.Handler(),
 		LogRoot: agent.LogRoot(c.StateDir), Sync: n.hintNow, ResetFloor: n.resetFloor(a),
-		Hold: a.Hold, Release: a.Release, Exec: a.Exec, Events: events, Log: log,
+		Hold: a.Hold, Release: a.Release, Restart: a.Restart, Exec: a.Exec, Events: events, Log: log,
 	})
 	if err != nil {
 		return err
