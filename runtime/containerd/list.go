@@ -4,6 +4,7 @@ package containerd
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -15,6 +16,7 @@ import (
 	"github.com/containerd/containerd/api/types/task"
 
 	"github.com/orpheus-cd/orpheus/planner"
+	"github.com/orpheus-cd/orpheus/runtime"
 )
 
 // allFilter selects every container of the driver.
@@ -40,9 +42,10 @@ func (d *Driver) list(ctx context.Context, filter string) ([]planner.Instance, e
 	byInstance := map[string][]container{}
 	for _, rec := range records {
 		c := container{record: rec, process: processes[rec.ID]}
-		if c.process == nil {
-			// The listing of processes leaves out one that did not answer
-			// in time: only the answer "not found" means it is gone.
+		if c.process == nil || c.process.Status == task.Status_UNKNOWN {
+			// The listing of processes leaves out one that did not answer in
+			// time, or knows nothing of it but its name: only the answer "not
+			// found" means it is gone.
 			if c.process, err = d.process(ctx, rec.ID); err != nil {
 				return nil, err
 			}
@@ -100,7 +103,8 @@ func (d *Driver) processes(ctx context.Context) (map[string]*task.Process, error
 	return out, nil
 }
 
-// process asks for one process; nil without an error means there is none.
+// process asks for one process; nil without an error means there is none. It
+// is ErrUnavailable while that cannot be known.
 func (d *Driver) process(ctx context.Context, id string) (*task.Process, error) {
 	answer, err := d.client.TaskService().Get(ctx, &tasks.GetRequest{ContainerID: id})
 	if isGone(err) {
@@ -108,6 +112,10 @@ func (d *Driver) process(ctx context.Context, id string) (*task.Process, error) 
 	}
 	if err != nil {
 		return nil, d.fail("look for the process of "+id, err)
+	}
+	if answer.Process.Status == task.Status_UNKNOWN {
+		// After two seconds containerd answers for a shim that does not.
+		return nil, fmt.Errorf("look for the process of %s: its shim does not answer: %w", id, runtime.ErrUnavailable)
 	}
 	return answer.Process, nil
 }
