@@ -175,7 +175,7 @@ func New(cfg Config) (*Agent, error) {
 	}
 	var err error
 	if a.state, err = loadState(filepath.Join(cfg.StateDir, statePath)); err != nil {
-		a.problem("state", err)
+		a.problem("earlier state", err) // stays: the next one that is written does not cure it
 	}
 	if a.orders, err = loadHolds(filepath.Join(cfg.StateDir, holdsPath)); err != nil {
 		a.problem("holds", err)

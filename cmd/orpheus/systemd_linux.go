@@ -42,7 +42,10 @@ func (systemctl) Do(ctx context.Context, verb ...string) error {
 
 func (systemctl) Show(ctx context.Context, property string) (string, error) {
 	out, err := runSystemctl(ctx, "show", "--value", "--property="+property, unitName)
-	return strings.TrimSpace(out), err
+	if err != nil {
+		return "", fmt.Errorf("ask systemd for %s of %s: %w", property, unitName, err)
+	}
+	return strings.TrimSpace(out), nil
 }
 
 func runSystemctl(ctx context.Context, args ...string) (string, error) {
@@ -51,9 +54,9 @@ func runSystemctl(ctx context.Context, args ...string) (string, error) {
 	cmd.Stdout, cmd.Stderr = &text, &faults
 	if err := cmd.Run(); err != nil {
 		if words := strings.TrimSpace(faults.String()); words != "" {
-			err = fmt.Errorf("%w: %s", err, words)
+			err = fmt.Errorf("%s (%w)", words, err)
 		}
-		return "", fmt.Errorf("systemctl %s: %w", strings.Join(args, " "), err)
+		return "", err
 	}
 	return text.String(), nil
 }
