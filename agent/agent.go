@@ -131,6 +131,7 @@ type Agent struct {
 	unwritten bool            // the last pass could not write the leases it decided
 	unsaved   bool            // followed changed since the state was last saved
 	orders    []order         // of people
+	ends      ends
 	restarts  []restart       // of services here, at most one each
 	pressure  *pressure
 	probes    *probe.Engine
@@ -187,6 +188,9 @@ func New(cfg Config) (*Agent, error) {
 	}
 	if a.probes, err = a.newProbes(filepath.Join(cfg.StateDir, probesPath)); err != nil {
 		a.problem("probes", err)
+	}
+	if err = a.loadEnds(); err != nil {
+		a.problem("ends", err)
 	}
 	a.pressure = newPressure(cfg.Pressure)
 	a.pressure.ran = loadRan(filepath.Join(cfg.StateDir, ranPath))

@@ -206,6 +206,7 @@ func (a *Agent) pass(ctx context.Context) {
 	}
 	a.prepare(ctx)
 	a.forget()
+	a.keepEnds()
 	a.report()
 	a.schedule(plan, now)
 	a.cfg.Metrics.passed(time.Since(begin))
