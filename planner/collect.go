@@ -2,13 +2,16 @@ package planner
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"strings"
 	"time"
 )
 
 // KeptRevisions is how many revisions of a service a node keeps the images of,
-// the newest included, so that it can go back without a registry.
+// the newest included, so that it can go back without a registry. Revisions in a
+// row of the same images count once: a restart does not push out what one may
+// want back.
 const KeptRevisions = 5
 
 // StoredImage is an image on a node, as far as it matters who needs it.
@@ -46,9 +49,13 @@ func Collectable(images []StoredImage, need Need) []StoredImage {
 	stay, late, used := map[string]bool{}, map[string]bool{}, map[string]time.Time{}
 	mark := func(ran map[ServiceID][]RanRevision, into map[string]bool) {
 		for _, revisions := range ran {
+			counted := 0
 			for k, r := range revisions {
+				if k == 0 || !maps.Equal(r.Images, revisions[k-1].Images) {
+					counted++
+				}
 				for _, digest := range r.Images {
-					into[digest] = into[digest] || k < KeptRevisions
+					into[digest] = into[digest] || counted <= KeptRevisions
 					if used[digest].Before(r.Used) {
 						used[digest] = r.Used
 					}
