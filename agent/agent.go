@@ -131,7 +131,7 @@ type Agent struct {
 	unwritten bool            // the last pass could not write the leases it decided
 	unsaved   bool            // followed changed since the state was last saved
 	orders    []order         // of people
-	ends      ends
+	ends      ends            // of runs
 	restarts  []restart       // of services here, at most one each
 	pressure  *pressure
 	probes    *probe.Engine
