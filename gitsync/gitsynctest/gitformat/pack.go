@@ -9,6 +9,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
+	"sync"
 )
 
 // The kinds of entries in a pack.
@@ -81,10 +82,22 @@ func (p *Pack) Bytes() []byte {
 	return append(out, sum[:]...)
 }
 
+// writers are kept: each holds a megabyte, and there are packs of thousands of
+// entries.
+var writers = sync.Pool{New: func() any {
+	w, err := zlib.NewWriterLevel(nil, zlib.BestSpeed)
+	if err != nil {
+		panic(err) // the level is one
+	}
+	return w
+}}
+
 // Deflate compresses data as objects are.
 func Deflate(data []byte) []byte {
 	var b bytes.Buffer
-	w := zlib.NewWriter(&b)
+	w := writers.Get().(*zlib.Writer)
+	defer writers.Put(w)
+	w.Reset(&b)
 	_, _ = w.Write(data) // into memory: it cannot fail
 	_ = w.Close()
 	return b.Bytes()
