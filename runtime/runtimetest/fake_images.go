@@ -13,11 +13,12 @@ import (
 // fakeImages is a registry and the images on the node. Without PushImage the
 // registry has every image: its digest is the hash of the reference.
 type fakeImages struct {
-	pushes   map[string]int    // by reference
-	missing  map[string]bool   // references the registry does not know
-	tags     map[string]string // on the node: reference to digest
-	present  map[string]bool   // on the node: digests
-	registry error             // what the registry answers; nil = it works
+	pushes   map[string]int       // by reference
+	missing  map[string]bool      // references the registry does not know
+	tags     map[string]string    // on the node: reference to digest
+	present  map[string]bool      // on the node: digests
+	fetched  map[string]time.Time // of those: since when
+	registry error                // what the registry answers; nil = it works
 	pullTime time.Duration
 	pulling  map[string]bool // references under way
 }
@@ -25,7 +26,7 @@ type fakeImages struct {
 func newFakeImages() fakeImages {
 	return fakeImages{
 		pushes: map[string]int{}, missing: map[string]bool{}, tags: map[string]string{},
-		present: map[string]bool{}, pulling: map[string]bool{},
+		present: map[string]bool{}, fetched: map[string]time.Time{}, pulling: map[string]bool{},
 	}
 }
 
@@ -122,7 +123,7 @@ func (f *Fake) prepare(ctx context.Context, id string, c runtime.Container, prog
 		digest = m.digest(c.Image)
 		m.tags[c.Image] = digest
 	}
-	m.present[digest] = true
+	m.fetchedNow(digest)
 	return digest, nil
 }
 
