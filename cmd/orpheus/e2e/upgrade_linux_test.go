@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -13,9 +14,9 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/orpheus-cd/orpheus/agent"
 	"github.com/orpheus-cd/orpheus/agent/api"
@@ -82,16 +83,14 @@ func TestUpgradeUnderLoad(t *testing.T) {
 	}
 
 	world := newOutside(t, "192.168.78")
-	web, proc := fmt.Sprintf("http://%s:%d/", world.node, upgradePort), fmt.Sprintf("http://127.0.0.1:%d/", upgradeProcessPort)
-	var dials [3]atomic.Int32
+	web, local := net.JoinHostPort(world.node, strconv.Itoa(upgradePort)), net.JoinHostPort("127.0.0.1", strconv.Itoa(upgradePort))
 	c := startClients(map[string]func() (string, error){
-		"outside, a new connection each": func() (string, error) { return ask(world.dial, web) },
-		"loopback, a new one each": func() (string, error) {
-			return ask(fromNode, fmt.Sprintf("http://127.0.0.1:%d/", upgradePort))
-		},
-		"outside, one connection": keptAlive(&dials[0], world.dial, web),
-		"node, one connection":    keptAlive(&dials[1], fromNode, web),
-		"process, one connection": keptAlive(&dials[2], fromNode, proc),
+		"outside, a new connection each":  func() (string, error) { return ask(world.dial, "http://"+web) },
+		"loopback, a new connection each": func() (string, error) { return ask(fromNode, "http://"+local) },
+		"outside, one connection":         keptAlive(world.dial, web),
+		"node, one connection":            keptAlive(fromNode, web),
+		"loopback, one connection":        keptAlive(fromNode, local),
+		"process, one connection":         keptAlive(fromNode, net.JoinHostPort("127.0.0.1", strconv.Itoa(upgradeProcessPort))),
 	})
 	same := m.must(orpheus, install...)
 	contains(t, "the same version again", same, "kept  "+m.binary(), "kept  the agent runs this version")
@@ -126,11 +125,6 @@ func TestUpgradeUnderLoad(t *testing.T) {
 	if len(failed) > 0 {
 		t.Errorf("of %d requests %d failed during five changes of the agent; the first:\n%v", asked, len(failed), failed[0])
 	}
-	for k := range dials {
-		if d := dials[k].Load(); d != 1 {
-			t.Errorf("a connection that was to live through it all was opened %d times", d)
-		}
-	}
 	t.Logf("%d requests during five changes of the agent", asked)
 
 	// The agent that is left is master of what others have started.
@@ -164,17 +158,33 @@ func (n *node) logFiles() []string {
 	return files
 }
 
-// keptAlive asks over one connection as long as it lasts.
-func keptAlive(dials *atomic.Int32, dial func(context.Context, string, string) (net.Conn, error), url string) func() (string, error) {
-	client := http.Client{Transport: &http.Transport{
-		MaxConnsPerHost: 1,
-		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
-			dials.Add(1)
-			return dial(ctx, network, address)
-		},
-	}}
-	return func() (string, error) {
-		res, err := client.Get(url)
+// keptAlive asks over one connection for as long as it lasts: unlike package
+// http, it does not make up for one that broke.
+func keptAlive(dial func(context.Context, string, string) (net.Conn, error), address string) func() (string, error) {
+	var conn net.Conn
+	var from *bufio.Reader
+	return func() (text string, err error) {
+		if conn == nil {
+			if conn, err = dial(context.Background(), "tcp", address); err != nil {
+				conn = nil
+				return "", err
+			}
+			from = bufio.NewReader(conn)
+		}
+		defer func() {
+			if err != nil {
+				err = fmt.Errorf("connection %s to %s broke: %w", conn.LocalAddr(), conn.RemoteAddr(), err)
+				conn.Close()
+				conn = nil
+			}
+		}()
+		if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
+			return "", err
+		}
+		if _, err := fmt.Fprintf(conn, "GET / HTTP/1.1\r\nHost: %s\r\n\r\n", address); err != nil {
+			return "", err
+		}
+		res, err := http.ReadResponse(from, nil)
 		if err != nil {
 			return "", err
 		}
