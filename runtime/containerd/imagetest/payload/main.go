@@ -16,6 +16,7 @@
 //	get URL         ask for a page, end with 1 unless it is there
 //	leave           end, but leave a child behind that holds the output open
 //	say TEXT CODE   print a text, ^[ in it as an escape, and end at once
+//	cat             print the standard input up to its end
 //	exit CODE       end at once
 //	family          start children of children that leave their session, wait
 //	report          print the process's security attributes, one "name: value"
@@ -25,6 +26,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"strconv"
@@ -61,6 +63,9 @@ func main() {
 		for {
 			time.Sleep(time.Hour) // an empty select would be taken for a deadlock
 		}
+	case "cat":
+		_, err := io.Copy(os.Stdout, os.Stdin)
+		check(err)
 	case "exit":
 		code, err := strconv.Atoi(argument(args))
 		check(err)
