@@ -24,6 +24,9 @@ type Limits struct {
 	Blob        int64 // bytes of one file read through FS; default 1 MiB
 	TreeEntries int   // entries of one folder; default 100,000
 	Depth       int   // folders above a file; default 64
+	// Related is how many commits are looked at to tell how two stand to each
+	// other, where neither is an ancestor of the other; default 20,000.
+	Related int
 }
 
 const (
@@ -52,6 +55,7 @@ func (l Limits) withDefaults() Limits {
 		Blob:          cmp.Or(l.Blob, 1*mebi),
 		TreeEntries:   cmp.Or(l.TreeEntries, 100_000),
 		Depth:         cmp.Or(l.Depth, 64),
+		Related:       cmp.Or(l.Related, 20_000),
 	}
 }
 
@@ -64,7 +68,7 @@ func (l Limits) validate() error {
 		{"Advertisement", l.Advertisement}, {"Refs", int64(l.Refs)}, {"Pack", l.Pack},
 		{"Objects", int64(l.Objects)}, {"Object", l.Object}, {"Inflated", l.Inflated},
 		{"Time", int64(l.Time)}, {"Idle", int64(l.Idle)}, {"Blob", l.Blob},
-		{"TreeEntries", int64(l.TreeEntries)}, {"Depth", int64(l.Depth)},
+		{"TreeEntries", int64(l.TreeEntries)}, {"Depth", int64(l.Depth)}, {"Related", int64(l.Related)},
 	} {
 		if n.value < 0 {
 			faults = append(faults, fmt.Errorf("limit %s is negative; leave it out for the default", n.name))

@@ -42,8 +42,9 @@ type outcome struct {
 	limit    error // a LimitError
 }
 
-// relate is Relation of two commits that the clone has.
-func (l *lineage) relate(ctx context.Context, s *store, commit, tip plumbing.Hash) (planner.Relation, error) {
+// relate is Relation of two commits that the clone has; most is how many commits
+// a search from both may look at.
+func (l *lineage) relate(ctx context.Context, s *store, commit, tip plumbing.Hash, most int) (planner.Relation, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.move(ctx, s, tip)
@@ -58,7 +59,7 @@ func (l *lineage) relate(ctx context.Context, s *store, commit, tip plumbing.Has
 		if l.grow(ctx, s, commit, maxLineage) {
 			return planner.RelationAncestor, nil
 		}
-		m := meeting{store: s, reached: map[plumbing.Hash]byte{}}
+		m := meeting{store: s, most: most, reached: map[plumbing.Hash]byte{}}
 		relation, err = m.relate(ctx, commit, tip)
 	}
 	var limit *LimitError

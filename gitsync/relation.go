@@ -11,13 +11,10 @@ import (
 	"github.com/orpheus-cd/orpheus/planner"
 )
 
-// maxRelation is how many commits Relation looks at.
-const maxRelation = 20_000
-
 // Relation tells how commit stands to tip, both full ids: "" is the same as
 // anything, and one that the clone does not hold is RelationUnknown. So is one
-// that is none of the last 200,000 ancestors of tip, nor found within 20,000
-// commits of both, with a LimitError. Answers about the last tip are kept, and
+// that is none of the last 200,000 ancestors of tip, nor found within
+// Limits.Related commits of both, with a LimitError. Answers about the last tip are kept, and
 // this one, too: it costs seconds once. With ctx at its end the answer is
 // unknown; the next call goes on from there.
 func (r *Repository) Relation(ctx context.Context, commit, tip string) (planner.Relation, error) {
@@ -37,7 +34,7 @@ func (r *Repository) Relation(ctx context.Context, commit, tip string) (planner.
 		if !s.has(a) || !s.has(b) {
 			return nil
 		}
-		out, err = r.lineage.relate(ctx, s, a, b)
+		out, err = r.lineage.relate(ctx, s, a, b, r.settings.Limits.Related)
 		return err
 	})
 	if errors.Is(err, ErrUnknownCommit) {
@@ -57,6 +54,7 @@ type meeting struct {
 	reached map[plumbing.Hash]byte
 	single  int // queued commits that only one reaches
 	read    int
+	most    int // that may be read
 }
 
 const (
@@ -110,8 +108,8 @@ func (m *meeting) reach(id plumbing.Hash, by byte) error {
 		m.single-- // two sides now, where one was
 		return nil
 	}
-	if m.read++; m.read > maxRelation {
-		return &LimitError{Limit: "commits in one range", What: "commits between two versions", Max: maxRelation}
+	if m.read++; m.read > m.most {
+		return &LimitError{Limit: "Related", What: "commits between two versions", Max: int64(m.most)}
 	}
 	c, err := readCommit(m.store, id)
 	if err != nil {

@@ -27,11 +27,10 @@ func (c *stepContext) Err() error {
 	return nil
 }
 
-// longHistory makes main of 60,000 commits and side of 25,000 from the same
-// root, and returns those of main by their number, and the tip of side.
+// longHistory makes main of 15,000 commits and side of 4,000 from the same root, and returns those of main by their number, and the tip of side.
 func longHistory(t *testing.T, repo *gitsynctest.Repo) (at func(n int) string, side string) {
 	t.Helper()
-	const main, aside = 60_000, 25_000
+	const main, aside = 15_000, 4000
 	var in strings.Builder
 	add := func(branch string, from, n int) {
 		for i := range n {
@@ -59,8 +58,8 @@ func longHistory(t *testing.T, repo *gitsynctest.Repo) (at func(n int) string, s
 func TestRelationFar(t *testing.T) {
 	repo := newRepo(t)
 	at, side := longHistory(t, repo)
-	r := open(t, gitsync.Config{URL: repo.Dir})
-	for _, id := range []string{side, at(59_999)} {
+	r := open(t, gitsync.Config{URL: repo.Dir, Limits: gitsync.Limits{Related: 3000}})
+	for _, id := range []string{side, at(14_999)} {
 		if err := repo.SetBranch("main", id); err != nil {
 			t.Fatal(err)
 		}
@@ -77,23 +76,23 @@ func TestRelationFar(t *testing.T) {
 		t.Logf("%s: %d steps, %v", name, ctx.steps, time.Since(begin))
 		return err
 	}
-	tip := at(59_998)
-	ask("ahead by one, asked first", at(59_999), tip, planner.RelationAhead, 2500)
-	ask("parent", at(59_997), tip, planner.RelationAncestor, 0)
-	ask("root", at(0), tip, planner.RelationAncestor, 62_000)
-	for n := 1; n < 59_000; n += 1000 {
+	tip := at(14_998)
+	ask("ahead by one, asked first", at(14_999), tip, planner.RelationAhead, 2500)
+	ask("parent", at(14_997), tip, planner.RelationAncestor, 0)
+	ask("root", at(0), tip, planner.RelationAncestor, 17_000)
+	for n := 1; n < 14_000; n += 250 {
 		ask("any other", at(n), tip, planner.RelationAncestor, 0)
 	}
-	ask("far ahead", at(40_000), at(30_000), planner.RelationAhead, 60_000)
-	tip = at(59_999)
+	ask("far ahead", at(10_000), at(7500), planner.RelationAhead, 15_000)
+	tip = at(14_999)
 	var limit *gitsync.LimitError
-	if err := ask("neither found", side, tip, planner.RelationUnknown, 100_000); !errors.As(err, &limit) {
+	if err := ask("neither found", side, tip, planner.RelationUnknown, 22_000); !errors.As(err, &limit) {
 		t.Errorf("error %v", err)
 	}
 	if err := ask("neither found, again", side, tip, planner.RelationUnknown, 0); !errors.As(err, &limit) {
 		t.Errorf("error %v", err)
 	}
-	ask("the tip has moved back", side, at(59_998), planner.RelationUnknown, 100_000)
+	ask("the tip has moved back", side, at(14_998), planner.RelationUnknown, 22_000)
 }
 
 // TestRelationGoesOn: a question that takes longer than it may is answered
@@ -106,7 +105,7 @@ func TestRelationGoesOn(t *testing.T) {
 	calls := 0
 	for {
 		calls++
-		got, err := r.Relation(&stepContext{Context: context.Background(), most: 10_000}, at(0), at(59_999))
+		got, err := r.Relation(&stepContext{Context: context.Background(), most: 2500}, at(0), at(14_999))
 		if got == planner.RelationAncestor && err == nil {
 			break
 		}
