@@ -48,6 +48,7 @@ type player struct {
 	boot    int
 	repo    *fakeSource
 	driver  *runtimetest.Fake
+	gauges  *gauges // nil = the node is never short of anything
 	noGit   atomic.Bool
 	noPeers atomic.Bool
 	agent   *Agent
@@ -92,7 +93,7 @@ func (p *player) start() {
 		Drivers: map[string]runtime.Driver{planner.DriverContainerd: p.driver},
 		Network: runtimetest.NewFakeNetwork(), Volumes: runtimetest.NewFakeVolumes(), Log: slog.New(slog.DiscardHandler),
 		Clock:  func() planner.Time { return planner.Time{Boot: time.Since(p.band.booted), Wall: time.Now()} },
-		Relate: p.band.relate,
+		Relate: p.band.relate, Pressure: p.gauges.pressure(),
 		Fleet: &Fleet{
 			Member: fleet.Config{
 				Self: planner.NodeRecord{
