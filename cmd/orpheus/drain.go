@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"os/signal"
@@ -124,7 +125,7 @@ no checkout of a fleet.`,
 				// An interrupt ends git, and the file is put back.
 				ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt)
 				defer stop()
-				return e.changeNode(ctx, v, name, o)
+				return e.changeRepo(ctx, v.change(name), o)
 			},
 		}
 		o.addFlags(cmd)
@@ -181,45 +182,64 @@ func parseNodeName(s string) (planner.NodeName, error) {
 // came first.
 const cloneAttempts = 3
 
-func (e *env) changeNode(ctx context.Context, v nodeVerb, name planner.NodeName, o nodeOptions) error {
+// repoChange is one commit that a verb makes.
+type repoChange struct {
+	subject string // "drain node-1"
+	body    string // unless the user gives one
+	already string // what is said when there is nothing to change
+	// plan works out what changes in the fleet in a folder of the work tree; nil
+	// = nothing.
+	plan func(ctx context.Context, fsys fs.FS, folder string) (*fileChange, error)
+}
+
+func (v nodeVerb) change(name planner.NodeName) repoChange {
+	return repoChange{
+		subject: v.name + " " + string(name), body: fmt.Sprintf(v.effect, name), already: fmt.Sprintf(v.already, name),
+		plan: func(ctx context.Context, fsys fs.FS, folder string) (*fileChange, error) {
+			return changeNode(ctx, fsys, folder, name, v.want)
+		},
+	}
+}
+
+func (e *env) changeRepo(ctx context.Context, change repoChange, o nodeOptions) error {
 	if o.repository == "" {
 		c, err := openCheckout(ctx, o.directory)
 		if err != nil {
 			return err
 		}
-		return e.changeIn(ctx, c, v, name, o)
+		return e.changeIn(ctx, c, change, o)
 	}
 	for attempt := 1; ; attempt++ {
-		err := e.changeInClone(ctx, v, name, o)
+		err := e.changeInClone(ctx, change, o)
 		if !errors.Is(err, errRejected) || attempt == cloneAttempts {
 			return err
 		}
 	}
 }
 
-func (e *env) changeInClone(ctx context.Context, v nodeVerb, name planner.NodeName, o nodeOptions) error {
+func (e *env) changeInClone(ctx context.Context, change repoChange, o nodeOptions) error {
 	c, done, err := cloneFor(ctx, o.repository, o.branch)
 	if err != nil {
 		return err
 	}
 	defer done()
-	return e.changeIn(ctx, c, v, name, o)
+	return e.changeIn(ctx, c, change, o)
 }
 
 // changeIn makes the commit in a checkout, and pushes it.
-func (e *env) changeIn(ctx context.Context, c *checkout, v nodeVerb, name planner.NodeName, o nodeOptions) error {
-	change, err := c.plan(ctx, o.path, name, v.want)
+func (e *env) changeIn(ctx context.Context, c *checkout, change repoChange, o nodeOptions) error {
+	file, err := c.plan(ctx, o.path, change)
 	if err != nil {
 		return err
 	}
-	if change == nil {
-		return e.nothingToDo(ctx, c, fmt.Sprintf(v.already, name))
+	if file == nil {
+		return e.nothingToDo(ctx, c, change.already)
 	}
-	if err := c.clean(ctx, change.path); err != nil {
+	if err := c.clean(ctx, file.path); err != nil {
 		return err
 	}
 	if o.dryRun {
-		return e.showChange(ctx, c, change)
+		return e.showChange(ctx, c, file)
 	}
 	push := o.push && !o.noPush && c.remote != ""
 	if o.pushGiven && o.push && c.remote == "" {
@@ -230,26 +250,26 @@ func (e *env) changeIn(ctx context.Context, c *checkout, v nodeVerb, name planne
 	}
 	body := o.message
 	if body == "" {
-		body = fmt.Sprintf(v.effect, name)
+		body = change.body
 	}
-	hash, err := c.commit(ctx, change, v.name+" "+string(name), body)
+	hash, err := c.commit(ctx, file, change.subject, body)
 	if err != nil {
 		return err
 	}
 	commit := planner.Commit{Hash: hash}.Short()
 	if !push {
-		_, err = fmt.Fprintf(e.stdout, "%s %s: commit %s changes %s; it is not pushed\n", v.name, name, commit, manifest.Printable(change.path))
+		_, err = fmt.Fprintf(e.stdout, "%s: commit %s changes %s; it is not pushed\n", change.subject, commit, manifest.Printable(file.path))
 		return err
 	}
 	if err := c.push(ctx); err != nil {
 		return notPushed(err, commit, o)
 	}
-	_, err = fmt.Fprintf(e.stdout, "%s %s: commit %s changes %s; pushed to %s\n", v.name, name, commit, manifest.Printable(change.path), manifest.Printable(strings.TrimPrefix(c.merge, "refs/heads/")))
+	_, err = fmt.Fprintf(e.stdout, "%s: commit %s changes %s; pushed to %s\n", change.subject, commit, manifest.Printable(file.path), manifest.Printable(strings.TrimPrefix(c.merge, "refs/heads/")))
 	return err
 }
 
 // plan works out the change in the work tree.
-func (c *checkout) plan(ctx context.Context, inside string, name planner.NodeName, want func(planner.NodeSpec) []fieldChange) (*fileChange, error) {
+func (c *checkout) plan(ctx context.Context, inside string, change repoChange) (*fileChange, error) {
 	folder, err := c.findFleet(ctx, inside)
 	if err != nil {
 		return nil, err
@@ -259,7 +279,7 @@ func (c *checkout) plan(ctx context.Context, inside string, name planner.NodeNam
 		return nil, fmt.Errorf("read the manifests: %w", err)
 	}
 	defer top.Close()
-	return changeNode(ctx, top.FS(), folder, name, want)
+	return change.plan(ctx, top.FS(), folder)
 }
 
 // nothingToDo says so, and what may be the reason that agents do not know.

@@ -35,10 +35,7 @@ func setNodeField(text []byte, name planner.NodeName, field string, value bool) 
 	if err != nil {
 		return nil, err
 	}
-	f := &textFile{lines: bytes.SplitAfter(text, []byte("\n")), end: "\n"}
-	if bytes.Contains(text, []byte("\r\n")) {
-		f.end = "\r\n"
-	}
+	f := newTextFile(text)
 	entry := field + ": " + strconv.FormatBool(value)
 	spec, at := mapEntry(root, "spec")
 	if spec == nil {
@@ -53,6 +50,8 @@ func setNodeField(text []byte, name planner.NodeName, field string, value bool) 
 		return nil, errNotEditable
 	}
 	switch old, _ := mapEntry(spec, field); {
+	case old != nil && old.Style != 0:
+		err = errNotEditable // a text, which is a fault
 	case old != nil:
 		err = f.replace(old, strconv.FormatBool(value))
 	case spec.Style&yaml.FlowStyle != 0:
@@ -66,11 +65,20 @@ func setNodeField(text []byte, name planner.NodeName, field string, value bool) 
 
 // findNode returns the root of the document that describes the node.
 func findNode(text []byte, name planner.NodeName) (*yaml.Node, error) {
+	return findDocument(text, "Node", "node "+string(name), func(meta *yaml.Node) bool {
+		n, _ := mapEntry(meta, "name")
+		return n != nil && n.Value == string(name)
+	})
+}
+
+// findDocument returns the root of the first document of a kind whose metadata
+// is that of what is looked for.
+func findDocument(text []byte, kind, what string, is func(meta *yaml.Node) bool) (*yaml.Node, error) {
 	dec := yaml.NewDecoder(bytes.NewReader(text))
 	for {
 		var doc yaml.Node
 		if err := dec.Decode(&doc); errors.Is(err, io.EOF) {
-			return nil, fmt.Errorf("has no document for node %s", name)
+			return nil, fmt.Errorf("has no document for %s", what)
 		} else if err != nil {
 			return nil, err
 		}
@@ -78,12 +86,9 @@ func findNode(text []byte, name planner.NodeName) (*yaml.Node, error) {
 			continue
 		}
 		root := doc.Content[0]
-		kind, _ := mapEntry(root, "kind")
+		k, _ := mapEntry(root, "kind")
 		meta, _ := mapEntry(root, "metadata")
-		if kind == nil || kind.Value != "Node" || meta == nil {
-			continue
-		}
-		if n, _ := mapEntry(meta, "name"); n != nil && n.Value == string(name) {
+		if k != nil && k.Value == kind && meta != nil && is(meta) {
 			return root, nil
 		}
 	}
@@ -105,6 +110,14 @@ type textFile struct {
 	end   string
 }
 
+func newTextFile(text []byte) *textFile {
+	f := &textFile{lines: bytes.SplitAfter(text, []byte("\n")), end: "\n"}
+	if bytes.Contains(text, []byte("\r\n")) {
+		f.end = "\r\n"
+	}
+	return f
+}
+
 func (f *textFile) text() []byte { return bytes.Join(f.lines, nil) }
 
 // offset is where a node begins in its line; yaml counts characters.
@@ -124,16 +137,19 @@ func (f *textFile) offset(n *yaml.Node) (line []byte, offset int, err error) {
 	return nil, 0, errNotEditable
 }
 
-// replace puts another value where a plain scalar stands.
+// replace puts another value where a scalar stands that is written on one line
+// as it is.
 func (f *textFile) replace(n *yaml.Node, value string) error {
 	line, at, err := f.offset(n)
 	if err != nil {
 		return err
 	}
-	if n.Kind != yaml.ScalarNode || n.Style != 0 || !bytes.HasPrefix(line[at:], []byte(n.Value)) {
+	quote, plain := map[yaml.Style]string{0: "", yaml.DoubleQuotedStyle: `"`, yaml.SingleQuotedStyle: "'"}[n.Style]
+	old := quote + n.Value + quote
+	if n.Kind != yaml.ScalarNode || !plain || !bytes.HasPrefix(line[at:], []byte(old)) {
 		return errNotEditable
 	}
-	f.lines[n.Line-1] = slices.Concat(line[:at], []byte(value), line[at+len(n.Value):])
+	f.lines[n.Line-1] = slices.Concat(line[:at], []byte(value), line[at+len(old):])
 	return nil
 }
 
