@@ -102,29 +102,36 @@ func TestAttack13DepthBomb(t *testing.T) {
 	}
 }
 
+// TestAttack13MillionEntries: a folder far beyond the limit costs nobody who
+// does not open it.
 func TestAttack13MillionEntries(t *testing.T) {
 	repo := newRepo(t)
 	id := blob(t, repo, "x")
+	entries, limits := 1_000_000, gitsync.Limits{Object: 64 * mebi}
+	if testing.Short() { // all a tenth
+		entries, limits = 100_000, gitsync.Limits{Object: 6 * mebi, TreeEntries: 10_000}
+	}
 	var tree bytes.Buffer
-	for i := range 1_000_000 {
+	for i := range entries {
 		tree.Write(gitformat.TreeEntry("100644", fmt.Sprintf("f%07d", i), id))
 	}
 	big := gitsynctest.Must(repo.WriteObject(gitformat.Tree, tree.Bytes()))(t)
 	// A fleet beside it is not touched by what nobody opens, beyond one
 	// verification.
-	fsys := handmade(t, repo, gitsync.Limits{Object: 64 * mebi},
+	fsys := handmade(t, repo, limits,
 		gitformat.TreeEntry("40000", "big", big), gitformat.TreeEntry("100644", "ok", id))
 	var err error
 	got := allocated(func() { _, err = fs.ReadDir(fsys, "big") })
 	wantLimit(t, err, "TreeEntries")
-	if got > 128*mebi {
+	if got > 2*limits.Object {
 		t.Errorf("allocated %d MiB", got/mebi)
 	}
 	if data, err := fs.ReadFile(fsys, "ok"); err != nil || string(data) != "x" {
 		t.Errorf("%q, %v", data, err)
 	}
-	// With the default limits the object itself is refused.
-	r := open(t, gitsync.Config{URL: repo.Dir})
+	// With half the limit, the default, the object itself is refused.
+	limits.Object /= 2
+	r := open(t, gitsync.Config{URL: repo.Dir, Limits: limits})
 	_, err = r.Fetch(t.Context())
 	wantLimit(t, err, "Object")
 }

@@ -47,6 +47,9 @@ func TestAttack02LongChain(t *testing.T) {
 // TestAttack02LargeDeltas: whoever reads the end of a chain holds all its
 // deltas; here they are 150 MiB in 170 KiB, each below the limit of an object.
 func TestAttack02LargeDeltas(t *testing.T) {
+	if testing.Short() {
+		t.Skip("makes and reads 150 MiB")
+	}
 	p := &gitformat.Pack{}
 	at, size := p.Offset(), 10
 	p.Add(gitformat.Blob, []byte("0123456789"))
