@@ -5,7 +5,6 @@ package main
 import (
 	"os"
 	"path/filepath"
-	"reflect"
 	"strings"
 	"testing"
 
@@ -125,32 +124,4 @@ func TestAttack21AgentsOwnPaths(t *testing.T) {
 			t.Errorf("%s: %q; want it allowed: %t", path, reasons, allowed)
 		}
 	}
-}
-
-// TestConfigDocumented: docs/agent.md has every field.
-func TestConfigDocumented(t *testing.T) {
-	text, err := os.ReadFile(filepath.Join("..", "..", "docs", "agent.md"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var walk func(path string, typ reflect.Type)
-	walk = func(path string, typ reflect.Type) {
-		switch {
-		case typ.Kind() == reflect.Map && typ.Elem().Kind() == reflect.Struct:
-			path, typ = path+".HOST", typ.Elem()
-		case typ.Kind() == reflect.Slice && typ.Elem().Kind() == reflect.Struct:
-			path, typ = path+"[]", reflect.TypeFor[string]()
-		}
-		if typ.Kind() == reflect.Struct {
-			for f := range typ.Fields() {
-				walk(strings.TrimPrefix(path+"."+f.Tag.Get("json"), "."), f.Type)
-			}
-			return
-		}
-		leaf := path[strings.LastIndexByte(path, '.')+1:]
-		if !strings.Contains(string(text), "`"+path+"`") && !strings.Contains(string(text), "`."+leaf+"`") {
-			t.Errorf("docs/agent.md does not have %s", path)
-		}
-	}
-	walk("", reflect.TypeFor[config]())
 }
