@@ -243,13 +243,15 @@ func TestProbesOfContainers(t *testing.T) {
 	n := newNode(t, devfleet.Options{LocalPath: true})
 	n.push("app:1", "1")
 	n.agent()
+	const grace = 2 * time.Second
 	hung, hungYAML := n.board("hung", 0, "", "  readinessProbe: {exec: {command: [/payload, deaf]}, periodSeconds: 1}\n")
 	loud, loudYAML := n.board("loud", 0, "x=503", "  readinessProbe: {exec: {command: [/payload, get, \"http://127.0.0.1:8080/page/x\"]}, periodSeconds: 1}\n")
 	bye, byeYAML := n.board("bye", 0, "", "  lifecycle: {preStop: {exec: {command: [/payload, get, \"http://127.0.0.1:8080/page/bye\"]}}}\n")
 	n.commit("ends", map[string]string{
 		"fleet.yaml": fleetYAML, "hung.yaml": hungYAML, "loud.yaml": loudYAML, "bye.yaml": byeYAML,
-		"greedy.yaml": n.manifest(spec{name: "greedy", args: []string{"memory"}, more: "  resources: {limits: {memory: 32Mi}}\n"}),
-		"crash.yaml":  n.manifest(spec{name: "crash", args: []string{"say", `"no ^[[31mleader"`, `"3"`}}),
+		"stubborn.yaml": n.manifest(spec{name: "stubborn", args: []string{"deaf"}, more: fmt.Sprintf("  terminationGracePeriodSeconds: %.0f\n", grace.Seconds())}),
+		"greedy.yaml":   n.manifest(spec{name: "greedy", args: []string{"memory"}, more: "  resources: {limits: {memory: 32Mi}}\n"}),
+		"crash.yaml":    n.manifest(spec{name: "crash", args: []string{"say", `"no ^[[31mleader"`, `"3"`}}),
 		"deaf.yaml": n.manifest(spec{name: "deaf", args: []string{"deaf"},
 			more: "  livenessProbe: {tcpSocket: {port: 1}, periodSeconds: 1, failureThreshold: 2, terminationGracePeriodSeconds: 1}\n"}),
 	})
@@ -296,6 +298,10 @@ func TestProbesOfContainers(t *testing.T) {
 		return ""
 	})
 	contains(t, "the agent's log", n.agentLog(), "liveness probe failed: tcpSocket :1: connect to")
+
+	n.killedAfterGrace("stubborn", grace)
+	n.endsOutliveAgent(map[string]string{"crash": "exited with code 3", "greedy": "out of memory", "deaf": "",
+		"hung": "took longer than 1s and was killed", "loud": "exit code 1"})
 
 	// preStop is done before the stop signal.
 	bye.becomes(planner.PhaseReady, "")
