@@ -102,6 +102,16 @@ func (c Config) GoString() string { return c.String() }
 // LogValue is String: the URL may hold credentials.
 func (c Config) LogValue() slog.Value { return slog.StringValue(c.String()) }
 
+// Via names the proxy that the remote is reached through, without credentials;
+// "" = none.
+func (c Config) Via() string {
+	s, err := c.validateRemote()
+	if err != nil {
+		return ""
+	}
+	return s.route.Proxy(&url.URL{Scheme: s.remote.scheme, Host: s.remote.host})
+}
+
 // settings is a Config that was found to be sound.
 type settings struct {
 	Config

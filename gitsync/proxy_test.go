@@ -246,8 +246,8 @@ func TestProxyFromEnvironment(t *testing.T) {
 			c := tt.git.config(t)
 			wantTip(t, open(t, c), tt.git.tip, map[string]string{"a": "b"})
 			wantRecords(t, c)
-			if proxy.Used() == 0 {
-				t.Error("the proxy was passed by")
+			if proxy.Used() == 0 || c.Via() != proxy.URL {
+				t.Errorf("the proxy was passed by; via %s", c.Via())
 			}
 			// The password is wrong there.
 			t.Setenv(tt.name, strings.Replace(proxy.URL, "://", "://porter:pl4nted-wrong@", 1))
@@ -262,6 +262,32 @@ func TestProxyFromEnvironment(t *testing.T) {
 				t.Errorf("error %v", err)
 			}
 		})
+	}
+}
+
+// TestVia: which proxy it is, by the environment's rules and the configuration.
+func TestVia(t *testing.T) {
+	for name, value := range map[string]string{"HTTP_PROXY": "http://ada:pl4nted@plain:1", "https_proxy": "secure.example.com", "no_proxy": ".internal,10.0.0.0/8,exact.example.com",
+		"HTTPS_PROXY": "", "http_proxy": "", "NO_PROXY": "", "REQUEST_METHOD": ""} {
+		t.Setenv(name, value)
+	}
+	for _, tt := range []struct{ url, proxy, want string }{
+		{"https://git.example.com/r", "", "http://secure.example.com"},
+		{"http://git.example.com/r", "", "http://plain:1"},
+		{"https://git.internal/r", "", ""},
+		{"https://10.1.2.3/r", "", ""},
+		{"https://exact.example.com:8443/r", "", ""},
+		{"https://127.0.0.1/r", "", ""},
+		{"https://localhost/r", "", ""},
+		{"ssh://git@git.example.com/r", "", ""},
+		{"/srv/r.git", "", ""},
+		{"https://git.example.com/r", "none", ""},
+		{"https://git.internal/r", "http://ada:pl4nted@own:2", "http://own:2"},
+		{"ssh://git@git.example.com/r", "socks5://own", "socks5://own"},
+	} {
+		if got := (gitsync.Config{URL: tt.url, Proxy: tt.proxy}).Via(); got != tt.want {
+			t.Errorf("%s with proxy %q: via %q, want %q", tt.url, tt.proxy, got, tt.want)
+		}
 	}
 }
 

@@ -49,6 +49,7 @@ func (n *nodeExam) checks() []check {
 		return checks
 	}
 	if n.config.Repository.URL != "" {
+		checks = append(checks, n.gitChecks()...)
 		checks = append(checks, check{"repository", n.repository})
 		checks = append(checks, n.fleetChecks()...)
 	}
