@@ -7,6 +7,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"os/exec"
@@ -47,6 +48,9 @@ func childMain() {
 			_, err = d.Prepare(context.Background(), o.Workload, nil)
 		case "start":
 			err = d.Start(context.Background(), o.Workload)
+		case "exec":
+			in, _ := io.Pipe() // nobody types
+			_, err = d.Exec(context.Background(), o.Workload.ID, "", []string{"/payload", "cat"}, runtime.Streams{In: in})
 		case "remove":
 			err = d.Remove(context.Background(), o.Workload.ID)
 		}

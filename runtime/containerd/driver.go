@@ -45,6 +45,7 @@ type Driver struct {
 	httpClients map[clientKey]*http.Client
 	resting     map[string]time.Time // mirror → when it last did not answer
 	stopping    map[string]time.Time // instance id → when to kill it
+	commands    map[string]bool      // that run in instances for callers of ours
 }
 
 var (
@@ -86,6 +87,7 @@ func New(cfg Config) (*Driver, error) {
 		resting:     map[string]time.Time{},
 		patience:    mirrorPatience,
 		stopping:    map[string]time.Time{},
+		commands:    map[string]bool{},
 	}, nil
 }
 

@@ -144,13 +144,14 @@ func (d *Driver) newExec(ctx context.Context, id, name string, argv []string, st
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make pipes: %w", err)
 	}
-	in := &input{Reader: streams.In}
+	in, end := &input{Reader: streams.In}, d.begin(execID)
 	p, err := t.Exec(ctx, execID, &process, cio.NewCreator(in.options(streams, dir)...))
 	if err != nil {
+		end()
 		_ = os.RemoveAll(dir)
 		return nil, err
 	}
-	return &execProcess{p, in, dir}, nil
+	return &execProcess{p, in, dir, end}, nil
 }
 
 // execProcess takes the folder of its pipes away with it.
@@ -158,9 +159,11 @@ type execProcess struct {
 	client.Process
 	input *input
 	dir   string
+	end   func() // it is nobody's any more
 }
 
 func (p *execProcess) Delete(ctx context.Context, opts ...client.ProcessDeleteOpts) (*client.ExitStatus, error) {
+	defer p.end()
 	defer os.RemoveAll(p.dir)
 	return p.Process.Delete(ctx, opts...)
 }

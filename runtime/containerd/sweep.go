@@ -17,8 +17,8 @@ import (
 )
 
 // Sweep removes what belongs to no instance in live: containers, processes
-// without a record, root filesystems, cgroups, pipes, mounted images,
-// and the leases and partial downloads of pulls that were cut off. Images stay.
+// without a record, root filesystems, cgroups, commands and their pipes,
+// mounted images, and the leases and partial downloads of pulls that were cut off. Images stay.
 func (d *Driver) Sweep(ctx context.Context, live map[string]bool) error {
 	ctx = d.context(ctx)
 	prefixes := make(map[string]bool, len(live))
@@ -31,6 +31,7 @@ func (d *Driver) Sweep(ctx context.Context, live map[string]bool) error {
 		d.sweepSnapshots(ctx, live),
 		d.sweepPulls(ctx),
 		d.sweepCgroups(prefixes),
+		d.sweepCommands(ctx),
 		d.sweepPipes(),
 		d.sweepViews(),
 	); err != nil {
