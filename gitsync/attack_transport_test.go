@@ -335,12 +335,40 @@ func TestAttack04RedirectToAnotherHost(t *testing.T) {
 			if !errors.Is(err, gitsync.ErrUnreachable) || !strings.Contains(err.Error(), tt.want) {
 				t.Fatalf("error %v, want %q", err, tt.want)
 			}
-			wantNoSecret(t, err, "planted-secret")
+			wantNoSecret(t, err, "planted-secret", "eve", "pw@")
+			// The board is no easier to lead astray.
+			b := openBoard(t, gitsync.BoardConfig{URL: srv.RepoURL(repo), Credentials: creds})
+			push := gitsync.Push{Changes: []gitsync.Change{{Ref: "nodes/a", New: gitsynctest.NewRecord("a", 1)}}}
+			results, err := b.Swap(t.Context(), push)
+			if err == nil && results[0].Outcome == gitsync.Won {
+				t.Error("pushed there")
+			}
+			wantNoSecret(t, err, "planted-secret", "eve", "pw@")
+			srv.SetFault(nil)
+			fetch(t, r)
 		})
 	}
 	if visits.Load() != 0 {
 		t.Errorf("%d requests to the other host", visits.Load())
 	}
+}
+
+// TestAttack04RedirectToPlainHTTP: not on the same host, either.
+func TestAttack04RedirectToPlainHTTP(t *testing.T) {
+	git := newBehind(t, gitsynctest.Options{TLS: true, Username: "ada", Password: "planted-secret"})
+	c := git.config(t)
+	c.URL = strings.Replace(git.RepoURL(git.repo), "https://", "https://ada:planted-secret@", 1)
+	r := open(t, c)
+	for _, to := range []string{"http://" + git.host(), "http://ada:planted-secret@" + git.host()} {
+		git.SetFault(gitsynctest.Redirect(to))
+		_, err := r.Fetch(t.Context())
+		if !errors.Is(err, gitsync.ErrUnreachable) || !strings.Contains(err.Error(), "not followed") {
+			t.Errorf("error %v", err)
+		}
+		wantNoSecret(t, err, "planted-secret")
+	}
+	git.SetFault(nil)
+	wantTip(t, r, git.tip, map[string]string{"a": "b"})
 }
 
 // TestRedirectOnTheSameHost is followed: hosts rename repositories.
@@ -525,6 +553,14 @@ func TestAttack11BranchNames(t *testing.T) {
 		t.Fatalf("error %v", err)
 	}
 	wantNoSecret(t, err, "pl4nted-secret")
+	// Cut in the middle of the secret, to fit into a line.
+	url = serveHostile(t, &gitsynctest.Hostile{Tip: strings.Repeat("a", 40), Refs: func(w io.Writer) {
+		_, _ = io.WriteString(w, gitformat.Packet(strings.Repeat("a", 40)+" refs/heads/"+strings.Repeat("b", 52)+"pl4nted-secret\n"))
+	}})
+	_, err = open(t, gitsync.Config{URL: strings.Replace(url, "http://", "http://ada:pl4nted-secret@", 1), Branch: "other"}).Fetch(t.Context())
+	if !errors.Is(err, gitsync.ErrBranchNotFound) || !strings.Contains(err.Error(), "bb[redacted]…") {
+		t.Errorf("error %v", err)
+	}
 }
 
 // TestErrors: what status needs to tell failures apart.

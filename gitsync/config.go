@@ -84,12 +84,15 @@ func (c Credentials) GoString() string { return c.String() }
 func (c Credentials) LogValue() slog.Value { return slog.StringValue(c.String()) }
 
 // String names what is followed and the repository, without credentials.
-func (c Config) String() string {
-	u, err := parseURL(c.URL)
+func (c Config) String() string { return c.selection().String() + " of " + shownURL(c.URL) }
+
+// shownURL is a repository's address without credentials.
+func shownURL(raw string) string {
+	u, err := parseURL(raw)
 	if err != nil {
-		return c.selection().String() + " of an unusable URL"
+		return "an unusable URL"
 	}
-	return c.selection().String() + " of " + u.String()
+	return u.String()
 }
 
 func (c Config) selection() Selection {

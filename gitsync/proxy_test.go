@@ -25,6 +25,7 @@ import (
 
 	"github.com/orpheus-cd/orpheus/gitsync"
 	"github.com/orpheus-cd/orpheus/gitsync/gitsynctest"
+	"github.com/orpheus-cd/orpheus/gitsync/transport"
 	"github.com/orpheus-cd/orpheus/planner"
 )
 
@@ -354,6 +355,8 @@ func TestProxyErrors(t *testing.T) {
 			secrets := []string{"pl4nted", "cG9ydGVy"} // porter: in base64
 			wantNoSecret(t, err, secrets...)
 			wantNoSecret(t, c, secrets...)
+			wantNoSecret(t, gitsync.BoardConfig{URL: c.URL, Proxy: c.Proxy}, secrets...)
+			wantNoSecret(t, transport.Options{Proxy: c.Proxy}, secrets...)
 			wantNoSecret(t, r.String(), secrets...)
 			wantNoSecret(t, log.String(), secrets...)
 			proxy.Refuse(nil)

@@ -37,6 +37,15 @@ type BoardConfig struct {
 	Branch string
 }
 
+// String names the repository, without credentials.
+func (c BoardConfig) String() string { return "records of " + shownURL(c.URL) }
+
+// GoString is String: the URLs may hold credentials.
+func (c BoardConfig) GoString() string { return c.String() }
+
+// LogValue is String: the URLs may hold credentials.
+func (c BoardConfig) LogValue() slog.Value { return slog.StringValue(c.String()) }
+
 // DefaultPrefix is where the records' refs begin unless configured otherwise.
 const DefaultPrefix = "refs/orpheus/"
 

@@ -32,6 +32,12 @@ type Options struct {
 	Answer time.Duration
 }
 
+// String shows nothing: the proxy's URL may hold credentials.
+func (o Options) String() string { return "transport options" }
+
+// GoString is String.
+func (o Options) GoString() string { return o.String() }
+
 // maxResponseHeader bounds the header of an answer, also of a proxy.
 const maxResponseHeader = 64 << 10
 
