@@ -22,6 +22,7 @@ const (
 	maxNotes     = 16
 	maxNote      = 500 // bytes
 	maxProgress  = 100_000
+	maxFrom      = 300 // of a registry's name
 	resumePause  = 200 * time.Millisecond
 	hintGap      = 20 * time.Millisecond
 	maxDigestLen = 128
@@ -113,7 +114,9 @@ func (d *Driver) Prepare(ctx context.Context, w runtime.Workload, progress func(
 				return err
 			}
 			if p := r.GetProgress(); p != nil && progress != nil && asked[p.GetImage()] {
-				progress(runtime.Progress{Image: p.GetImage(), Done: max(p.GetDone(), 0), Total: max(p.GetTotal(), 0)})
+				progress(runtime.Progress{
+					Image: p.GetImage(), Done: max(p.GetDone(), 0), Total: max(p.GetTotal(), 0), From: planner.OneLine(p.GetFrom(), maxFrom),
+				})
 			}
 		}
 		return broken("it told progress %d times", maxProgress)

@@ -53,7 +53,7 @@ func (s *server) Prepare(request *pluginpb.PrepareRequest, stream grpc.ServerStr
 		}
 		told[p.Image] = now
 		_ = stream.Send(&pluginpb.PrepareResponse{Event: &pluginpb.PrepareResponse_Progress{
-			Progress: &pluginpb.Progress{Image: p.Image, Done: p.Done, Total: p.Total},
+			Progress: &pluginpb.Progress{Image: p.Image, Done: p.Done, Total: p.Total, From: p.From},
 		}}) // an agent that is gone has ended the context
 	}
 	digests, err := s.driver.Prepare(stream.Context(), fromWorkload(request.GetWorkload()), progress)

@@ -1167,6 +1167,7 @@ type Progress struct {
 	Image         string                 `protobuf:"bytes,1,opt,name=image,proto3" json:"image,omitempty"`
 	Done          int64                  `protobuf:"varint,2,opt,name=done,proto3" json:"done,omitempty"`   // bytes
 	Total         int64                  `protobuf:"varint,3,opt,name=total,proto3" json:"total,omitempty"` // bytes; 0 = unknown
+	From          string                 `protobuf:"bytes,4,opt,name=from,proto3" json:"from,omitempty"`    // the registry or mirror it comes from; "" = not told
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1220,6 +1221,13 @@ func (x *Progress) GetTotal() int64 {
 		return x.Total
 	}
 	return 0
+}
+
+func (x *Progress) GetFrom() string {
+	if x != nil {
+		return x.From
+	}
+	return ""
 }
 
 type Digests struct {
@@ -2872,11 +2880,12 @@ const file_driver_proto_rawDesc = "" +
 	"\x0fPrepareResponse\x129\n" +
 	"\bprogress\x18\x01 \x01(\v2\x1b.orpheus.plugin.v1.ProgressH\x00R\bprogress\x126\n" +
 	"\adigests\x18\x02 \x01(\v2\x1a.orpheus.plugin.v1.DigestsH\x00R\adigestsB\a\n" +
-	"\x05event\"J\n" +
+	"\x05event\"^\n" +
 	"\bProgress\x12\x14\n" +
 	"\x05image\x18\x01 \x01(\tR\x05image\x12\x12\n" +
 	"\x04done\x18\x02 \x01(\x03R\x04done\x12\x14\n" +
-	"\x05total\x18\x03 \x01(\x03R\x05total\"\x89\x01\n" +
+	"\x05total\x18\x03 \x01(\x03R\x05total\x12\x12\n" +
+	"\x04from\x18\x04 \x01(\tR\x04from\"\x89\x01\n" +
 	"\aDigests\x12B\n" +
 	"\bby_image\x18\x01 \x03(\v2'.orpheus.plugin.v1.Digests.ByImageEntryR\abyImage\x1a:\n" +
 	"\fByImageEntry\x12\x10\n" +
