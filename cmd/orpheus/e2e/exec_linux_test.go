@@ -158,7 +158,24 @@ func (n *node) killedMeanwhile(program string) {
 		n.t.Errorf("exit code %d, %s", code, errs.String())
 	}
 	n.agent()
+	n.eventually("the command ends", func() string {
+		if pids := carriers(program + "\x00cat\x00"); len(pids) > 0 {
+			return fmt.Sprintf("processes %v are still there", pids)
+		}
+		return ""
+	})
 	if code, out, errs := n.exec("again", "-i", "db", "--", program, "cat"); code != 0 || out != "again" {
 		n.t.Errorf("with the next agent: code %d, %q, %s", code, out, errs)
 	}
+}
+
+// carriers lists the processes of this machine with a command line.
+func carriers(line string) (pids []string) {
+	files, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+	for _, file := range files {
+		if text, err := os.ReadFile(file); err == nil && string(text) == line {
+			pids = append(pids, filepath.Base(filepath.Dir(file)))
+		}
+	}
+	return pids
 }
