@@ -9,7 +9,9 @@
 //
 //	<StateDir>/<id>/state.json   identity, process ids with their start times, boot id
 //	<StateDir>/<id>/exit.json    how the program ended, written by the shim
-//	<StateDir>/<id>/lock         locked as long as agent or shim works on the folder
+//	<StateDir>/<id>/lock         locked as long as agent or shim works on the folder; the
+//	                             shim writes what is in state.json into it as well, and
+//	                             holds it open for when the folder is deleted
 //	<StateDir>/<id>/work/        default working directory
 //	<StateDir>/.hint             written at every exit, for Watch
 //

@@ -83,6 +83,9 @@ func New(c Config) (*Driver, error) {
 	if d.executable == "" {
 		d.executable = "/proc/self/exe"
 	}
+	if err := d.recoverLost(); err != nil {
+		return nil, err
+	}
 	if c.NoCgroups {
 		d.cgroups.notes = []string{"cgroups are turned off: no limits are enforced"}
 		return d, nil

@@ -121,9 +121,18 @@ func (d *Driver) List(ctx context.Context) ([]planner.Instance, error) {
 	return have, nil
 }
 
-// folders lists the ids that have a folder, sorted.
+// folders lists the ids that have a folder, sorted. A state folder that was
+// deleted is made anew.
 func (d *Driver) folders() ([]string, error) {
 	entries, err := os.ReadDir(d.dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		if err = os.MkdirAll(d.dir, 0o700); err == nil {
+			err = errors.Join(touch(filepath.Join(d.dir, hintFile)), d.recoverLost())
+		}
+		if err == nil {
+			entries, err = os.ReadDir(d.dir)
+		}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("list processes: %w", err)
 	}

@@ -49,7 +49,9 @@ func ShimMain(id string) {
 	s := shim{}
 	err := s.start(id)
 	a := answer{}
-	if err != nil {
+	if err == nil {
+		s.keep(lock)
+	} else {
 		a = answer{Error: err.Error(), Invalid: errors.Is(err, errHopeless)}
 	}
 	json.NewEncoder(ready).Encode(a) // an agent that died reads the folder instead

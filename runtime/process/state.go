@@ -105,8 +105,11 @@ func decodeExit(data []byte) (exit, error) {
 }
 
 // readSmall reads a regular file of at most maxStateSize, and no other.
-func readSmall(path string) ([]byte, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+func readSmall(path string) ([]byte, error) { return readSmallAs(path, unix.O_NOFOLLOW) }
+
+// readSmallAs is readSmall with more flags.
+func readSmallAs(path string, flags int) ([]byte, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK|flags, 0)
 	if err != nil {
 		return nil, err
 	}

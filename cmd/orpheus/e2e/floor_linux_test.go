@@ -86,46 +86,52 @@ func TestAttack08ForcePushAlone(t *testing.T) {
 	})
 }
 
-// TestAttack44StateFolderDeletedEndToEnd: without its state folder a node adopts
-// its containers and refuses an older tip all the same: the floor is known from
-// the run folder. Processes are known by their folders alone: they are ended
-// and started again, so that none runs twice.
-func TestAttack44StateFolderDeletedEndToEnd(t *testing.T) {
-	n := newNode(t, devfleet.Options{LocalPath: true, Driver: planner.DriverContainerd})
-	n.push("app:1", "1")
-	n.agent()
-	files := map[string]string{"fleet.yaml": fleetYAML, "web.yaml": n.manifest(spec{name: "web"})}
-	first := n.apply("first version", files)
-	second := n.apply("second version", map[string]string{"api.yaml": n.manifest(spec{name: "api"})})
-	before := n.lives()
-	if err := n.EndAgent(syscall.SIGTERM); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.RemoveAll(n.StateDir()); err != nil {
-		t.Fatal(err)
-	}
-	n.point(first)
-	n.agent()
-	n.refuses(first, "which this node has followed")
-	n.untouched("the state folder was deleted", before)
-	n.point(second)
-	n.await("the newest tip is followed", devfleet.SettledAt(second))
-	n.untouched("the newest tip is back", before)
+// loseState deletes the state folder. A running agent may write into it just
+// then.
+func (n *node) loseState() {
+	n.t.Helper()
+	n.eventually("the state folder is deleted", func() string {
+		if err := os.RemoveAll(n.StateDir()); err != nil {
+			return err.Error()
+		}
+		return ""
+	})
+}
 
-	// While the agent runs.
-	if err := os.RemoveAll(n.StateDir()); err != nil {
-		t.Fatal(err)
-	}
-	third := n.apply("third version", map[string]string{"more.yaml": n.manifest(spec{name: "more"})})
-	n.untouched("the state folder was deleted under the agent", before)
-	before = n.lives()
-	n.kill()
-	n.agent()
-	n.await("it knows everything", devfleet.SettledAt(third))
-	n.untouched("killed after that", before)
-	n.point(second)
-	n.refuses(second, "which this node has followed")
-	n.untouched("an older tip", before)
+// TestAttack44StateFolderDeletedEndToEnd: without its state folder a node adopts
+// what runs and refuses an older tip all the same: the floor is known from the
+// run folder. A folder deleted under the agent is made anew.
+func TestAttack44StateFolderDeletedEndToEnd(t *testing.T) {
+	onEachDriver(t, devfleet.Options{LocalPath: true}, func(n *node) {
+		n.push("app:1", "1")
+		n.agent()
+		first := n.apply("first version", map[string]string{"fleet.yaml": fleetYAML, "web.yaml": n.manifest(spec{name: "web"})})
+		second := n.apply("second version", map[string]string{"api.yaml": n.manifest(spec{name: "api"})})
+		before := n.lives()
+		if err := n.EndAgent(syscall.SIGTERM); err != nil {
+			n.t.Fatal(err)
+		}
+		n.loseState()
+		n.point(first)
+		n.agent()
+		n.refuses(first, "which this node has followed")
+		n.untouched("the state folder was deleted", before)
+		n.point(second)
+		n.await("the newest tip is followed", devfleet.SettledAt(second))
+		n.untouched("the newest tip is back", before)
+
+		n.loseState()
+		third := n.apply("third version", map[string]string{"more.yaml": n.manifest(spec{name: "more"})})
+		n.untouched("the state folder was deleted under the agent", before)
+		before = n.lives()
+		n.kill()
+		n.agent()
+		n.await("it knows everything", devfleet.SettledAt(third))
+		n.untouched("killed after that", before)
+		n.point(second)
+		n.refuses(second, "which this node has followed")
+		n.untouched("an older tip", before)
+	})
 }
 
 // TestFollowRangeEndToEnd: a node follows the highest version among tags; a
