@@ -20,6 +20,7 @@ type notifier struct {
 	socket   string        // where it listens; "" = nowhere
 	patience time.Duration // it restarts an agent that is silent for so long; 0 = never
 	log      *slog.Logger
+	deaf     bool // it could not be told the last time
 }
 
 // statusInterval is how often the manager's line about the agent is looked at.
@@ -27,8 +28,8 @@ const statusInterval = 5 * time.Second
 
 // newNotifier reads who started this process. What it read is not for its
 // children.
-func newNotifier(log *slog.Logger) notifier {
-	s := notifier{socket: os.Getenv("NOTIFY_SOCKET"), log: log}
+func newNotifier(log *slog.Logger) *notifier {
+	s := &notifier{socket: os.Getenv("NOTIFY_SOCKET"), log: log}
 	if pid := os.Getenv("WATCHDOG_PID"); pid == "" || pid == strconv.Itoa(os.Getpid()) {
 		if us, err := strconv.ParseInt(os.Getenv("WATCHDOG_USEC"), 10, 64); err == nil && us > 0 {
 			s.patience = time.Duration(us) * time.Microsecond
@@ -44,7 +45,7 @@ func newNotifier(log *slog.Logger) notifier {
 // ctx ends it keeps the manager's line about it true and, as long as the
 // agent's own loop turns, the watchdog quiet. Git, drivers and services are no
 // part of that: a restart would not help them.
-func (s notifier) follow(ctx context.Context, alive func(context.Context) error, status func() *api.Status) {
+func (s *notifier) follow(ctx context.Context, alive func(context.Context) error, status func() *api.Status) {
 	if s.socket == "" {
 		return
 	}
@@ -80,18 +81,19 @@ func (s notifier) follow(ctx context.Context, alive func(context.Context) error,
 	}
 }
 
-// say sends lines in one datagram. A manager that cannot be told is not worth
-// more than a word.
-func (s notifier) say(lines ...string) {
+// say sends lines in one datagram. That the manager cannot be told is worth one
+// word.
+func (s *notifier) say(lines ...string) {
 	// An address that begins with @ is an abstract one to package net as well.
 	conn, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: s.socket, Net: "unixgram"})
 	if err == nil {
 		_, err = conn.Write([]byte(strings.Join(lines, "\n")))
 		conn.Close()
 	}
-	if err != nil {
-		s.log.Warn("the service manager cannot be told", "err", err)
+	if err != nil && !s.deaf {
+		s.log.Warn("the service manager cannot be told how the agent fares", "err", err)
 	}
+	s.deaf = err != nil
 }
 
 // statusLine is the agent in one line: the commit in force and how its services

@@ -35,7 +35,7 @@ func TestNotifier(t *testing.T) {
 	if n := newNotifier(log); n.socket != "" {
 		t.Errorf("children would talk to the manager: %+v", n)
 	}
-	n := notifier{socket: path, patience: 400 * time.Millisecond, log: log}
+	n := &notifier{socket: path, patience: 400 * time.Millisecond, log: log}
 
 	var hangs atomic.Bool
 	asked, told := make(chan struct{}, 1000), 0
@@ -94,5 +94,5 @@ func TestNotifier(t *testing.T) {
 	cancel()
 	hear("STOPPING=1")
 	<-ended
-	notifier{}.follow(t.Context(), nil, nil) // nobody listens: it returns
+	new(notifier).follow(t.Context(), nil, nil) // nobody listens: it returns
 }

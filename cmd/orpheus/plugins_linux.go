@@ -24,6 +24,8 @@ type pluginConfig struct {
 	Env    map[string]string `json:"env"` // all it gets beside a PATH
 }
 
+func init() { pluginProtocol = plugin.ProtocolVersion }
+
 var sha256Hex = regexp.MustCompile(`^[0-9a-f]{64}$`)
 
 // pluginFaults lists what is wrong with the plugins.

@@ -6,6 +6,8 @@ import (
 	"runtime/debug"
 
 	"github.com/spf13/cobra"
+
+	"github.com/orpheus-cd/orpheus/planner"
 )
 
 // version is set when a release is built: -ldflags "-X main.version=1.2.3".
@@ -19,10 +21,20 @@ type buildInfo struct {
 	Go       string `json:"go"`
 	OS       string `json:"os"`
 	Arch     string `json:"arch"`
+	// What it can talk to: formats of the fleet's records from and to, and the
+	// protocol of driver plugins, 0 where there are none.
+	Records [2]int `json:"records"`
+	Plugins int    `json:"plugins,omitempty"`
 }
 
+// pluginProtocol is set where drivers can be plugins.
+var pluginProtocol int
+
 func readBuildInfo() buildInfo {
-	b := buildInfo{Version: version, Go: goruntime.Version(), OS: goruntime.GOOS, Arch: goruntime.GOARCH}
+	b := buildInfo{
+		Version: version, Go: goruntime.Version(), OS: goruntime.GOOS, Arch: goruntime.GOARCH,
+		Records: [2]int{planner.MinFormat, planner.MaxFormat}, Plugins: pluginProtocol,
+	}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		info = &debug.BuildInfo{}
@@ -56,7 +68,14 @@ func (b buildInfo) String() string {
 		}
 		s += ")"
 	}
-	return fmt.Sprintf("%s %s %s/%s", s, b.Go, b.OS, b.Arch)
+	s += fmt.Sprintf(" %s %s/%s, records %d", b.Go, b.OS, b.Arch, b.Records[0])
+	if b.Records[1] > b.Records[0] {
+		s += fmt.Sprintf(" to %d", b.Records[1])
+	}
+	if b.Plugins > 0 {
+		s += fmt.Sprintf(", plugin protocol %d", b.Plugins)
+	}
+	return s
 }
 
 func newVersionCommand(e *env) *cobra.Command {

@@ -135,7 +135,7 @@ func (d *Driver) environment() []string {
 	env := append([]string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}, d.config.Env...)
 	return append(env,
 		handshake.MagicCookieKey+"="+handshake.MagicCookieValue,
-		"PLUGIN_PROTOCOL_VERSIONS="+strconv.Itoa(protocolVersion),
+		"PLUGIN_PROTOCOL_VERSIONS="+strconv.Itoa(ProtocolVersion),
 		goplugin.EnvUnixSocketDir+"="+d.config.RunDir,
 	)
 }
@@ -161,11 +161,11 @@ func (p *newborn) introduce(ctx context.Context) (protocol int, socket string, e
 		return 0, "", errors.New("it is no driver plugin: its main must print nothing before plugin.Serve")
 	case parts[0] != strconv.Itoa(goplugin.CoreProtocolVersion):
 		return 0, "", errors.New("it was built with another generation of go-plugin: build it with the runtime/plugin of this agent")
-	case parts[1] != strconv.Itoa(protocolVersion):
+	case parts[1] != strconv.Itoa(ProtocolVersion):
 		return 0, "", fmt.Errorf("it speaks version %q of the driver protocol, this agent version %d: build it with the runtime/plugin of this agent",
-			cut(parts[1], 20), protocolVersion)
+			cut(parts[1], 20), ProtocolVersion)
 	}
-	return protocolVersion, parts[3], nil
+	return ProtocolVersion, parts[3], nil
 }
 
 // release closes what the start needed. The plugin must have been called

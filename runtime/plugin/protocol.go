@@ -10,8 +10,8 @@ import (
 	"github.com/orpheus-cd/orpheus/runtime/plugin/pluginpb"
 )
 
-// protocolVersion is the only version of driver.proto so far.
-const protocolVersion = 1
+// ProtocolVersion is that of driver.proto, the only one so far.
+const ProtocolVersion = 1
 
 // What both sides must have in common. The cookie is no secret: it tells a
 // person who runs a plugin by hand what it is.

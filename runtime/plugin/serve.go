@@ -34,7 +34,7 @@ func Serve(d runtime.Driver) {
 	goplugin.Serve(&goplugin.ServeConfig{
 		HandshakeConfig: handshake,
 		VersionedPlugins: map[int]goplugin.PluginSet{
-			protocolVersion: {service: &grpcDriver{server: &server{driver: d}}},
+			ProtocolVersion: {service: &grpcDriver{server: &server{driver: d}}},
 		},
 		GRPCServer: func(options []grpc.ServerOption) *grpc.Server {
 			return grpc.NewServer(append(options,

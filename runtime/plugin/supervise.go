@@ -152,7 +152,7 @@ func (d *Driver) find(ctx context.Context) (*session, error) {
 	switch {
 	case r.SHA256 != d.config.SHA256 || r.Setup != d.setup:
 		d.log.Info("driver plugin is replaced as the configuration asks; what it runs goes on", "pid", r.Process.PID)
-	case r.Protocol != protocolVersion || r.Socket == "":
+	case r.Protocol != ProtocolVersion || r.Socket == "":
 		d.log.Info("driver plugin was not started completely: it is started again", "pid", r.Process.PID)
 	default:
 		s, err := connect(ctx, r)
