@@ -71,6 +71,7 @@ func TestAttack36LostReply(t *testing.T) {
 				t.Fatalf("retry after %s", gitsync.RetryAfter(err))
 			}
 			srv.SetFault(nil)
+			b = openBoard(t, cfg) // this one is not asked to wait
 			now := r1
 			if tt.moved {
 				now = r2
