@@ -89,15 +89,15 @@ func TestAttack11CredentialsInURL(t *testing.T) {
 		Registry: imagetest.RegistryOptions{User: "puller", Secret: registryPassword, Bearer: true},
 	})
 	n.push("app:1", "1")
-	p := n.behindProxy(proxyLogin)
+	p := n.newProxy()
 	p.echoes = true
 	url := "https://user:" + urlPassword + "@" + strings.TrimPrefix(n.proxiedURL(), "https://")
 	n.secret("registry", registryPassword)
 	n.secret("webhook", webhookSecret)
 	const hook = "127.0.0.1:18790"
-	n.configure(fmt.Sprintf("repository: {url: %q}\nregistries: {%q: {username: puller, passwordFile: %q}}\n"+
+	n.configure(fmt.Sprintf("repository: {url: %q, proxy: %q}\nregistries: {%q: {username: puller, passwordFile: %q}}\n"+
 		"coordination: leases\npeer: {listen: none}\nwebhook: {listen: %q, secretFile: %q}\n",
-		url, n.Registry.Host, n.secretFile("registry"), hook, n.secretFile("webhook")))
+		url, strings.Replace(p.URL, "://", "://"+proxyLogin+"@", 1), n.Registry.Host, n.secretFile("registry"), hook, n.secretFile("webhook")))
 	app := func(name, image string) string {
 		return n.manifest(spec{name: name, image: image, env: map[string]string{"DB_PASSWORD": envPassword}})
 	}
@@ -111,6 +111,9 @@ func TestAttack11CredentialsInURL(t *testing.T) {
 	})
 	n.say("hold", "web", "--for", "1h", "--reason", "somebody looks at it")
 	n.tell(hook)
+	if err := p.used(); err != nil {
+		t.Error(err)
+	}
 
 	// The registry does not let it in, the hook is called by strangers, the
 	// repository's server says the password back, then the proxy does.
@@ -159,8 +162,10 @@ func (n *node) tell(hook string) {
 	out["orpheus doctor"], _ = n.orpheus("doctor", "--config", config)
 	out["orpheus doctor -o json"], _ = n.orpheus("doctor", "--config", config, "-o", "json")
 	out["orpheus history"], _ = n.orpheus("history", "web", "--config", config)
-	for _, verb := range []string{"orpheus doctor", "orpheus history"} {
-		contains(n.t, verb, out[verb], gitHost) // it got as far as the repository
+	// They got as far as the repository, or into it.
+	contains(n.t, "orpheus doctor", out["orpheus doctor"], gitHost)
+	if text := out["orpheus history"]; !strings.Contains(text, "web-0 is given to") && !strings.Contains(text, gitHost) {
+		n.t.Errorf("orpheus history says %q", text)
 	}
 	n.holdNone(out, append(secrets, envPassword)...)
 	for file, text := range n.kept() {

@@ -3,7 +3,6 @@ package e2e
 import (
 	"errors"
 	"fmt"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -31,7 +30,7 @@ func TestTransports(t *testing.T) {
 		// A certificate of one's own, and no way to the server but the proxy,
 		// which wants to know who asks.
 		{"HTTPSThroughProxy", devfleet.Options{Git: gitsynctest.Options{TLS: true, Token: gitToken}}, func(n *node) away {
-			p := n.behindProxy(proxyLogin)
+			p := n.behindProxy()
 			n.t.Cleanup(func() {
 				if err := p.used(); err != nil {
 					n.t.Error(err)
@@ -132,30 +131,39 @@ func repositoryError(reason string) func(*api.Status) string {
 
 // Who may use the proxy.
 const (
+	proxyUser     = "porter"
 	proxyPassword = "proxy-password-Tz5"
-	proxyLogin    = "porter:" + proxyPassword
+	proxyLogin    = proxyUser + ":" + proxyPassword
 )
 
-// behindProxy has the agent reach the Git server through a proxy alone: its
-// name means nothing to this machine. login is user:password, "" = none.
-func (n *node) behindProxy(login string) *connectProxy {
+// behindProxy has the agent reach the Git server through a proxy alone, which
+// its environment names: the server's name means nothing to this machine.
+func (n *node) behindProxy() *connectProxy {
 	n.t.Helper()
-	server, err := url.Parse(n.Git.URL)
-	if err != nil {
-		n.t.Fatal(err)
-	}
-	p := newConnectProxy(n.t, server.Host, login)
-	proxy, err := url.Parse(p.URL)
-	if err != nil {
-		n.t.Fatal(err)
-	}
-	if user, password, ok := strings.Cut(login, ":"); ok {
-		proxy.User = url.UserPassword(user, password)
-	}
-	n.Environ("HTTPS_PROXY=" + proxy.String())
+	p := n.newProxy()
+	n.Environ("HTTPS_PROXY=" + strings.Replace(p.URL, "://", "://"+proxyLogin+"@", 1))
 	n.secret("token", gitToken)
 	n.configure(fmt.Sprintf("repository: {url: %q, tokenFile: %q}\n", n.proxiedURL(), n.secretFile("token")))
 	return p
+}
+
+// configuredProxy is behindProxy with a proxy that the configuration names, and
+// whose password is in a file.
+func (n *node) configuredProxy() *connectProxy {
+	n.t.Helper()
+	p := n.newProxy()
+	n.secret("token", gitToken)
+	n.secret("proxy", proxyPassword)
+	n.configure(fmt.Sprintf("repository: {url: %q, tokenFile: %q, proxy: %q, proxyUsername: %s, proxyPasswordFile: %q}\n",
+		n.proxiedURL(), n.secretFile("token"), p.URL, proxyUser, n.secretFile("proxy")))
+	return p
+}
+
+// newProxy starts a proxy to the node's Git server.
+func (n *node) newProxy() *connectProxy {
+	n.t.Helper()
+	_, server, _ := strings.Cut(n.Git.URL, "://")
+	return newConnectProxy(n.t, server, proxyLogin)
 }
 
 // proxiedURL is the repository's where only a connectProxy knows the way.

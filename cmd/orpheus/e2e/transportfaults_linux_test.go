@@ -42,7 +42,7 @@ func TestTransportFaults(t *testing.T) {
 	https := func(faults func(*node, *connectProxy) []fault) func(*testing.T) {
 		return func(t *testing.T) {
 			n := newNodeNow(t, devfleet.Options{Driver: planner.DriverProcess, Git: gitsynctest.Options{TLS: true, Token: gitToken}})
-			n.sufferAll(faults(n, n.behindProxy(proxyLogin)))
+			n.sufferAll(faults(n, n.configuredProxy()))
 		}
 	}
 	allAtOnce(t, map[string]func(*testing.T){
@@ -82,6 +82,10 @@ func proxyFaults(n *node, p *connectProxy) []fault {
 	refuse := func(status int32) func() error {
 		return func() error { p.refuses.Store(status); p.cut(); return nil }
 	}
+	// A tunnel that is open stays so.
+	change := func(name, value string) func() error {
+		return func() error { defer p.cut(); return os.WriteFile(n.secretFile(name), []byte(value+"\n"), 0o600) }
+	}
 	ca := filepath.Join(n.Dir, "git-ca.pem")
 	own, err := os.ReadFile(ca)
 	if err != nil {
@@ -93,7 +97,7 @@ func proxyFaults(n *node, p *connectProxy) []fault {
 	return []fault{
 		{"proxy says no", refuse(http.StatusForbidden), refuse(0),
 			"answers 403 Forbidden when asked for the way to " + gitHost, "have its owner allow that"},
-		{"proxy wants a password", refuse(http.StatusProxyAuthRequired), refuse(0),
+		{"proxy password wrong", change("proxy", wrongToken), change("proxy", proxyPassword),
 			"answers 407 Proxy Authentication Required", "check the user name and the password that are configured for it"},
 		{"unknown authority", trust(newAuthority(n.t)), trust(own),
 			"an authority that this node does not know signed the server's certificate", "name a file with that authority's certificate as caFile"},
@@ -168,7 +172,7 @@ func (n *node) sufferAll(faults []fault) {
 	for _, f := range faults {
 		n.suffer(f)
 	}
-	n.tellsNoSecrets(gitToken, wrongToken)
+	n.tellsNoSecrets(gitToken, wrongToken, proxyPassword)
 }
 
 func (n *node) suffer(f fault) {
