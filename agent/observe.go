@@ -144,6 +144,7 @@ type track struct {
 	slot     planner.SlotID
 	running  bool
 	since    time.Duration // boot time since when it has been seen running
+	told     time.Time     // when the run began that was last told of
 	exitSeen bool          // the exit of this run has been counted
 	waiting  bool          // a worker waits for its exit
 	waitAt   time.Duration // boot time before which no worker waits again
@@ -202,7 +203,10 @@ func (a *Agent) observe(ctx context.Context, d *driverState, i planner.Instance,
 			if i.StartedAt.IsZero() {
 				t.since = now.Boot
 			}
-			a.log.Info("instance runs", "slot", i.Slot, "instance", i.ID, "revision", i.Revision.Short())
+			if i.StartedAt.IsZero() || !i.StartedAt.Equal(t.told) { // a listing may come before its start has landed
+				t.told = i.StartedAt
+				a.log.Info("instance runs", "slot", i.Slot, "instance", i.ID, "revision", i.Revision.Short())
+			}
 		}
 		a.await(ctx, d, i.ID, t, now)
 	case planner.StateExited:
