@@ -91,6 +91,8 @@ func TestSettle(t *testing.T) {
 		{name: "another approved", prev: pendingFollowed(4, 1), next: many(1), approved: []string{hash("2"), hash("1") + "1"}, follows: 4, total: 1, held: heldRange(1, 4, "20 %"), pending: pendingRange(1, 4, hash("1"))},
 		// Nothing approves a deletion in advance: the commit that deletes cannot know its own name.
 		{name: "approved at once", prev: followedOf(many(3)), next: nil, approved: []string{hash("2")}, follows: 3, total: 0, held: heldRange(0, 3, "20 %"), pending: pendingRange(0, 3, hash("2"))},
+		// A node that was away sees the deletion and its approval at once: it cannot tell what the former lacked.
+		{name: "approved unseen", prev: followedOf(many(3)), next: nil, approved: []string{hash("3")}, follows: 3, total: 0, held: heldRange(0, 3, "20 %"), pending: pendingRange(0, 3, hash("2"))},
 		// An approval does not reach over a commit that cannot be read.
 		{name: "approved, but broken", prev: pendingFollowed(4, 1), next: many(1), faults: broken("x.yaml"), approved: []string{hash("1")}, follows: 4, total: 1, held: heldRange(1, 4, "nothing is deleted"), pending: pendingRange(1, 4, hash("1"))},
 		// A small deletion while another waits is decided by itself.
