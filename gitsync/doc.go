@@ -34,6 +34,9 @@
 // Submodules, LFS pointers and symbolic links are shown as what they are and
 // never followed.
 //
-// Credentials are read anew for every look and appear in no error, log or
-// String method.
+// Credentials, keys, known hosts and authorities are read anew for every look,
+// and [WatchFiles] makes hints from their files; secrets appear in no error, log
+// or String method (leaf redact). Leaf transport says which proxy requests go
+// through, leaf githubapp mints tokens. A server that asks for a pause is asked
+// nothing before it is over (retryafter.go).
 package gitsync
