@@ -162,7 +162,7 @@ func TestPullCalledOff(t *testing.T) {
 	b := testBench(t)
 	b.leavesNothing(t)
 	d := b.driver(t)
-	r, ref, _ := newRegistry(t, imagetest.RegistryOptions{}, imagetest.Options{Binary: b.payload, Env: []string{"OFF=1"}})
+	r, ref, _ := newRegistry(t, imagetest.RegistryOptions{}, imagetest.Options{Binary: b.payload, Env: []string{fmt.Sprint("OFF=", serial.Add(1))}})
 	began, stay := make(chan struct{}), make(chan struct{})
 	var once sync.Once
 	r.Intercept(func(_ http.ResponseWriter, req *http.Request) bool {
