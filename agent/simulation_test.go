@@ -8,6 +8,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -110,7 +111,7 @@ func newSimulation(t *testing.T, seed uint64, dirs string) *simulation {
 	s.volumes.Before(func(ctx context.Context, c runtimetest.Call) error {
 		return s.fault(ctx, s.vol.Load() && c.Verb != "Sweep", "volumes")
 	})
-	s.state = s.freshDir()
+	s.state, s.floor.Copy = s.freshDir(), filepath.Join(dirs, "floor.json")
 	return s
 }
 
