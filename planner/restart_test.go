@@ -46,3 +46,23 @@ func TestRestartPins(t *testing.T) {
 		t.Error("a template was changed")
 	}
 }
+
+// TestCoordinateRestart: a restart by a commit needs no answer of the registry,
+// and runs what ran; one that is to pull runs what the tag stands for now.
+func TestCoordinateRestart(t *testing.T) {
+	image := plainA.Images()[0]
+	for value, want := range map[string]string{"monday": "sha256:1", "monday" + RestartPull: "sha256:9"} {
+		f, v := fleetCase{nodes: "n1", replicas: 1, target: "a", before: "0:a1@n1+"}.build(t)
+		restarted := plainA
+		restarted.RestartedAt = value
+		rev := RevisionOf(restarted)
+		f.Services[web] = service(web, 1, restarted)
+		if want != "sha256:1" {
+			v.Resolved[RevisionKey{web, rev}] = map[string]string{image: want}
+		}
+		out := Coordinate(f, v, Time{Boot: fleetNow})
+		if len(out.Resolve) > 0 || len(out.Docs) != 1 || len(out.Docs[0].Doc.Leases) != 2 || out.Docs[0].Doc.Images[rev][image] != want {
+			t.Errorf("%q: decides %s, asks for %v; want %s", value, show(out.Docs), out.Resolve, want)
+		}
+	}
+}
