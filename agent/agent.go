@@ -45,13 +45,13 @@ type Config struct {
 	Policy   planner.Policy
 	Clock    Clock // nil = SystemClock
 	Log      *slog.Logger
-	Metrics  *Metrics // nil = not measured
-	Fleet    *Fleet   // nil = the node grants leases to itself (coordination: none)
+	Metrics  *Metrics  // nil = not measured
+	Fleet    *Fleet    // nil = the node grants leases to itself (coordination: none)
+	Pressure *Pressure // nil = the node is never short of anything
 	Floor    FloorConfig
 	// Relate says how a commit stands to another, both full ids, as the Source
 	// knows them. Only the loop calls it, and waits for it.
-	Relate   func(commit, other string) planner.Relation
-	Pressure *Pressure // nil = the node is never short of anything
+	Relate func(commit, other string) planner.Relation
 
 	// Resync is how often drivers are listed without a hint; 0 = 10 s.
 	Resync time.Duration
