@@ -152,8 +152,8 @@ func TestAttack40WebhookUnsigned(t *testing.T) {
 func TestAttack40WebhookFlood(t *testing.T) {
 	secret := secretFile(t, testSecret)
 	synctest.Test(t, func(t *testing.T) {
-		hints := 0
-		s := newServer(Config{Path: "/webhook", SecretFile: secret, Hint: func() { hints++ }})
+		var hints atomic.Int64
+		s := newServer(Config{Path: "/webhook", SecretFile: secret, Hint: func() { hints.Add(1) }})
 		defer s.looks.end()
 		call := func() *httptest.ResponseRecorder {
 			w, r := httptest.NewRecorder(), httptest.NewRequest(http.MethodPost, "/webhook", strings.NewReader(push))
@@ -174,8 +174,8 @@ func TestAttack40WebhookFlood(t *testing.T) {
 			time.Sleep(10 * time.Millisecond)
 		}
 		most := lookBurst + int(time.Since(began)/lookEvery)
-		if hints > most || hints < most-1 {
-			t.Errorf("the node looked %d times in %s, want %d", hints, time.Since(began), most)
+		if n := int(hints.Load()); n > most || n < most-1 {
+			t.Errorf("the node looked %d times in %s, want %d", n, time.Since(began), most)
 		}
 		if refused < 4900 {
 			t.Errorf("%d of 5000 calls were refused", refused)
@@ -187,10 +187,10 @@ func TestAttack40WebhookFlood(t *testing.T) {
 		// The last push of the flood is seen, though its call was one too many.
 		for call().Code != http.StatusTooManyRequests {
 		}
-		before := hints
+		before := hints.Load()
 		time.Sleep(lookEvery)
 		synctest.Wait()
-		if hints == before {
+		if hints.Load() == before {
 			t.Error("the last call of the flood was dropped")
 		}
 	})
