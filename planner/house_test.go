@@ -55,8 +55,6 @@ var arrows = map[string][]string{
 	"examples/driver-sandbox": {"planner", "runtime", "runtime/plugin"},
 	// What reads people's files lies beside the driver, and is wired in cmd.
 	"runtime/containerd/dockerconfig": {},
-	// What reads people's files lies beside the driver, and is wired in cmd.
-	"runtime/containerd/dockerconfig": {},
 }
 
 // topLevel is all that may lie at the top of the repository.
