@@ -4,6 +4,7 @@ package containerd
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -46,7 +47,8 @@ func (d *Driver) list(ctx context.Context, filter string) ([]planner.Instance, e
 			// The listing of processes leaves out one that did not answer in
 			// time, or knows nothing of it but its name: only the answer "not
 			// found" means it is gone.
-			if c.process, err = d.process(ctx, rec.ID); err != nil {
+			c.process, err = d.process(ctx, rec.ID)
+			if c.silent = errors.Is(err, errSilentShim); err != nil && !c.silent {
 				return nil, err
 			}
 		}
@@ -73,7 +75,11 @@ func (d *Driver) list(ctx context.Context, filter string) ([]planner.Instance, e
 type container struct {
 	record
 	process *task.Process // nil = there is none
+	silent  bool          // its shim does not answer: there may be one
 }
+
+// errSilentShim: containerd answers for a shim that has not for two seconds.
+var errSilentShim = fmt.Errorf("its shim does not answer: %w", runtime.ErrUnavailable)
 
 // records lists the labels of our containers.
 func (d *Driver) records(ctx context.Context, filter string) ([]record, error) {
@@ -114,8 +120,7 @@ func (d *Driver) process(ctx context.Context, id string) (*task.Process, error) 
 		return nil, d.fail("look for the process of "+id, err)
 	}
 	if answer.Process.Status == task.Status_UNKNOWN {
-		// After two seconds containerd answers for a shim that does not.
-		return nil, fmt.Errorf("look for the process of %s: its shim does not answer: %w", id, runtime.ErrUnavailable)
+		return nil, fmt.Errorf("look for the process of %s: %w", id, errSilentShim)
 	}
 	return answer.Process, nil
 }
@@ -137,7 +142,7 @@ func (d *Driver) addUnrecorded(ctx context.Context, byInstance map[string][]cont
 	}
 	rec := parseLabels(c.ID, c.Labels)
 	rec.started = c.CreatedAt
-	byInstance[rec.Instance.ID] = append(byInstance[rec.Instance.ID], container{rec, p})
+	byInstance[rec.Instance.ID] = append(byInstance[rec.Instance.ID], container{record: rec, process: p})
 	return nil
 }
 
@@ -151,7 +156,7 @@ func (d *Driver) addOrphan(byInstance map[string][]container, p *task.Process, p
 		rec = record{ID: p.ID, Instance: planner.Instance{ID: instance, Driver: planner.DriverContainerd}}
 	}
 	rec.Count = 0 // so that the instance counts as partial
-	byInstance[rec.Instance.ID] = append(byInstance[rec.Instance.ID], container{rec, p})
+	byInstance[rec.Instance.ID] = append(byInstance[rec.Instance.ID], container{record: rec, process: p})
 }
 
 // instanceOf derives the state of an instance from its containers.
@@ -196,6 +201,11 @@ func (d *Driver) instanceOf(containers []container) planner.Instance {
 
 func (d *Driver) stateOf(c container) planner.ContainerState {
 	out := planner.ContainerState{Name: c.Container, Image: c.Image, Digest: c.Digest, State: planner.StatePartial}
+	if c.silent {
+		// Nothing says that it has ended: who waits for it will tell.
+		out.State = planner.StateRunning
+		return out
+	}
 	if c.process == nil {
 		if c.Boot != d.bootID || d.seen.wasRunning(c.Instance.ID) {
 			out.State = planner.StateExited

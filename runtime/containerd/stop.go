@@ -73,12 +73,12 @@ func (d *Driver) containersOf(ctx context.Context, id string) ([]container, erro
 	}
 	var out []container
 	for _, rec := range records {
-		out = append(out, container{rec, processes[rec.ID]})
+		out = append(out, container{record: rec, process: processes[rec.ID]})
 		delete(processes, rec.ID)
 	}
 	for cid, p := range processes {
 		if prefix, ours := prefixOf(cid); ours && prefix == containerPrefix(id) {
-			out = append(out, container{record{ID: cid}, p})
+			out = append(out, container{record: record{ID: cid}, process: p})
 		}
 	}
 	return out, nil
