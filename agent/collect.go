@@ -64,9 +64,11 @@ func (a *Agent) collectIfNeeded(ctx context.Context) {
 		a.problem("images", err)
 		return
 	}
-	a.swept = 0 // what failed pulls and old slots have left goes first
 	c.active = true
 	tell := c.told == "" || c.tellAt <= now
+	if tell {
+		a.swept = 0 // what failed pulls and old slots have left goes, too
+	}
 	a.work(func() {
 		begin := time.Now()
 		out := a.collect(ctx, forced)
