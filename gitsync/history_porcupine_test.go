@@ -1,6 +1,7 @@
 package gitsync_test
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math"
@@ -183,6 +184,21 @@ func (h *history) check(t *testing.T) porcupine.CheckResult {
 	return porcupine.CheckOperationsTimeout(registers, h.ops, 30*time.Second)
 }
 
+// tell logs what was done to each ref whose history is not one of a register.
+func (h *history) tell(t *testing.T) {
+	t.Helper()
+	slices.SortFunc(h.ops, func(a, b porcupine.Operation) int { return cmp.Compare(a.Call, b.Call) })
+	for _, part := range registers.Partition(h.ops) {
+		if porcupine.CheckOperations(registers, part) {
+			continue
+		}
+		for _, op := range part {
+			t.Logf("writer %2d, %s to %s: %s", op.ClientId, time.Duration(op.Call).Round(time.Microsecond),
+				time.Duration(op.Return).Round(time.Microsecond), registers.DescribeOperation(op.Input, op.Output))
+		}
+	}
+}
+
 // TestHistories: what 16 writers see of a real server, whose replies and
 // requests get lost now and then, is a history of registers.
 func TestHistories(t *testing.T) {
@@ -216,6 +232,7 @@ func TestHistories(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			h := write(t, 6, tt.make(t))
 			if result := h.check(t); result != porcupine.Ok {
+				h.tell(t)
 				t.Errorf("the history is %s", result)
 			}
 			if h.count[gitsync.Won] == 0 || h.count[gitsync.Lost] == 0 || tt.lossy != (h.count[gitsync.Unknown] > 0) {

@@ -60,6 +60,7 @@ func TestBoardOnJGit(t *testing.T) {
 		t.Parallel()
 		h := write(t, 3, fresh(t))
 		if result := h.check(t); result != porcupine.Ok || h.count[gitsync.Won] == 0 || h.count[gitsync.Lost] == 0 {
+			h.tell(t)
 			t.Errorf("the history is %s, outcomes %v", result, h.count)
 		}
 	})
