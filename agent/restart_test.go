@@ -246,7 +246,9 @@ func TestRestartPull(t *testing.T) {
 func TestRestartRefused(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.commit(service("web", "a"), service("quiet", "a", func(s *planner.Service) { s.Observe = true }),
-			service("later", "a", func(s *planner.Service) { s.Suspend = &planner.Suspension{Reason: "rest", Until: time.Now().Add(24 * time.Hour)} }),
+			service("later", "a", func(s *planner.Service) {
+				s.Suspend = &planner.Suspension{Reason: "rest", Until: time.Now().Add(24 * time.Hour)}
+			}),
 			service("held", "a"), service("none", "a", replicas(0)))
 		w.settle(10 * time.Second)
 		w.order(api.HoldRequest{Target: "held", For: time.Hour})
