@@ -88,7 +88,13 @@ func TestWhoLeadsInside(t *testing.T) {
 		// One on the node itself by its address, which policy has admitted.
 		{"127.0.0.1:5000", false, true},
 	} {
-		answer, err := d.httpClient(c.host, Registry{}, c.described).Get(inside.URL)
+		registry := Registry{Inside: c.described}
+		d.registry(t.Context(), c.host, registry)
+		trusts := clientKey{c.host, true}
+		if d.httpClients[trusts] == nil {
+			trusts.trusted = false
+		}
+		answer, err := d.httpClients[trusts].Get(inside.URL)
 		if err == nil {
 			answer.Body.Close()
 		}
