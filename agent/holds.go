@@ -266,7 +266,11 @@ func (a *Agent) revision(id planner.ServiceID, prefix string) (planner.Revision,
 		}
 	}
 	if len(found) != 1 {
-		return "", nil, fmt.Errorf("%d revisions of %s begin with %q; known here: %s (orpheus history %s tells of more)", len(found), id, prefix, someOf(known), id)
+		more := ""
+		if a.fleet != nil {
+			more = fmt.Sprintf(" (orpheus history %s tells of more)", id)
+		}
+		return "", nil, fmt.Errorf("%d revisions of %s begin with %q; known here: %s%s", len(found), id, prefix, someOf(known), more)
 	}
 	return found[0], from[found[0]], nil
 }

@@ -88,7 +88,8 @@ func HoldOf(holds []Hold, slot SlotID, now Time) (Hold, bool) {
 }
 
 // Suspension is the time up to which a manifest wants its service left as it
-// is: no lease of it is given, moved or changed. What runs is kept running.
+// is: no lease of it is given, moved or changed, but where its node is gone. What
+// runs is kept running.
 type Suspension struct {
 	Until  time.Time `json:"until"`
 	Reason string    `json:"reason"`

@@ -39,6 +39,7 @@ upgraded at any time: what runs keeps running.
 Configuration comes from ` + defaultConfigFile + ` (or --config); flags override it.
 SIGHUP makes the agent look at the repository now.`,
 		Example: `  orpheus agent --repository https://git.example.com/team/fleet.git --token-file /etc/orpheus/token
+  orpheus agent --repository git@git.example.com:team/fleet.git --coordination none
   orpheus agent --repository /srv/git/fleet.git --branch main --path fleets/prod`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -67,7 +68,7 @@ type agentFlags struct {
 func (a *agentFlags) add(cmd *cobra.Command) {
 	f, c := cmd.Flags(), &a.config
 	f.StringVar(&a.file, "config", "", "configuration file (default "+defaultConfigFile+" if it exists)")
-	f.StringVar(&c.Repository.URL, "repository", "", "the fleet's repository: https://…, ssh://… or an absolute path")
+	f.StringVar(&c.Repository.URL, "repository", "", "the fleet's repository: https://…, ssh://…, USER@HOST:PATH or an absolute path")
 	f.StringVar(&c.Repository.Branch, "branch", "", "branch to follow (default main)")
 	f.StringVar(&c.Repository.Tag, "tag", "", "tag to follow instead of a branch")
 	f.StringVar(&c.Repository.Semver, "semver", "", "follow the highest version among the tags in this range, such as \">=1.2 <2\"")

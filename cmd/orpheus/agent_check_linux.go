@@ -51,11 +51,12 @@ func (c *config) following() string {
 }
 
 // fileFaults lists the files that the configuration names and an agent could
-// not use. A field is a file's path if its name ends in File.
+// not use. A field is a file's path if its name ends in File, and one other.
 func (c *config) fileFaults() []error {
 	var faults []error
 	walkFields("", reflect.ValueOf(c).Elem(), func(field string, v reflect.Value) {
-		if v.Kind() != reflect.String || v.String() == "" || !strings.HasSuffix(field, "File") {
+		isFile := strings.HasSuffix(field, "File") || field == "dockerConfig"
+		if v.Kind() != reflect.String || v.String() == "" || !isFile {
 			return
 		}
 		if err := readable(v.String()); err != nil {

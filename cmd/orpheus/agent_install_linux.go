@@ -49,6 +49,7 @@ which is kept beside the program as ` + "orpheus" + previous + `.
 
 With --root DIR nothing is started: DIR stands for /, of an image or a package.`,
 		Example: `  sudo ./orpheus agent install --repository https://git.example.com/team/fleet.git --token-file /etc/orpheus/token
+  sudo ./orpheus agent install --repository git@git.example.com:team/fleet.git --coordination none
   sudo ./orpheus agent install              # a new version
   ./orpheus agent install --print-unit      # for those who do it by hand`,
 		Args: cobra.NoArgs,

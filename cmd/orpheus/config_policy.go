@@ -39,8 +39,14 @@ func (c *config) policy() planner.Policy {
 	if addr, err := netip.ParseAddrPort(c.API.Address); err == nil {
 		p.ReservedPorts = append(p.ReservedPorts, int(addr.Port()))
 	}
-	if port, ok := portOf(c.Webhook.Listen); ok {
-		p.ReservedPorts = append(p.ReservedPorts, port)
+	listens := []string{c.Webhook.Listen}
+	if c.Coordination != coordinationNone {
+		listens = append(listens, c.Peer.Listen)
+	}
+	for _, listen := range listens {
+		if port, ok := portOf(listen); ok {
+			p.ReservedPorts = append(p.ReservedPorts, port)
+		}
 	}
 	return p
 }

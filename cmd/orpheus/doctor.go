@@ -142,7 +142,7 @@ func (e *env) checkAgent(ctx context.Context) (level, string, string) {
 	st, err := client.Status(ctx)
 	switch {
 	case errors.Is(err, api.ErrNotRunning):
-		return levelWarn, "no agent answers on " + client.Address(), "start it with \"orpheus agent\", or name its socket with --socket"
+		return levelWarn, "no agent answers on " + client.Address(), "\"orpheus agent install\" makes it a service of this machine; or name its socket with --socket"
 	case errors.Is(err, api.ErrDenied):
 		return levelWarn, "the agent's socket " + client.Address() + " belongs to another user", "run this with sudo"
 	case err != nil:
@@ -185,11 +185,11 @@ func (e *env) checkClock(context.Context) (level, string, string) {
 func checkGit(ctx context.Context) (level, string, string) {
 	path, err := exec.LookPath("git")
 	if err != nil {
-		return levelWarn, "there is no git on the PATH", "install git if the agent is to follow a repository on this machine; https and ssh need none"
+		return levelWarn, "there is no git on the PATH", "install git: verbs that work in a checkout use it (drain, restart, nodes, history), and an agent that follows a repository on this machine"
 	}
 	out, err := exec.CommandContext(ctx, path, "version").Output()
 	if err != nil {
-		return levelWarn, fmt.Sprintf("%s does not run: %v", path, err), "reinstall git if the agent is to follow a repository on this machine; https and ssh need none"
+		return levelWarn, fmt.Sprintf("%s does not run: %v", path, err), "reinstall git: verbs that work in a checkout use it (drain, restart, nodes, history), and an agent that follows a repository on this machine"
 	}
 	return levelOK, strings.TrimSpace(string(out)), ""
 }

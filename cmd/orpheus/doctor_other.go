@@ -11,7 +11,7 @@ import (
 func init() {
 	platformChecks = append(platformChecks, func(*env) []check {
 		return []check{{"system", func(context.Context) (level, string, string) {
-			return levelWarn, "agents run on Linux only, this is " + goruntime.GOOS, "use this machine for validate and status"
+			return levelWarn, "agents run on Linux only, this is " + goruntime.GOOS, "use this machine for validate, render, nodes, history and drain"
 		}}}
 	})
 }

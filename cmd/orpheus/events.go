@@ -72,7 +72,7 @@ across restarts of the agent; they are the lines of the agent's log.`,
 		},
 	}
 	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on with what happens from now on")
-	cmd.Flags().IntVarP(&tail, "tail", "n", 0, "only so many of the last")
+	cmd.Flags().IntVarP(&tail, "tail", "n", 0, "only so many of the last `events`; all that are kept if not given")
 	cmd.Flags().DurationVar(&since, "since", 0, "only those of the last `time`, such as 1h")
 	addOutputFlag(cmd, &output, "text", "json")
 	return cmd

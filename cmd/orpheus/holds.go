@@ -21,7 +21,7 @@ type holdOptions struct {
 }
 
 func (o *holdOptions) flags(cmd *cobra.Command) {
-	cmd.Flags().DurationVar(&o.length, "for", time.Hour, "how long; afterwards the node goes on by itself")
+	cmd.Flags().DurationVar(&o.length, "for", time.Hour, "how long, at most 720h; afterwards the node goes on by itself")
 	cmd.Flags().StringVar(&o.reason, "reason", "", "why, for others who look (required)")
 }
 
@@ -61,11 +61,12 @@ func newRunRevisionCommand(e *env) *cobra.Command {
 		Use:   "run-revision SLOT REVISION --reason TEXT",
 		Short: "Have a slot on this node run another revision for a while",
 		Long: `Have a slot on this node run another revision of its service for a while, one of
-those it had lately: "orpheus history SERVICE" and "orpheus status SERVICE" name
-them, and the first letters of one are enough. Like a hold it is local, survives
-restarts, and is over when its time is; then the slot goes back to what its
-lease says. To roll back for good, revert the commit.`,
-		Example:           `  orpheus run-revision web-0 4f1e0c5d --for 1h --reason "the new one leaks"`,
+those it had lately: the first letters of one are enough, and what is none of
+them is answered with their list. In a fleet "orpheus history SERVICE" tells more.
+Like a hold it is local, survives restarts, and is over when its time is; then
+the slot goes back to what its lease says. To roll back for good, revert the
+commit.`,
+		Example:           `  orpheus run-revision web-0 r1-4f1e0c5d --for 1h --reason "the new one leaks"`,
 		Args:              cobra.ExactArgs(2),
 		ValidArgsFunction: e.completeServices(true),
 		RunE:              func(cmd *cobra.Command, args []string) error { return e.order(cmd, args, o, args[1]) },
@@ -123,7 +124,7 @@ func newReleaseCommand(e *env) *cobra.Command {
 	var node bool
 	cmd := &cobra.Command{
 		Use:               "release SERVICE|SLOT|--node",
-		Short:             "End a hold on this node before its time",
+		Short:             "End a hold or a run-revision on this node before its time",
 		Args:              cobra.MaximumNArgs(1),
 		ValidArgsFunction: e.completeServices(true),
 		RunE: func(cmd *cobra.Command, args []string) error {

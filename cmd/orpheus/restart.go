@@ -24,7 +24,7 @@ func newRestartCommand(e *env) *cobra.Command {
 	var pull bool
 	cmd := &cobra.Command{
 		Use:   "restart SERVICE",
-		Short: "Replace the instances of a service by new ones of the same",
+		Short: "Replace the instances of a service by new ones, one after the other",
 		Long: `Replace the instances of a service one after the other, as an update does: the
 new one is ready before the old one goes, where both may run at once.
 

@@ -6,7 +6,7 @@ import (
 	"github.com/orpheus-cd/orpheus/agent/api"
 )
 
-// drawPressure says what the node is short of, before anything else.
+// drawPressure says what the node is short of.
 func drawPressure(s *screen, short []api.Pressure, now time.Time) {
 	for _, p := range short {
 		s.labelled("SHORT", red, p.Text+", for "+age(now.Sub(p.Since)))

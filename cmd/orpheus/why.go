@@ -109,7 +109,7 @@ func advice(st *api.Status, service api.Service, slot string) []string {
 	var out []string
 	add := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }
 	for _, h := range holdsOn(st.Holds, service, slot) {
-		add("it is held until %s; \"orpheus release %s\" ends that now", h.Until.Local().Format("2006-01-02 15:04"), releaseName(h))
+		add("it is held until %s; \"orpheus release %s\" ends that now", h.Until.UTC().Format("2006-01-02 15:04 UTC"), releaseName(h))
 	}
 	if service.Approve != "" {
 		add("to let its deletion happen: git commit --allow-empty -m \"%s may go\" --trailer %q, and push", service.ID(), service.Approve)

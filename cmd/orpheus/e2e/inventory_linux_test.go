@@ -82,6 +82,7 @@ func (n *node) listFiles(add lister) {
 			case err != nil: // it has just gone
 			case path == filepath.Join(n.StateDir(), "git"):
 				return filepath.SkipDir
+			case path == filepath.Join(n.StateDir(), "ends.json"): // it remembers on purpose
 			case strings.Contains(path, "/logs/"):
 				add("log files", "%s", path)
 			default:
