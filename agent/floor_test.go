@@ -252,18 +252,28 @@ func TestAttack44NothingRemembered(t *testing.T) {
 }
 
 // TestAttack44DeletedUnderTheAgent: the folder goes while the agent runs:
-// nothing stops, everything is written anew, and the next process knows it all.
+// nothing stops, everything is written anew, and the next process knows it all:
+// also what people had restarted, what ran here, and how runs ended.
 func TestAttack44DeletedUnderTheAgent(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inTightWorld(t, func(w *world, _ *gauges) {
 		old := w.commit(service("web", "a"))
 		w.settle(3 * time.Second)
 		newest := w.commit(service("web", "a"), service("db", "b", withVolume))
 		w.settle(10 * time.Second)
+		w.driver.Exit(w.ids()[0], planner.Exit{Code: 1})
+		w.settle(time.Minute)
+		w.restart("web", false)
+		w.settle(time.Minute)
 		events := len(w.driver.History())
 		if err := os.RemoveAll(w.state); err != nil {
 			t.Fatal(err)
 		}
 		w.settle(2 * time.Minute)
+		for _, file := range []string{restartsPath, ranPath, endsPath} {
+			if _, err := os.Stat(filepath.Join(w.state, file)); err != nil {
+				t.Errorf("not written anew: %v", err)
+			}
+		}
 		w.crash()
 		w.repo.setBack(old)
 		w.start()

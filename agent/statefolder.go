@@ -29,4 +29,9 @@ func (a *Agent) mendStateFolder() {
 	if len(a.orders) > 0 {
 		a.problem("holds", a.saveHolds(a.orders))
 	}
+	if len(a.restarts) > 0 {
+		a.problem("restarts", a.saveRestarts(a.restarts))
+	}
+	a.pressure.ran.unsaved = true
+	a.ends.saved = nil
 }
