@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"slices"
 	"strings"
@@ -100,11 +101,12 @@ func (s *server) exec(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		return
 	}
-	frames := newFrames(buffered.Reader, conn)
+	out := &outlet{conn: conn}
+	frames := newFrames(buffered.Reader, out)
 	req, err := readRequest(frames)
 	req.UID = peerUID(conn)
 	_ = conn.SetDeadline(time.Time{})
-	defer context.AfterFunc(r.Context(), func() { _ = conn.SetDeadline(time.Now().Add(endTime)) })()
+	defer context.AfterFunc(r.Context(), out.end)()
 	var end execEnd
 	if err == nil {
 		end.Code, err = s.session(r.Context(), req, frames, &reading)
@@ -118,6 +120,37 @@ func (s *server) exec(w http.ResponseWriter, r *http.Request) {
 	if err := frames.writeJSON(frameEnd, end); err != nil {
 		s.Log.Debug("end of a session not taken", "err", err)
 	}
+}
+
+// outlet is the agent's side of a connection for writing. A client that leaves
+// it unread for streamStall has gone: the connection is closed, so that whoever
+// reads from it hears of that, too.
+type outlet struct {
+	conn net.Conn
+
+	mu    sync.Mutex
+	ended bool
+}
+
+func (o *outlet) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	if !o.ended {
+		_ = o.conn.SetWriteDeadline(time.Now().Add(streamStall))
+	}
+	o.mu.Unlock()
+	n, err := o.conn.Write(p)
+	if err != nil {
+		o.conn.Close()
+	}
+	return n, err
+}
+
+// end leaves the connection endTime: the agent stops.
+func (o *outlet) end() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.ended = true
+	_ = o.conn.SetDeadline(time.Now().Add(endTime))
 }
 
 func readRequest(frames *frames) (req ExecRequest, err error) {

@@ -48,7 +48,7 @@ func (c *Client) Exec(ctx context.Context, req ExecRequest, streams runtime.Stre
 	case errors.As(err, &closed) && ctx.Err() != nil:
 		return 0, ctx.Err()
 	case closed != nil:
-		return 0, fmt.Errorf("the agent at %s has ended, and the session with it; the instance is not touched: run this again (%w)", c.address, err)
+		return 0, fmt.Errorf("the connection to the agent at %s has ended, and the session with it; the instance is not touched: run this again (%w)", c.address, err)
 	}
 	return code, err
 }
