@@ -449,7 +449,7 @@ func TestAttack05URLs(t *testing.T) {
 
 // TestConfigListsAllFaults: one look at the error is enough to mend them.
 func TestConfigListsAllFaults(t *testing.T) {
-	_, err := gitsync.Open(gitsync.Config{URL: "ftp://x", Branch: "-x..", Dir: "relative", CAFile: "/nonexistent", Limits: gitsync.Limits{Pack: -1}})
+	err := gitsync.Config{URL: "ftp://x", Branch: "-x..", Dir: "relative", CAFile: "/nonexistent", Limits: gitsync.Limits{Pack: -1}}.Check()
 	for _, want := range []string{"scheme", "branch", "absolute", "CA file", "Pack"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("error %v lacks %q", err, want)

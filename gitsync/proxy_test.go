@@ -454,6 +454,42 @@ func TestCAFileIsReadAgain(t *testing.T) {
 	}
 }
 
+// TestCAFileIsMissingAtStart: a file that is not there is an error of the looks
+// and of the check, not of the start, and the looks get over it.
+func TestCAFileIsMissingAtStart(t *testing.T) {
+	git := newBehind(t, gitsynctest.Options{TLS: true})
+	c := git.config(t)
+	c.URL = git.RepoURL(git.repo)
+	right := gitsynctest.Must(os.ReadFile(c.CAFile))(t)
+	if err := os.Remove(c.CAFile); err != nil {
+		t.Fatal(err)
+	}
+	board := gitsync.BoardConfig{URL: c.URL, Credentials: c.Credentials, CAFile: c.CAFile}
+	for name, err := range map[string]error{"repository": c.Check(), "board": board.Check()} {
+		if err == nil || !strings.Contains(err.Error(), c.CAFile) {
+			t.Errorf("the check of the %s says %v", name, err)
+		}
+	}
+	r := open(t, c)
+	b, err := gitsync.NewBoard(board)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { b.Close() })
+	_, fetched := r.Fetch(t.Context())
+	_, listed := b.List(t.Context())
+	for name, err := range map[string]error{"repository": fetched, "board": listed} {
+		if !errors.Is(err, gitsync.ErrUnreachable) || !strings.Contains(err.Error(), "read CA file: open "+c.CAFile) {
+			t.Errorf("a look at the %s says %v", name, err)
+		}
+	}
+	writeFile(t, c.CAFile, string(right))
+	wantTip(t, r, git.tip, map[string]string{"a": "b"})
+	if _, err := b.List(t.Context()); err != nil {
+		t.Errorf("the records, once it is there: %v", err)
+	}
+}
+
 // writeOtherCA writes the certificate of an authority that nobody has to do
 // with.
 func writeOtherCA(t *testing.T, file string) {

@@ -66,6 +66,21 @@ var _ Board = (*RefBoard)(nil)
 // NewBoard checks cfg. It never touches the network. Close lets the board's
 // connections go.
 func NewBoard(cfg BoardConfig) (*RefBoard, error) {
+	b, err := cfg.validate()
+	if err != nil {
+		return nil, fmt.Errorf("records configuration: %w", err)
+	}
+	s := b.settings
+	b.link = &link{remote: newRemote(s), limits: s.Limits}
+	if s.remote.scheme == "http" && !s.remote.loopback() {
+		s.Log.Warn("records are exchanged over plain http: anybody on the way can change what runs here", "url", s.remote.String())
+	}
+	return b, nil
+}
+
+// validate lists everything wrong with cfg, without a secret in any text. The
+// board, which there always is, has no link yet.
+func (cfg BoardConfig) validate() (*RefBoard, error) {
 	cfg.Limits.Time = cmp.Or(cfg.Limits.Time, time.Minute)
 	cfg.Limits.Idle = cmp.Or(cfg.Limits.Idle, 15*time.Second)
 	s, err := Config{URL: cfg.URL, Credentials: cfg.Credentials, Refused: cfg.Refused, CAFile: cfg.CAFile,
@@ -82,14 +97,7 @@ func NewBoard(cfg BoardConfig) (*RefBoard, error) {
 			faults = append(faults, fmt.Errorf("branch %s lies where the records are, below %s", cfg.Branch, b.prefix))
 		}
 	}
-	if err := errors.Join(faults...); err != nil {
-		return nil, fmt.Errorf("records configuration: %w", err)
-	}
-	b.link = &link{remote: newRemote(s), limits: s.Limits}
-	if s.remote.scheme == "http" && !s.remote.loopback() {
-		s.Log.Warn("records are exchanged over plain http: anybody on the way can change what runs here", "url", s.remote.String())
-	}
-	return b, nil
+	return b, errors.Join(faults...)
 }
 
 // URL is the repository's address, without credentials.

@@ -77,7 +77,7 @@ func (l gitLogin) access(r gitRoute) (func(context.Context) (gitsync.Credentials
 		return credentials(l.username, l.passwordFile, l.tokenFile), nil
 	}
 	app, err := l.app.open(r)
-	if err != nil { // validated; a CA file may have gone since
+	if err != nil { // validated
 		return func(context.Context) (gitsync.Credentials, error) { return gitsync.Credentials{}, err }, nil
 	}
 	return app.Credentials, app.Refused

@@ -6,7 +6,6 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	"net"
 	"net/http"
 	"net/url"
@@ -53,18 +52,29 @@ type Route struct {
 
 var _ http.RoundTripper = (*Route)(nil)
 
-// New checks o, all of it: the error lists every fault, without a secret. It
-// reads CAFile, and touches no network.
+// New checks the form of o: the error lists every fault, without a secret. It
+// reads no file and touches no network: a CAFile that cannot be read is an error
+// of each request, until it can be.
 func New(o Options) (*Route, error) {
 	o.Patience, o.Answer = cmp.Or(o.Patience, 10*time.Second), cmp.Or(o.Answer, 30*time.Second)
-	r := &Route{opts: o}
-	var err error
-	r.proxies, err = newProxies(o)
-	_, unread := r.transport()
-	if err := errors.Join(err, unread); err != nil {
+	proxies, err := newProxies(o)
+	if err != nil {
 		return nil, err
 	}
-	return r, nil
+	return &Route{opts: o, proxies: proxies}, nil
+}
+
+// CheckFiles says why requests could not be made now with the files that o
+// names.
+func (o Options) CheckFiles() error {
+	if o.CAFile == "" {
+		return nil
+	}
+	pem, err := readCAFile(o.CAFile)
+	if err == nil {
+		_, err = newPool(o.CAFile, pem)
+	}
+	return err
 }
 
 // Proxy names the proxy through which requests to a URL go, without
