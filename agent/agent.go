@@ -277,6 +277,11 @@ func (a *Agent) post(message func()) {
 // work runs f on a goroutine that Run waits for.
 func (a *Agent) work(f func()) { a.workers.Go(f) }
 
+// Problem notes that something beside the agent, which belongs to this node, does
+// not work, or with a nil error that it does again. Status shows it. It may be
+// called by any goroutine, and waits for the loop if that is far behind.
+func (a *Agent) Problem(what string, err error) { a.post(func() { a.problem(what, err) }) }
+
 // problem notes that something of the node itself does not work, or with a
 // nil error that it does again. Each change is logged once.
 func (a *Agent) problem(what string, err error) {

@@ -34,7 +34,8 @@ const (
 // listened is a server under test that listens on loopback.
 type listened struct {
 	*Server
-	url   string
+	address, url string
+
 	hints *atomic.Int64
 	log   *bytes.Buffer // read it after stop
 	stop  func()
@@ -59,17 +60,22 @@ func listen(t *testing.T, change func(*Config), hasten func(*patience)) listened
 	if change != nil {
 		change(&c)
 	}
-	s, err := Listen(c)
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := New(c)
 	if hasten != nil {
 		hasten(&s.patience)
 	}
-	l.Server, l.url = s, "http://"+s.Addr()+"/webhook"
+	listener, err := s.listen()
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Server, l.address = s, listener.Addr().String()
+	l.url = "http://" + l.address + "/webhook"
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	go func() { ended <- s.Run(ctx) }()
+	go func() {
+		defer s.looks.end()
+		ended <- s.serve(ctx, listener)
+	}()
 	stopped := false
 	l.stop = func() {
 		if stopped {
@@ -78,7 +84,7 @@ func listen(t *testing.T, change func(*Config), hasten func(*patience)) listened
 		stopped = true
 		cancel()
 		if err := <-ended; err != nil {
-			t.Errorf("Run: %v", err)
+			t.Errorf("serve: %v", err)
 		}
 	}
 	t.Cleanup(l.stop)
@@ -153,7 +159,7 @@ func TestAttack40WebhookFlood(t *testing.T) {
 	secret := secretFile(t, testSecret)
 	synctest.Test(t, func(t *testing.T) {
 		var hints atomic.Int64
-		s := newServer(Config{Path: "/webhook", SecretFile: secret, Hint: func() { hints.Add(1) }})
+		s := New(Config{Path: "/webhook", SecretFile: secret, Hint: func() { hints.Add(1) }})
 		defer s.looks.end()
 		call := func() *httptest.ResponseRecorder {
 			w, r := httptest.NewRecorder(), httptest.NewRequest(http.MethodPost, "/webhook", strings.NewReader(push))
@@ -210,7 +216,7 @@ func metrics(t *testing.T, s *Server) string {
 func TestAttack40WebhookGuessing(t *testing.T) {
 	secret := secretFile(t, testSecret)
 	synctest.Test(t, func(t *testing.T) {
-		s := newServer(Config{Path: "/webhook", SecretFile: secret, Hint: func() {}})
+		s := New(Config{Path: "/webhook", SecretFile: secret, Hint: func() {}})
 		defer s.looks.end()
 		call := func(from, token string) int {
 			w, r := httptest.NewRecorder(), httptest.NewRequest(http.MethodPost, "/webhook", strings.NewReader(push))
@@ -282,7 +288,7 @@ func TestAttack40WebhookSlow(t *testing.T) {
 		"half of a body":   head + "Content-Length: 1000\r\n\r\n{",
 		"half of a chunk":  head + "Transfer-Encoding: chunked\r\n\r\n10\r\n{",
 	} {
-		conn, err := net.Dial("tcp", l.Addr())
+		conn, err := net.Dial("tcp", l.address)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -301,7 +307,7 @@ func TestAttack40WebhookSlow(t *testing.T) {
 	}
 	var held []net.Conn
 	for range 2 * maxConnections {
-		conn, err := net.Dial("tcp", l.Addr())
+		conn, err := net.Dial("tcp", l.address)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -339,7 +345,7 @@ func TestAttack40WebhookElsewhere(t *testing.T) {
 		{"GET /metrics HTTP/1.1", http.StatusNotFound},
 		{"GET /v1/status HTTP/1.1", http.StatusNotFound},
 	} {
-		conn, err := net.Dial("tcp", l.Addr())
+		conn, err := net.Dial("tcp", l.address)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -356,7 +362,7 @@ func TestAttack40WebhookElsewhere(t *testing.T) {
 func TestAttack40WebhookWashesNoEventsAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log bytes.Buffer
-		s := newServer(Config{Log: slog.New(slog.NewTextHandler(&log, nil))})
+		s := New(Config{Log: slog.New(slog.NewTextHandler(&log, nil))})
 		for range 24 * 60 * 60 {
 			s.complain(netip.Addr{}, "no")
 			time.Sleep(time.Second)

@@ -25,9 +25,11 @@ const (
 	shutdownTime   = 2 * time.Second
 	complainEvery  = time.Minute
 	complainLate   = time.Hour
+	firstPause     = time.Second
+	lastPause      = time.Minute
 )
 
-// Config is what Listen needs.
+// Config is what New needs.
 type Config struct {
 	// Address is the "host:port" to listen on.
 	Address string
@@ -42,11 +44,10 @@ type Config struct {
 	Log  *slog.Logger // nil = silent
 }
 
-// Server is the address, listened on.
+// Server is the address.
 type Server struct {
 	config    Config
 	log       *slog.Logger
-	listener  net.Listener
 	looks     *looks
 	strangers strangers
 	calls     *prometheus.CounterVec
@@ -58,13 +59,62 @@ type Server struct {
 	refused int           // since then
 }
 
-// patience is how long a call may take to come.
-type patience struct{ header, request time.Duration }
+// patience is how long a call may take to come, and the first pause after the
+// address could not be opened; pauses double.
+type patience struct{ header, request, pause time.Duration }
 
-// Listen opens the address. The caller calls Run next. A secret or certificate
-// that cannot be used is an error now.
-func Listen(c Config) (*Server, error) {
-	s := newServer(c)
+// New makes the server of an address. It opens nothing: Run does.
+func New(c Config) *Server {
+	s := &Server{config: c, log: c.Log, looks: newLooks(c.Hint), patience: patience{headerTime, requestTime, firstPause}}
+	s.calls = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "orpheus_webhook_calls_total",
+		Help: "Calls of the webhook address, by result."}, []string{"result"})
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	return s
+}
+
+// Collector counts the calls, for /metrics.
+func (s *Server) Collector() prometheus.Collector { return s.calls }
+
+// Run answers until ctx ends, and has ended every call when it returns. While it
+// cannot, because of the secret, the certificate or the address, it tries again
+// and again: told is called with why whenever it could not, and with nil when it
+// does.
+func (s *Server) Run(ctx context.Context, told func(error)) {
+	defer s.looks.end()
+	for pause := s.patience.pause; ; pause = min(2*pause, lastPause) {
+		l, err := s.listen()
+		if err == nil {
+			told(nil)
+			pause = s.patience.pause
+			err = s.serve(ctx, l)
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		told(err)
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(pause):
+		}
+	}
+}
+
+// Check says why the address could not be opened with the files that c names.
+func (c Config) Check() error {
+	_, err := readSecret(c.SecretFile)
+	if c.CertFile != "" {
+		_, unfit := newCertificate(c.CertFile, c.KeyFile, nil)
+		err = errors.Join(err, unfit)
+	}
+	return err
+}
+
+// listen opens the address, if secret and certificate can be used.
+func (s *Server) listen() (net.Listener, error) {
+	c := s.config
 	if _, err := readSecret(c.SecretFile); err != nil {
 		return nil, err
 	}
@@ -80,32 +130,15 @@ func Listen(c Config) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listen for webhooks: %w", err)
 	}
-	s.listener = netutil.LimitListener(l, maxConnections)
+	l = netutil.LimitListener(l, maxConnections)
 	if secure != nil {
-		s.listener = tls.NewListener(s.listener, secure)
+		l = tls.NewListener(l, secure)
 	}
-	return s, nil
+	return l, nil
 }
 
-func newServer(c Config) *Server {
-	s := &Server{config: c, log: c.Log, looks: newLooks(c.Hint), patience: patience{headerTime, requestTime}}
-	s.calls = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "orpheus_webhook_calls_total",
-		Help: "Calls of the webhook address, by result."}, []string{"result"})
-	if s.log == nil {
-		s.log = slog.New(slog.DiscardHandler)
-	}
-	return s
-}
-
-// Addr is the address that is listened on.
-func (s *Server) Addr() string { return s.listener.Addr().String() }
-
-// Collector counts the calls, for /metrics.
-func (s *Server) Collector() prometheus.Collector { return s.calls }
-
-// Run answers until ctx ends, and has ended every call when it returns.
-func (s *Server) Run(ctx context.Context) error {
-	defer s.looks.end()
+// serve answers on l until ctx ends, or l does.
+func (s *Server) serve(ctx context.Context, l net.Listener) error {
 	server := &http.Server{
 		Handler:           s,
 		ReadHeaderTimeout: s.patience.header,
@@ -116,10 +149,11 @@ func (s *Server) Run(ctx context.Context) error {
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
 	ended := make(chan error, 1)
-	go func() { ended <- server.Serve(s.listener) }()
+	go func() { ended <- server.Serve(l) }()
 	select {
 	case err := <-ended:
-		return fmt.Errorf("answer webhooks on %s: %w", s.Addr(), err)
+		server.Close()
+		return fmt.Errorf("answer webhooks on %s: %w", l.Addr(), err)
 	case <-ctx.Done():
 	}
 	grace, cancel := context.WithTimeout(context.Background(), shutdownTime)
@@ -127,8 +161,6 @@ func (s *Server) Run(ctx context.Context) error {
 	if server.Shutdown(grace) != nil {
 		server.Close()
 	}
-	if err := <-ended; !errors.Is(err, http.ErrServerClosed) {
-		return fmt.Errorf("answer webhooks on %s: %w", s.Addr(), err)
-	}
+	<-ended
 	return nil
 }

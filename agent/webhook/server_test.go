@@ -1,6 +1,7 @@
 package webhook
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -9,6 +10,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"math/big"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -27,13 +29,69 @@ func TestSecret(t *testing.T) {
 		{"a whole file", strings.Repeat("x", 5000), "is longer than 4096 bytes"},
 		{"just enough", strings.Repeat("x", 16), ""},
 	} {
-		_, err := Listen(Config{Address: "127.0.0.1:0", SecretFile: secretFile(t, row.secret)})
+		err := Config{SecretFile: secretFile(t, row.secret)}.Check()
 		if row.want == "" && err != nil || row.want != "" && (err == nil || !strings.Contains(err.Error(), row.want)) {
 			t.Errorf("%s: %v, want %q", row.name, err, row.want)
 		}
 	}
-	if _, err := Listen(Config{Address: "127.0.0.1:0", SecretFile: "/nonexistent"}); err == nil || !strings.Contains(err.Error(), "read the webhook's secret") {
+	if err := (Config{SecretFile: "/nonexistent"}).Check(); err == nil || !strings.Contains(err.Error(), "read the webhook's secret") {
 		t.Errorf("no file: %v", err)
+	}
+}
+
+// TestRunTriesAgain: whatever keeps the address shut is told and tried again,
+// and no reason to give up.
+func TestRunTriesAgain(t *testing.T) {
+	dir := t.TempDir()
+	secret, cert, key := filepath.Join(dir, "secret"), filepath.Join(dir, "cert"), filepath.Join(dir, "key")
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	s := New(Config{Address: taken.Addr().String(), Path: "/webhook", SecretFile: secret, CertFile: cert, KeyFile: key, Hint: func() {}})
+	s.patience.pause = time.Millisecond
+	ctx, cancel := context.WithCancel(t.Context())
+	told, ended := make(chan error, 100), make(chan struct{})
+	go func() {
+		defer close(ended)
+		s.Run(ctx, func(err error) { told <- err })
+	}()
+	for _, row := range []struct {
+		name, want string // "" = it answers
+		next       func() // what a person mends then
+	}{
+		{"no secret", "open " + secret, func() { err = os.WriteFile(secret, []byte(testSecret), 0o600) }},
+		{"no certificate", "open " + cert, func() { writeCertificate(t, cert, key, 1) }},
+		{"the port is somebody's", "address already in use", func() { err = taken.Close() }},
+		{"all mended", "", func() {}},
+	} {
+		deadline := time.After(patient)
+		for found := false; !found; {
+			select {
+			case got := <-told:
+				found = got == nil && row.want == "" || got != nil && row.want != "" && strings.Contains(got.Error(), row.want)
+				if got == nil && !found {
+					t.Fatalf("%s: it answers", row.name)
+				}
+			case <-deadline:
+				t.Fatalf("%s: not told %q", row.name, row.want)
+			}
+		}
+		if row.next(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	conn, err := tls.Dial("tcp", taken.Addr().String(), &tls.Config{InsecureSkipVerify: true}) // a certificate of this test
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn.Close()
+	cancel()
+	select {
+	case <-ended:
+	case <-time.After(patient):
+		t.Fatal("it does not end")
 	}
 }
 
@@ -71,7 +129,7 @@ func TestCertificateIsRenewed(t *testing.T) {
 	writeCertificate(t, cert, key, 1)
 	l := listen(t, func(c *Config) { c.CertFile, c.KeyFile = cert, key }, nil)
 	shown := func() int64 {
-		conn, err := tls.Dial("tcp", l.Addr(), &tls.Config{InsecureSkipVerify: true}) // only its number is asked for
+		conn, err := tls.Dial("tcp", l.address, &tls.Config{InsecureSkipVerify: true}) // only its number is asked for
 		if err != nil {
 			t.Fatal(err)
 		}

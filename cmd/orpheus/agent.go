@@ -180,9 +180,7 @@ func runAgent(ctx context.Context, c config) error {
 	helpers.Go(func() { n.watch(ctx) })
 	helpers.Go(func() { n.watchGitFiles(ctx) })
 	helpers.Go(func() { n.hangups(ctx, hup) })
-	if err := n.serveWebhooks(ctx, &helpers, metrics); err != nil {
-		return err
-	}
+	n.webhooks(ctx, a, &helpers, metrics)
 	serving, err := api.Listen(api.Options{
 		Address: c.apiAddress(), Socket: c.socket(), Status: a.Status, Health: a.Health, Metrics: metrics.Handler(),
 		LogRoot: agent.LogRoot(c.StateDir), Sync: n.hintNow, ResetFloor: n.resetFloor(a),

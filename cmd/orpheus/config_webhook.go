@@ -55,24 +55,20 @@ func portOf(listen string) (int, bool) {
 	return int(n), err == nil
 }
 
-// serveWebhooks listens for Git hosts, if it is configured, until ctx ends.
-func (n *node) serveWebhooks(ctx context.Context, helpers *sync.WaitGroup, metrics *agent.Metrics) error {
-	c := n.config.Webhook
-	if c.Listen == "" {
-		return nil
+// server is what webhook.New needs of it.
+func (w *webhookConfig) server() webhook.Config {
+	return webhook.Config{Address: w.Listen, Path: w.Path, SecretFile: w.SecretFile, CertFile: w.CertFile, KeyFile: w.KeyFile}
+}
+
+// webhooks answers Git hosts, if it is configured, until ctx ends. While it
+// cannot, the agent does the rest of its work, and says so in its status.
+func (n *node) webhooks(ctx context.Context, a *agent.Agent, helpers *sync.WaitGroup, metrics *agent.Metrics) {
+	if n.config.Webhook.Listen == "" {
+		return
 	}
-	s, err := webhook.Listen(webhook.Config{
-		Address: c.Listen, Path: c.Path, SecretFile: c.SecretFile, CertFile: c.CertFile, KeyFile: c.KeyFile,
-		Hint: n.hintNow, Log: n.log,
-	})
-	if err != nil {
-		return err
-	}
+	c := n.config.Webhook.server()
+	c.Hint, c.Log = n.hintNow, n.log
+	s := webhook.New(c)
 	metrics.Register(s.Collector())
-	helpers.Go(func() {
-		if err := s.Run(ctx); err != nil {
-			n.log.Error("webhooks are not answered, the repository is polled only", "err", err)
-		}
-	})
-	return nil
+	helpers.Go(func() { s.Run(ctx, func(err error) { a.Problem("webhook", err) }) })
 }
