@@ -34,6 +34,7 @@ type floor struct {
 	path    string
 	copy    string
 	written string // the commit that is in the file
+	copied  string // the commit that is in the copy, as far as this process has written it
 }
 
 // floorFile is the JSON form of a floor.
@@ -76,14 +77,22 @@ func (a *Agent) openFloor() {
 	var recovered bool
 	var err error
 	a.floor, recovered, err = loadFloor(a.cfg.StateDir, a.cfg.Floor.Copy, a.state.followed.Commit.Hash)
-	if err != nil {
-		a.problem(problemFloorFile, err)
+	if a.floor.commit != "" {
+		err = errors.Join(err, a.floor.set(a.floor.commit)) // from wherever it is known
 	}
+	a.problem(problemFloorFile, err)
 	if recovered {
 		a.log.Warn("the state folder is new, but this node has followed a repository before: nothing older is followed",
 			"floor", a.floor.commit, "file", a.cfg.Floor.Copy)
 	}
 	a.forgetful = a.floor.commit == ""
+}
+
+// copyFloor keeps the copy of the floor of a node alone.
+func (a *Agent) copyFloor() {
+	if a.floor != nil {
+		a.problem(problemFloorCopy, a.floor.keepCopy())
+	}
 }
 
 func readFloor(path string) (string, error) {
@@ -116,11 +125,28 @@ func (f *floor) set(commit string) error {
 			return fmt.Errorf("write floor: %w", err)
 		}
 		f.written = commit
-		if f.copy != "" {
-			_ = writeDurably(f.copy, data) // the state folder has it
-		}
 	}
 	f.commit = commit
+	return nil
+}
+
+// keepCopy writes the copy if it is missing, as after a reboot, or old. It holds
+// only what is in the state folder, too.
+func (f *floor) keepCopy() error {
+	if f.copy == "" || f.written == "" {
+		return nil
+	}
+	if _, err := os.Lstat(f.copy); err == nil && f.copied == f.written {
+		return nil
+	}
+	data, err := json.Marshal(floorFile{Format: floorFormat, Commit: f.written})
+	if err != nil {
+		return fmt.Errorf("encode floor: %w", err)
+	}
+	if err := writeDurably(f.copy, data); err != nil {
+		return fmt.Errorf("write the copy of the floor, which counts when the state folder is lost: %w", err)
+	}
+	f.copied = f.written
 	return nil
 }
 
@@ -242,6 +268,7 @@ func (a *Agent) comesAfter(floor, commit string) bool {
 
 const (
 	problemFloorFile = "floor file" // it cannot be read or written
+	problemFloorCopy = "floor copy" // it cannot be written
 	problemForgotten = "floor"      // a node alone does not know what it had followed
 	problemFrozen    = "repository" // the fleet is ahead of what this node is shown
 )

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -195,6 +196,12 @@ func TestAttack44StateFolderDeleted(t *testing.T) {
 		w.repo.setBack(old)
 		w.start()
 		w.settle(time.Minute)
+		if err := os.Remove(w.floor.Copy); err != nil { // the machine boots
+			t.Fatal(err)
+		}
+		w.crash()
+		w.start()
+		w.settle(time.Minute)
 		w.wantApplied(planner.Commit{}, newest.Short(), "set back")
 		w.wantRunning("api-0 c", "db-0 b", "web-0 a")
 		w.repo.setBack(newest)
@@ -282,6 +289,59 @@ func TestAttack44DeletedUnderTheAgent(t *testing.T) {
 		w.wantRunning("db-0 b", "web-0 a")
 		if n := len(w.driver.History()) - events; n != 0 {
 			t.Errorf("%d changes of instances, want none", n)
+		}
+	})
+}
+
+// TestFloorCopy: the copy is there again after a reboot has cleared it, before
+// anything new is followed; that it cannot be written is told and stops nothing.
+func TestFloorCopy(t *testing.T) {
+	inWorld(t, func(w *world) {
+		folder := filepath.Join(t.TempDir(), "run")
+		w.floor.Copy = filepath.Join(folder, "floor.json")
+		copied := func(want string) {
+			t.Helper()
+			if got, err := readFloor(w.floor.Copy); err != nil || got != want {
+				t.Errorf("the copy is %q, error %v; want %s", got, err, want)
+			}
+		}
+		clear := func() {
+			t.Helper()
+			if err := os.RemoveAll(folder); err != nil {
+				t.Fatal(err)
+			}
+		}
+		w.crash()
+		w.start()
+		first := w.commit(service("web", "a"))
+		w.settle(10 * time.Second)
+		copied(first.Hash)
+		w.repo.fail(errors.New("connection refused"))
+		w.crash()
+		clear()
+		w.start()
+		w.settle(10 * time.Second)
+		copied(first.Hash)
+		clear() // under the agent
+		w.settle(2 * time.Minute)
+		copied(first.Hash)
+		clear()
+		if err := os.WriteFile(folder, nil, 0o600); err != nil { // no folder can be made there
+			t.Fatal(err)
+		}
+		w.repo.fail(nil)
+		second := w.commit(service("web", "b"))
+		w.settle(10 * time.Second)
+		w.wantApplied(second)
+		w.wantRunning("web-0 b")
+		if p := w.problem(problemFloorCopy); p == "" {
+			t.Errorf("problems %q, want that there is no copy", w.agent.Status().Problems)
+		}
+		clear()
+		w.settle(2 * time.Minute)
+		copied(second.Hash)
+		if p := w.problem(problemFloorCopy); p != "" {
+			t.Errorf("written again: problem %q", p)
 		}
 	})
 }

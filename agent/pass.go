@@ -187,6 +187,7 @@ func (a *Agent) pass(ctx context.Context) {
 	}
 	a.keepOrphans()
 	a.mendStateFolder()
+	a.copyFloor()
 	if a.sweepDue() {
 		a.sweep(ctx)
 	}
@@ -330,7 +331,7 @@ func (a *Agent) nodeState(all []planner.Instance) planner.NodeState {
 		Backoff:  map[string]planner.Backoff{},
 		Holds:    a.holds(),
 		Doomed:   a.doomed(all),
-		Short:    a.shortOf(),
+		Short:    a.lacksOf(),
 		Held:     a.pressure.held,
 		Now:      a.cfg.Clock(),
 	}
