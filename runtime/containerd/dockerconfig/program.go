@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"regexp"
@@ -38,11 +39,11 @@ func ask(ctx context.Context, program, server string) (Login, error) {
 	defer cancel()
 	cmd := exec.CommandContext(ctx, programPrefix+program, "get")
 	cmd.Env = environment(os.Environ())
-	cmd.Stdin = strings.NewReader(server + "\n")
 	cmd.WaitDelay = programPatience
+	inGroup(cmd)
 	var out bounded
 	cmd.Stdout = &out
-	err := cmd.Run()
+	err := run(cmd, server+"\n")
 	var exit *exec.ExitError
 	switch {
 	case errors.Is(err, exec.ErrNotFound):
@@ -68,6 +69,22 @@ func ask(ctx context.Context, program, server string) (Login, error) {
 		answer.Username = ""
 	}
 	return Login{User: answer.Username, Secret: answer.Secret}, nil
+}
+
+// run runs a command to its end. Its input, which is short, comes after the
+// command is no longer spared: what it starts from then on is not either.
+func run(cmd *exec.Cmd, input string) error {
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		return err
+	}
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	exposeToOOM(cmd.Process.Pid)
+	_, _ = io.WriteString(stdin, input) // one that does not want it says so
+	stdin.Close()
+	return cmd.Wait()
 }
 
 // knowsNone recognises the one text by which programs say that they keep

@@ -1,0 +1,9 @@
+//go:build !linux
+
+package dockerconfig
+
+import "os/exec"
+
+func inGroup(*exec.Cmd) {}
+
+func exposeToOOM(int) {}
