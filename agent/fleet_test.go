@@ -50,6 +50,7 @@ type player struct {
 	driver  *runtimetest.Fake
 	gauges  *gauges // nil = the node is never short of anything
 	noGit   atomic.Bool
+	loses   atomic.Bool // every push comes too late
 	noPeers atomic.Bool
 	agent   *Agent
 	kill    context.CancelFunc
@@ -248,10 +249,13 @@ func (f *fakeBoard) Read(ctx context.Context, want map[planner.Ref]planner.Hash)
 }
 
 func (f *fakeBoard) Swap(ctx context.Context, push gitsync.Push) ([]gitsync.Result, error) {
-	if f.player.noGit.Load() {
+	if f.player.noGit.Load() || f.player.loses.Load() {
 		results := make([]gitsync.Result, len(push.Changes))
 		for i := range results {
 			results[i].Outcome = gitsync.Lost
+		}
+		if !f.player.noGit.Load() {
+			return results, nil
 		}
 		return results, errCut
 	}

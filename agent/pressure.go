@@ -209,8 +209,20 @@ func (a *Agent) shortOf() string {
 	return strings.Join(all, "; ")
 }
 
-// shortResources names what the node is short of, for the others. Amounts would
-// be news all the time.
+// lacksOf says what the node is short of in words for the others; "" = nothing.
+// Amounts would be news all the time.
+func (a *Agent) lacksOf() string {
+	var all []string
+	for _, s := range a.pressure.shortages {
+		all = append(all, s.Lacks())
+	}
+	if len(all) == 0 {
+		return ""
+	}
+	return "this node is short of " + strings.Join(all, ", ")
+}
+
+// shortResources names what the node is short of, for the coordinators.
 func (a *Agent) shortResources() []string {
 	var names []string
 	for _, s := range a.pressure.shortages {

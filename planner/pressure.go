@@ -129,6 +129,16 @@ func (s Shortage) String() string {
 	return fmt.Sprintf("%d %% of the process ids of this node are used (%d left%s)", r.Used(), r.Free, inPlace(r.Place))
 }
 
+// Lacks names what is short, and where, without amounts: it is the same for as
+// long as the shortage lasts.
+func (s Shortage) Lacks() string {
+	what := string(s.Reading.Resource)
+	if s.Reading.Resource == ResourcePIDs {
+		what = "process ids"
+	}
+	return what + inPlace(s.Reading.Place)
+}
+
 func inPlace(place string) string {
 	if place == "" {
 		return ""

@@ -39,8 +39,9 @@ type NodeState struct {
 	Doomed map[string]Doom
 	// Holds are the orders of people; those that are over do not count.
 	Holds []Hold
-	// Short says what the node is short of; "" = nothing. While it is, TakeOn
-	// lets nothing begin but what the node took on before: Held.
+	// Short says what the node is short of, without amounts, as TakeOn's reasons
+	// are told to the others; "" = nothing. While it is, TakeOn lets nothing begin
+	// but what the node took on before: Held.
 	Short string
 	Held  map[LeaseKey]bool
 	Now   Time
