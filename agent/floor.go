@@ -33,14 +33,19 @@ type floor struct {
 	commit  string // full id; "" = nothing was followed yet
 	path    string
 	copy    string
-	written string // the commit that is in the file
-	copied  string // the commit that is in the copy, as far as this process has written it
+	written floorFile
+	copied  floorFile // by this process
+	// forgotten: what was followed before was lost, and no person has said yet
+	// that the floor is right.
+	forgotten bool
 }
 
 // floorFile is the JSON form of a floor.
 type floorFile struct {
 	Format int    `json:"format"`
 	Commit string `json:"commit"`
+	// Forgotten outlives the agent: what was lost is not known better by the next.
+	Forgotten bool `json:"forgotten,omitempty"`
 }
 
 const (
@@ -55,9 +60,9 @@ const (
 // (recovered). The error tells of a file that was set aside.
 func loadFloor(stateDir, copyPath, inForce string) (_ *floor, recovered bool, _ error) {
 	f := &floor{path: filepath.Join(stateDir, floorPath), copy: copyPath}
-	commit, err := readFloor(f.path)
+	file, err := readFloor(f.path)
 	if err == nil {
-		f.commit, f.written = commit, commit
+		f.commit, f.forgotten, f.written = file.Commit, file.Forgotten, file
 		return f, false, nil
 	}
 	var told error
@@ -66,8 +71,8 @@ func loadFloor(stateDir, copyPath, inForce string) (_ *floor, recovered bool, _ 
 	}
 	f.commit = inForce
 	if f.commit == "" && copyPath != "" {
-		f.commit, _ = readFloor(copyPath) // as good as none if it cannot be read
-		recovered = f.commit != ""
+		file, _ = readFloor(copyPath) // as good as none if it cannot be read
+		f.commit, f.forgotten, recovered = file.Commit, file.Forgotten, file.Commit != ""
 	}
 	return f, recovered, told
 }
@@ -95,19 +100,27 @@ func (a *Agent) copyFloor() {
 	}
 }
 
-func readFloor(path string) (string, error) {
+func readFloor(path string) (floorFile, error) {
 	data, err := readBounded(path, maxFloor)
 	if err != nil {
-		return "", err
+		return floorFile{}, err
 	}
 	var f floorFile
 	if err := json.Unmarshal(data, &f); err != nil {
-		return "", err
+		return floorFile{}, err
 	}
 	if f.Format != floorFormat || !fullID(f.Commit) {
-		return "", fmt.Errorf("it holds no floor of format %d", floorFormat)
+		return floorFile{}, fmt.Errorf("it holds no floor of format %d", floorFormat)
 	}
-	return f.Commit, nil
+	return f, nil
+}
+
+func (f floorFile) write(path string) error {
+	data, err := json.Marshal(f)
+	if err != nil {
+		return fmt.Errorf("encode floor: %w", err)
+	}
+	return writeDurably(path, data)
 }
 
 func fullID(s string) bool {
@@ -116,15 +129,12 @@ func fullID(s string) bool {
 
 // set makes a commit the floor, durably.
 func (f *floor) set(commit string) error {
-	if f.written != commit {
-		data, err := json.Marshal(floorFile{Format: floorFormat, Commit: commit})
-		if err != nil {
-			return fmt.Errorf("encode floor: %w", err)
-		}
-		if err := writeDurably(f.path, data); err != nil {
+	file := floorFile{Format: floorFormat, Commit: commit, Forgotten: f.forgotten}
+	if f.written != file {
+		if err := file.write(f.path); err != nil {
 			return fmt.Errorf("write floor: %w", err)
 		}
-		f.written = commit
+		f.written = file
 	}
 	f.commit = commit
 	return nil
@@ -133,17 +143,13 @@ func (f *floor) set(commit string) error {
 // keepCopy writes the copy if it is missing, as after a reboot, or old. It holds
 // only what is in the state folder, too.
 func (f *floor) keepCopy() error {
-	if f.copy == "" || f.written == "" {
+	if f.copy == "" || f.written.Commit == "" {
 		return nil
 	}
 	if _, err := os.Lstat(f.copy); err == nil && f.copied == f.written {
 		return nil
 	}
-	data, err := json.Marshal(floorFile{Format: floorFormat, Commit: f.written})
-	if err != nil {
-		return fmt.Errorf("encode floor: %w", err)
-	}
-	if err := writeDurably(f.copy, data); err != nil {
+	if err := f.written.write(f.copy); err != nil {
 		return fmt.Errorf("write the copy of the floor, which counts when the state folder is lost: %w", err)
 	}
 	f.copied = f.written
@@ -183,10 +189,13 @@ func (a *Agent) resetFloor(commit string) error {
 	if commit == "" {
 		return errors.New("no commit is in force yet: name one")
 	}
-	before := a.floor.commit
+	before, forgotten := a.floor.commit, a.floor.forgotten
+	a.floor.forgotten = false
 	if err := a.floor.set(commit); err != nil {
+		a.floor.forgotten = forgotten
 		return err
 	}
+	a.forgetful = false
 	a.log.Warn("floor was reset", "floor", commit, "before", before)
 	a.problem(problemForgotten, nil)
 	if a.source.retryAt != 0 {
@@ -275,21 +284,29 @@ const (
 
 // noticeLostState tells a person when instances from before this process run
 // on a node that remembers no commit: its state folder was lost, so that an
-// older commit than the one before would be followed.
+// older commit than the one before would be followed. It is told until a person
+// resets the floor, by the agents after this one as well.
 func (a *Agent) noticeLostState() {
-	if a.fleet != nil || !a.forgetful {
+	if a.fleet != nil {
 		return
 	}
-	all, _ := a.instances()
-	old := slices.IndexFunc(all, func(i planner.Instance) bool { return i.Alive() && i.StartedAt.Before(a.startedAt) })
-	a.forgetful = old < 0 && !a.allListed()
-	if old < 0 {
+	if a.forgetful {
+		all, _ := a.instances()
+		a.floor.forgotten = slices.ContainsFunc(all, func(i planner.Instance) bool { return i.Alive() && i.StartedAt.Before(a.startedAt) })
+		a.forgetful = !a.floor.forgotten && !a.allListed()
+	}
+	if !a.floor.forgotten {
 		return
 	}
-	a.problem(problemForgotten, fmt.Errorf("the state folder is new, but %s was running already: it was lost, and with it which commit was followed last. "+
-		"An older one would be followed as well. See that the commit in force is the right one and say so: orpheus floor reset. "+
-		"repository.floor in the agent's configuration rules out older ones for good", all[old].Slot))
+	a.problem(problemForgotten, errForgotten)
+	if a.floor.commit != "" {
+		a.problem(problemFloorFile, a.floor.set(a.floor.commit))
+	}
 }
+
+var errForgotten = errors.New("the state folder was lost while services ran on this node, and with it which commit was followed last: " +
+	"an older one would be followed as well. See that the commit in force is the right one and say so: orpheus floor reset. " +
+	"repository.floor in the agent's configuration rules out older ones for good")
 
 // frozenAfter is how long the fleet may be ahead of what this node is shown
 // before that is told.

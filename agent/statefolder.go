@@ -22,8 +22,8 @@ func (a *Agent) mendStateFolder() {
 	a.statefile, a.unsaved = false, true
 	if a.fleet != nil {
 		a.fleet.unsaved = true
-	} else {
-		a.floor.written = ""
+	} else if a.floor.commit != "" {
+		a.floor.written = floorFile{}
 		a.problem(problemFloorFile, a.floor.set(a.floor.commit))
 	}
 	if len(a.orders) > 0 {
