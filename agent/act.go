@@ -76,14 +76,14 @@ func (a *Agent) landed(f *flight, at *runtime.Attachment, err error, cancelled b
 		if at != nil && t.lastExit != "" {
 			t.restarts++
 		}
-		t.exitSeen, t.running, t.waitAt = false, false, 0
+		t.exitSeen, t.running, t.waitAt, t.noRoom = false, false, 0, false
 	case cancelled: // nobody wants it any more, or the agent stops
 	default:
 		t.backoff = t.backoff.Failed(a.cfg.Clock().Boot, err.Error())
 		if t.backoff.Failures == 1 {
 			t.backoff.NotBefore += time.Second
 		}
-		t.exitSeen, t.running = true, false
+		t.exitSeen, t.running, t.noRoom = true, false, pullWithoutRoom(err)
 		a.log.Warn("action failed", "action", string(f.action.Kind), "slot", f.action.Slot, "instance", id,
 			"failures", t.backoff.Failures, "err", err)
 		if errors.Is(err, runtime.ErrNotFound) {
@@ -168,7 +168,7 @@ func (a *Agent) starting(action planner.Action, d *driverState) func(context.Con
 		if !ready {
 			digests, err := a.fetch(ctx, d, w, nil)
 			if err != nil {
-				return nil, err
+				return nil, pullError{err}
 			}
 			pinUnpinned(w, digests) // what is prepared now is what starts; the listing makes pins of them
 		}

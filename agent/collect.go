@@ -86,7 +86,39 @@ func (a *Agent) pullsWithoutRoom() (n int) {
 			n += p.backoff.Failures
 		}
 	}
+	for _, t := range a.tracks {
+		if t.noRoom {
+			n += t.backoff.Failures
+		}
+	}
 	return n
+}
+
+// pullError is the failure of a start that had to fetch its images. Where
+// anything else of a start finds a disk full, it need not be that of the images.
+type pullError struct{ error }
+
+func (e pullError) Unwrap() error { return e.error }
+
+// pullWithoutRoom reports whether a start failed because there was no room for
+// its images.
+func pullWithoutRoom(err error) bool {
+	var pull pullError
+	return errors.As(err, &pull) && noSpace(err.Error())
+}
+
+// pullAgain lets what found no room for its images try again at once.
+func (a *Agent) pullAgain(now time.Duration) {
+	for _, p := range a.prepares {
+		if noSpace(p.backoff.Reason) {
+			p.backoff.NotBefore = min(p.backoff.NotBefore, now)
+		}
+	}
+	for _, t := range a.tracks {
+		if t.noRoom {
+			t.backoff.NotBefore = min(t.backoff.NotBefore, now)
+		}
+	}
 }
 
 // need is what images are kept for. Where it cannot be known nothing is
@@ -316,11 +348,7 @@ func (a *Agent) collected(out collection, took time.Duration) {
 	}
 	if out.removed > 0 {
 		a.log.Info("images removed", "images", out.removed, "took", took.Round(time.Millisecond).String())
-		for _, p := range a.prepares {
-			if noSpace(p.backoff.Reason) {
-				p.backoff.NotBefore = min(p.backoff.NotBefore, now)
-			}
-		}
+		a.pullAgain(now)
 	}
 	a.forgetRan(out.store)
 	a.pressure.look()

@@ -150,6 +150,7 @@ type track struct {
 	waitAt   time.Duration // boot time before which no worker waits again
 	restarts int
 	backoff  planner.Backoff
+	noRoom   bool          // its last failure: the disk had no room for its images
 	lastExit string        // how its last run ended, for people
 	lastLog  []string      // what its last run wrote last
 	doom     string        // for what its probes had it stopped; "" = they had not
@@ -238,7 +239,7 @@ func (a *Agent) vanished(id string, t *track, now planner.Time) {
 
 // exited counts the end of a run towards the instance's back-off.
 func (a *Agent) exited(id string, t *track, reason string, now planner.Time) {
-	t.exitSeen, t.lastExit = true, reason
+	t.exitSeen, t.lastExit, t.noRoom = true, reason, false
 	if t.running && now.Boot-t.since >= planner.BackoffReset {
 		t.backoff = planner.Backoff{}
 	}

@@ -1,11 +1,15 @@
 package agent
 
 import (
+	"context"
+	"errors"
+	"fmt"
 	"slices"
 	"testing"
 	"time"
 
 	"github.com/orpheus-cd/orpheus/planner"
+	"github.com/orpheus-cd/orpheus/runtime/runtimetest"
 )
 
 // TestFleetShortNodeRefusesOnce: a lease that was given before the others knew
@@ -47,4 +51,52 @@ func TestFleetShortNodeRefusesOnce(t *testing.T) {
 			t.Errorf("it refuses %+v", now)
 		}
 	})
+}
+
+// TestFleetPullThatFindsNoRoom: in a fleet images are fetched by starts, too.
+// One that finds no room has what nobody needs removed, and is tried again at
+// once; what finds another disk full has nothing removed.
+func TestFleetPullThatFindsNoRoom(t *testing.T) {
+	for _, row := range []struct {
+		verb    string
+		removes bool
+	}{
+		{"Pull", true},
+		{"Start", false},
+	} {
+		t.Run(row.verb, func(t *testing.T) {
+			play(t, 1, func(b *band) {
+				p := b.nodes[0]
+				p.crash()
+				p.gauges = &gauges{driver: p.driver}
+				p.start()
+				for k := range 7 {
+					image := fmt.Sprint("web", k)
+					p.driver.PushImage("registry.example.com/" + image)
+					b.commit(service("web", image))
+					b.settle(time.Minute)
+				}
+				stored := func() int {
+					all, _ := p.driver.Images(context.Background())
+					return len(all)
+				}
+				had := stored()
+				p.driver.Before(func(_ context.Context, c runtimetest.Call) error {
+					if c.Verb == row.verb && stored() >= had {
+						return errors.New("write layer: no space left on device")
+					}
+					return nil
+				})
+				p.driver.PushImage("registry.example.com/big")
+				b.commit(service("new", "big"))
+				b.settle(5 * time.Second)
+				if removed := stored() < had; removed != row.removes {
+					t.Errorf("images removed: %v; %d of %d are left", removed, stored(), had)
+				}
+				if row.removes {
+					b.wantSlots("new-0 big")
+				}
+			})
+		})
+	}
 }
