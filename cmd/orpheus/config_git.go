@@ -6,6 +6,8 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -108,12 +110,32 @@ func (c *config) board(place *planner.RecordsPlace, log *slog.Logger) gitsync.Bo
 	return out
 }
 
+const (
+	maxSecretFile = 64 << 10
+	maxCAFile     = 1 << 20
+)
+
 // readSecret reads a secret from its file at every use, so that it can be
 // renewed without a restart.
 func readSecret(path string) (string, error) {
-	data, err := os.ReadFile(path)
+	data, err := readBounded(path, maxSecretFile)
+	return string(bytes.TrimSpace(data)), err
+}
+
+// readBounded reads a file of at most limit bytes, which must be a multiple of
+// 1 KiB.
+func readBounded(path string, limit int64) ([]byte, error) {
+	f, err := os.Open(path)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	return string(bytes.TrimSpace(data)), nil
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, limit+1))
+	switch {
+	case err != nil:
+		return nil, err
+	case int64(len(data)) > limit:
+		return nil, fmt.Errorf("%s is larger than %d KiB", path, limit>>10)
+	}
+	return data, nil
 }

@@ -7,7 +7,6 @@ import (
 	"crypto/x509"
 	"fmt"
 	"maps"
-	"os"
 	"path/filepath"
 	"slices"
 
@@ -56,14 +55,7 @@ func (c *config) registries() (map[string]containerd.Registry, error) {
 	for host, r := range c.Registries {
 		reg := containerd.Registry{PlainHTTP: r.PlainHTTP, Inside: r.described()}
 		if r.CAFile != "" {
-			pem, err := os.ReadFile(r.CAFile)
-			if err != nil {
-				return nil, fmt.Errorf("registries[%s].caFile: %w", host, err)
-			}
-			reg.CA = x509.NewCertPool()
-			if !reg.CA.AppendCertsFromPEM(pem) {
-				return nil, fmt.Errorf("registries[%s].caFile: %s holds no PEM certificate", host, r.CAFile)
-			}
+			reg.Roots = func() (*x509.CertPool, error) { return registryRoots(host, r.CAFile) }
 		}
 		for k, text := range r.Mirrors {
 			m, err := containerd.ParseMirror(text)
@@ -75,6 +67,19 @@ func (c *config) registries() (map[string]containerd.Registry, error) {
 		out[host] = reg
 	}
 	return out, nil
+}
+
+// registryRoots reads whom to trust as a registry, at every use.
+func registryRoots(host, file string) (*x509.CertPool, error) {
+	pem, err := readBounded(file, maxCAFile)
+	if err != nil {
+		return nil, fmt.Errorf("registries[%s].caFile: %w", host, err)
+	}
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("registries[%s].caFile: %s holds no PEM certificate", host, file)
+	}
+	return roots, nil
 }
 
 // registryLogin is what a registry is shown: as this configuration says, else

@@ -61,8 +61,9 @@ type Config struct {
 type Registry struct {
 	// PlainHTTP is for registries without TLS. Those on loopback need no word.
 	PlainHTTP bool
-	// CA verifies the registry instead of the system's roots; nil = those.
-	CA *x509.CertPool
+	// Roots verify the registry instead of the system's; nil = those. They are
+	// asked for with every pull; an error is one of this registry's pulls.
+	Roots func() (*x509.CertPool, error)
 	// Inside says that it may be on the node itself or its link, and lead there:
 	// for tokens, layers or whatever it names.
 	Inside bool

@@ -3,6 +3,7 @@
 package containerd
 
 import (
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net/http"
@@ -101,5 +102,43 @@ func TestWhoLeadsInside(t *testing.T) {
 		if may := err == nil; may != c.may || !may && !errors.As(err, new(internalAddress)) {
 			t.Errorf("%s leads inside: %v; want %v", c.host, err, c.may)
 		}
+	}
+}
+
+// TestRootsAreRenewed: connections are shared until a registry is verified
+// otherwise, and there are none while it is not known how.
+func TestRootsAreRenewed(t *testing.T) {
+	d := &Driver{httpClients: map[clientKey]*http.Client{}, roots: map[clientKey]*x509.CertPool{}}
+	var roots *x509.CertPool
+	var fault error
+	r := Registry{Roots: func() (*x509.CertPool, error) { return roots, fault }}
+	client := func() *http.Client {
+		t.Helper()
+		c, err := d.httpClient("a.example.com", r, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	trusted := func(c *http.Client) *x509.CertPool { return c.Transport.(*http.Transport).TLSClientConfig.RootCAs }
+	roots = x509.NewCertPool()
+	first := client()
+	if client() != first || trusted(first) != roots {
+		t.Error("connections are not shared, or trust others")
+	}
+	server := httptest.NewTLSServer(nil)
+	defer server.Close()
+	roots = x509.NewCertPool()
+	roots.AddCert(server.Certificate())
+	second := client()
+	if second == first || trusted(second) != roots {
+		t.Error("a renewed file changes nothing")
+	}
+	fault = errors.New("gone")
+	if c, err := d.httpClient("a.example.com", r, true); c != nil || !errors.Is(err, fault) {
+		t.Errorf("%v, %v", c, err)
+	}
+	if fault = nil; client() != second {
+		t.Error("it is not what it was, once the file can be read")
 	}
 }

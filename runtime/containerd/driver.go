@@ -4,6 +4,7 @@ package containerd
 
 import (
 	"context"
+	"crypto/x509"
 	"fmt"
 	"io"
 	"net"
@@ -43,9 +44,10 @@ type Driver struct {
 
 	mu          sync.Mutex
 	httpClients map[clientKey]*http.Client
-	resting     map[string]time.Time // mirror → when it last did not answer
-	stopping    map[string]time.Time // instance id → when to kill it
-	commands    map[string]bool      // that run in instances for callers of ours
+	roots       map[clientKey]*x509.CertPool // with which httpClients were made
+	resting     map[string]time.Time         // mirror → when it last did not answer
+	stopping    map[string]time.Time         // instance id → when to kill it
+	commands    map[string]bool              // that run in instances for callers of ours
 }
 
 var (
@@ -84,6 +86,7 @@ func New(cfg Config) (*Driver, error) {
 		bootID:      boot,
 		began:       time.Now(),
 		httpClients: map[clientKey]*http.Client{},
+		roots:       map[clientKey]*x509.CertPool{},
 		resting:     map[string]time.Time{},
 		patience:    mirrorPatience,
 		stopping:    map[string]time.Time{},

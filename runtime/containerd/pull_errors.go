@@ -92,10 +92,13 @@ func (d *Driver) whyNot(p place, err error) error {
 		netError net.Error
 		internal internalAddress
 		login    *loginError
+		roots    *rootsError
 	)
 	switch answered := native(err); {
 	case errors.As(err, &login):
 		return fmt.Errorf("%s wants credentials, and those configured cannot be read: %w: %w", who, login.err, runtime.ErrUnauthorized)
+	case errors.As(err, &roots):
+		return fmt.Errorf("%s is not asked, whom to trust there cannot be read: %w: %w", who, roots.err, runtime.ErrUnavailable)
 	case classified(err), errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded) && !errors.As(err, &urlError):
 		return err
 	case errors.As(err, &internal):

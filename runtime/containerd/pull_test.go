@@ -4,8 +4,10 @@ package containerd
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/http"
 	"slices"
 	"strings"
@@ -229,7 +231,9 @@ func TestPullErrors(t *testing.T) {
 		{"bearer, none", bearerRef, nothing, runtime.ErrUnauthorized, "wants credentials: none are configured for it (registries." + bearer.Host},
 		// TLS with its own authority; without it the certificate is refused;
 		// plain HTTP to a TLS port is no way around.
-		{"tls", secureRef, shown(secure, "s3cret-word", Registry{CA: secure.CA}), nil, ""},
+		{"tls", secureRef, shown(secure, "s3cret-word", Registry{Roots: func() (*x509.CertPool, error) { return secure.CA, nil }}), nil, ""},
+		{"tls, roots gone", secureRef, shown(secure, "s3cret-word", Registry{Roots: func() (*x509.CertPool, error) { return nil, fs.ErrNotExist }}),
+			runtime.ErrUnavailable, "registry " + secure.Host + " is not asked, whom to trust there cannot be read: file does not exist"},
 		{"tls, plain", secureRef, nothing, runtime.ErrInvalid, ""},
 		// What is not there, for whatever reason.
 		{"no such tag", plain.Host + "/app:2", nothing, runtime.ErrNotFound, plain.Host + "/app:2"},

@@ -5,6 +5,7 @@ package containerd
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net/http"
@@ -44,7 +45,7 @@ func (d *Driver) mirror(ctx context.Context, m Mirror) place {
 
 func scheme(host string, r Registry) string {
 	// A CA means TLS, on loopback too.
-	if local, err := docker.MatchLocalhost(host); r.PlainHTTP || r.CA == nil && err == nil && local {
+	if local, err := docker.MatchLocalhost(host); r.PlainHTTP || r.Roots == nil && err == nil && local {
 		return "http"
 	}
 	return "https"
@@ -54,7 +55,8 @@ func scheme(host string, r Registry) string {
 // context and given to that host alone.
 func (d *Driver) place(ctx context.Context, p place, at docker.RegistryHost, r Registry, trusted bool) place {
 	p.login = &loginNote{}
-	at.Client = d.httpClient(p.host, r, trusted)
+	client, err := d.httpClient(p.host, r, trusted)
+	at.Client = client
 	at.Capabilities = docker.HostCapabilityPull | docker.HostCapabilityResolve
 	at.Authorizer = docker.NewDockerAuthorizer(docker.WithAuthClient(at.Client), docker.WithAuthCreds(
 		func(asking string) (string, string, error) {
@@ -69,7 +71,7 @@ func (d *Driver) place(ctx context.Context, p place, at docker.RegistryHost, r R
 			return l.User, l.Secret, nil
 		}))
 	p.resolver = docker.NewResolver(docker.ResolverOptions{Hosts: func(string) ([]docker.RegistryHost, error) {
-		return []docker.RegistryHost{at}, nil
+		return []docker.RegistryHost{at}, err
 	}})
 	return p
 }
@@ -80,6 +82,12 @@ type loginError struct{ err error }
 func (e *loginError) Error() string { return e.err.Error() }
 func (e *loginError) Unwrap() error { return e.err }
 
+// rootsError says why it cannot be known whom to trust as a registry.
+type rootsError struct{ err error }
+
+func (e *rootsError) Error() string { return e.err.Error() }
+func (e *rootsError) Unwrap() error { return e.err }
+
 // clientKey tells connections apart that must not be shared: those to a host
 // that may lead anywhere, and those to the same host when it may not.
 type clientKey struct {
@@ -88,25 +96,36 @@ type clientKey struct {
 }
 
 // httpClient is shared by all pulls from a host, so that they share its
-// connections.
-func (d *Driver) httpClient(host string, registry Registry, trusted bool) *http.Client {
+// connections, until its roots change.
+func (d *Driver) httpClient(host string, registry Registry, trusted bool) (*http.Client, error) {
+	var roots *x509.CertPool // nil = the system's
+	if registry.Roots != nil {
+		var err error
+		if roots, err = registry.Roots(); err != nil {
+			return nil, &rootsError{err}
+		}
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	key := clientKey{host, trusted}
 	c := d.httpClients[key]
-	if c == nil {
-		var tlsConfig *tls.Config
-		if registry.CA != nil {
-			tlsConfig = &tls.Config{RootCAs: registry.CA, MinVersion: tls.VersionTLS12}
-		}
-		transport := docker.DefaultHTTPTransport(tlsConfig)
-		if !trusted {
-			guard(transport)
-		}
-		c = &http.Client{Transport: transport, CheckRedirect: checkRedirect}
-		d.httpClients[key] = c
+	if c != nil && roots.Equal(d.roots[key]) {
+		return c, nil
 	}
-	return c
+	if c != nil {
+		c.CloseIdleConnections() // pulls under way end with the old one
+	}
+	var tlsConfig *tls.Config
+	if roots != nil {
+		tlsConfig = &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}
+	}
+	transport := docker.DefaultHTTPTransport(tlsConfig)
+	if !trusted {
+		guard(transport)
+	}
+	c = &http.Client{Transport: transport, CheckRedirect: checkRedirect}
+	d.httpClients[key], d.roots[key] = c, roots
+	return c, nil
 }
 
 // checkRedirect lets a registry send us on to where its blobs are, but not
