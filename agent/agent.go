@@ -50,8 +50,9 @@ type Config struct {
 	Pressure *Pressure // nil = the node is never short of anything
 	Floor    FloorConfig
 	// Relate says how a commit stands to another, both full ids, as the Source
-	// knows them. Only the loop calls it, and waits for it.
-	Relate func(commit, other string) planner.Relation
+	// knows them. Only the loop calls it, and waits for it. With an error, which
+	// says why, the answer is not known yet.
+	Relate func(commit, other string) (planner.Relation, error)
 
 	// Resync is how often drivers are listed without a hint; 0 = 10 s.
 	Resync time.Duration

@@ -165,7 +165,7 @@ func testSignature(key string, ref planner.Ref, body string) string {
 }
 
 // relate knows the history that all have seen.
-func (b *band) relate(commit, other string) planner.Relation {
+func (b *band) relate(commit, other string) (planner.Relation, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.nodes[0].repo.relate(commit, other)

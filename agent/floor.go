@@ -173,15 +173,31 @@ func dropFloor(stateDir, copyPath string) error {
 // should be; see fleet.Member. It may be called from any goroutine.
 func (a *Agent) ResetFloor(ctx context.Context, commit string) error {
 	return a.onLoop(ctx, func() error {
-		if pin := a.cfg.Floor.Pin; pin != "" && commit != "" && !a.comesAfter(pin, commit) {
-			return fmt.Errorf("commit %s does not come after %s, which repository.floor in the agent's configuration demands: change it there first",
-				planner.Commit{Hash: commit}.Short(), planner.Commit{Hash: pin}.Short())
+		if err := a.pinned(commit); err != nil {
+			return err
 		}
 		if a.fleet != nil {
 			return a.fleet.member.ResetFloor(commit, a.cfg.Clock())
 		}
 		return a.resetFloor(cmp.Or(commit, a.state.followed.Commit.Hash))
 	})
+}
+
+// pinned says why the configuration does not let a commit be the floor.
+func (a *Agent) pinned(commit string) error {
+	pin := a.cfg.Floor.Pin
+	if pin == "" || commit == "" {
+		return nil
+	}
+	after, err := a.comesAfter(pin, commit)
+	one, other := planner.Commit{Hash: commit}.Short(), planner.Commit{Hash: pin}.Short()
+	switch {
+	case err != nil:
+		return fmt.Errorf("commit %s cannot be compared yet with %s, which repository.floor in the agent's configuration demands: %w; try again", one, other, err)
+	case !after:
+		return fmt.Errorf("commit %s does not come after %s, which repository.floor in the agent's configuration demands: change it there first", one, other)
+	}
+	return nil
 }
 
 // resetFloor is ResetFloor of a node alone.
@@ -226,24 +242,39 @@ const floorRetry = 10 * time.Second
 // repository shows: it does not come after what was followed already (design
 // L6). "" = it may.
 func (a *Agent) belowFloor(commit planner.Commit) string {
-	if pin := a.cfg.Floor.Pin; pin != "" && !a.comesAfter(pin, commit.Hash) {
-		return fmt.Sprintf("it does not come after commit %s, which repository.floor in the agent's configuration demands: "+
-			"the repository was set back or rewritten, or it is another one. Bring it back, or change repository.floor", planner.Commit{Hash: pin}.Short())
+	if pin := a.cfg.Floor.Pin; pin != "" {
+		after, err := a.comesAfter(pin, commit.Hash)
+		if err != nil {
+			return notCompared(pin, "repository.floor in the agent's configuration demands", err)
+		}
+		if !after {
+			return fmt.Sprintf("it does not come after commit %s, which repository.floor in the agent's configuration demands: "+
+				"the repository was set back or rewritten, or it is another one. Bring it back, or change repository.floor", planner.Commit{Hash: pin}.Short())
+		}
 	}
 	from := a.cfg.Source.Describe()
+	who := "this node has followed"
+	if a.fleet != nil {
+		who = "the fleet has followed"
+	}
 	for _, floor := range a.floors(from) {
-		if a.comesAfter(floor, commit.Hash) {
-			continue
+		after, err := a.comesAfter(floor, commit.Hash)
+		if err != nil {
+			return notCompared(floor, who, err)
 		}
-		who := "this node"
-		if a.fleet != nil {
-			who = "the fleet"
+		if !after {
+			short := planner.Commit{Hash: floor}.Short()
+			return fmt.Sprintf("it does not come after commit %s, which %s: %s, or, if it is meant so: orpheus floor reset %s",
+				short, who, remedy(from, short), commit.Hash)
 		}
-		short := planner.Commit{Hash: floor}.Short()
-		return fmt.Sprintf("it does not come after commit %s, which %s has followed: %s, or, if it is meant so: orpheus floor reset %s",
-			short, who, remedy(from, short), commit.Hash)
 	}
 	return ""
+}
+
+// notCompared says that it is not known whether a commit comes after another.
+// That is no reason to drop the floor.
+func notCompared(floor, which string, err error) string {
+	return fmt.Sprintf("it cannot be compared yet with commit %s, which %s: %v. It is tried again", planner.Commit{Hash: floor}.Short(), which, err)
 }
 
 // remedy says how what is followed may have come below a commit, and how to
@@ -267,12 +298,9 @@ func (a *Agent) floors(from Description) []string {
 	return []string{a.floor.commit}
 }
 
-func (a *Agent) comesAfter(floor, commit string) bool {
-	switch a.cfg.Relate(floor, commit) {
-	case planner.RelationSame, planner.RelationAncestor:
-		return true
-	}
-	return false
+func (a *Agent) comesAfter(floor, commit string) (bool, error) {
+	relation, err := a.cfg.Relate(floor, commit)
+	return relation == planner.RelationSame || relation == planner.RelationAncestor, err
 }
 
 const (

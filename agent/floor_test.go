@@ -359,6 +359,44 @@ func TestFloorCopy(t *testing.T) {
 	})
 }
 
+// TestFloorNotCompared: a commit that could not be compared with the floor, or
+// with the one that the configuration demands, is not followed; nobody is told
+// to drop the floor for it, and it is followed as soon as it can be.
+func TestFloorNotCompared(t *testing.T) {
+	for _, pinned := range []bool{false, true} {
+		inWorld(t, func(w *world) {
+			unread := func(err error) {
+				w.repo.mu.Lock()
+				defer w.repo.mu.Unlock()
+				w.repo.unread = err
+			}
+			first := w.commit(service("web", "a"))
+			w.settle(10 * time.Second)
+			if pinned {
+				w.crash()
+				w.floor.Pin = first.Hash
+				w.start()
+				w.settle(10 * time.Second)
+			}
+			unread(errors.New("the search goes on"))
+			second := w.commit(service("web", "b"))
+			w.settle(time.Minute)
+			w.wantApplied(first, "cannot be compared yet with commit "+first.Short(), "the search goes on", "tried again")
+			if r := w.repository().Refused; strings.Contains(r, "reset") || strings.Contains(r, "rewritten") {
+				t.Errorf("pinned: %t: refused %q, which is not known", pinned, r)
+			}
+			if pinned {
+				if err := w.agent.ResetFloor(context.Background(), second.Hash); err == nil || !strings.Contains(err.Error(), "cannot be compared yet") {
+					t.Errorf("reset: %v", err)
+				}
+			}
+			unread(nil)
+			w.settle(time.Minute)
+			w.wantApplied(second)
+		})
+	}
+}
+
 // TestFloorOfTags: a tag that moved aside and a best tag that went away are
 // refused in words that fit; an exact commit is a person's word.
 func TestFloorOfTags(t *testing.T) {

@@ -112,7 +112,11 @@ const (
 func newMembership(cfg *Fleet, a *Agent) *membership {
 	ms := &membership{cfg: cfg, memory: filepath.Join(a.cfg.StateDir, memoryPath), refused: map[planner.RevisionKey]string{}}
 	c := cfg.Member
-	c.Random, c.Relate, c.Log = cfg.Random, a.cfg.Relate, a.log
+	c.Random, c.Log = cfg.Random, a.log
+	c.Relate = func(commit, followed string) planner.Relation {
+		relation, _ := a.cfg.Relate(commit, followed) // unknown with an error
+		return relation
+	}
 	data, err := readBounded(ms.memory, maxState)
 	var file memoryFile
 	if err == nil {

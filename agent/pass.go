@@ -56,7 +56,7 @@ func (a *Agent) load(ctx context.Context) {
 		return
 	}
 	if why := a.belowFloor(commit); why != "" {
-		if src.failed.Hash != commit.Hash {
+		if src.failed.Hash != commit.Hash || src.refused != why {
 			a.log.Error("commit refused: nothing changes", "commit", commit.Short(), "reason", why)
 		}
 		src.failed, src.refused, src.faults = commit, why, nil

@@ -227,6 +227,7 @@ type fakeSource struct {
 	since   time.Time
 	changed chan struct{}
 	count   int
+	unread  error // why commits cannot be compared; nil = they can
 }
 
 func newFakeSource() *fakeSource {
@@ -321,9 +322,12 @@ func (f *fakeSource) setBack(to planner.Commit) {
 }
 
 // relate knows every commit that was ever made.
-func (f *fakeSource) relate(commit, other string) planner.Relation {
+func (f *fakeSource) relate(commit, other string) (planner.Relation, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.unread != nil && commit != other {
+		return planner.RelationUnknown, f.unread
+	}
 	leads := func(from, to string) bool {
 		for ; from != ""; from = f.parents[from] {
 			if from == to {
@@ -334,13 +338,13 @@ func (f *fakeSource) relate(commit, other string) planner.Relation {
 	}
 	switch {
 	case commit == other:
-		return planner.RelationSame
+		return planner.RelationSame, nil
 	case f.commits[commit].Desired.Commit.Hash == "" || f.commits[other].Desired.Commit.Hash == "":
-		return planner.RelationUnknown
+		return planner.RelationUnknown, nil
 	case leads(other, commit):
-		return planner.RelationAncestor
+		return planner.RelationAncestor, nil
 	case leads(commit, other):
-		return planner.RelationAhead
+		return planner.RelationAhead, nil
 	}
-	return planner.RelationAside
+	return planner.RelationAside, nil
 }

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"log/slog"
 	"net"
 	"net/url"
 	"os"
@@ -64,47 +63,6 @@ func (n *node) fleet() (*agent.Fleet, error) {
 	}
 	f.Member = fleet.Config{Self: self, Sign: key.Sign, Verify: trust.Verify}
 	return f, nil
-}
-
-const (
-	// relateTime bounds the search for how two commits stand to each other: the
-	// agent's loop waits for it. The clone goes on from there when asked again.
-	relateTime = 2 * time.Second
-	// After a search that took too long, others get less for a while, so that
-	// the loop comes to the rest of its work.
-	relateShort = 50 * time.Millisecond
-	relatePause = 10 * time.Second
-	// maxWarned bounds the commits that a person was told of.
-	maxWarned = 1000
-)
-
-// relate answers the fleet's questions about commits from the clone. It is for
-// one goroutine.
-func (n *node) relate() func(commit, followed string) planner.Relation {
-	warned := map[string]bool{}
-	var over time.Time
-	return func(commit, followed string) planner.Relation {
-		limit := relateTime
-		if !over.IsZero() && time.Since(over) < relatePause {
-			limit = relateShort
-		}
-		ctx, cancel := context.WithTimeout(context.Background(), limit)
-		defer cancel()
-		relation, err := n.source.repo.Relation(ctx, commit, followed)
-		if err == nil {
-			return relation
-		}
-		slow := errors.Is(err, context.DeadlineExceeded)
-		if slow && limit == relateTime {
-			over = time.Now()
-		}
-		level := slog.LevelDebug
-		if short := slow && limit == relateShort; !short && !warned[commit] && len(warned) < maxWarned {
-			warned[commit], level = true, slog.LevelWarn
-		}
-		n.log.Log(ctx, level, "commits cannot be compared: nothing is decided in place of what was decided there", "commit", commit, "followed", followed, "err", err)
-		return relation
-	}
 }
 
 // peers makes the node's part in watching others.

@@ -142,7 +142,7 @@ func (n *node) agent() (*agent.Agent, *agent.Metrics, error) {
 		return nil, nil, err
 	}
 	a, err := agent.New(agent.Config{
-		Fleet: part, Relate: n.relate(),
+		Fleet: part, Relate: n.source.relate(n.log),
 		Floor: agent.FloorConfig{Pin: strings.ToLower(c.Repository.Floor), Copy: filepath.Join(c.RunDir, "floor.json")},
 		Node: planner.Node{
 			Name: planner.NodeName(c.Node.Name), Labels: c.Node.Labels, OS: goruntime.GOOS, Arch: goruntime.GOARCH,

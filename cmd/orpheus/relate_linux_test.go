@@ -14,7 +14,7 @@ import (
 )
 
 // TestRelate: a commit that cannot be compared is told of once, however often
-// the fleet asks.
+// the agent asks.
 func TestRelate(t *testing.T) {
 	repo := gitsynctest.Must(gitsynctest.NewRepo(filepath.Join(t.TempDir(), "fleet.git")))(t)
 	var in strings.Builder
@@ -41,14 +41,14 @@ func TestRelate(t *testing.T) {
 		}
 	}
 	said.Reset()
-	relate := (&node{log: log, source: &gitSource{repo: clone}}).relate()
+	relate := (&gitSource{repo: clone}).relate(log)
 	for range 3 {
-		if got := relate(side, tip); got != planner.RelationUnknown {
-			t.Errorf("relation %d", got)
+		if got, err := relate(side, tip); got != planner.RelationUnknown || err == nil || !strings.Contains(err.Error(), "commits would have to be read") {
+			t.Errorf("relation %d, error %v", got, err)
 		}
 	}
-	if got := relate(tip, tip); got != planner.RelationSame {
-		t.Errorf("relation of a commit to itself is %d", got)
+	if got, err := relate(tip, tip); got != planner.RelationSame || err != nil {
+		t.Errorf("relation of a commit to itself is %d, error %v", got, err)
 	}
 	if n := strings.Count(said.String(), "level=WARN"); n != 1 || !strings.Contains(said.String(), side) {
 		t.Errorf("%d warnings: %s", n, &said)

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync/atomic"
 	"time"
 
@@ -92,6 +93,58 @@ func (s *gitSource) Load(ctx context.Context, commit planner.Commit, since strin
 		}
 	}
 	return loaded, nil
+}
+
+const (
+	// relateTime bounds the search for how two commits stand to each other: the
+	// agent's loop waits for it. The clone goes on from there when asked again.
+	relateTime = 2 * time.Second
+	// After a search that took too long, others get less for a while, so that
+	// the loop comes to the rest of its work.
+	relateShort = 50 * time.Millisecond
+	relatePause = 10 * time.Second
+	// maxWarned bounds the commits that a person was told of.
+	maxWarned = 1000
+)
+
+var errSearching = errors.New("the search through their history takes long, and goes on")
+
+// relate answers the agent's questions about commits from the clone: whether
+// what is followed comes after its floor, and in a fleet which of two nodes is
+// ahead. An error says why they could not be compared this time. It is for one
+// goroutine.
+func (s *gitSource) relate(log *slog.Logger) func(commit, other string) (planner.Relation, error) {
+	warned := map[string]bool{}
+	var over time.Time
+	return func(commit, other string) (planner.Relation, error) {
+		limit := relateTime
+		if !over.IsZero() && time.Since(over) < relatePause {
+			limit = relateShort
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), limit)
+		defer cancel()
+		relation, err := s.repo.Relation(ctx, commit, other)
+		if err == nil {
+			return relation, nil
+		}
+		slow := errors.Is(err, context.DeadlineExceeded)
+		if slow && limit == relateTime {
+			over = time.Now()
+		}
+		level := slog.LevelDebug
+		if short := slow && limit == relateShort; !short && !warned[commit] && len(warned) < maxWarned {
+			warned[commit], level = true, slog.LevelWarn
+		}
+		log.Log(ctx, level, "commits cannot be compared yet: neither is taken to come after the other", "commit", commit, "other", other, "err", err)
+		var tooMany *gitsync.LimitError
+		switch {
+		case slow:
+			err = errSearching
+		case errors.As(err, &tooMany):
+			err = fmt.Errorf("more than %d commits would have to be read", tooMany.Max)
+		}
+		return relation, err
+	}
 }
 
 // collectors shows the manifest cache in /metrics.
