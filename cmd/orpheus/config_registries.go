@@ -5,6 +5,7 @@ package main
 import (
 	"context"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"maps"
 	"path/filepath"
@@ -100,5 +101,8 @@ func (c *config) registryLogin(ctx context.Context, host string) (containerd.Log
 		return containerd.Login{}, nil
 	}
 	l, err := dockerconfig.Find(ctx, c.DockerConfig, host)
+	if doubt := new(dockerconfig.Doubt); errors.As(err, &doubt) {
+		return containerd.Login{Doubt: doubt}, nil // it may want none
+	}
 	return containerd.Login{User: l.User, Secret: l.Secret, From: l.From}, err
 }

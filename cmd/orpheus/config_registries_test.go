@@ -61,6 +61,19 @@ func TestRegistryLogin(t *testing.T) {
 	if got := login("a.example.com"); !strings.HasPrefix(got, "error: registries[a.example.com].passwordFile: open ") {
 		t.Errorf("without the file: %q", got)
 	}
+	// Docker's is no reason to pull nothing more where none may be needed.
+	write("config.json", `{"credsStore": "is-not-there-at-all", "auths": {"b.example.com": {}}}`)
+	if got := login("b.example.com"); !strings.Contains(got, "docker-credential-is-not-there-at-all") {
+		t.Errorf("logged in by a program that is not there: %q", got)
+	}
+	expect("docker.io", "")
+	if err := os.Remove(c.DockerConfig); err != nil {
+		t.Fatal(err)
+	}
+	expect("docker.io", "")
+	if l, _ := c.registryLogin(t.Context(), "docker.io"); l.Doubt == nil || !strings.Contains(l.Doubt.Error(), c.DockerConfig) {
+		t.Errorf("without docker's configuration: the doubt is %v", l.Doubt)
+	}
 	c.DockerConfig = ""
 	expect("b.example.com", "")
 }

@@ -79,6 +79,9 @@ type Login struct {
 	User, Secret string
 	// From says where they are configured, for error texts.
 	From string
+	// Doubt is why it is not known whether there are any, for registries that
+	// want none; it is told of one that refuses. It goes without Secret.
+	Doubt error
 }
 
 // withDefaults fills what is not given.

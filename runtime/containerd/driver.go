@@ -46,6 +46,7 @@ type Driver struct {
 	httpClients map[clientKey]*http.Client
 	roots       map[clientKey]*x509.CertPool // with which httpClients were made
 	resting     map[string]time.Time         // mirror → when it last did not answer
+	doubts      map[string]bool              // host → it was shown nothing, for a doubt
 	stopping    map[string]time.Time         // instance id → when to kill it
 	commands    map[string]bool              // that run in instances for callers of ours
 }
@@ -88,6 +89,7 @@ func New(cfg Config) (*Driver, error) {
 		httpClients: map[clientKey]*http.Client{},
 		roots:       map[clientKey]*x509.CertPool{},
 		resting:     map[string]time.Time{},
+		doubts:      map[string]bool{},
 		patience:    mirrorPatience,
 		stopping:    map[string]time.Time{},
 		commands:    map[string]bool{},

@@ -85,18 +85,19 @@ func (d *Driver) failed(p place, err error) {
 
 // loginNote remembers what a place was shown, for its errors.
 type loginNote struct {
-	mu   sync.Mutex
-	from string // where the credentials come from; "" = there are none
+	mu    sync.Mutex
+	from  string // where the credentials come from; "" = there are none
+	doubt error  // whether there are none
 }
 
-func (n *loginNote) set(from string) {
+func (n *loginNote) set(l Login) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.from = from
+	n.from, n.doubt = l.From, l.Doubt
 }
 
-func (n *loginNote) get() string {
+func (n *loginNote) get() (from string, doubt error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return n.from
+	return n.from, n.doubt
 }

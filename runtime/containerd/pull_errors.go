@@ -137,8 +137,11 @@ func (d *Driver) whyNot(p place, err error) error {
 
 // refusal says what a place makes of the credentials it was shown.
 func refusal(p place) string {
-	if from := p.login.get(); from != "" {
+	switch from, doubt := p.login.get(); {
+	case from != "":
 		return "refuses the credentials from " + from
+	case doubt != nil:
+		return "wants credentials, and those configured cannot be read: " + doubt.Error()
 	}
 	return "wants credentials: none are configured for it (registries." + p.host + ".passwordFile, dockerConfig)"
 }

@@ -67,13 +67,26 @@ func (d *Driver) place(ctx context.Context, p place, at docker.RegistryHost, r R
 			if err != nil {
 				return "", "", &loginError{err}
 			}
-			p.login.set(l.From)
+			d.doubted(p.host, l.Doubt)
+			p.login.set(l)
 			return l.User, l.Secret, nil
 		}))
 	p.resolver = docker.NewResolver(docker.ResolverOptions{Hosts: func(string) ([]docker.RegistryHost, error) {
 		return []docker.RegistryHost{at}, err
 	}})
 	return p
+}
+
+// doubted warns once that a host is shown nothing though there may be something
+// to show, and again when it was shown what there is in between.
+func (d *Driver) doubted(host string, doubt error) {
+	d.mu.Lock()
+	first := doubt != nil && !d.doubts[host]
+	d.doubts[host] = doubt != nil
+	d.mu.Unlock()
+	if first {
+		d.cfg.Log.Warn("registry is shown no credentials: whether there are any cannot be read", "registry", host, "err", doubt)
+	}
 }
 
 // loginError says why there are no credentials although some are configured.

@@ -24,6 +24,14 @@ type Login struct {
 	From string
 }
 
+// Doubt is why it is not known whether there are credentials for a registry:
+// the file cannot be used, or does not name the registry and the program for
+// all others fails.
+type Doubt struct{ err error }
+
+func (d *Doubt) Error() string { return d.err.Error() }
+func (d *Doubt) Unwrap() error { return d.err }
+
 // maxFile bounds a configuration file.
 const maxFile = 1 << 20
 
@@ -49,20 +57,26 @@ type file struct {
 // Find looks for the credentials of a registry, by its host as it stands in
 // references, in the file at path: those of the program named for the registry,
 // else of the one named for all, else those in the file itself. None are a zero
-// Login and no error. No error holds anything secret.
+// Login and no error; an error that leaves open whether there are any is a
+// *Doubt. No error holds anything secret.
 func Find(ctx context.Context, path, host string) (Login, error) {
 	f, err := read(path)
 	if err != nil {
-		return Login{}, fmt.Errorf("docker's configuration %s: %w", path, err)
+		return Login{}, &Doubt{fmt.Errorf("docker's configuration %s: %w", path, err)}
 	}
-	program := lookup(f.CredHelpers, host)
+	program, named := lookup(f.CredHelpers, host)
 	if program == "" {
 		program = f.CredsStore
+		_, named = lookup(f.Auths, host) // which is what docker adds at a login
 	}
 	if program != "" {
 		l, err := ask(ctx, program, server(host))
 		if err != nil {
-			return Login{}, fmt.Errorf("docker's configuration %s: %s: %w", path, programPrefix+program, err)
+			err = fmt.Errorf("docker's configuration %s: %s: %w", path, programPrefix+program, err)
+			if !named && ctx.Err() == nil {
+				err = &Doubt{err}
+			}
+			return Login{}, err
 		}
 		if l.Secret != "" {
 			l.From = programPrefix + program + " (" + path + ")"
@@ -102,7 +116,7 @@ func withoutPath(err error) error {
 
 // login is what the file itself holds.
 func (f file) login(path, host string) (Login, error) {
-	a := lookup(f.Auths, host)
+	a, _ := lookup(f.Auths, host)
 	l := Login{User: a.Username, Secret: a.Password, From: path}
 	if a.Auth != "" {
 		decoded, err := base64.StdEncoding.DecodeString(a.Auth)
@@ -131,19 +145,18 @@ func server(host string) string {
 
 // lookup finds the entry of a registry: under its name, else under an address
 // of it, as older versions of docker wrote them, first by order of the text.
-func lookup[V any](m map[string]V, host string) V {
+func lookup[V any](m map[string]V, host string) (entry V, found bool) {
 	for _, key := range []string{server(host), host} {
 		if v, ok := m[key]; ok {
-			return v
+			return v, true
 		}
 	}
 	for _, key := range slices.Sorted(maps.Keys(m)) {
 		if named := hostOf(key); named == host || host == hub && named == hostOf(hubKey) {
-			return m[key]
+			return m[key], true
 		}
 	}
-	var none V
-	return none
+	return entry, false
 }
 
 func hostOf(key string) string {

@@ -78,6 +78,31 @@ func TestFindFaults(t *testing.T) {
 	}
 }
 
+// TestFindDoubt: only for a registry that the file names it is certain that
+// there should be credentials.
+func TestFindDoubt(t *testing.T) {
+	program(t, "broken", "exit 3")
+	for name, c := range map[string]struct {
+		text  string
+		doubt bool
+	}{
+		"not named, a program for all others":    {`{"credsStore": "broken", "auths": {"b.example.com": {}}, "credHelpers": {"c.example.com": "x"}}`, true},
+		"logged in by the program for all":       {`{"credsStore": "broken", "auths": {"https://a.example.com": {}}}`, false},
+		"with a program of its own":              {`{"credHelpers": {"a.example.com": "broken"}}`, false},
+		"with credentials that cannot be read":   {`{"auths": {"a.example.com": {"auth": "!"}}}`, false},
+		"perhaps named, in what is cut off":      {`{"auths": {"a.example.com"`, true},
+		"not named, a program that is not there": {`{"credsStore": "is-not-there-at-all"}`, true},
+	} {
+		_, err := Find(t.Context(), write(t, c.text), "a.example.com")
+		if got := errors.As(err, new(*Doubt)); err == nil || got != c.doubt {
+			t.Errorf("%s: %v, a doubt: %t; want %t", name, err, got, c.doubt)
+		}
+	}
+	if _, err := Find(t.Context(), "/nonexistent/config.json", "a.example.com"); !errors.As(err, new(*Doubt)) {
+		t.Errorf("no file: %v is no doubt", err)
+	}
+}
+
 // program puts a program with that name and those lines of shell in the PATH.
 func program(t *testing.T, name, script string) {
 	t.Helper()
