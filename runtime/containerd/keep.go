@@ -36,6 +36,7 @@ type uses struct {
 	mu       sync.Mutex
 	grace    time.Duration            // 0 = prepareGrace
 	prepared map[string]time.Time     // by name of the image
+	held     map[string]int           // by name: how many Prepares want it beside others
 	removing map[string]chan struct{} // closed when it is over
 }
 
@@ -68,12 +69,39 @@ func (u *uses) touch(ctx context.Context, name string) error {
 	}
 }
 
-// fresh reports whether an image was prepared a moment ago.
-func (u *uses) fresh(name string) bool {
+// hold keeps an image that was touched a moment ago for as long as those it is
+// prepared with take. release must be called once: the moment begins anew.
+func (u *uses) hold(name string) (release func()) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
+	if u.held == nil {
+		u.held = map[string]int{}
+	}
+	if u.prepared == nil {
+		u.prepared = map[string]time.Time{}
+	}
+	u.held[name]++
+	return func() {
+		u.mu.Lock()
+		defer u.mu.Unlock()
+		if u.held[name]--; u.held[name] == 0 {
+			delete(u.held, name)
+		}
+		u.prepared[name] = time.Now()
+	}
+}
+
+// inUse reports whether an image is held or was prepared a moment ago.
+func (u *uses) inUse(name string) bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.wanted(name)
+}
+
+// wanted is inUse for those who hold the lock.
+func (u *uses) wanted(name string) bool {
 	at, ok := u.prepared[name]
-	return ok && u.justNow(at)
+	return u.held[name] > 0 || ok && u.justNow(at)
 }
 
 // justNow reports whether something happened a moment ago. A stamp of the
@@ -88,7 +116,7 @@ func (u *uses) justNow(at time.Time) bool {
 func (u *uses) remove(name string) (over func(), ok bool) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if at, known := u.prepared[name]; known && u.justNow(at) || u.removing[name] != nil {
+	if u.wanted(name) || u.removing[name] != nil {
 		return nil, false
 	}
 	if u.removing == nil {
@@ -148,7 +176,7 @@ func (d *Driver) Images(ctx context.Context) ([]runtime.Image, error) {
 	for k, img := range stored {
 		out[k] = runtime.Image{
 			Name: img.Name, Digest: img.Target.Digest.String(), Fetched: img.UpdatedAt,
-			InUse: used[img.Name] || d.images.uses.fresh(img.Name) || d.images.uses.justNow(img.UpdatedAt),
+			InUse: used[img.Name] || d.images.uses.inUse(img.Name) || d.images.uses.justNow(img.UpdatedAt),
 		}
 	}
 	return out, nil
@@ -178,7 +206,7 @@ func (d *Driver) RemoveImage(ctx context.Context, name string) error {
 	ctx = d.context(ctx)
 	over, ok := d.images.uses.remove(name)
 	if !ok {
-		return fmt.Errorf("remove image %s: it was prepared a moment ago: %w", name, runtime.ErrInUse)
+		return fmt.Errorf("remove image %s: it is being prepared, or was a moment ago: %w", name, runtime.ErrInUse)
 	}
 	defer over()
 	// From here on no Prepare finds it, and what was prepared before has its

@@ -4,11 +4,14 @@ package containerd
 
 import (
 	"errors"
+	"net/http"
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/containerd/containerd/v2/core/images"
@@ -174,4 +177,73 @@ func TestRemovalAndStartAtOnce(t *testing.T) {
 		}
 	}
 	t.Logf("removed in %d of 12 rounds", removed)
+}
+
+// TestImageIsKeptUntilTheOthersAreThere: what is ready of a workload stays for
+// as long as the rest of it takes, however long ago it came itself.
+func TestImageIsKeptUntilTheOthersAreThere(t *testing.T) {
+	b := testBench(t)
+	b.leavesNothing(t)
+	d := impatient(b.driver(t))
+	r, ref, digest := newRegistry(t, imagetest.RegistryOptions{}, imagetest.Options{Binary: b.payload, Env: []string{"FIRST=1"}})
+	slow, _ := push(t, r, "slow:1", imagetest.Options{Binary: b.payload, Env: []string{"SECOND=1"}, Padding: 1 << 20})
+	arrives, ended := make(chan struct{}), make(chan error, 1)
+	r.Intercept(func(_ http.ResponseWriter, req *http.Request) bool {
+		if strings.Contains(req.URL.Path, "/slow/") {
+			select {
+			case <-arrives:
+			case <-req.Context().Done():
+			}
+		}
+		return false
+	})
+	w := of(ref, "")
+	w.Containers = append(w.Containers, runtime.Container{Name: "side", Image: slow})
+	go func() {
+		_, err := d.Prepare(t.Context(), w, nil)
+		ended <- err
+	}()
+	var img runtime.Image
+	eventually(t, "the first image is there and in use", func() bool {
+		var ok bool
+		img, ok = stored(t, d, digest)
+		return ok && img.InUse
+	})
+	if err := d.RemoveImage(t.Context(), img.Name); !errors.Is(err, runtime.ErrInUse) {
+		t.Errorf("while the second is on its way, its removal: %v", err)
+	}
+	close(arrives)
+	if err := <-ended; err != nil {
+		t.Fatal(err)
+	}
+	if img, ok := stored(t, d, digest); !ok || img.InUse {
+		t.Errorf("when all are there: %+v, %v", img, ok)
+	}
+}
+
+// TestGraceBeginsWithTheLastImage: not with its own.
+func TestGraceBeginsWithTheLastImage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var u uses
+		if err := u.touch(t.Context(), "a"); err != nil {
+			t.Fatal(err)
+		}
+		first, second := u.hold("a"), u.hold("a")
+		time.Sleep(time.Minute)
+		first()
+		time.Sleep(time.Minute)
+		if _, ok := u.remove("a"); ok || !u.inUse("a") {
+			t.Error("an image that is held can be removed")
+		}
+		second()
+		if !u.inUse("a") {
+			t.Error("there is no grace")
+		}
+		time.Sleep(prepareGrace + time.Second)
+		if over, ok := u.remove("a"); !ok {
+			t.Error("it can never be removed")
+		} else {
+			over()
+		}
+	})
 }

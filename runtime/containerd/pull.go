@@ -24,15 +24,24 @@ import (
 )
 
 // Prepare pulls and unpacks the images of the workload, several at a time,
-// each once however many ask for it.
+// each once however many ask for it. Those that are there are kept until all
+// are.
 func (d *Driver) Prepare(ctx context.Context, w runtime.Workload, progress func(runtime.Progress)) (map[string]string, error) {
 	containers := w.AllContainers()
 	digests := make([]digest.Digest, len(containers))
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(4)
+	releases := make([]func(), len(containers))
+	defer func() {
+		for _, release := range releases {
+			if release != nil {
+				release()
+			}
+		}
+	}()
 	for i, c := range containers {
 		g.Go(func() (err error) {
-			digests[i], err = d.prepare(ctx, c.Image, c.Digest, progress)
+			digests[i], releases[i], err = d.prepare(ctx, c.Image, c.Digest, progress)
 			return err
 		})
 	}
@@ -46,11 +55,12 @@ func (d *Driver) Prepare(ctx context.Context, w runtime.Workload, progress func(
 	return out, nil
 }
 
-// prepare makes one image ready and returns its digest.
-func (d *Driver) prepare(ctx context.Context, image, pinned string, progress func(runtime.Progress)) (digest.Digest, error) {
+// prepare makes one image ready and returns its digest. It is kept until it is
+// released, which must be done once if there is no error.
+func (d *Driver) prepare(ctx context.Context, image, pinned string, progress func(runtime.Progress)) (digest.Digest, func(), error) {
 	ref, err := parseRef(image, pinned)
 	if err != nil {
-		return "", err
+		return "", nil, err
 	}
 	got, err := d.flights.do(ctx, ref.String(), func(ctx context.Context, report func(runtime.Progress)) (digest.Digest, error) {
 		return d.pull(d.context(ctx), ref, report)
@@ -61,12 +71,12 @@ func (d *Driver) prepare(ctx context.Context, image, pinned string, progress fun
 		}
 	})
 	if err != nil {
-		return "", d.pullError(image, err)
+		return "", nil, d.pullError(image, err)
 	}
 	if pinned == "" {
 		d.images.resolved(image, got)
 	}
-	return got, nil
+	return got, d.images.uses.hold(ref.name(got)), nil
 }
 
 // pull resolves, fetches and unpacks one image, from the first place that can
