@@ -27,6 +27,7 @@ import (
 
 	"github.com/orpheus-cd/orpheus/agent/api"
 	"github.com/orpheus-cd/orpheus/agent/probe"
+	"github.com/orpheus-cd/orpheus/gitsync"
 	"github.com/orpheus-cd/orpheus/planner"
 	"github.com/orpheus-cd/orpheus/runtime"
 )
@@ -284,16 +285,19 @@ func (a *Agent) work(f func()) { a.workers.Go(f) }
 func (a *Agent) Problem(what string, err error) { a.post(func() { a.problem(what, err) }) }
 
 // problem notes that something of the node itself does not work, or with a
-// nil error that it does again. Each change is logged once.
+// nil error that it does again. Each change is logged once, but for one of
+// numbers only (amounts, ports): the status shows that.
 func (a *Agent) problem(what string, err error) {
 	before, known := a.problems[what]
 	switch {
 	case err == nil && known:
 		delete(a.problems, what)
 		a.log.Info("recovered", "what", what)
-	case err != nil && before != err.Error():
+	case err != nil:
 		a.problems[what] = err.Error()
-		a.log.Warn("problem", "what", what, "err", err)
+		if !known || !gitsync.SameFailure(errors.New(before), err) {
+			a.log.Warn("problem", "what", what, "err", err)
+		}
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/orpheus-cd/orpheus/gitsync"
 	"github.com/orpheus-cd/orpheus/planner"
 )
 
@@ -32,7 +33,7 @@ func (a *Agent) look(ctx context.Context, look Look) {
 	switch {
 	case look.Err != nil && before.Err == nil:
 		a.log.Warn("repository cannot be read: everything runs on", "err", look.Err)
-	case look.Err != nil && look.Err.Error() != before.Err.Error():
+	case look.Err != nil && !gitsync.SameFailure(before.Err, look.Err):
 		a.log.Warn("repository still cannot be read, for another reason", "err", look.Err)
 	case look.Err == nil && before.Err != nil:
 		a.log.Info("repository can be read again")

@@ -132,7 +132,7 @@ func (f *follower) note(commit planner.Commit, err error) {
 	switch {
 	case err != nil && before.Err == nil:
 		f.opts.Log.Warn("repository cannot be followed, what runs stays as it is", "err", err)
-	case err != nil && !sameFailure(err, before.Err):
+	case err != nil && !SameFailure(err, before.Err):
 		f.opts.Log.Warn("repository still cannot be followed", "err", err, "since", f.state.Since)
 	case err == nil && before.Err != nil:
 		f.opts.Log.Info("repository is followed again", "commit", commit.Hash, "after", now.Sub(before.Since).Round(time.Second))
@@ -150,9 +150,10 @@ func (f *follower) note(commit planner.Commit, err error) {
 	f.out <- f.state
 }
 
-// sameFailure reports whether b tells a person nothing new after a: the texts
-// differ at most in numbers, such as the port a connection came from.
-func sameFailure(a, b error) bool {
+// SameFailure reports whether b tells a person nothing new after a: the texts
+// differ at most in numbers, such as the port a connection came from, or the
+// time before which a server does not want to be asked.
+func SameFailure(a, b error) bool {
 	return withoutDigits(a.Error()) == withoutDigits(b.Error())
 }
 
