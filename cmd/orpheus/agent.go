@@ -89,8 +89,28 @@ func (a *agentFlags) add(cmd *cobra.Command) {
 	f.StringVar(&c.Log.Format, "log-format", "", "text or json (default text)")
 }
 
+// absolute makes the paths that flags name independent of the folder they were
+// written in.
+func (a *agentFlags) absolute() error {
+	r := &a.config.Repository
+	for _, path := range []*string{&a.file, &r.TokenFile, &r.CAFile, &r.SSHKeyFile, &r.KnownHostsFile} {
+		if *path == "" {
+			continue
+		}
+		abs, err := filepath.Abs(*path)
+		if err != nil {
+			return err
+		}
+		*path = abs
+	}
+	return nil
+}
+
 // load reads the file, lays the flags over it and completes it.
 func (a *agentFlags) load() (config, error) {
+	if err := a.absolute(); err != nil {
+		return config{}, err
+	}
 	c, err := loadConfig(a.file)
 	if err == nil {
 		err = c.override(a.config, a.labels)

@@ -6,11 +6,10 @@ import (
 	"log/slog"
 	"os"
 	"reflect"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
-
-	"github.com/orpheus-cd/orpheus/runtime/plugin"
 )
 
 func newAgentCheckCommand(e *env) *cobra.Command {
@@ -22,13 +21,16 @@ func newAgentCheckCommand(e *env) *cobra.Command {
 them at its start. Nothing is changed and nobody is asked; "orpheus doctor" also
 looks at the machine, the repository and the other nodes.
 
-Exit codes: 0 an agent can start with it, 1 it cannot: every fault is listed.`,
+An agent that is started without one of the files keeps running what it ran, and
+uses the file as soon as it can; a fault of the configuration itself ends it.
+
+Exit codes: 0 nothing is wrong, 1 something is: every fault is listed.`,
 		Example: "  orpheus agent check --config /etc/orpheus/agent.yaml",
 		Args:    cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			c, err := flags.load()
 			if err == nil {
-				err = errors.Join(append(c.fileFaults(), c.git(slog.New(slog.DiscardHandler)).Check())...)
+				err = errors.Join(c.startFaults()...)
 			}
 			if err != nil {
 				return err
@@ -50,27 +52,6 @@ func (c *config) following() string {
 	return text
 }
 
-// fileFaults lists the files that the configuration names and an agent could
-// not use. A field is a file's path if its name ends in File, and one other.
-func (c *config) fileFaults() []error {
-	var faults []error
-	walkFields("", reflect.ValueOf(c).Elem(), func(field string, v reflect.Value) {
-		isFile := strings.HasSuffix(field, "File") || field == "dockerConfig"
-		if v.Kind() != reflect.String || v.String() == "" || !isFile {
-			return
-		}
-		if err := readable(v.String()); err != nil {
-			faults = append(faults, fmt.Errorf("%s: %w", field, err))
-		}
-	})
-	for k, p := range c.Plugins {
-		if err := plugin.CheckBinary(p.Path, p.SHA256); err != nil {
-			faults = append(faults, fmt.Errorf("plugins[%d].path: %w", k, err))
-		}
-	}
-	return faults
-}
-
 // readable reports why a file cannot be read.
 func readable(path string) error {
 	f, err := os.Open(path)
@@ -86,7 +67,8 @@ func readable(path string) error {
 }
 
 // walkFields visits what a configuration is made of, by the names it is
-// written with: of structs their fields, of lists and maps each element.
+// written with: of structs their fields, of lists and maps each element, in the
+// order of their keys, which are strings.
 func walkFields(path string, v reflect.Value, visit func(path string, v reflect.Value)) {
 	switch v.Kind() {
 	case reflect.Pointer:
@@ -103,8 +85,10 @@ func walkFields(path string, v reflect.Value, visit func(path string, v reflect.
 			walkFields(fmt.Sprintf("%s[%d]", path, i), v.Index(i), visit)
 		}
 	case reflect.Map:
-		for entry := v.MapRange(); entry.Next(); {
-			walkFields(fmt.Sprintf("%s[%s]", path, entry.Key()), entry.Value(), visit)
+		keys := v.MapKeys()
+		slices.SortFunc(keys, func(a, b reflect.Value) int { return strings.Compare(a.String(), b.String()) })
+		for _, key := range keys {
+			walkFields(fmt.Sprintf("%s[%s]", path, key), v.MapIndex(key), visit)
 		}
 	default:
 		visit(path, v)

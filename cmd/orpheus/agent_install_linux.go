@@ -91,13 +91,28 @@ func (i *installation) configFile() string {
 	return defaultConfigFile
 }
 
-func (i *installation) install(ctx context.Context) error {
-	if i.root != "" {
-		abs, err := filepath.Abs(i.root)
+// absolute makes what flags say independent of the folder it was said in: the
+// agent is started in another. Paths in an image have to be absolute as they are.
+func (i *installation) absolute() error {
+	for _, path := range []*string{&i.root, &i.source} {
+		if *path == "" {
+			continue
+		}
+		abs, err := filepath.Abs(*path)
 		if err != nil {
 			return err
 		}
-		i.root = abs
+		*path = abs
+	}
+	if i.root != "" {
+		return nil
+	}
+	return i.flags.absolute()
+}
+
+func (i *installation) install(ctx context.Context) error {
+	if err := i.absolute(); err != nil {
+		return err
 	}
 	fresh := !exists(i.at(i.configFile()))
 	c, err := i.configuration(fresh)
@@ -203,7 +218,7 @@ func (i *installation) installSteps(ctx context.Context, c config, fresh bool, u
 // checkStep has the program that will run look at what it will run with.
 func (i *installation) checkStep(source string, fresh bool, c *config) step {
 	if fresh {
-		return step{"check the files that the flags name", func(context.Context) error { return errors.Join(c.fileFaults()...) }}
+		return step{"check the files that the flags name", func(context.Context) error { return errors.Join(c.startFaults()...) }}
 	}
 	return step{"check " + i.configFile(), func(ctx context.Context) error {
 		out, err := exec.CommandContext(ctx, source, "agent", "check", "--config", i.configFile()).CombinedOutput()

@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -114,6 +115,30 @@ func TestInstallRefused(t *testing.T) {
 		if code, _, errs := orpheus(t, t.TempDir(), strings.Fields(row.args)...); code != exitUsage || !strings.Contains(errs, row.want) {
 			t.Errorf("%s: code %d\n%s", row.args, code, errs)
 		}
+	}
+}
+
+// TestInstallFromAnyFolder: what flags name is meant as seen from where they are
+// written, while the agent is started elsewhere. In an image only whole paths
+// make sense.
+func TestInstallFromAnyFolder(t *testing.T) {
+	dir := t.TempDir()
+	t.Chdir(dir)
+	i := &installation{source: "orpheus"}
+	r := &i.flags.config.Repository
+	i.flags.file, r.TokenFile, r.CAFile, r.SSHKeyFile, r.KnownHostsFile = "agent.yaml", "./token", "sub/../ca", "key", "/etc/hosts"
+	if err := i.absolute(); err != nil {
+		t.Fatal(err)
+	}
+	got := []string{i.source, i.flags.file, r.TokenFile, r.CAFile, r.SSHKeyFile, r.KnownHostsFile}
+	want := []string{dir + "/orpheus", dir + "/agent.yaml", dir + "/token", dir + "/ca", dir + "/key", "/etc/hosts"}
+	if !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
+	_, out, code := staged(t, "--repository", "/srv/x.git", "--token-file", "./token", "--ca-file", "ca")
+	if code == 0 || !strings.Contains(out, `repository.tokenFile: "./token" must be an absolute path`) ||
+		!strings.Contains(out, `repository.caFile: "ca" must be an absolute path`) {
+		t.Errorf("an image: code %d\n%s", code, out)
 	}
 }
 

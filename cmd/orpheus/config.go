@@ -232,6 +232,11 @@ func (c *config) validate() error {
 			fault("%s: %q must be an absolute path", name, dir)
 		}
 	}
+	c.eachFile(func(field, path string) {
+		if !filepath.IsAbs(path) {
+			fault("%s: %q must be an absolute path: the agent may be started in any folder", field, path)
+		}
+	})
 	if c.Network.Subnet != "" {
 		if _, err := netip.ParsePrefix(c.Network.Subnet); err != nil {
 			fault("network.subnet: %q is no subnet; write one such as 10.231.0.0/20", c.Network.Subnet)

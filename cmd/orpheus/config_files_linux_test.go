@@ -61,3 +61,80 @@ AQH/MAoGCCqGSM49BAMCA0gAMEUCIQCaarz2kOmmiR2pc5TcZfs08a4bRfMPIFHB
 Y2tWBAsH2gIgS9SeuZpHTnNfx30FNNgqIGlqKQFrUveteNx3NaxCgSo=
 -----END CERTIFICATE-----
 `
+
+// TestFilesMustBeAbsolute: all faults at once, whatever the field.
+func TestFilesMustBeAbsolute(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "agent.yaml")
+	text := `node: {name: a}
+repository: {url: 'https://a.example.com/r.git', tokenFile: t1, caFile: c1}
+records: {url: 'https://b.example.com/r.git', tokenFile: t2}
+webhook: {listen: ':1', secretFile: s, certFile: c, keyFile: k}
+registries: {b.example.com: {caFile: r1}, a.example.com: {caFile: r2}}
+dockerConfig: d
+`
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c, err := loadConfig(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = c.complete()
+	for _, field := range []string{"repository.tokenFile", "repository.caFile", "records.tokenFile", "webhook.secretFile", "webhook.certFile",
+		"webhook.keyFile", "registries[a.example.com].caFile", "registries[b.example.com].caFile", "dockerConfig"} {
+		if err == nil || strings.Count(err.Error(), field+": ") != 1 {
+			t.Errorf("not once %s in %v", field, err)
+		}
+	}
+}
+
+// TestCheckReadsWhatIsNamed: a file that is there and does not hold what it
+// should is a fault, as is one that is missing, and each is told once.
+func TestCheckReadsWhatIsNamed(t *testing.T) {
+	dir := t.TempDir()
+	at := func(name string) string { return filepath.Join(dir, name) }
+	sound := map[string]string{"token": "x", "ca": testCertificate, "registry-ca": testCertificate, "secret": strings.Repeat("s", 20), "docker.json": "{}"}
+	write := func(name, text string) {
+		t.Helper()
+		if err := os.WriteFile(at(name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, text := range sound {
+		write(name, text)
+	}
+	write("agent.yaml", strings.ReplaceAll(`node: {name: a}
+repository: {url: 'https://a.example.com/r.git', tokenFile: DIR/token, caFile: DIR/ca}
+webhook: {listen: ':1', secretFile: DIR/secret}
+registries: {b.example.com: {caFile: DIR/registry-ca}}
+dockerConfig: DIR/docker.json
+containerd: {address: /nonexistent}
+`, "DIR", dir))
+	for _, row := range []struct{ name, file, text, want string }{ // text "" = it is not there
+		{"all is well", "token", "x", ""},
+		{"no token", "token", "", "repository.tokenFile: open " + at("token")},
+		{"no authorities", "ca", "", "repository.caFile: open " + at("ca")},
+		{"no authorities in it", "ca", "nonsense", "repository: CA file " + at("ca") + " holds no PEM certificate"},
+		{"no registry's authorities", "registry-ca", "", "registries[b.example.com].caFile: open " + at("registry-ca")},
+		{"no registry's authorities in it", "registry-ca", "nonsense", "registries[b.example.com].caFile: " + at("registry-ca") + " holds no PEM certificate"},
+		{"a short secret", "secret", "hunter2", "webhook: the webhook's secret in " + at("secret") + " has 7 bytes"},
+		{"docker's is no JSON", "docker.json", "{", "dockerConfig: docker's configuration " + at("docker.json")},
+	} {
+		if row.text == "" {
+			if err := os.Remove(at(row.file)); err != nil {
+				t.Fatal(err)
+			}
+		} else {
+			write(row.file, row.text)
+		}
+		code, out, errs := orpheus(t, dir, "agent", "check", "--config", "agent.yaml")
+		if row.want == "" && code != 0 || row.want != "" && (code != exitFailed || !strings.Contains(errs, row.want) || strings.Count(errs, at(row.file)) != 1) {
+			t.Errorf("%s: code %d\n%s%s", row.name, code, out, errs)
+		}
+		write(row.file, sound[row.file])
+	}
+	write("agent.yaml", "node: {name: a}\nrepository: {url: /srv/x.git}\nrecords: {prefix: nowhere}\n")
+	if code, _, errs := orpheus(t, dir, "agent", "check", "--config", "agent.yaml"); code != exitFailed || !strings.Contains(errs, `records: prefix of the records "nowhere"`) {
+		t.Errorf("the records' place: code %d\n%s", code, errs)
+	}
+}

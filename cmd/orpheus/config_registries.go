@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"path/filepath"
 	"slices"
 
 	"github.com/orpheus-cd/orpheus/runtime/containerd"
@@ -42,9 +41,6 @@ func (c *config) registryFaults() []error {
 				faults = append(faults, fmt.Errorf("registries[%s].mirrors[%d]: %w", host, k, err))
 			}
 		}
-	}
-	if c.DockerConfig != "" && !filepath.IsAbs(c.DockerConfig) {
-		faults = append(faults, fmt.Errorf("dockerConfig: %q must be an absolute path, such as /root/.docker/config.json", c.DockerConfig))
 	}
 	return faults
 }
