@@ -15,6 +15,7 @@ import (
 
 	"github.com/containerd/containerd/api/services/tasks/v1"
 	"github.com/containerd/containerd/api/types/task"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/orpheus-cd/orpheus/planner"
 	"github.com/orpheus-cd/orpheus/runtime"
@@ -40,20 +41,17 @@ func (d *Driver) list(ctx context.Context, filter string) ([]planner.Instance, e
 	if err != nil {
 		return nil, err
 	}
-	byInstance := map[string][]container{}
-	for _, rec := range records {
-		c := container{record: rec, process: processes[rec.ID]}
-		if c.process == nil || c.process.Status == task.Status_UNKNOWN {
-			// The listing of processes leaves out one that did not answer in
-			// time, or knows nothing of it but its name: only the answer "not
-			// found" means it is gone.
-			c.process, err = d.process(ctx, rec.ID)
-			if c.silent = errors.Is(err, errSilentShim); err != nil && !c.silent {
-				return nil, err
-			}
-		}
+	all := make([]container, len(records))
+	for i, rec := range records {
+		all[i] = container{record: rec, process: processes[rec.ID]}
 		delete(processes, rec.ID)
-		byInstance[rec.Instance.ID] = append(byInstance[rec.Instance.ID], c)
+	}
+	if err := askAgain(ctx, all, d.process); err != nil {
+		return nil, err
+	}
+	byInstance := map[string][]container{}
+	for _, c := range all {
+		byInstance[c.Instance.ID] = append(byInstance[c.Instance.ID], c)
 	}
 	if filter == allFilter {
 		d.seen.replace(records)
@@ -80,6 +78,32 @@ type container struct {
 
 // errSilentShim: containerd answers for a shim that has not for two seconds.
 var errSilentShim = fmt.Errorf("its shim does not answer: %w", runtime.ErrUnavailable)
+
+// maxAsked bounds the shims that are asked at once: one that is silent takes
+// two seconds, and a listing has to end although many are.
+const maxAsked = 16
+
+// askAgain asks one by one for the processes of which the listing did not tell:
+// it leaves out one that did not answer in time, or knows nothing of it but its
+// name. Only the answer "not found" means it is gone.
+func askAgain(ctx context.Context, all []container, process func(context.Context, string) (*task.Process, error)) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(maxAsked)
+	for i := range all {
+		c := &all[i]
+		if c.process != nil && c.process.Status != task.Status_UNKNOWN {
+			continue
+		}
+		g.Go(func() (err error) {
+			c.process, err = process(ctx, c.ID)
+			if c.silent = errors.Is(err, errSilentShim); c.silent {
+				return nil
+			}
+			return err
+		})
+	}
+	return g.Wait()
+}
 
 // records lists the labels of our containers.
 func (d *Driver) records(ctx context.Context, filter string) ([]record, error) {

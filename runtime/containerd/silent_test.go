@@ -3,11 +3,19 @@
 package containerd
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/containerd/containerd/api/types/task"
 
 	"github.com/orpheus-cd/orpheus/planner"
 )
@@ -64,4 +72,47 @@ func parentOf(t *testing.T, pid int) (parent int) {
 		t.Fatalf("parent of %d: %d, %v", pid, parent, err)
 	}
 	return parent
+}
+
+// TestManySilentShims are asked at once: a listing that takes the two seconds
+// of each would never end in time.
+func TestManySilentShims(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		all := make([]container, 3*maxAsked)
+		for i := range all {
+			all[i].ID = strconv.Itoa(i)
+			if i == 1 {
+				all[i].process = &task.Process{Status: task.Status_RUNNING} // not asked
+			}
+		}
+		begin, most, now := time.Now(), 0, 0
+		var mu sync.Mutex
+		count := func(n int) {
+			mu.Lock()
+			defer mu.Unlock()
+			now += n
+			most = max(most, now)
+		}
+		err := askAgain(t.Context(), all, func(_ context.Context, id string) (*task.Process, error) {
+			count(1)
+			defer count(-1)
+			if id == "2" {
+				return nil, nil
+			}
+			time.Sleep(2 * time.Second)
+			return nil, errSilentShim
+		})
+		if took := time.Since(begin); err != nil || took > 6*time.Second || most > maxAsked {
+			t.Errorf("%d silent shims take %s, %d at once, %v", len(all), took, most, err)
+		}
+		for i, c := range all {
+			if c.silent == (i == 1 || i == 2) {
+				t.Errorf("container %d: silent %v", i, c.silent)
+			}
+		}
+		broken := errors.New("broken")
+		if err := askAgain(t.Context(), all, func(context.Context, string) (*task.Process, error) { return nil, broken }); !errors.Is(err, broken) {
+			t.Errorf("an answer that is none: %v", err)
+		}
+	})
 }
