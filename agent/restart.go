@@ -37,7 +37,12 @@ func (a *Agent) Restart(ctx context.Context, req api.RestartRequest) (api.Restar
 			return api.Restart{}, err
 		}
 	}
-	err = a.onLoop(ctx, func() error { return a.restart(&o, req) })
+	err = a.onLoop(ctx, func() error {
+		if _, err := a.restartable(req); err != nil {
+			return err // a hold, a commit that suspends it: they came while the tags were asked for
+		}
+		return a.restart(&o, req)
+	})
 	return o.done, err
 }
 

@@ -242,6 +242,39 @@ func TestRestartPull(t *testing.T) {
 	})
 }
 
+// TestRestartHeldMeanwhile: a hold, or a commit that forbids a restart, counts
+// also if it comes while the registry is asked.
+func TestRestartHeldMeanwhile(t *testing.T) {
+	for want, come := range map[string]func(*world){
+		"web is left alone": func(w *world) { w.order(api.HoldRequest{Target: "web", For: time.Hour}) },
+		"mode: observe":     func(w *world) { w.commit(service("web", "a", func(s *planner.Service) { s.Observe = true })) },
+		"nothing here":      func(w *world) { w.commit(service("db", "b")) },
+	} {
+		inWorld(t, func(w *world) {
+			digest := w.driver.PushImage("registry.example.com/a")
+			w.crash()
+			w.more = map[string]runtime.Driver{planner.DriverContainerd: resolvingFake{w.driver, func(string) (string, error) {
+				time.Sleep(20 * time.Second)
+				return digest, nil
+			}}}
+			w.start()
+			w.commit(service("web", "a"))
+			w.settle(10 * time.Minute)
+			asked := make(chan error, 1)
+			go func() {
+				_, err := w.agent.Restart(context.Background(), api.RestartRequest{Service: "web", Pull: true})
+				asked <- err
+			}()
+			w.settle(time.Second)
+			come(w)
+			w.settle(time.Minute)
+			if err := <-asked; err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("error %v, want %q", err, want)
+			}
+		})
+	}
+}
+
 // What cannot be restarted says why.
 func TestRestartRefused(t *testing.T) {
 	inWorld(t, func(w *world) {
