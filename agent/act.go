@@ -18,7 +18,8 @@ type flight struct {
 	action  planner.Action
 	driver  *driverState
 	cancel  context.CancelFunc
-	unasked bool // it was cancelled because nobody wants it any more
+	pull    pullProgress // of a start that fetches its images
+	unasked bool         // it was cancelled because nobody wants it any more
 	over    bool
 	after   int64 // the newest listing that had begun when it ended
 }
@@ -44,7 +45,7 @@ func (a *Agent) launch(ctx context.Context, action planner.Action) {
 	run := a.ending(action, d)
 	switch action.Kind {
 	case planner.ActionStart, planner.ActionRestart:
-		run = a.starting(action, d)
+		run = a.starting(action, d, &f.pull)
 	case planner.ActionKill:
 		a.condemn(action)
 		run = a.killing(action, d)
@@ -141,7 +142,7 @@ func (a *Agent) giveUp(f *flight, id, why string) {
 
 // starting returns the work of a start or restart. All it needs of the loop's
 // state it takes now.
-func (a *Agent) starting(action planner.Action, d *driverState) func(context.Context) (*runtime.Attachment, error) {
+func (a *Agent) starting(action planner.Action, d *driverState, pull *pullProgress) func(context.Context) (*runtime.Attachment, error) {
 	id, l := action.Instance, action.Lease
 	s := a.state.followed.Services[action.Slot.Service]
 	files := a.filesOf(action.Slot.Service, l.Revision)
@@ -166,7 +167,8 @@ func (a *Agent) starting(action planner.Action, d *driverState) func(context.Con
 			}
 		}
 		if !ready {
-			digests, err := a.fetch(ctx, d, w, nil)
+			digests, err := a.fetch(ctx, d, w, pull.note)
+			pull.forget()
 			if err != nil {
 				return nil, pullError{err}
 			}

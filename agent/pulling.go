@@ -39,7 +39,7 @@ func (p *pullProgress) forget() {
 	p.steps.Add(1)
 }
 
-// list is what is known of each image, by name.
+// list is what is known of each image, in no order.
 func (p *pullProgress) list() []api.Pull {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -47,7 +47,6 @@ func (p *pullProgress) list() []api.Pull {
 	for _, pr := range p.images {
 		pulls = append(pulls, api.Pull{Image: pr.Image, Done: pr.Done, Total: pr.Total, From: pr.From})
 	}
-	slices.SortFunc(pulls, func(x, y api.Pull) int { return strings.Compare(x.Image, y.Image) })
 	return pulls
 }
 
@@ -110,12 +109,40 @@ type livePulls struct {
 	laid   *api.Status
 }
 
-// livePull is the pull of one service in a status.
+// livePull are the pulls of one service in a status.
 type livePull struct {
-	service  int // its position
-	progress *pullProgress
-	told     bool   // the service's message tells of it,
-	after    string // and ends so
+	service  int             // its position
+	progress []*pullProgress // of its preparation and of its starts
+	told     bool            // the service's message tells of it,
+	prepares bool            // also before anything is known of it,
+	after    string          // and ends so
+}
+
+// steps rises with every change.
+func (u livePull) steps() (n int64) {
+	for _, p := range u.progress {
+		n += p.steps.Load()
+	}
+	return n
+}
+
+// list is what is known of each image, by name. Several starts fetch the same
+// ones: what has come for one of them is there for all.
+func (u livePull) list() []api.Pull {
+	var pulls []api.Pull
+	for _, p := range u.progress {
+		for _, pull := range p.list() {
+			k := slices.IndexFunc(pulls, func(o api.Pull) bool { return o.Image == pull.Image })
+			switch {
+			case k < 0:
+				pulls = append(pulls, pull)
+			case pull.Done > pulls[k].Done:
+				pulls[k] = pull
+			}
+		}
+	}
+	slices.SortFunc(pulls, func(x, y api.Pull) int { return strings.Compare(x.Image, y.Image) })
+	return pulls
 }
 
 // set takes a new report in, with the pulls that are under way.
@@ -135,7 +162,7 @@ func (l *livePulls) get() *api.Status {
 	}
 	var steps int64
 	for _, u := range l.under {
-		steps += u.progress.steps.Load()
+		steps += u.steps()
 	}
 	if l.laid != nil && l.steps == steps {
 		return l.laid
@@ -144,8 +171,8 @@ func (l *livePulls) get() *api.Status {
 	laid.Services = slices.Clone(laid.Services)
 	for _, u := range l.under {
 		s := &laid.Services[u.service]
-		s.Pulls = u.progress.list()
-		if u.told {
+		s.Pulls = u.list()
+		if u.told && (u.prepares || len(s.Pulls) > 0) {
 			s.Message = describePulls(s.Pulls) + u.after
 		}
 	}
@@ -153,20 +180,33 @@ func (l *livePulls) get() *api.Status {
 	return l.laid
 }
 
-// reportPulls adds to a status what is being pulled.
+// reportPulls adds to a status what is being pulled: for preparations, and by
+// starts of revisions that were not prepared, as a fleet's are.
 func (a *Agent) reportPulls(st *api.Status) {
+	starts := map[planner.ServiceID][]*pullProgress{}
+	for _, f := range a.flights {
+		if !f.over {
+			id := f.action.Slot.Service
+			starts[id] = append(starts[id], &f.pull)
+		}
+	}
 	var under []livePull
 	for k := range st.Services {
 		s := &st.Services[k]
+		live := livePull{service: k, progress: starts[s.ID()], told: s.Message == ""}
 		p := a.prepares[planner.RevisionKey{Service: s.ID(), Revision: s.Revision}]
 		switch {
 		case p == nil || p.done:
 		case p.active:
-			after := p.lastTry()
-			under = append(under, livePull{service: k, progress: &p.pull, told: s.Message == preparing+after, after: after})
+			live.after, live.prepares = p.lastTry(), true
+			live.told = s.Message == preparing+live.after
+			live.progress = append(live.progress, &p.pull)
 		case p.backoff.Failures > 0:
 			clock := a.cfg.Clock()
 			s.RetryAt = clock.Wall.Add(max(0, p.backoff.NotBefore-clock.Boot))
+		}
+		if len(live.progress) > 0 {
+			under = append(under, live)
 		}
 	}
 	a.shown.set(st, under)

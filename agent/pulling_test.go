@@ -45,7 +45,7 @@ func TestStatusShowsPulls(t *testing.T) {
 		if again := w.agent.Status(); again != before {
 			t.Error("the status is another although nothing changed")
 		}
-		p := w.agent.shown.under[0].progress
+		p := w.agent.shown.under[0].progress[0]
 		p.note(runtime.Progress{Image: "registry.example.com/a", Done: 41 << 20, Total: 120 << 20, From: "mirror.example.com"})
 		web := w.service("web")
 		const want = "pulling registry.example.com/a 41 of 120 MiB, 34 % from mirror.example.com"
@@ -73,6 +73,45 @@ func TestStatusShowsPulls(t *testing.T) {
 		w.settle(2 * time.Minute)
 		if web = w.service("web"); web.Ready != 1 || web.Message != "" || web.Pulls != nil || !web.RetryAt.IsZero() {
 			t.Errorf("in the end: %+v", web)
+		}
+	})
+}
+
+// TestFleetShowsPullsOfStarts: in a fleet a first start fetches its images
+// itself. Several on one node fetch the same ones.
+func TestFleetShowsPullsOfStarts(t *testing.T) {
+	play(t, 1, func(b *band) {
+		p := b.nodes[0]
+		web := func() api.Service {
+			for _, s := range p.agent.Status().Services {
+				if s.Name == "web" {
+					return s
+				}
+			}
+			return api.Service{}
+		}
+		p.driver.SetPullTime(2 * time.Minute)
+		b.commit(service("web", "a"))
+		b.settle(time.Minute)
+		under := p.agent.shown.under
+		if len(under) != 1 || len(under[0].progress) != 1 {
+			t.Errorf("it tells of %+v", under)
+			return
+		}
+		under[0].progress[0].note(runtime.Progress{Image: "registry.example.com/a", Done: 41 << 20, Total: 120 << 20})
+		const want = "pulling registry.example.com/a 41 of 120 MiB, 34 %"
+		if s := web(); s.Message != want || len(s.Pulls) != 1 {
+			t.Errorf("status says %q, %+v; want %q", s.Message, s.Pulls, want)
+		}
+		two := livePull{progress: []*pullProgress{{}, under[0].progress[0], {}}}
+		two.progress[0].note(runtime.Progress{Image: "registry.example.com/a", Done: 40 << 20, Total: 120 << 20})
+		two.progress[2].note(runtime.Progress{Image: "registry.example.com/b"})
+		if got := two.list(); len(got) != 2 || got[0].Done != 41<<20 || got[1].Image != "registry.example.com/b" || two.steps() < 3 {
+			t.Errorf("several together: %+v", got)
+		}
+		b.settle(3 * time.Minute)
+		if s := web(); s.Ready != 1 || s.Message != "" || s.Pulls != nil {
+			t.Errorf("in the end: %+v", s)
 		}
 	})
 }
