@@ -202,6 +202,7 @@ func New(cfg Config) (*Agent, error) {
 	} else {
 		a.fleet = newMembership(cfg.Fleet, a)
 		a.problem(problemFloorFile, dropFloor(cfg.StateDir, cfg.Floor.Copy))
+		a.problem("restarts", dropRestarts(filepath.Join(cfg.StateDir, restartsPath)))
 	}
 	a.statefile = a.state.followed.Commit.Hash != ""
 	a.followed(a.state.followed)

@@ -159,7 +159,7 @@ func TestRestartAndCommits(t *testing.T) {
 		w.commit(service("web", "c", replicas(2)), service("db", "b"))
 		w.settle(20 * time.Second)
 		w.wantRunning("db-0 b", "web-0 c", "web-1 c")
-		if f := file(); f != "[]" {
+		if f := file(); f != `{"format":1,"restarts":[]}` {
 			t.Errorf("the restart is kept: %s", f)
 		}
 		w.restPasses("the restart has ended")
@@ -177,7 +177,7 @@ func TestRestartAndCommits(t *testing.T) {
 		w.settle(10 * time.Second)
 		w.commit(service("db", "b"))
 		w.settle(10 * time.Second)
-		if f := file(); f != "[]" {
+		if f := file(); f != `{"format":1,"restarts":[]}` {
 			t.Errorf("the restart of a service that is gone is kept: %s", f)
 		}
 	})
@@ -310,20 +310,41 @@ func TestRestartRefused(t *testing.T) {
 	})
 }
 
-// A file that cannot be read is told, once, and set aside.
+// A file that cannot be read, or is of another release, is told, once, and set
+// aside.
 func TestRestartsUnreadable(t *testing.T) {
-	inWorld(t, func(w *world) {
-		w.crash()
-		path := filepath.Join(w.state, restartsPath)
-		if err := os.WriteFile(path, []byte("{"), 0o600); err != nil {
+	for _, content := range []string{"{", `{"format":2,"restarts":[]}`} {
+		inWorld(t, func(w *world) {
+			w.crash()
+			path := filepath.Join(w.state, restartsPath)
+			if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			w.start()
+			if problems := strings.Join(w.agent.Status().Problems, "\n"); !strings.Contains(problems, "restarts cannot be read") {
+				t.Errorf("%s: problems are %q", content, problems)
+			}
+			if _, err := os.Stat(path + ".unreadable"); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// TestRestartsAreLeftWithTheFleet: a node that joined a fleet finds no old
+// restarts of its own when it leaves.
+func TestRestartsAreLeftWithTheFleet(t *testing.T) {
+	play(t, 1, func(b *band) {
+		p := b.nodes[0]
+		b.settle(time.Second)
+		p.crash()
+		path := filepath.Join(p.state, restartsPath)
+		if err := os.WriteFile(path, []byte(`{"format":1,"restarts":[]}`), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		w.start()
-		if problems := strings.Join(w.agent.Status().Problems, "\n"); !strings.Contains(problems, "restarts cannot be read") {
-			t.Errorf("problems are %q", problems)
-		}
-		if _, err := os.Stat(path + ".unreadable"); err != nil {
-			t.Error(err)
+		p.start()
+		if _, err := os.Stat(path); !os.IsNotExist(err) {
+			t.Errorf("the file is kept: %v", err)
 		}
 	})
 }

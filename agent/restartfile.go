@@ -16,7 +16,15 @@ import (
 // folder of a node that stands alone.
 const restartsPath = "restarts.json"
 
-const maxRestartsFile = 16 << 20
+const (
+	maxRestartsFile = 16 << 20
+	restartsFormat  = 1
+)
+
+type restartsFile struct {
+	Format   int       `json:"format"`
+	Restarts []restart `json:"restarts"`
+}
 
 // restart lays a value of the annotation orpheus/restartedAt over a service, as
 // a commit would. It stays until the manifest says something else: its end must
@@ -61,20 +69,32 @@ func loadRestarts(path string) ([]restart, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
-	var restarts []restart
+	var f restartsFile
 	if err == nil {
-		err = json.Unmarshal(data, &restarts)
+		err = json.Unmarshal(data, &f)
+	}
+	if err == nil && f.Format != restartsFormat {
+		err = fmt.Errorf("format %d is not %d", f.Format, restartsFormat)
 	}
 	if err != nil {
 		aside := path + ".unreadable"
 		return nil, errors.Join(fmt.Errorf("restarts cannot be read, and what was restarted is replaced once more (%w): see %s", err, aside), os.Rename(path, aside))
 	}
-	return restarts, nil
+	return f.Restarts, nil
+}
+
+// dropRestarts forgets the restarts of a node that has joined a fleet: when it
+// leaves, they would be old.
+func dropRestarts(path string) error {
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("forget restarts: %w", err)
+	}
+	return nil
 }
 
 // saveRestarts writes the restarts down before any of them counts.
 func (a *Agent) saveRestarts(restarts []restart) error {
-	data, err := json.Marshal(restarts)
+	data, err := json.Marshal(restartsFile{Format: restartsFormat, Restarts: restarts})
 	if err != nil {
 		return fmt.Errorf("encode restarts: %w", err)
 	}
