@@ -121,6 +121,8 @@ func (a *Agent) pullAgain(now time.Duration) {
 	}
 }
 
+var errNothingKnown = errors.New("nothing is known yet of what this node is to run")
+
 // need is what images are kept for. Where it cannot be known nothing is
 // removed.
 func (a *Agent) need() (planner.Need, error) {
@@ -169,7 +171,7 @@ func (a *Agent) need() (planner.Need, error) {
 }
 
 // withHistory adds the revisions that a lease document remembers and that ran
-// before the node kept a ledger.
+// before the node took note of it.
 func withHistory(ran []planner.RanRevision, doc planner.LeaseDoc) []planner.RanRevision {
 	ran = slices.Clone(ran)
 	for _, h := range doc.History {

@@ -2,7 +2,6 @@ package agent
 
 import (
 	"context"
-	"errors"
 	"maps"
 	"slices"
 	"strings"
@@ -39,7 +38,7 @@ type pressure struct {
 	shortages []planner.Shortage
 	held      map[planner.LeaseKey]bool // leases that were here when the shortage began
 	present   map[string]bool           // digests of the images on the node, while it is short
-	ran       ledger
+	ran       ranRevisions
 	collector collector
 
 	short atomic.Bool   // for the watch: images are of interest
@@ -284,5 +283,3 @@ func (a *Agent) reportPressure() []api.Pressure {
 	}
 	return out
 }
-
-var errNothingKnown = errors.New("nothing is known yet of what this node is to run")

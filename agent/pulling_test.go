@@ -94,7 +94,7 @@ func TestFleetShowsPullsOfStarts(t *testing.T) {
 		b.commit(service("web", "a"))
 		b.settle(time.Minute)
 		under := p.agent.shown.under
-		if len(under) != 1 || len(under[0].progress) != 1 {
+		if len(under) != 1 || len(under[0].progress) != 1 || under[0].progress[0].steps.Load() == 0 {
 			t.Errorf("it tells of %+v", under)
 			return
 		}

@@ -24,8 +24,9 @@ const (
 	ranFormat      = 1
 )
 
-// ledger is what ran on the node, newest first: what its images are kept for.
-type ledger struct {
+// ranRevisions are the revisions that ran on the node, newest first: what its
+// images are kept for.
+type ranRevisions struct {
 	services map[planner.ServiceID][]planner.RanRevision
 	present  map[planner.RevisionKey]bool // listed when it was last looked; nil = not yet
 	broken   error                        // why it could not be read: then nothing is collected
@@ -44,8 +45,8 @@ type ranService struct {
 
 // loadRan reads what ran before. A file that cannot be read stays where it is,
 // and no image is removed: it would tell which.
-func loadRan(path string) ledger {
-	l := ledger{services: map[planner.ServiceID][]planner.RanRevision{}}
+func loadRan(path string) ranRevisions {
+	l := ranRevisions{services: map[planner.ServiceID][]planner.RanRevision{}}
 	data, err := readBounded(path, maxRanFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return l
@@ -67,7 +68,7 @@ func loadRan(path string) ledger {
 	return l
 }
 
-func (l *ledger) save(path string) error {
+func (l *ranRevisions) save(path string) error {
 	f := ranFile{Format: ranFormat}
 	for _, id := range sortedServices(l.services) {
 		f.Services = append(f.Services, ranService{id, l.services[id]})
@@ -84,7 +85,7 @@ func (l *ledger) save(path string) error {
 
 // note takes in what is listed now. A revision that comes, or comes back, is
 // the newest of its service.
-func (l *ledger) note(all []planner.Instance, pins func(planner.RevisionKey) map[string]string, now time.Time) {
+func (l *ranRevisions) note(all []planner.Instance, pins func(planner.RevisionKey) map[string]string, now time.Time) {
 	listed := map[planner.RevisionKey][]planner.Instance{}
 	for _, i := range all {
 		if i.Slot.Service.Name != "" && i.Revision != "" {
@@ -116,7 +117,7 @@ func (l *ledger) note(all []planner.Instance, pins func(planner.RevisionKey) map
 }
 
 // see notes one revision that is here; anew says that it was not a moment ago.
-func (l *ledger) see(key planner.RevisionKey, images map[string]string, anew bool, now time.Time) {
+func (l *ranRevisions) see(key planner.RevisionKey, images map[string]string, anew bool, now time.Time) {
 	revisions := l.services[key.Service]
 	k := slices.IndexFunc(revisions, func(r planner.RanRevision) bool { return r.Revision == key.Revision })
 	if k >= 0 && !anew {
@@ -148,7 +149,7 @@ func merge(known, more map[string]string) map[string]string {
 }
 
 // bound forgets the services that were here the longest time ago.
-func (l *ledger) bound() {
+func (l *ranRevisions) bound() {
 	for len(l.services) > maxRanServices {
 		var oldest planner.ServiceID
 		var at time.Time
@@ -162,7 +163,7 @@ func (l *ledger) bound() {
 	}
 }
 
-// noteRan keeps the ledger up to date and on disk.
+// noteRan keeps what ran here up to date and on disk.
 func (a *Agent) noteRan() {
 	l := &a.pressure.ran
 	if l.broken != nil || !a.allListed() {
