@@ -210,34 +210,6 @@ func TestUnit(t *testing.T) {
 	}
 }
 
-// TestPurge removes an agent's folder, and nobody else's.
-func TestPurge(t *testing.T) {
-	state, other, link := t.TempDir(), t.TempDir(), filepath.Join(t.TempDir(), "link")
-	for _, err := range []error{
-		os.WriteFile(filepath.Join(state, "life"), nil, 0o600),
-		os.MkdirAll(filepath.Join(state, "volumes", "a"), 0o700),
-		os.WriteFile(filepath.Join(other, "data"), nil, 0o600),
-		os.Symlink(other, link),
-	} {
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	for _, dir := range []string{other, link, "/proc", "/"} {
-		if err := purge(dir); err == nil || !strings.Contains(err.Error(), "does not look like an agent's folder") {
-			t.Errorf("%s: %v", dir, err)
-		}
-	}
-	if !exists(filepath.Join(other, "data")) {
-		t.Error("it is gone")
-	}
-	for range 2 { // may be repeated
-		if err := purge(state); err != nil || exists(state) {
-			t.Errorf("the agent's own: %v", err)
-		}
-	}
-}
-
 // TestGivenFields: a written configuration says what was said, and no more.
 func TestGivenFields(t *testing.T) {
 	fields, err := givenFields(config{Repository: repositoryConfig{URL: "/srv/x.git"}, Logs: logsConfig{Files: 3}})

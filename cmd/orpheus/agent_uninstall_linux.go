@@ -8,7 +8,6 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -112,7 +111,7 @@ func (r *removal) steps(c config, m serviceManager) []step {
 	}
 	if r.purge {
 		steps = append(steps, step{"remove " + c.StateDir + " and " + c.RunDir, func(context.Context) error {
-			return errors.Join(purge(c.StateDir), purge(c.RunDir))
+			return r.purgeFolders(c)
 		}}, r.remove(r.configFile()))
 	}
 	return append(steps, r.remove(r.binary()+previous, r.binary()))
@@ -164,35 +163,4 @@ func (r *removal) confirm(c config) error {
 		return usageError(errors.New("--purge: nobody answered; give --yes where there is nobody to ask"))
 	}
 	return errors.New("--purge: that is not the node's name; nothing was done")
-}
-
-// purge removes one of the agent's folders. It refuses what may be somebody
-// else's: a folder without the agent's marks, or with something mounted in it.
-func purge(dir string) error {
-	if !exists(dir) {
-		return nil
-	}
-	real, err := filepath.EvalSymlinks(dir)
-	if err != nil {
-		return err
-	}
-	marked := false
-	for _, mark := range []string{"lock", "state.json", "life", socketName, "network", "containerd"} {
-		marked = marked || exists(filepath.Join(real, mark))
-	}
-	entries, err := os.ReadDir(real)
-	if err != nil {
-		return err
-	}
-	if len(entries) > 0 && !marked || strings.Count(real, "/") < 2 {
-		return fmt.Errorf("%s does not look like an agent's folder: look at it and remove it by hand", real)
-	}
-	mounts, err := mountsBelow(real)
-	if err != nil {
-		return err
-	}
-	if len(mounts) > 0 {
-		return fmt.Errorf("%s is still mounted: umount it and run this again", strings.Join(mounts, ", "))
-	}
-	return os.RemoveAll(real)
 }
