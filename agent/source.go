@@ -30,8 +30,10 @@ type Description struct {
 	// Following names what is followed: "branch main", "tag v1.4.2 of range >=1.2".
 	Following string
 	// Exact: the node's own configuration names this very commit.
-	Exact    bool
-	LastRead time.Time // of the last successful look, zero = none yet
+	Exact bool
+	// LastRead is when the repository last answered; zero = not yet, or it is not
+	// asked (Exact).
+	LastRead time.Time
 }
 
 // Look is a change of what looking at the repository shows.

@@ -46,10 +46,11 @@ func (s *gitSource) Describe() agent.Description {
 	return d
 }
 
-// Fetch is the repository's, with a note of when it last succeeded.
+// Fetch is the repository's, with a note of when it last succeeded. For one
+// commit no server is asked once it is here, so that nothing is noted.
 func (s *gitSource) Fetch(ctx context.Context) (planner.Commit, error) {
 	commit, err := s.repo.Fetch(ctx)
-	if err == nil {
+	if err == nil && s.config.Commit == "" {
 		now := time.Now()
 		s.lastRead.Store(&now)
 	}
