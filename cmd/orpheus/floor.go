@@ -82,11 +82,11 @@ node alone.`,
 			if len(args) > 0 {
 				commit = args[0]
 			}
-			if err := client.ResetFloor(cmd.Context(), commit); err != nil {
+			st, err := client.Status(cmd.Context()) // before: an error after the reset would say that there was none
+			if err != nil {
 				return e.explainAgent(err)
 			}
-			st, err := client.Status(cmd.Context())
-			if err != nil {
+			if err := client.ResetFloor(cmd.Context(), commit); err != nil {
 				return e.explainAgent(err)
 			}
 			if st.Fleet == nil {
