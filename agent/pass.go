@@ -178,9 +178,11 @@ func (a *Agent) letGo(id planner.ServiceID) {
 	a.state.docs[id] = doc
 }
 
-// pass brings decisions up to date with everything the loop knows. It does
-// not block but for writing the state and for what the kernel needs to publish
-// ports, which is bounded by publishTimeout.
+// pass brings decisions up to date with everything the loop knows. It starts
+// nothing and stops nothing itself. What it waits for: writes to the state
+// folder; how a commit stands to the floor, and in a fleet to those of others
+// (Config.Relate bounds that); addresses and ports in the kernel, each bounded
+// by publishTimeout.
 func (a *Agent) pass(ctx context.Context) {
 	begin, now := time.Now(), a.cfg.Clock().Boot
 	if a.source.retryAt != 0 && a.source.retryAt <= now {

@@ -115,9 +115,9 @@ func (c *Client) Sync(ctx context.Context) error {
 	return c.expect(res, http.StatusAccepted)
 }
 
-// ResetFloor says that the fleet's records are as they should be now and that
-// the branch goes on from commit, a full id; "" = the one in force. The agent
-// writes it with its next push.
+// ResetFloor says that what is followed goes on from commit, a full id; "" = the
+// one in force. A node alone has it on disk then; one of a fleet, whose records
+// are by that as they should be, writes it with its next push.
 func (c *Client) ResetFloor(ctx context.Context, commit string) error {
 	res, err := c.do(ctx, http.MethodPost, "/v1/floor", url.Values{"commit": {commit}}, "")
 	if err != nil {

@@ -41,9 +41,9 @@ type Options struct {
 	// Sync asks for a look at the repository now; nil = not offered. It must
 	// not block, and may be called as often as it likes.
 	Sync func()
-	// ResetFloor is a person's word that the fleet's records are as they should
-	// be and that the branch goes on from a commit ("" = the one in force); nil =
-	// not offered.
+	// ResetFloor is a person's word that what is followed goes on from a commit
+	// ("" = the one in force), and in a fleet that its records are as they should
+	// be; nil = not offered.
 	ResetFloor func(ctx context.Context, commit string) error
 	// Hold carries out an order of a person, Release takes one back; nil = not
 	// offered.
@@ -232,7 +232,7 @@ func (s *server) sync(w http.ResponseWriter, _ *http.Request) {
 // resetFloor takes ?commit=ID.
 func (s *server) resetFloor(w http.ResponseWriter, r *http.Request) {
 	if s.ResetFloor == nil {
-		http.Error(w, "this agent takes part in no fleet", http.StatusNotFound)
+		http.Error(w, "this agent has no floor to reset", http.StatusNotFound)
 		return
 	}
 	commit := r.URL.Query().Get("commit")

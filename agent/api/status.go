@@ -31,7 +31,7 @@ type Status struct {
 // Repository says which commit is in force and how Git fares.
 type Repository struct {
 	URL    string `json:"url"`              // without credentials
-	Branch string `json:"branch,omitempty"` // none is followed without it
+	Branch string `json:"branch,omitempty"` // empty = a tag or commit is followed
 	// Following names what is followed: "branch main", "tag v1.4.2 of range >=1.2".
 	Following string         `json:"following,omitempty"`
 	Path      string         `json:"path,omitempty"`
@@ -42,7 +42,9 @@ type Repository struct {
 	// Error says why the repository cannot be read, since ErrorSince.
 	Error      string    `json:"error,omitempty"`
 	ErrorSince time.Time `json:"errorSince,omitzero"`
-	LastRead   time.Time `json:"lastRead,omitzero"` // last successful look
+	// LastRead is when the repository last answered; zero also where it is not
+	// asked: one commit is followed.
+	LastRead time.Time `json:"lastRead,omitzero"`
 	// Floor is the commit that what is followed must come after; of a node alone:
 	// a fleet's is in Fleet.
 	Floor string `json:"floor,omitempty"`
