@@ -220,6 +220,9 @@ func (a *Agent) find(target string) (planner.ServiceID, string, error) {
 	if len(here) == 0 {
 		return planner.ServiceID{}, "", fmt.Errorf("nothing here is called %q: this node runs no service yet", target)
 	}
+	if len(slots) == 0 {
+		return planner.ServiceID{}, "", fmt.Errorf("nothing here is called %q; this node is to run %s, of which no slot is here", target, someOf(here))
+	}
 	return planner.ServiceID{}, "", fmt.Errorf("nothing here is called %q; this node runs %s, whose slots are called %s", target, someOf(here), someOf(slotNames(slots)))
 }
 
@@ -266,11 +269,15 @@ func (a *Agent) revision(id planner.ServiceID, prefix string) (planner.Revision,
 		}
 	}
 	if len(found) != 1 {
+		these := "no revision of %s begins"
+		if len(found) > 1 {
+			these = "several revisions of %s begin"
+		}
 		more := ""
 		if a.fleet != nil {
 			more = fmt.Sprintf(" (orpheus history %s tells of more)", id)
 		}
-		return "", nil, fmt.Errorf("%d revisions of %s begin with %q; known here: %s%s", len(found), id, prefix, someOf(known), more)
+		return "", nil, fmt.Errorf(these+" with %q; known here: %s%s", id, prefix, someOf(known), more)
 	}
 	return found[0], from[found[0]], nil
 }
@@ -340,6 +347,9 @@ func (a *Agent) Release(ctx context.Context, target string) (api.Hold, error) {
 		}
 		if target == "" {
 			target = "the node"
+		}
+		if len(held) == 0 {
+			return fmt.Errorf("%s is not held, and nothing else is", target)
 		}
 		return fmt.Errorf("%s is not held; held are: %s", target, someOf(held))
 	})

@@ -175,14 +175,14 @@ func TestHoldRefused(t *testing.T) {
 			{api.HoldRequest{Target: "web", For: 0, Reason: "x"}, "from a second to 30 days"},
 			{api.HoldRequest{Target: "web", For: time.Hour}, "needs a reason"},
 			{api.HoldRequest{Target: "web", Revision: "r1-0", For: time.Hour, Reason: "x"}, "such as web-0"},
-			{api.HoldRequest{Target: "web-0", Revision: "zz", For: time.Hour, Reason: "x"}, `0 revisions of web begin with "zz"; known here: r1-`},
+			{api.HoldRequest{Target: "web-0", Revision: "zz", For: time.Hour, Reason: "x"}, `no revision of web begins with "zz"; known here: r1-`},
 			{api.HoldRequest{Target: "web-0", Revision: "r1-", Stop: true, For: time.Hour, Reason: "x"}, "what is stopped runs no revision"},
 		} {
 			if _, err := w.agent.Hold(context.Background(), tt.req); err == nil || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("%+v: %v, want %q", tt.req, err, tt.want)
 			}
 		}
-		if _, err := w.agent.Release(context.Background(), "web"); err == nil || !strings.Contains(err.Error(), "web is not held; held are: nothing") {
+		if _, err := w.agent.Release(context.Background(), "web"); err == nil || !strings.Contains(err.Error(), "web is not held, and nothing else is") {
 			t.Errorf("release: %v", err)
 		}
 	})

@@ -64,7 +64,7 @@ func newRunRevisionCommand(e *env) *cobra.Command {
 those it had lately: the first letters of one are enough, and what is none of
 them is answered with their list. In a fleet "orpheus history SERVICE" tells more.
 Like a hold it is local, survives restarts, and is over when its time is; then
-the slot goes back to what its lease says. To roll back for good, revert the
+the slot goes back to what it is to run. To roll back for good, revert the
 commit.`,
 		Example:           `  orpheus run-revision web-0 r1-4f1e0c5d --for 1h --reason "the new one leaks"`,
 		Args:              cobra.ExactArgs(2),
@@ -145,7 +145,7 @@ func newReleaseCommand(e *env) *cobra.Command {
 				return e.explainAgent(err)
 			}
 			s := e.newScreen()
-			s.prose("", plain, plain, h.Target+" is not held any more: the node brings it to what its lease says")
+			s.prose("", plain, plain, h.Target+" is not held any more: the node takes care of it again")
 			return s.writeTo(e.stdout)
 		},
 	}
