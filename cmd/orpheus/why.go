@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -86,6 +87,11 @@ func drawWhy(s *screen, st *api.Status, service api.Service, slot string, events
 	}
 }
 
+// underWay reports an instance that the node is bringing to what it is to be.
+func underWay(i api.Instance) bool {
+	return i.Phase != planner.PhaseReady
+}
+
 // holdsOn lists the orders that concern a service or slot.
 func holdsOn(holds []api.Hold, service api.Service, slot string) []api.Hold {
 	var on []api.Hold
@@ -137,9 +143,15 @@ func advice(st *api.Status, service api.Service, slot string) []string {
 	for _, p := range st.Problems {
 		add("this node has a problem: %s", p)
 	}
-	if len(out) == 0 && settled(service) {
+	switch {
+	case len(out) > 0:
+	case settled(service) && service.Message == "":
 		add("nothing: it is as its manifest asks")
-	} else if len(out) == 0 {
+	case settled(service):
+		add("nothing here: it runs, and stays as it is for what MESSAGE says")
+	case service.Message != "" && !slices.ContainsFunc(service.Instances, underWay):
+		add("see what MESSAGE says: it waits for that, and goes on by itself")
+	default:
 		add("wait: the node is at work on it")
 	}
 	return out

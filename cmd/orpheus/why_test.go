@@ -25,6 +25,11 @@ func TestWhy(t *testing.T) {
 	deleted.Approve = "Prune-Approved: 340563cd"
 	pending := service(planner.PhasePending, "pulling")
 	pending.Ready = 0
+	refused := service(planner.PhaseReady, "")
+	refused.Updated, refused.Message = 0, "revision r1-2 is refused by this node: policy"
+	nowhere := api.Service{Namespace: "default", Name: "web", Replicas: 1, Message: refused.Message}
+	kept := service(planner.PhaseReady, "")
+	kept.Message = "kept as it was: commit 340563cd lacks it, but has files that could not be read"
 	for _, tt := range []struct {
 		name    string
 		st      api.Status
@@ -36,6 +41,9 @@ func TestWhy(t *testing.T) {
 	}{
 		{"all is well", api.Status{}, service(planner.PhaseReady, ""), "", nil, []string{"- nothing: it is as its manifest asks"}, "HAPPENED"},
 		{"under way", api.Status{}, pending, "", nil, []string{"- wait: the node is at work on it"}, ""},
+		{"the node refuses what is new", api.Status{}, refused, "", nil, []string{"- see what MESSAGE says"}, "wait:"},
+		{"the node refuses all of it", api.Status{}, nowhere, "", nil, []string{"- see what MESSAGE says"}, "wait:"},
+		{"its file is gone, others are broken", api.Status{}, kept, "", nil, []string{"- nothing here: it runs, and stays"}, "manifest asks"},
 		{"it fails", api.Status{}, failing, "", []event.Event{{At: now, Slot: "web-0", What: "action failed", Action: "start", Reason: "no such file", Detail: []string{"instance=x"}}},
 			[]string{"web-0 start failed: no such file (instance=x)", "orpheus logs web", "run-revision"}, "nothing:"},
 		{"it is held", api.Status{Holds: []api.Hold{{Target: "web-0", Text: "held down", Until: now}}}, service(planner.PhaseReady, ""), "0", nil,
