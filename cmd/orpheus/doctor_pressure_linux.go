@@ -54,7 +54,9 @@ func (n *nodeExam) stores(ctx context.Context) []agent.Folder {
 	}
 	var out []agent.Folder
 	for _, name := range slices.Sorted(maps.Keys(nodes.drivers)) {
-		if s, ok := nodes.drivers[name].(runtime.Storer); ok {
+		s, ok := nodes.drivers[name].(runtime.Storer)
+		_, keeps := nodes.drivers[name].(runtime.ImageKeeper)
+		if ok && keeps { // to ask a plugin would start a second process of it
 			paths, _ := s.Stores(ctx)
 			for _, path := range paths {
 				out = append(out, agent.Folder{Path: path, Images: true})

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	goruntime "runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -130,6 +131,9 @@ func TestAbilities(t *testing.T) {
 	if digest := must(d.Resolve(t.Context(), "web:1")); digest != "sha256:web:1" {
 		t.Errorf("Resolve: %q", digest)
 	}
+	if folders := must(d.Stores(t.Context())); !slices.Equal(folders, []string{"/fake/odd"}) {
+		t.Errorf("Stores: %q", folders)
+	}
 
 	bare := open(t, config(t, "bare"))
 	if _, err := bare.Exec(t.Context(), "a", "main", nil, runtime.Streams{}); !errors.Is(err, errors.ErrUnsupported) {
@@ -141,6 +145,9 @@ func TestAbilities(t *testing.T) {
 	if _, err := bare.Stats(t.Context(), "a"); !errors.Is(err, errors.ErrUnsupported) {
 		t.Errorf("Stats: %v; want ErrUnsupported", err)
 	}
+	if _, err := bare.Stores(t.Context()); !errors.Is(err, errors.ErrUnsupported) {
+		t.Errorf("Stores: %v; want ErrUnsupported", err)
+	}
 	check(t, bare.Sweep(t.Context(), map[string]bool{}))
 	ctx, cancel := context.WithCancel(t.Context())
 	hints, err := bare.Watch(ctx)
@@ -150,5 +157,15 @@ func TestAbilities(t *testing.T) {
 	}
 	if have, err := bare.List(t.Context()); err != nil || len(have) != 0 {
 		t.Errorf("List: %+v, %v", have, err)
+	}
+}
+
+// Folders that cannot be watched are not believed.
+func TestOddFolders(t *testing.T) {
+	for _, how := range []string{"many folders", "long folder", "relative folder"} {
+		d := open(t, config(t, "odd", oddVariable+"="+how))
+		if folders, err := d.Stores(t.Context()); err == nil || !strings.Contains(err.Error(), "the plugin is broken") || len(err.Error()) > 500 {
+			t.Errorf("%s: %.100q, %.600v", how, folders, err)
+		}
 	}
 }

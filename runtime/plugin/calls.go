@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -26,6 +27,8 @@ const (
 	resumePause  = 200 * time.Millisecond
 	hintGap      = 20 * time.Millisecond
 	maxDigestLen = 128
+	maxStores    = 16   // folders
+	maxStoreLen  = 4096 // of a path, as of the kernel
 )
 
 // call makes one call; what says what it is for, in errors.
@@ -354,4 +357,25 @@ func (d *Driver) Stats(ctx context.Context, id string) (runtime.Usage, error) {
 		return err
 	})
 	return use, err
+}
+
+// Stores implements runtime.Storer.
+func (d *Driver) Stores(ctx context.Context) ([]string, error) {
+	var folders []string
+	err := d.call(ctx, "ask for the folders of its data", func(rpc pluginpb.DriverClient) error {
+		r, err := rpc.Stores(ctx, &pluginpb.StoresRequest{})
+		if folders = r.GetFolders(); len(folders) > maxStores {
+			return broken("it told of %d folders", len(folders))
+		}
+		for _, folder := range folders {
+			if len(folder) > maxStoreLen || !filepath.IsAbs(folder) {
+				return broken("it told of a folder %.100q: want an absolute path", folder)
+			}
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return folders, nil
 }

@@ -41,9 +41,9 @@ type Config struct {
 // Driver is the agent's half: it passes calls on to the plugin's process,
 // which the first call finds or starts.
 //
-// It has every optional ability of package runtime. Where the plugin has not,
-// Exec, Resolve and Stats fail with errors.ErrUnsupported, Watch gives no
-// hints, and Sweep has nothing to do.
+// It has every optional ability of package runtime but that of an ImageKeeper.
+// Where the plugin has not, Exec, Resolve, Stats and Stores fail with
+// errors.ErrUnsupported, Watch gives no hints, and Sweep has nothing to do.
 type Driver struct {
 	config Config
 	setup  string // checksum of arguments and environment
@@ -66,6 +66,7 @@ var (
 	_ runtime.Execer   = (*Driver)(nil)
 	_ runtime.Resolver = (*Driver)(nil)
 	_ runtime.Stats    = (*Driver)(nil)
+	_ runtime.Storer   = (*Driver)(nil)
 	_ io.Closer        = (*Driver)(nil)
 )
 

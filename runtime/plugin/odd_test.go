@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -104,6 +105,18 @@ func (o *odd) Stop(ctx context.Context, id string, grace time.Duration) error {
 		return fmt.Errorf("%w and %w: %s", runtime.ErrNotFound, runtime.ErrUnauthorized, strings.Repeat("x\x00", 10_000))
 	}
 	return o.Fake.Stop(ctx, id, grace)
+}
+
+func (o *odd) Stores(ctx context.Context) ([]string, error) {
+	switch o.how {
+	case "many folders":
+		return slices.Repeat([]string{"/a"}, 17), nil
+	case "long folder":
+		return []string{"/" + strings.Repeat("a", 4096)}, nil
+	case "relative folder":
+		return []string{"a"}, nil
+	}
+	return o.Fake.Stores(ctx)
 }
 
 func (o *odd) Watch(ctx context.Context) (<-chan struct{}, error) {

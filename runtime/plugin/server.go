@@ -147,6 +147,15 @@ func (s *server) Stats(ctx context.Context, request *pluginpb.StatsRequest) (*pl
 	return &pluginpb.StatsResponse{Cpu: durationpb.New(u.CPU), MemoryBytes: u.MemoryBytes, Pids: u.PIDs}, toStatus(err)
 }
 
+func (s *server) Stores(ctx context.Context, _ *pluginpb.StoresRequest) (*pluginpb.StoresResponse, error) {
+	r, ok := s.driver.(runtime.Storer)
+	if !ok {
+		return nil, lacks("Stores")
+	}
+	folders, err := r.Stores(ctx)
+	return &pluginpb.StoresResponse{Folders: folders}, toStatus(err)
+}
+
 func lacks(ability string) error {
 	return toStatus(fmt.Errorf("the driver has no %s: %w", ability, errors.ErrUnsupported))
 }

@@ -2773,6 +2773,87 @@ func (x *StatsResponse) GetPids() int64 {
 	return 0
 }
 
+type StoresRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StoresRequest) Reset() {
+	*x = StoresRequest{}
+	mi := &file_driver_proto_msgTypes[42]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StoresRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StoresRequest) ProtoMessage() {}
+
+func (x *StoresRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_driver_proto_msgTypes[42]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StoresRequest.ProtoReflect.Descriptor instead.
+func (*StoresRequest) Descriptor() ([]byte, []int) {
+	return file_driver_proto_rawDescGZIP(), []int{42}
+}
+
+type StoresResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Absolute paths of folders on the agent's machine, 16 at most.
+	Folders       []string `protobuf:"bytes,1,rep,name=folders,proto3" json:"folders,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StoresResponse) Reset() {
+	*x = StoresResponse{}
+	mi := &file_driver_proto_msgTypes[43]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StoresResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StoresResponse) ProtoMessage() {}
+
+func (x *StoresResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_driver_proto_msgTypes[43]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StoresResponse.ProtoReflect.Descriptor instead.
+func (*StoresResponse) Descriptor() ([]byte, []int) {
+	return file_driver_proto_rawDescGZIP(), []int{43}
+}
+
+func (x *StoresResponse) GetFolders() []string {
+	if x != nil {
+		return x.Folders
+	}
+	return nil
+}
+
 var File_driver_proto protoreflect.FileDescriptor
 
 const file_driver_proto_rawDesc = "" +
@@ -2979,12 +3060,15 @@ const file_driver_proto_rawDesc = "" +
 	"\rStatsResponse\x12+\n" +
 	"\x03cpu\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\x03cpu\x12!\n" +
 	"\fmemory_bytes\x18\x02 \x01(\x03R\vmemoryBytes\x12\x12\n" +
-	"\x04pids\x18\x03 \x01(\x03R\x04pids*V\n" +
+	"\x04pids\x18\x03 \x01(\x03R\x04pids\"\x0f\n" +
+	"\rStoresRequest\"*\n" +
+	"\x0eStoresResponse\x12\x18\n" +
+	"\afolders\x18\x01 \x03(\tR\afolders*V\n" +
 	"\x05State\x12\x15\n" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rSTATE_PARTIAL\x10\x01\x12\x11\n" +
 	"\rSTATE_RUNNING\x10\x02\x12\x10\n" +
-	"\fSTATE_EXITED\x10\x032\xa2\a\n" +
+	"\fSTATE_EXITED\x10\x032\xf1\a\n" +
 	"\x06Driver\x12G\n" +
 	"\x04Info\x12\x1e.orpheus.plugin.v1.InfoRequest\x1a\x1f.orpheus.plugin.v1.InfoResponse\x12R\n" +
 	"\aPrepare\x12!.orpheus.plugin.v1.PrepareRequest\x1a\".orpheus.plugin.v1.PrepareResponse0\x01\x12J\n" +
@@ -2997,7 +3081,8 @@ const file_driver_proto_rawDesc = "" +
 	"\x05Sweep\x12\x1f.orpheus.plugin.v1.SweepRequest\x1a .orpheus.plugin.v1.SweepResponse\x12K\n" +
 	"\x04Exec\x12\x1e.orpheus.plugin.v1.ExecRequest\x1a\x1f.orpheus.plugin.v1.ExecResponse(\x010\x01\x12P\n" +
 	"\aResolve\x12!.orpheus.plugin.v1.ResolveRequest\x1a\".orpheus.plugin.v1.ResolveResponse\x12J\n" +
-	"\x05Stats\x12\x1f.orpheus.plugin.v1.StatsRequest\x1a .orpheus.plugin.v1.StatsResponseB7Z5github.com/orpheus-cd/orpheus/runtime/plugin/pluginpbb\x06proto3"
+	"\x05Stats\x12\x1f.orpheus.plugin.v1.StatsRequest\x1a .orpheus.plugin.v1.StatsResponse\x12M\n" +
+	"\x06Stores\x12 .orpheus.plugin.v1.StoresRequest\x1a!.orpheus.plugin.v1.StoresResponseB7Z5github.com/orpheus-cd/orpheus/runtime/plugin/pluginpbb\x06proto3"
 
 var (
 	file_driver_proto_rawDescOnce sync.Once
@@ -3012,7 +3097,7 @@ func file_driver_proto_rawDescGZIP() []byte {
 }
 
 var file_driver_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_driver_proto_msgTypes = make([]protoimpl.MessageInfo, 43)
+var file_driver_proto_msgTypes = make([]protoimpl.MessageInfo, 45)
 var file_driver_proto_goTypes = []any{
 	(State)(0),                    // 0: orpheus.plugin.v1.State
 	(Failure_Class)(0),            // 1: orpheus.plugin.v1.Failure.Class
@@ -3058,9 +3143,11 @@ var file_driver_proto_goTypes = []any{
 	(*ResolveResponse)(nil),       // 41: orpheus.plugin.v1.ResolveResponse
 	(*StatsRequest)(nil),          // 42: orpheus.plugin.v1.StatsRequest
 	(*StatsResponse)(nil),         // 43: orpheus.plugin.v1.StatsResponse
-	nil,                           // 44: orpheus.plugin.v1.Digests.ByImageEntry
-	(*durationpb.Duration)(nil),   // 45: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil), // 46: google.protobuf.Timestamp
+	(*StoresRequest)(nil),         // 44: orpheus.plugin.v1.StoresRequest
+	(*StoresResponse)(nil),        // 45: orpheus.plugin.v1.StoresResponse
+	nil,                           // 46: orpheus.plugin.v1.Digests.ByImageEntry
+	(*durationpb.Duration)(nil),   // 47: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil), // 48: google.protobuf.Timestamp
 }
 var file_driver_proto_depIdxs = []int32{
 	1,  // 0: orpheus.plugin.v1.Failure.classes:type_name -> orpheus.plugin.v1.Failure.Class
@@ -3068,7 +3155,7 @@ var file_driver_proto_depIdxs = []int32{
 	7,  // 2: orpheus.plugin.v1.Workload.slot:type_name -> orpheus.plugin.v1.Slot
 	8,  // 3: orpheus.plugin.v1.Workload.init:type_name -> orpheus.plugin.v1.Container
 	8,  // 4: orpheus.plugin.v1.Workload.containers:type_name -> orpheus.plugin.v1.Container
-	45, // 5: orpheus.plugin.v1.Workload.grace:type_name -> google.protobuf.Duration
+	47, // 5: orpheus.plugin.v1.Workload.grace:type_name -> google.protobuf.Duration
 	9,  // 6: orpheus.plugin.v1.Container.env:type_name -> orpheus.plugin.v1.EnvVar
 	10, // 7: orpheus.plugin.v1.Container.mounts:type_name -> orpheus.plugin.v1.Mount
 	11, // 8: orpheus.plugin.v1.Container.requests:type_name -> orpheus.plugin.v1.ResourceList
@@ -3077,26 +3164,26 @@ var file_driver_proto_depIdxs = []int32{
 	6,  // 11: orpheus.plugin.v1.PrepareRequest.workload:type_name -> orpheus.plugin.v1.Workload
 	15, // 12: orpheus.plugin.v1.PrepareResponse.progress:type_name -> orpheus.plugin.v1.Progress
 	16, // 13: orpheus.plugin.v1.PrepareResponse.digests:type_name -> orpheus.plugin.v1.Digests
-	44, // 14: orpheus.plugin.v1.Digests.by_image:type_name -> orpheus.plugin.v1.Digests.ByImageEntry
+	46, // 14: orpheus.plugin.v1.Digests.by_image:type_name -> orpheus.plugin.v1.Digests.ByImageEntry
 	6,  // 15: orpheus.plugin.v1.StartRequest.workload:type_name -> orpheus.plugin.v1.Workload
 	21, // 16: orpheus.plugin.v1.ListResponse.instance:type_name -> orpheus.plugin.v1.Instance
 	7,  // 17: orpheus.plugin.v1.Instance.slot:type_name -> orpheus.plugin.v1.Slot
 	0,  // 18: orpheus.plugin.v1.Instance.state:type_name -> orpheus.plugin.v1.State
 	23, // 19: orpheus.plugin.v1.Instance.exit:type_name -> orpheus.plugin.v1.Exit
-	46, // 20: orpheus.plugin.v1.Instance.started_at:type_name -> google.protobuf.Timestamp
+	48, // 20: orpheus.plugin.v1.Instance.started_at:type_name -> google.protobuf.Timestamp
 	22, // 21: orpheus.plugin.v1.Instance.containers:type_name -> orpheus.plugin.v1.ContainerState
-	45, // 22: orpheus.plugin.v1.Instance.grace_period:type_name -> google.protobuf.Duration
+	47, // 22: orpheus.plugin.v1.Instance.grace_period:type_name -> google.protobuf.Duration
 	0,  // 23: orpheus.plugin.v1.ContainerState.state:type_name -> orpheus.plugin.v1.State
 	23, // 24: orpheus.plugin.v1.ContainerState.exit:type_name -> orpheus.plugin.v1.Exit
-	46, // 25: orpheus.plugin.v1.Exit.at:type_name -> google.protobuf.Timestamp
+	48, // 25: orpheus.plugin.v1.Exit.at:type_name -> google.protobuf.Timestamp
 	23, // 26: orpheus.plugin.v1.WaitResponse.exit:type_name -> orpheus.plugin.v1.Exit
-	45, // 27: orpheus.plugin.v1.StopRequest.grace:type_name -> google.protobuf.Duration
+	47, // 27: orpheus.plugin.v1.StopRequest.grace:type_name -> google.protobuf.Duration
 	35, // 28: orpheus.plugin.v1.ExecRequest.command:type_name -> orpheus.plugin.v1.ExecCommand
 	37, // 29: orpheus.plugin.v1.ExecRequest.input_end:type_name -> orpheus.plugin.v1.ExecInputEnd
 	36, // 30: orpheus.plugin.v1.ExecRequest.resize:type_name -> orpheus.plugin.v1.WindowSize
 	36, // 31: orpheus.plugin.v1.ExecCommand.terminal:type_name -> orpheus.plugin.v1.WindowSize
 	39, // 32: orpheus.plugin.v1.ExecResponse.exit:type_name -> orpheus.plugin.v1.ExecExit
-	45, // 33: orpheus.plugin.v1.StatsResponse.cpu:type_name -> google.protobuf.Duration
+	47, // 33: orpheus.plugin.v1.StatsResponse.cpu:type_name -> google.protobuf.Duration
 	3,  // 34: orpheus.plugin.v1.Driver.Info:input_type -> orpheus.plugin.v1.InfoRequest
 	13, // 35: orpheus.plugin.v1.Driver.Prepare:input_type -> orpheus.plugin.v1.PrepareRequest
 	17, // 36: orpheus.plugin.v1.Driver.Start:input_type -> orpheus.plugin.v1.StartRequest
@@ -3109,20 +3196,22 @@ var file_driver_proto_depIdxs = []int32{
 	34, // 43: orpheus.plugin.v1.Driver.Exec:input_type -> orpheus.plugin.v1.ExecRequest
 	40, // 44: orpheus.plugin.v1.Driver.Resolve:input_type -> orpheus.plugin.v1.ResolveRequest
 	42, // 45: orpheus.plugin.v1.Driver.Stats:input_type -> orpheus.plugin.v1.StatsRequest
-	4,  // 46: orpheus.plugin.v1.Driver.Info:output_type -> orpheus.plugin.v1.InfoResponse
-	14, // 47: orpheus.plugin.v1.Driver.Prepare:output_type -> orpheus.plugin.v1.PrepareResponse
-	18, // 48: orpheus.plugin.v1.Driver.Start:output_type -> orpheus.plugin.v1.StartResponse
-	20, // 49: orpheus.plugin.v1.Driver.List:output_type -> orpheus.plugin.v1.ListResponse
-	25, // 50: orpheus.plugin.v1.Driver.Wait:output_type -> orpheus.plugin.v1.WaitResponse
-	27, // 51: orpheus.plugin.v1.Driver.Stop:output_type -> orpheus.plugin.v1.StopResponse
-	29, // 52: orpheus.plugin.v1.Driver.Remove:output_type -> orpheus.plugin.v1.RemoveResponse
-	31, // 53: orpheus.plugin.v1.Driver.Watch:output_type -> orpheus.plugin.v1.WatchResponse
-	33, // 54: orpheus.plugin.v1.Driver.Sweep:output_type -> orpheus.plugin.v1.SweepResponse
-	38, // 55: orpheus.plugin.v1.Driver.Exec:output_type -> orpheus.plugin.v1.ExecResponse
-	41, // 56: orpheus.plugin.v1.Driver.Resolve:output_type -> orpheus.plugin.v1.ResolveResponse
-	43, // 57: orpheus.plugin.v1.Driver.Stats:output_type -> orpheus.plugin.v1.StatsResponse
-	46, // [46:58] is the sub-list for method output_type
-	34, // [34:46] is the sub-list for method input_type
+	44, // 46: orpheus.plugin.v1.Driver.Stores:input_type -> orpheus.plugin.v1.StoresRequest
+	4,  // 47: orpheus.plugin.v1.Driver.Info:output_type -> orpheus.plugin.v1.InfoResponse
+	14, // 48: orpheus.plugin.v1.Driver.Prepare:output_type -> orpheus.plugin.v1.PrepareResponse
+	18, // 49: orpheus.plugin.v1.Driver.Start:output_type -> orpheus.plugin.v1.StartResponse
+	20, // 50: orpheus.plugin.v1.Driver.List:output_type -> orpheus.plugin.v1.ListResponse
+	25, // 51: orpheus.plugin.v1.Driver.Wait:output_type -> orpheus.plugin.v1.WaitResponse
+	27, // 52: orpheus.plugin.v1.Driver.Stop:output_type -> orpheus.plugin.v1.StopResponse
+	29, // 53: orpheus.plugin.v1.Driver.Remove:output_type -> orpheus.plugin.v1.RemoveResponse
+	31, // 54: orpheus.plugin.v1.Driver.Watch:output_type -> orpheus.plugin.v1.WatchResponse
+	33, // 55: orpheus.plugin.v1.Driver.Sweep:output_type -> orpheus.plugin.v1.SweepResponse
+	38, // 56: orpheus.plugin.v1.Driver.Exec:output_type -> orpheus.plugin.v1.ExecResponse
+	41, // 57: orpheus.plugin.v1.Driver.Resolve:output_type -> orpheus.plugin.v1.ResolveResponse
+	43, // 58: orpheus.plugin.v1.Driver.Stats:output_type -> orpheus.plugin.v1.StatsResponse
+	45, // 59: orpheus.plugin.v1.Driver.Stores:output_type -> orpheus.plugin.v1.StoresResponse
+	47, // [47:60] is the sub-list for method output_type
+	34, // [34:47] is the sub-list for method input_type
 	34, // [34:34] is the sub-list for extension type_name
 	34, // [34:34] is the sub-list for extension extendee
 	0,  // [0:34] is the sub-list for field type_name
@@ -3155,7 +3244,7 @@ func file_driver_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_driver_proto_rawDesc), len(file_driver_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   43,
+			NumMessages:   45,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

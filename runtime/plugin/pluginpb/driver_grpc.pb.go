@@ -43,6 +43,7 @@ const (
 	Driver_Exec_FullMethodName    = "/orpheus.plugin.v1.Driver/Exec"
 	Driver_Resolve_FullMethodName = "/orpheus.plugin.v1.Driver/Resolve"
 	Driver_Stats_FullMethodName   = "/orpheus.plugin.v1.Driver/Stats"
+	Driver_Stores_FullMethodName  = "/orpheus.plugin.v1.Driver/Stores"
 )
 
 // DriverClient is the client API for Driver service.
@@ -69,6 +70,7 @@ type DriverClient interface {
 	Exec(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[ExecRequest, ExecResponse], error)
 	Resolve(ctx context.Context, in *ResolveRequest, opts ...grpc.CallOption) (*ResolveResponse, error)
 	Stats(ctx context.Context, in *StatsRequest, opts ...grpc.CallOption) (*StatsResponse, error)
+	Stores(ctx context.Context, in *StoresRequest, opts ...grpc.CallOption) (*StoresResponse, error)
 }
 
 type driverClient struct {
@@ -229,6 +231,16 @@ func (c *driverClient) Stats(ctx context.Context, in *StatsRequest, opts ...grpc
 	return out, nil
 }
 
+func (c *driverClient) Stores(ctx context.Context, in *StoresRequest, opts ...grpc.CallOption) (*StoresResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(StoresResponse)
+	err := c.cc.Invoke(ctx, Driver_Stores_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // DriverServer is the server API for Driver service.
 // All implementations must embed UnimplementedDriverServer
 // for forward compatibility.
@@ -253,6 +265,7 @@ type DriverServer interface {
 	Exec(grpc.BidiStreamingServer[ExecRequest, ExecResponse]) error
 	Resolve(context.Context, *ResolveRequest) (*ResolveResponse, error)
 	Stats(context.Context, *StatsRequest) (*StatsResponse, error)
+	Stores(context.Context, *StoresRequest) (*StoresResponse, error)
 	mustEmbedUnimplementedDriverServer()
 }
 
@@ -298,6 +311,9 @@ func (UnimplementedDriverServer) Resolve(context.Context, *ResolveRequest) (*Res
 }
 func (UnimplementedDriverServer) Stats(context.Context, *StatsRequest) (*StatsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Stats not implemented")
+}
+func (UnimplementedDriverServer) Stores(context.Context, *StoresRequest) (*StoresResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Stores not implemented")
 }
 func (UnimplementedDriverServer) mustEmbedUnimplementedDriverServer() {}
 func (UnimplementedDriverServer) testEmbeddedByValue()                {}
@@ -504,6 +520,24 @@ func _Driver_Stats_Handler(srv interface{}, ctx context.Context, dec func(interf
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Driver_Stores_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(StoresRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(DriverServer).Stores(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Driver_Stores_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(DriverServer).Stores(ctx, req.(*StoresRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Driver_ServiceDesc is the grpc.ServiceDesc for Driver service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -542,6 +576,10 @@ var Driver_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Stats",
 			Handler:    _Driver_Stats_Handler,
+		},
+		{
+			MethodName: "Stores",
+			Handler:    _Driver_Stores_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{
