@@ -38,9 +38,10 @@ var arrows = map[string][]string{
 	"runtime":                  {"planner"},
 	"runtime/containerd":       {"planner", "runtime"},
 	"runtime/network":          {"planner", "runtime"},
-	"runtime/plugin":           {"planner", "runtime", "runtime/plugin/pluginpb"},
+	"runtime/oom":              {},
+	"runtime/plugin":           {"planner", "runtime", "runtime/oom", "runtime/plugin/pluginpb"},
 	"runtime/plugin/pluginpb":  {},
-	"runtime/process":          {"planner", "runtime"},
+	"runtime/process":          {"planner", "runtime", "runtime/oom"},
 	"runtime/secret":           {"planner", "runtime"},
 	"runtime/volume":           {"planner", "runtime"},
 	"agent":                    {"planner", "runtime", "gitsync", "gitsync/trust", "agent/api", "agent/fleet", "agent/notify", "agent/peer", "agent/probe"},
@@ -54,7 +55,7 @@ var arrows = map[string][]string{
 	// As other people's drivers are written: nothing else of ours.
 	"examples/driver-sandbox": {"planner", "runtime", "runtime/plugin"},
 	// What reads people's files lies beside the driver, and is wired in cmd.
-	"runtime/containerd/dockerconfig": {},
+	"runtime/containerd/dockerconfig": {"runtime/oom"},
 }
 
 // topLevel is all that may lie at the top of the repository.

@@ -18,6 +18,8 @@ import (
 
 	goplugin "github.com/hashicorp/go-plugin"
 	"golang.org/x/sys/unix"
+
+	"github.com/orpheus-cd/orpheus/runtime/oom"
 )
 
 const (
@@ -116,19 +118,9 @@ func (d *Driver) execute(path string) (*newborn, error) {
 		cmd.Wait()
 		return nil, fmt.Errorf("execute the plugin: it ended at once: %w", err)
 	}
-	exposeToOOM(p.PID)
+	oom.Expose(p.PID)
 	go cmd.Wait() // collects it, whenever it ends
 	return p, nil
-}
-
-// exposeToOOM takes from a plugin what spares the agent when memory runs out,
-// before it starts anything that would inherit it. Where it cannot, they stay
-// as spared as the agent is.
-func exposeToOOM(pid int) {
-	path := fmt.Sprintf("/proc/%d/oom_score_adj", pid)
-	if text, err := os.ReadFile(path); err == nil && strings.HasPrefix(string(text), "-") {
-		_ = os.WriteFile(path, []byte("0"), 0)
-	}
 }
 
 func (d *Driver) environment() []string {

@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/orpheus-cd/orpheus/runtime"
+	"github.com/orpheus-cd/orpheus/runtime/oom"
 )
 
 var _ runtime.Execer = (*Driver)(nil)
@@ -175,7 +176,7 @@ func (j *job) forkBeside(path string, files [3]*os.File, terminal bool) (pid int
 	}
 	onOwnThread(func() { pid, err = j.fork(path, attr) })
 	if err == nil {
-		exposeToOOM(pid)
+		oom.Expose(pid)
 	}
 	return pid, err
 }

@@ -148,13 +148,3 @@ func number(folder, file string) int64 {
 	}
 	return n
 }
-
-// exposeToOOM takes from a process what spares the agent when memory runs out:
-// a service manager may have lowered its score, and children inherit that.
-// Where it cannot, they stay as spared as the agent is.
-func exposeToOOM(pid int) {
-	path := fmt.Sprintf("/proc/%d/oom_score_adj", pid)
-	if text, err := os.ReadFile(path); err == nil && strings.HasPrefix(string(text), "-") {
-		_ = os.WriteFile(path, []byte("0"), 0)
-	}
-}

@@ -18,6 +18,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/orpheus-cd/orpheus/runtime/oom"
 )
 
 // shimVerb is the first argument of the agent's binary when it is a shim.
@@ -84,7 +86,7 @@ func (s *shim) start(id string) error {
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		return fmt.Errorf("become subreaper: %w", err)
 	}
-	exposeToOOM(os.Getpid()) // before the fork: the program inherits it
+	oom.Expose(os.Getpid()) // before the fork: the program inherits it
 	var err error
 	if s.folder, err = os.Getwd(); err != nil {
 		return fmt.Errorf("find own folder: %w", err)

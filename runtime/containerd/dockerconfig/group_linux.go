@@ -2,10 +2,8 @@ package dockerconfig
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"os/exec"
-	"strings"
 	"syscall"
 )
 
@@ -18,14 +16,5 @@ func inGroup(cmd *exec.Cmd) {
 			return os.ErrProcessDone
 		}
 		return err
-	}
-}
-
-// exposeToOOM takes from a program what spares the agent when memory runs out.
-// Where it cannot, it stays as spared as the agent is.
-func exposeToOOM(pid int) {
-	path := fmt.Sprintf("/proc/%d/oom_score_adj", pid)
-	if text, err := os.ReadFile(path); err == nil && strings.HasPrefix(string(text), "-") {
-		_ = os.WriteFile(path, []byte("0"), 0)
 	}
 }

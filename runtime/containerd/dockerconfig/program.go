@@ -12,6 +12,8 @@ import (
 	"regexp"
 	"strings"
 	"time"
+
+	"github.com/orpheus-cd/orpheus/runtime/oom"
 )
 
 // programPrefix begins the name of every program that keeps credentials.
@@ -81,7 +83,7 @@ func run(cmd *exec.Cmd, input string) error {
 	if err := cmd.Start(); err != nil {
 		return err
 	}
-	exposeToOOM(cmd.Process.Pid)
+	oom.Expose(cmd.Process.Pid)
 	_, _ = io.WriteString(stdin, input) // one that does not want it says so
 	stdin.Close()
 	return cmd.Wait()
