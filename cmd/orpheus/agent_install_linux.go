@@ -29,16 +29,16 @@ type installation struct {
 	dryRun  bool
 	printed bool // --print-unit
 
-	patience time.Duration                  // for the agent's first answer
-	systemd  func() (serviceManager, error) // findSystemd but in tests
+	patience time.Duration               // for the agent's first answer
+	systemd  func() (unitManager, error) // findSystemd but in tests
 }
 
 func newAgentInstallCommand(e *env) *cobra.Command {
 	i := &installation{env: e, systemd: findSystemd}
 	cmd := &cobra.Command{
 		Use:   "install",
-		Short: "Make the agent a service of this machine, or upgrade it",
-		Long: `Make the agent a service of this machine, run by systemd: copy this program to
+		Short: "Make the agent a unit of systemd, or upgrade it",
+		Long: `Have systemd run the agent as a unit of this machine: copy this program to
 /usr/local/bin, write the configuration that the flags describe unless there is
 one, write the unit, start it, and wait until the agent answers.
 
@@ -134,7 +134,7 @@ func (i *installation) install(ctx context.Context) error {
 		}
 		return fmt.Errorf("configuration %s: %w", i.configFile(), err)
 	}
-	var manager serviceManager
+	var manager unitManager
 	if i.root == "" && !i.dryRun {
 		if manager, err = i.mayChange(); err != nil {
 			return err
@@ -170,21 +170,21 @@ func (i *installation) configuration(fresh bool) (config, error) {
 	return c, nil
 }
 
-// mayChange reports whether this user can install a service here.
-func (i *installation) mayChange() (serviceManager, error) {
+// mayChange reports whether this user can install a unit here.
+func (i *installation) mayChange() (unitManager, error) {
 	if !isRoot() {
-		return nil, fmt.Errorf("only root can install a service: run it with sudo; --dry-run shows what it would do")
+		return nil, fmt.Errorf("only root can install the agent: run it with sudo; --dry-run shows what it would do")
 	}
 	manager, err := i.systemd()
 	if err != nil {
-		return nil, fmt.Errorf("%w. By hand: copy this program to %s, write %s, and have what starts services here run %q as root, "+
+		return nil, fmt.Errorf("%w. By hand: copy this program to %s, write %s, and have what starts programs here run %q as root, "+
 			"start it again whenever it ends, and end nothing but that one process when it is stopped; --print-unit shows how systemd is told",
 			err, i.binary(), i.configFile(), i.binary()+" agent")
 	}
 	return manager, nil
 }
 
-func (i *installation) installSteps(ctx context.Context, c config, fresh bool, unitText string, manager serviceManager) ([]step, error) {
+func (i *installation) installSteps(ctx context.Context, c config, fresh bool, unitText string, manager unitManager) ([]step, error) {
 	source := i.source
 	if source == "" {
 		source = "/proc/self/exe"
@@ -212,7 +212,7 @@ func (i *installation) installSteps(ctx context.Context, c config, fresh bool, u
 	if i.root != "" {
 		return append(steps, i.enableStaged()), nil
 	}
-	return append(steps, i.serviceSteps(ctx, manager, same, unitStep.do == nil)...), nil
+	return append(steps, i.systemdSteps(ctx, manager, same, unitStep.do == nil)...), nil
 }
 
 // checkStep has the program that will run look at what it will run with.
@@ -350,9 +350,9 @@ func (i *installation) enableStaged() step {
 	}}
 }
 
-// serviceSteps has systemd run what was installed. An agent that runs it
+// systemdSteps has systemd run what was installed. An agent that runs it
 // already is left alone.
-func (i *installation) serviceSteps(ctx context.Context, m serviceManager, sameBinary, sameUnit bool) []step {
+func (i *installation) systemdSteps(ctx context.Context, m unitManager, sameBinary, sameUnit bool) []step {
 	do := func(verb ...string) step {
 		return step{"systemctl " + strings.Join(verb, " "), func(ctx context.Context) error { return m.Do(ctx, verb...) }}
 	}

@@ -188,7 +188,7 @@ func TestUnit(t *testing.T) {
 			t.Errorf("the unit has no %s", line)
 		}
 	}
-	// Each of these gives the service mounts of its own, or reaches into what it
+	// Each of these gives the unit mounts of its own, or reaches into what it
 	// starts, or has systemd remove or chown the agent's folders.
 	for _, harmful := range []string{"Protect", "PrivateTmp", "PrivateMounts", "ReadOnlyPaths", "NoNewPrivileges", "SystemCallFilter",
 		"RuntimeDirectory", "StateDirectory", "Requires", "BindsTo", "PartOf"} {

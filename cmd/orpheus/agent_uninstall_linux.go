@@ -26,8 +26,8 @@ func newAgentUninstallCommand(e *env) *cobra.Command {
 	r := &removal{installation: &installation{env: e, systemd: findSystemd}, stdin: os.Stdin}
 	cmd := &cobra.Command{
 		Use:   "uninstall",
-		Short: "Take the agent's service off this machine",
-		Long: `Take the agent's service off this machine: stop and disable it, and remove its
+		Short: "Take the agent's unit off this machine",
+		Long: `Take the agent's unit off this machine: stop and disable it, and remove its
 unit and its program. May be run again.
 
 What runs on the node keeps running, without anybody to restart it; an agent
@@ -57,10 +57,10 @@ func (r *removal) uninstall(ctx context.Context) error {
 	if r.root != "" && r.stop {
 		return usageError(errors.New("--root removes files only: nothing runs there to be stopped"))
 	}
-	var manager serviceManager
+	var manager unitManager
 	if r.root == "" && !r.dryRun {
 		if !isRoot() {
-			return errors.New("only root can remove a service: run it with sudo; --dry-run shows what it would do")
+			return errors.New("only root can remove the agent: run it with sudo; --dry-run shows what it would do")
 		}
 		var err error
 		if manager, err = r.systemd(); err != nil && !errors.Is(err, errNoSystemd) {
@@ -91,10 +91,10 @@ func (r *removal) uninstall(ctx context.Context) error {
 
 // steps are in the order in which a failure leaves most behind that helps: the
 // program goes last, so that it can be run again.
-func (r *removal) steps(c config, m serviceManager) []step {
+func (r *removal) steps(c config, m unitManager) []step {
 	var steps []step
 	if m != nil || r.dryRun {
-		steps = append(steps, step{"stop and disable " + unitName, func(ctx context.Context) error { return r.stopService(ctx, m) }})
+		steps = append(steps, step{"stop and disable " + unitName, func(ctx context.Context) error { return r.stopUnit(ctx, m) }})
 	}
 	if r.stop {
 		steps = append(steps, step{"stop what runs, and remove the node's network", func(ctx context.Context) error {
@@ -117,8 +117,8 @@ func (r *removal) steps(c config, m serviceManager) []step {
 	return append(steps, r.remove(r.binary()+previous, r.binary()))
 }
 
-// stopService ends the agent, if systemd knows it.
-func (r *removal) stopService(ctx context.Context, m serviceManager) error {
+// stopUnit ends the agent, if systemd knows it.
+func (r *removal) stopUnit(ctx context.Context, m unitManager) error {
 	state, err := m.Show(ctx, "LoadState")
 	if err != nil || state == "not-found" {
 		return err

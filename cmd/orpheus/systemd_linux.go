@@ -10,8 +10,8 @@ import (
 	"strings"
 )
 
-// serviceManager is what runs the agent as a service of the machine.
-type serviceManager interface {
+// unitManager is what runs the agent as a unit of the machine.
+type unitManager interface {
 	// Do runs a verb of systemctl.
 	Do(ctx context.Context, verb ...string) error
 	// Show reads a property of the agent's unit; of a unit that is not known
@@ -25,7 +25,7 @@ type systemctl struct{}
 var errNoSystemd = errors.New("this machine is not run by systemd")
 
 // findSystemd reports whether systemd runs this machine, as sd_booted(3) does.
-func findSystemd() (serviceManager, error) {
+func findSystemd() (unitManager, error) {
 	if _, err := os.Lstat("/run/systemd/system"); err != nil {
 		return nil, errNoSystemd
 	}
@@ -63,7 +63,7 @@ func runSystemctl(ctx context.Context, args ...string) (string, error) {
 
 // runs reports whether the unit's main process executes this very file: after
 // an upgrade by hand it may run an older one, whose file is gone.
-func runs(ctx context.Context, m serviceManager, binary string) (bool, error) {
+func runs(ctx context.Context, m unitManager, binary string) (bool, error) {
 	state, err := m.Show(ctx, "ActiveState")
 	if err != nil || state != "active" {
 		return false, err

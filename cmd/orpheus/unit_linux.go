@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// unitName is the agent's service in systemd.
+// unitName is the agent's unit in systemd.
 const unitName = "orpheus.service"
 
 // plainPath is a path that a unit file holds as it is: no spaces, and nothing
@@ -16,7 +16,7 @@ var plainPath = regexp.MustCompile(`^/[A-Za-z0-9/._+-]*$`)
 // unit writes the agent's unit for a binary and a configuration file.
 //
 // What it leaves out matters as much. Of systemd's sandboxing (ProtectSystem,
-// PrivateTmp and the like) each option gives a service mounts of its own: the
+// PrivateTmp and the like) each option gives a unit mounts of its own: the
 // namespaces and volumes that the agent mounts would not be seen by containerd,
 // and would be gone after a restart. Filters of system calls and
 // NoNewPrivileges would reach into processes that the agent starts. A

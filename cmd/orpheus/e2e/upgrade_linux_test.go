@@ -79,7 +79,7 @@ func TestUpgradeUnderLoad(t *testing.T) {
 	m.hears("WATCHDOG=1")
 	m.hears("STATUS=commit ")
 	if !m.enabled {
-		t.Error("the service does not start with the machine")
+		t.Error("the unit does not start with the machine")
 	}
 
 	world := newOutside(t, "192.168.78")
@@ -236,7 +236,7 @@ func probesMissing(st *api.Status, names ...string) string {
 	return ""
 }
 
-// TestUninstall takes the service away twice: once so that what runs runs on,
+// TestUninstall takes the unit away twice: once so that what runs runs on,
 // and once with all that there is.
 func TestUninstall(t *testing.T) {
 	m, files := newServer(t)
@@ -250,7 +250,7 @@ func TestUninstall(t *testing.T) {
 	contains(t, "uninstall", out, "done  stop and disable", "done  remove "+unitFolder+"/"+unitService, "done  remove "+m.binary(), "what runs on this node runs on")
 	for slot, l := range before {
 		if !running(l.PID) {
-			t.Errorf("%s ended with the service", slot)
+			t.Errorf("%s ended with the unit", slot)
 		}
 	}
 	for _, path := range []string{m.binary(), m.unitFile()} {
@@ -259,13 +259,13 @@ func TestUninstall(t *testing.T) {
 		}
 	}
 	if m.enabled || m.show("LoadState") != "not-found" {
-		t.Error("systemd still knows the service")
+		t.Error("systemd still knows the unit")
 	}
 	contains(t, "uninstall again", m.must(orpheus, append([]string{"uninstall"}, place...)...), "kept  "+m.binary()+": it is not there")
 
 	m.must(orpheus, append([]string{"install"}, place...)...)
 	n.await("adopted", devfleet.Settled)
-	n.untouched("the service was away", before)
+	n.untouched("the unit was away", before)
 
 	all := append([]string{"uninstall", "--stop-workloads", "--purge"}, place...)
 	if out, code := m.run(orpheus, all...); code == 0 || !strings.Contains(out, "--yes") {
