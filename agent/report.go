@@ -23,9 +23,10 @@ func (a *Agent) report() {
 		Network:  a.network,
 		Services: []api.Service{},
 		Faults:   a.state.followed.Faults,
+		FaultsIn: a.state.followed.Commit.Short(),
 	}
-	if src.refused != "" {
-		st.Faults = src.faults
+	if src.refused != "" && len(src.faults) > 0 {
+		st.Faults, st.FaultsIn = src.faults, src.look.Commit.Short()
 	}
 	if src.look.Err != nil {
 		st.Repository.Error, st.Repository.ErrorSince = src.look.Err.Error(), src.look.Since

@@ -505,6 +505,29 @@ func TestRegistryDownChangeOfVariable(t *testing.T) {
 	})
 }
 
+// What is wrong with the commit in force is told also while the newest one is
+// refused, if that is for something else.
+func TestFaultsAreToldBesideARefusal(t *testing.T) {
+	inWorld(t, func(w *world) {
+		old := w.commit(service("web", "a"), service("db", "b"))
+		w.settle(3 * time.Second)
+		fault := planner.Fault{File: "web.yaml", Line: 7, Field: "spec.image", Reason: "is required"}
+		faulty := w.repo.commit(planner.Desired{Services: byID([]planner.Service{service("db", "b")}), Faults: []planner.Fault{fault}})
+		w.settle(3 * time.Second)
+		w.repo.setBack(old)
+		w.settle(time.Minute)
+		if st := w.agent.Status(); st.Repository.Refused == "" || len(st.Faults) != 1 || st.Faults[0] != fault || st.FaultsIn != faulty.Short() {
+			t.Errorf("refused: %q, faults %v in %s; want %v in %s", st.Repository.Refused, st.Faults, st.FaultsIn, fault, faulty.Short())
+		}
+		w.repo.setBack(faulty)
+		broken := w.repo.refuse("is no fleet")
+		w.settle(time.Minute)
+		if st := w.agent.Status(); len(st.Faults) != 1 || st.Faults[0].File != "fleet.yaml" || st.FaultsIn != broken.Short() {
+			t.Errorf("faults %v in %s; want those of %s", st.Faults, st.FaultsIn, broken.Short())
+		}
+	})
+}
+
 // What is wrong with the commit in force is told again after a restart
 // without Git.
 func TestFaultsAreToldAfterRestartWithoutGit(t *testing.T) {

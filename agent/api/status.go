@@ -22,8 +22,10 @@ type Status struct {
 	Network    *Network         `json:"network,omitempty"`
 	Fleet      *Fleet           `json:"fleet,omitempty"` // nil with coordination: none
 	Services   []Service        `json:"services"`
-	// Faults are those of the newest commit that was read.
-	Faults []planner.Fault `json:"faults,omitempty"`
+	// Faults are those for which the newest commit was refused, else those of
+	// the commit in force; FaultsIn is which of them, shortened.
+	Faults   []planner.Fault `json:"faults,omitempty"`
+	FaultsIn string          `json:"faultsIn,omitempty"`
 	// Problems are sentences about the node itself that a person should read.
 	Problems []string `json:"problems,omitempty"`
 }

@@ -61,7 +61,7 @@ func testStatus(services ...api.Service) *api.Status {
 			Applied: c, Seen: c, LastRead: ago(4 * time.Second),
 		},
 		Drivers:  []api.Driver{{Name: "containerd", Version: "1.7.28", Instances: instances}, {Name: "process"}},
-		Services: services,
+		Services: services, FaultsIn: c.Short(),
 	}
 }
 

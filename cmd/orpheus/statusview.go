@@ -152,8 +152,8 @@ func drawTrouble(s *screen, st *api.Status) {
 	}
 	s.blank()
 	title := "FAULTS"
-	if seen := st.Repository.Seen.Short(); seen != "" {
-		title += " in " + seen
+	if st.FaultsIn != "" {
+		title += " in " + st.FaultsIn
 	}
 	s.line(s.paint(bold, title))
 	for i, f := range st.Faults {
@@ -170,7 +170,7 @@ func drawTrouble(s *screen, st *api.Status) {
 			s.prose("    → ", dim, plain, f.Remedy)
 		}
 	}
-	if broken(st.Faults) > 0 && st.Repository.Refused == "" {
+	if broken(st.Faults) > 0 && st.FaultsIn == st.Repository.Applied.Short() {
 		s.prose("  ", plain, dim, "Services of these files stay as they were; the others follow the commit.")
 	}
 }
