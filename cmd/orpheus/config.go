@@ -3,6 +3,7 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -128,6 +129,9 @@ func loadConfig(path string) (config, error) {
 		return c, fmt.Errorf("read configuration: %w", err)
 	}
 	if err := yaml.UnmarshalStrict(data, &c); err != nil {
+		if typed := new(json.UnmarshalTypeError); errors.As(err, &typed) && typed.Field != "" {
+			return c, fmt.Errorf("configuration %s: %s: a value of type %s does not belong there", path, typed.Field, typed.Value)
+		}
 		// The decoder speaks of the JSON that the YAML was turned into.
 		text := err.Error()
 		for _, prefix := range []string{"error unmarshaling JSON: ", "while decoding JSON: ", "error converting YAML to JSON: ", "json: "} {

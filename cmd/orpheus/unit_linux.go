@@ -29,7 +29,7 @@ func unit(binary, configFile string, containerd bool) (string, error) {
 	}
 	for _, path := range []string{binary, configFile} {
 		if !plainPath.MatchString(path) {
-			return "", fmt.Errorf("path %q cannot stand in a systemd unit: use letters, digits and / . _ + - only", path)
+			return "", fmt.Errorf("path %q cannot stand in a systemd unit: it must be absolute, of letters, digits and / . _ + - only", path)
 		}
 	}
 	needs := "network-online.target"
