@@ -254,13 +254,24 @@ func phaseColour(p planner.Phase) colour {
 	return yellow
 }
 
+// readyAtNewest counts the instances that are ready and have the wanted
+// revision: one that crashes has it, too.
+func readyAtNewest(s api.Service) (n int) {
+	for _, i := range s.Instances {
+		if i.Phase == planner.PhaseReady && i.Revision == s.Revision {
+			n++
+		}
+	}
+	return n
+}
+
 // drawService draws one service with its instances and images.
 func drawService(s *screen, service api.Service, now time.Time) {
 	s.blank()
 	s.labelled("SERVICE", bold, service.ID().String())
 	ready := fmt.Sprintf("%d of %d", service.Ready, service.Replicas)
-	if service.Updated != service.Replicas {
-		ready += fmt.Sprintf(", %d with the newest revision", service.Updated)
+	if newest := readyAtNewest(service); newest < service.Ready {
+		ready += fmt.Sprintf(", %d with the newest revision", newest)
 	}
 	s.labelled("READY", serviceColour(service), ready)
 	for _, field := range []struct{ label, text string }{

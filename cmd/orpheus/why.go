@@ -118,7 +118,7 @@ func advice(st *api.Status, service api.Service, slot string) []string {
 		add("it is held until %s; \"orpheus release %s\" ends that now", h.Until.UTC().Format("2006-01-02 15:04 UTC"), releaseName(h))
 	}
 	if service.Approve != "" {
-		add("to let its deletion happen: git commit --allow-empty -m \"%s may go\" --trailer %q, and push", service.ID(), service.Approve)
+		add("to let its deletion happen, and all others that wait with it: git commit --allow-empty -m \"approve deletions\" --trailer %q, and push", service.Approve)
 	}
 	for _, f := range st.Faults {
 		if f.File == service.File && service.File != "" && !f.Warning {
