@@ -82,6 +82,9 @@ func (a *Agent) restartable(req api.RestartRequest) (restartOrder, error) {
 	case s.Observe:
 		return o, fmt.Errorf("%s has mode: observe: nothing of it is restarted", id)
 	}
+	if reasons := planner.Admit(a.cfg.Policy, s); len(reasons) > 0 {
+		return o, fmt.Errorf("%s is refused by this node: %s", id, reasons[0])
+	}
 	o.service, o.driver = s, a.drivers[s.Template.DriverName()]
 	o.images = maps.Clone(a.state.docs[id].Images[s.Revision])
 	if o.images == nil {

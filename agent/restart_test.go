@@ -282,17 +282,19 @@ func TestRestartRefused(t *testing.T) {
 			service("later", "a", func(s *planner.Service) {
 				s.Suspend = &planner.Suspension{Reason: "rest", Until: time.Now().Add(24 * time.Hour)}
 			}),
+			service("greedy", "a", func(s *planner.Service) { s.Template.HostNetwork = true }),
 			service("held", "a"), service("none", "a", replicas(0)))
 		w.settle(10 * time.Second)
 		w.order(api.HoldRequest{Target: "held", For: time.Hour})
 		w.settle(time.Second)
 		for target, want := range map[string]string{
 			"":        "name a service",
-			"nothing": `nothing here is called "nothing"; this node runs held, later, quiet, web`,
+			"nothing": `nothing here is called "nothing"; this node runs greedy, held, later, quiet, web`,
 			"web-0":   "web-0 is a slot: a restart is of a whole service, slot by slot: orpheus restart web",
 			"quiet":   "quiet has mode: observe",
 			"held":    "held is left alone by",
 			"later":   "later is ",
+			"greedy":  "greedy is refused by this node: ",
 		} {
 			if _, err := w.agent.Restart(context.Background(), api.RestartRequest{Service: target}); err == nil || !strings.Contains(err.Error(), want) {
 				t.Errorf("%q: %v; want %q", target, err, want)
