@@ -73,7 +73,7 @@ func TestFilesMissingAtStart(t *testing.T) {
 			t.Fatal(err)
 		}
 		n.await(row.name+": what died is started again", func(*api.Status) string {
-			if n.lives()[victim].PID == before[victim].PID {
+			if now := n.lives()[victim]; now.PID == before[victim].PID || now.Restarts == before[victim].Restarts {
 				return "it was not noticed yet"
 			}
 			return allRun(n, len(before))

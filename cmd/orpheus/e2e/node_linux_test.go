@@ -199,14 +199,22 @@ type life struct {
 // lives returns what runs, by service/slot.
 func (n *node) lives() map[string]life {
 	n.t.Helper()
-	out := map[string]life{}
-	for _, s := range n.status().Services {
-		for _, i := range s.Instances {
-			if len(i.Containers) == 1 && i.Containers[0].State == string(planner.StateRunning) {
+	var out map[string]life
+	n.await("every process is known", func(st *api.Status) string {
+		out = map[string]life{}
+		for _, s := range st.Services {
+			for _, i := range s.Instances {
+				if len(i.Containers) != 1 || i.Containers[0].State != string(planner.StateRunning) {
+					continue
+				}
+				if i.Containers[0].PID == 0 {
+					return s.Name + "-" + i.Slot + ": a shim was too slow to tell"
+				}
 				out[s.Name+"/"+i.Slot] = life{i.ID, i.Containers[0].PID, i.Restarts, i.StartedAt}
 			}
 		}
-	}
+		return ""
+	})
 	return out
 }
 
