@@ -201,10 +201,15 @@ func (n *node) suffer(f fault) {
 // is wrapped for a terminal is put together again.
 func (n *node) told() map[string]string {
 	n.t.Helper()
-	var last event.Event
-	text := n.say("events", "--tail", "1", "-o", "json")
-	if err := json.Unmarshal([]byte(text), &last); err != nil {
-		n.t.Fatalf("events -o json: %v: %s", err, text)
+	// A file that has changed may be told after what it brought about.
+	var last []event.Event
+	text := n.say("events", "--tail", "4", "-o", "json")
+	for line := range strings.Lines(text) {
+		var e event.Event
+		if err := json.Unmarshal([]byte(line), &e); err != nil {
+			n.t.Fatalf("events -o json: %v: %s", err, text)
+		}
+		last = append(last, e)
 	}
 	var st api.Status
 	if err := json.Unmarshal([]byte(n.say("status", "-o", "json")), &st); err != nil {
@@ -214,8 +219,8 @@ func (n *node) told() map[string]string {
 	contains(n.t, "orpheus status", status, "cannot be read since", "What runs keeps running and is kept in order.")
 	return map[string]string{
 		"orpheus status": status, "orpheus status -o json": st.Repository.Error,
-		"orpheus events": n.say("events", "--tail", "1"), "orpheus events -o json": fmt.Sprint(last),
-		"orpheus why": n.say("why", "calm"), "the agent's log": strings.ReplaceAll(n.AgentLog(3), `\"`, `"`),
+		"orpheus events": n.say("events", "--tail", "4"), "orpheus events -o json": fmt.Sprint(last),
+		"orpheus why": n.say("why", "calm"), "the agent's log": strings.ReplaceAll(n.AgentLog(6), `\"`, `"`),
 	}
 }
 
