@@ -160,10 +160,6 @@ func (a *Agent) reportLease(slot planner.SlotID, l planner.Lease, have []planner
 		out.Phase, out.Reason = planner.PhaseStarting, f.action.Reason
 		if f.action.Kind == planner.ActionStop || f.action.Kind == planner.ActionKill {
 			out.Phase = planner.PhaseStopping
-		} else if t != nil && t.lastExit != "" && slices.ContainsFunc(have, func(i planner.Instance) bool {
-			return i.ID == out.ID && i.State == planner.StateRunning
-		}) {
-			out.Restarts++ // listed before the action that started it again has ended
 		}
 		return out
 	}
