@@ -72,9 +72,14 @@ func TestFilesMissingAtStart(t *testing.T) {
 		if err := syscall.Kill(before[victim].PID, syscall.SIGKILL); err != nil {
 			t.Fatal(err)
 		}
-		n.await(row.name+": what died is started again", func(*api.Status) string {
+		n.await(row.name+": what died is started again", func(st *api.Status) string {
 			if now := n.lives()[victim]; now.PID == before[victim].PID || now.Restarts == before[victim].Restarts {
 				return "it was not noticed yet"
+			}
+			for _, s := range st.Services {
+				if s.Ready != s.Replicas { // a start under way ends with the agent
+					return fmt.Sprintf("%s: %d of %d are ready", s.Name, s.Ready, s.Replicas)
+				}
 			}
 			return allRun(n, len(before))
 		})
