@@ -44,7 +44,7 @@ E2E := /cmd/orpheus/e2e$$
 test: deps build cross
 	$(GO) vet ./...
 	$(GO) test -timeout 20m $$($(GO) list ./... | grep -v -e '$(SIM)' -e '$(E2E)')
-	$(GO) test -timeout 20m -parallel 4 ./cmd/orpheus/e2e
+	$(GO) test -timeout 20m ./cmd/orpheus/e2e
 	$(MAKE) --no-print-directory sim mutants
 
 check: deps lint race fuzz vuln cross
