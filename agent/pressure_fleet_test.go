@@ -35,7 +35,7 @@ func TestFleetShortNodeRefusesOnce(t *testing.T) {
 		short.loses.Store(false)
 		b.settle(2 * time.Minute)
 		b.wantSlots("base-0 b", "base-1 b", "web-0 a", "web-1 a")
-		told := b.nodes[1].agent.fleet.member.View().Nodes["n1"].Status.Refusals
+		told := statusOf(t, b.nodes[1].agent, "n1").Refusals
 		if len(told) != 1 || told[0].Reason != "this node is short of memory, process ids" {
 			t.Errorf("it refuses %+v", told)
 		}
@@ -47,7 +47,7 @@ func TestFleetShortNodeRefusesOnce(t *testing.T) {
 		if now := b.records.Counts().Pushes; now != pushes {
 			t.Errorf("%d pushes to tell of amounts", now-pushes)
 		}
-		if now := b.nodes[1].agent.fleet.member.View().Nodes["n1"].Status.Refusals; !slices.Equal(now, told) {
+		if now := statusOf(t, b.nodes[1].agent, "n1").Refusals; !slices.Equal(now, told) {
 			t.Errorf("it refuses %+v", now)
 		}
 	})

@@ -366,16 +366,15 @@ func TestFleetShortNode(t *testing.T) {
 		if got := b.running(); !slices.Equal(got, slices.Sorted(slices.Values(append(before, "new-0 b n2", "new-1 b n2", "new-2 b n2")))) {
 			t.Errorf("what ran moved, or new work came: %q", got)
 		}
-		view := b.nodes[1].agent.fleet.member.View()
-		if got := view.Nodes["n1"].Status.Pressure; !slices.Equal(got, []string{"pids"}) {
+		if got := statusOf(t, b.nodes[1].agent, "n1").Pressure; !slices.Equal(got, []string{"pids"}) {
 			t.Errorf("it says it is short of %q", got)
 		}
-		pushes := b.nodes[0].agent.fleet.member.Stats().Pushes
+		pushes := pushesOf(t, b.nodes[0].agent)
 		for k := range uint64(6) {
 			short.gauges.set(0, pids(10+k))
 			b.settle(20 * time.Second)
 		}
-		if now := b.nodes[0].agent.fleet.member.Stats().Pushes; now != pushes {
+		if now := pushesOf(t, b.nodes[0].agent); now != pushes {
 			t.Errorf("%d pushes to tell of amounts", now-pushes)
 		}
 		for k, i := range short.driver.Listing() {
@@ -397,4 +396,27 @@ func TestFleetShortNode(t *testing.T) {
 			t.Errorf("after the shortage it takes no new work: %q", b.running())
 		}
 	})
+}
+
+// statusOf is what a member of a fleet knows of a node's status: the loop's own.
+func statusOf(t *testing.T, a *Agent, node planner.NodeName) (status planner.NodeStatus) {
+	t.Helper()
+	if err := a.onLoop(context.Background(), func() error {
+		status = a.fleet.member.View().Nodes[node].Status
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	return status
+}
+
+func pushesOf(t *testing.T, a *Agent) (pushes uint64) {
+	t.Helper()
+	if err := a.onLoop(context.Background(), func() error {
+		pushes = a.fleet.member.Stats().Pushes
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	return pushes
 }
