@@ -12,8 +12,30 @@ import (
 )
 
 // TestTenStartAtOnce: ten agents that start at the same moment on a commit
-// with 200 services lease every slot once, within what each node has.
+// with 200 services lease every slot once, within what each node has. How many
+// swaps they lose depends on what else keeps the cores busy: the median of three
+// times counts.
 func TestTenStartAtOnce(t *testing.T) {
+	few, many := 0, 0
+	for round := 1; few < 2 && many < 2; round++ {
+		t.Run(fmt.Sprint("round ", round), func(t *testing.T) {
+			if tenStartAtOnce(t) > 15 { // far off: nodes do not take turns
+				many++
+			} else {
+				few++
+			}
+		})
+		if t.Failed() {
+			return
+		}
+	}
+	if many == 2 {
+		t.Error("more than 15 % of the swaps were lost, twice")
+	}
+}
+
+// tenStartAtOnce returns how many swaps of a hundred were lost.
+func tenStartAtOnce(t *testing.T) (share float64) {
 	f := newFleet(t, devfleet.ClusterOptions{Driver: planner.DriverProcess, Nodes: 10, CPU: "3500m"})
 	const asks = 100 // thousandths of a core
 	files, slots := map[string]string{"fleet.yaml": defaults}, map[string]int{}
@@ -75,14 +97,9 @@ func TestTenStartAtOnce(t *testing.T) {
 		r := st.Fleet.Requests
 		won, lost, unknown, pushes = won+r.Won, lost+r.Lost, unknown+r.Unknown, pushes+r.Pushes
 	}
-	share := 100 * float64(lost) / float64(won+lost)
+	share = 100 * float64(lost) / float64(won+lost)
 	t.Logf("%d swaps in %d pushes were won, %d lost (%.1f %%, target < 5 %%), %d without an answer; leases per node %v", won, pushes, lost, share, unknown, used)
-	// Where something else keeps the cores busy, agents begin seconds apart, and
-	// up to 16 % were seen; 0 where nothing does. Nodes that take no turns lose
-	// nine of ten.
-	if share > 50 {
-		t.Errorf("%.1f %% of the swaps were lost", share)
-	}
+	return share
 }
 
 // log reads all documents that ever stood in a ref, the newest first.
