@@ -17,7 +17,8 @@ func (m *Member) addNew(out *outgoing) {
 	if !m.pusher.atomic || e == nil || e.hash == "" || e.bad != "" || !slices.ContainsFunc(m.decided.Docs, isNew) {
 		return
 	}
-	if at := m.newTurn(); at > m.now.Boot {
+	at, next := m.newTurn()
+	if at > m.now.Boot {
 		m.ledger.wait = soonest(m.ledger.wait, at, m.now.Boot)
 		return
 	}
@@ -26,7 +27,7 @@ func (m *Member) addNew(out *outgoing) {
 	}
 	out.push.Atomic = true
 	record := e.record
-	m.add(out, planner.FleetRef, &record, piece{what: "unchanged"})
+	m.add(out, planner.FleetRef, &record, piece{what: "unchanged", pokes: next})
 	for _, d := range m.decided.Docs {
 		if isNew(d) {
 			m.addLeases(out, d)
@@ -37,13 +38,15 @@ func (m *Member) addNew(out *outgoing) {
 	}
 }
 
-// turnTime is what one push of new documents takes, about: those of several
-// nodes take turns at the fleet record, which the server locks for each.
-const turnTime = 150 * time.Millisecond
+// turnTime is how long a node waits for each of those whose turn comes before
+// its own. A push of new documents takes less unless everybody is busy.
+const turnTime = time.Second
 
-// newTurn is when this member may write new documents: at once if nobody else has
-// any to write, else one after the other.
-func (m *Member) newTurn() time.Duration {
+// newTurn is when this member may write new documents, and who is to write
+// after it. Pushes of new documents take turns at the fleet record, which the
+// server locks for each: a node's turn has come once the documents of those
+// before it by name are there, or it has waited long enough for them.
+func (m *Member) newTurn() (at time.Duration, next []planner.NodeName) {
 	var writers []planner.NodeName
 	for id, s := range m.followed.Services {
 		if _, there := m.view.Docs[id]; there || s.Orphan {
@@ -55,9 +58,14 @@ func (m *Member) newTurn() time.Duration {
 	}
 	slices.Sort(writers)
 	writers = slices.Compact(writers)
-	place, _ := slices.BinarySearch(writers, m.self)
+	place, found := slices.BinarySearch(writers, m.self)
+	if found {
+		next = writers[place+1:]
+	} else {
+		next = writers[place:]
+	}
 	from := max(m.view.Settled, m.view.FollowedSince)
-	return max(from+time.Duration(place)*turnTime, m.pusher.turn)
+	return max(from+time.Duration(place)*turnTime, m.pusher.turn), next[:min(1, len(next))]
 }
 
 func isNew(d planner.Decision) bool { return d.Old.Format == 0 && !d.Delete }

@@ -108,7 +108,7 @@ func (m *Member) Pushed(results []gitsync.Result, err error, now planner.Time) {
 		}
 	}
 	if out.push.Atomic && len(pokes) == 0 {
-		p.turn = m.now.Boot + time.Duration(m.cfg.Random()%uint64(4*turnTime)) // not again at the same instant as who won
+		p.turn = m.now.Boot + time.Duration(m.cfg.Random()%uint64(turnTime)) // not again at the same instant as who won
 	}
 	m.judge(out, results, err)
 	if len(out.push.Changes) > 0 && m.look.due {
