@@ -66,6 +66,15 @@ type Fleet struct {
 	FastFailover bool `json:"fastFailover,omitempty"`
 	// Records says where the records are; nil = in the manifests' repository.
 	Records *RecordsPlace `json:"records,omitempty"`
+	Network FleetNetwork  `json:"network,omitzero"`
+}
+
+// FleetNetwork is what the nodes' networks have in common.
+type FleetNetwork struct {
+	// Services and Services6 are the ranges (CIDR) of service addresses; "" =
+	// DefaultServiceRange, DefaultServiceRange6.
+	Services  string `json:"services,omitempty"`
+	Services6 string `json:"services6,omitempty"`
 }
 
 // Budgets bound what the whole fleet asks of the Git server. Each agent
@@ -122,9 +131,15 @@ type Service struct {
 	Revision  Revision  `json:"revision"`
 
 	// What follows never restarts an instance.
-	Ports        []Port            `json:"ports,omitempty"`
-	NodeSelector map[string]string `json:"nodeSelector,omitempty"`
-	Tolerations  []Toleration      `json:"tolerations,omitempty"`
+	Ports []Port `json:"ports,omitempty"`
+	// Headless: the service's name resolves to the addresses of its ready slots
+	// instead of one that is balanced (endpointMode: dnsrr).
+	Headless bool `json:"headless,omitempty"`
+	// ClientAffinity leads all connections of a client's address to one
+	// instance (sessionAffinity: ClientIP).
+	ClientAffinity bool              `json:"clientAffinity,omitempty"`
+	NodeSelector   map[string]string `json:"nodeSelector,omitempty"`
+	Tolerations    []Toleration      `json:"tolerations,omitempty"`
 	// Spread lists the topology keys over whose values replicas are spread,
 	// beside nodes; a hard one refuses a place rather than break it.
 	Spread      []SpreadConstraint `json:"topologySpreadConstraints,omitempty"`

@@ -25,7 +25,10 @@ type NodeStatus struct {
 	// here or ever will. Never lowered or dropped.
 	Ended    []EndedSlot `json:"ended,omitempty"`
 	Pressure []string    `json:"pressure,omitempty"` // disk, memory …: no new work
-	Unknown  Unknown     `json:"-"`
+	// Serving counts the changes of endpoints in this process: what a node tells
+	// its peers directly is compared with what it wrote by it.
+	Serving uint64  `json:"serving,omitempty"`
+	Unknown Unknown `json:"-"`
 }
 
 // RejectedCommit says why a commit as a whole is not followed.
@@ -47,6 +50,17 @@ type InstanceStatus struct {
 	// Prepared is set when the images are on the node although the instance
 	// does not run: it waits for its predecessor to stop.
 	Prepared bool `json:"prepared,omitempty"`
+	// Endpoints are where other nodes reach the instance, as long as it takes new
+	// connections: it is ready, and its end is not decided.
+	Endpoints []Endpoint `json:"endpoints,omitempty"`
+}
+
+// Endpoint is where other nodes reach one port of an instance: at the address
+// of its node.
+type Endpoint struct {
+	Container int    `json:"port"`
+	Protocol  string `json:"protocol,omitempty"` // "" = tcp; or "udp"
+	Host      int    `json:"hostPort"`
 }
 
 // Refusal is a standing no of a node to a revision of a service.
@@ -82,6 +96,8 @@ type FleetRecord struct {
 	// Tokens is the floor of the counters of services whose document was
 	// deleted: a new document begins above it.
 	Tokens uint64 `json:"tokens"`
+	// Addresses are the places of services in the range of service addresses.
+	Addresses Addresses `json:"addresses,omitempty"`
 	// By is the node that wrote and signed it.
 	By      NodeName `json:"by"`
 	Unknown Unknown  `json:"-"`

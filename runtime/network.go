@@ -39,7 +39,15 @@ type Network interface {
 type NetworkInfo struct {
 	Bridge string
 	Subnet string // CIDR
-	Notes  []string
+	// Subnet6 is that of IPv6; "" = the node has no IPv6.
+	Subnet6 string
+	MTU     int
+	// HostPorts is the range of the node's ports that lead to instances, such as
+	// "20000-29999".
+	HostPorts string
+	Notes     []string
+	// ForeignRules are rules of ours in tables of other programs.
+	ForeignRules []string
 }
 
 // Attachment is an instance's place in the network.
@@ -47,6 +55,8 @@ type Attachment struct {
 	NetNS   string // path of the namespace
 	Address string // IPv4 address, without mask
 	Gateway string // address of the bridge
+	// Address6 and Gateway6 are the same for IPv6; "" = the node has none.
+	Address6, Gateway6 string
 	// ResolvConf is the path of a file to mount as /etc/resolv.conf; Hosts
 	// likewise for /etc/hosts. "" = none.
 	ResolvConf, Hosts string

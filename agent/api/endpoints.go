@@ -1,0 +1,50 @@
+package api
+
+import "github.com/orpheus-cd/orpheus/planner"
+
+// Endpoints is the answer of GET /v1/endpoints: every service that has an
+// address or publishes a port, ordered by namespace and name.
+type Endpoints struct {
+	Node     planner.NodeName   `json:"node"`
+	Services []ServiceEndpoints `json:"services"`
+}
+
+// ServiceEndpoints is how connections to one service are led, seen from this
+// node.
+type ServiceEndpoints struct {
+	Namespace string `json:"namespace"`
+	Name      string `json:"name"`
+	// Address and Address6 are the service's addresses; "" = none (yet).
+	Address  string         `json:"address,omitempty"`
+	Address6 string         `json:"address6,omitempty"`
+	Headless bool           `json:"headless,omitempty"`
+	Ports    []EndpointPort `json:"ports,omitempty"`
+	// Endpoints lists all instances, also those that take no connections now.
+	Endpoints []Endpoint `json:"endpoints,omitempty"`
+}
+
+// EndpointPort is one port of a service.
+type EndpointPort struct {
+	Name      string `json:"name,omitempty"`
+	Protocol  string `json:"protocol"`
+	Container int    `json:"containerPort"`
+	Port      int    `json:"port,omitempty"`      // of the service's address
+	Published int    `json:"published,omitempty"` // of the nodes
+	Mode      string `json:"mode,omitempty"`      // of publishing: "fleet" or "node"
+	Bind      string `json:"bind,omitempty"`      // node's address it is published on; "" = all
+}
+
+// Endpoint is one instance as a place to connect to.
+type Endpoint struct {
+	Slot string           `json:"slot"`
+	Node planner.NodeName `json:"node"`
+	// State is "ready", "ejected" (ready for its node, does not answer this
+	// one) or "draining" (takes no new connections: not ready, or ending).
+	State  string `json:"state"`
+	Reason string `json:"reason,omitempty"`
+	// Targets are address:port for each port, in the order of ports, as this
+	// node reaches them.
+	Targets []string `json:"targets,omitempty"`
+	// SlotAddress is the address of the slot itself; "" = none.
+	SlotAddress string `json:"slotAddress,omitempty"`
+}
