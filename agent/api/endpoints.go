@@ -1,12 +1,33 @@
 package api
 
-import "github.com/orpheus-cd/orpheus/planner"
+import (
+	"time"
+
+	"github.com/orpheus-cd/orpheus/planner"
+)
 
 // Endpoints is the answer of GET /v1/endpoints: every service that has an
 // address or publishes a port, ordered by namespace and name.
 type Endpoints struct {
-	Node     planner.NodeName   `json:"node"`
+	Node planner.NodeName `json:"node"`
+	// Range and Range6 (CIDR) are those that services' addresses are from; "" =
+	// none of that family.
+	Range    string             `json:"range,omitempty"`
+	Range6   string             `json:"range6,omitempty"`
+	Balanced Balanced           `json:"balanced"`
 	Services []ServiceEndpoints `json:"services"`
+}
+
+// Balanced counts what the node leads connections from and to.
+type Balanced struct {
+	Addresses int `json:"addresses"` // fronts of service and slot addresses, one for each port
+	Published int `json:"published"` // fronts open to the world
+	HostPorts int `json:"hostPorts"` // fronts for the fleet's other nodes
+	Targets   int `json:"targets"`   // that the fronts lead to, in sum
+	// Error says why what is wanted is not in force, since ErrorSince: what was
+	// in force before goes on.
+	Error      string    `json:"error,omitempty"`
+	ErrorSince time.Time `json:"errorSince,omitzero"`
 }
 
 // ServiceEndpoints is how connections to one service are led, seen from this
@@ -42,9 +63,24 @@ type Endpoint struct {
 	// one) or "draining" (takes no new connections: not ready, or ending).
 	State  string `json:"state"`
 	Reason string `json:"reason,omitempty"`
+	// Since is from when on it has been ejected; zero in other states.
+	Since    time.Time        `json:"since,omitzero"`
+	Revision planner.Revision `json:"revision,omitempty"` // "" = not known
 	// Targets are address:port for each port, in the order of ports, as this
-	// node reaches them.
+	// node reaches them; "" = that port is not reached from here.
 	Targets []string `json:"targets,omitempty"`
 	// SlotAddress is the address of the slot itself; "" = none.
 	SlotAddress string `json:"slotAddress,omitempty"`
+}
+
+// The states of an endpoint.
+const (
+	EndpointReady    = "ready"
+	EndpointEjected  = "ejected"
+	EndpointDraining = "draining"
+)
+
+// ID is the service's name as people write it.
+func (s ServiceEndpoints) ID() planner.ServiceID {
+	return planner.ServiceID{Namespace: s.Namespace, Name: s.Name}
 }
