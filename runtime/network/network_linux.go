@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"path/filepath"
 	"sync"
 
@@ -38,12 +39,15 @@ type Network struct {
 	crash func(step string)
 }
 
-// New checks the configuration. It touches neither kernel nor disk: that is
-// for the first call that needs them.
+// New checks the configuration and looks whether the host has IPv6. It changes
+// nothing: that is for the first call that needs it.
 func New(cfg Config) (*Network, error) {
 	cfg = cfg.withDefaults()
 	if err := cfg.validate(); err != nil {
 		return nil, fmt.Errorf("network configuration: %w", err)
+	}
+	if !hostHasIPv6() {
+		cfg.Subnet6 = netip.Prefix{}
 	}
 	n := &Network{cfg: cfg}
 	n.pool = pool{dir: filepath.Join(cfg.StateDir, "attachments"), subnet: cfg.Subnet}
