@@ -13,14 +13,27 @@ func (sv *survey) occupy() {
 		for _, l := range sv.v.Docs[id].Doc.Leases {
 			if h, ok := sv.byName[l.Node]; ok {
 				h.slots++
-				t := sv.v.Specs[l.Revision]
 				if ss != nil {
-					t = sv.templateOr(ss, l.Revision)
+					h.occupy(id, sv.needs(ss, l.Revision), 1)
+					continue
 				}
-				h.occupy(t, 1)
+				t := sv.v.Specs[l.Revision]
+				h.occupy(id, needs{t.Asked(), Service{}.claims(t)}, 1)
 			}
 		}
 	}
+}
+
+// needs is what an instance takes of its node.
+type needs struct {
+	asked  ResourceList
+	claims []portClaim
+}
+
+// needs is what an instance of a service takes.
+func (sv *survey) needs(ss *serviceState, rev Revision) needs {
+	t := sv.templateOr(ss, rev)
+	return needs{t.Asked(), ss.s.claims(t)}
 }
 
 // templateOr is the template of a revision, or the wanted one where nobody
@@ -32,15 +45,15 @@ func (sv *survey) templateOr(ss *serviceState, rev Revision) Template {
 	return ss.s.Template
 }
 
-func (h *host) occupy(t Template, n int) {
-	asked := t.Asked()
+// occupy counts n more instances, or fewer, of a service.
+func (h *host) occupy(id ServiceID, of needs, n int) {
 	if n < 0 {
-		h.used = h.used.minus(asked)
+		h.used = h.used.minus(of.asked)
 	} else {
-		h.used = h.used.plus(asked)
+		h.used = h.used.plus(of.asked)
 	}
-	for _, p := range t.hostPorts() {
-		h.ports[p] += n
+	for _, c := range of.claims {
+		h.ports.add(id, c, n)
 	}
 }
 
@@ -48,10 +61,10 @@ func (h *host) occupy(t Template, n int) {
 // only those count no longer that end before it starts.
 func (sv *survey) take(ss *serviceState, st *slotState, h *host) {
 	for _, l := range sv.yields(ss, st, h) {
-		h.occupy(sv.templateOr(ss, l.Revision), -1)
+		h.occupy(ss.id, sv.needs(ss, l.Revision), -1)
 	}
 	h.slots++
-	h.occupy(sv.templateOr(ss, st.want), 1)
+	h.occupy(ss.id, sv.needs(ss, st.want), 1)
 	sv.neighbours(ss).move(h, 1)
 }
 
@@ -70,11 +83,11 @@ func (sv *survey) yields(ss *serviceState, st *slotState, h *host) []Lease {
 // choice is what can be said of each node for all slots of a service at one
 // revision.
 type choice struct {
-	template Template
-	asked    ResourceList
-	ports    []hostPort
-	open     []*host      // that take new slots, as far as rules go
-	shut     []NodeReason // the others
+	needs
+	// barred says which service has one of the ports on every node.
+	barred string
+	open   []*host      // that take new slots, as far as rules go
+	shut   []NodeReason // the others
 	// failed is why the last slot without any lease found no place: the next
 	// of the service finds none either.
 	failed []NodeReason
@@ -84,12 +97,21 @@ func (sv *survey) choice(ss *serviceState, rev Revision) *choice {
 	if c, ok := ss.choices[rev]; ok {
 		return c
 	}
-	t := sv.templateOr(ss, rev)
-	c := &choice{template: t, asked: t.Asked(), ports: t.hostPorts()}
+	c := &choice{needs: sv.needs(ss, rev)}
+	c.barred = sv.everywhere.taken(ss.id, c.claims, func(other ServiceID) bool {
+		o := sv.byID[other]
+		if has := len(o.doc.Leases) > 0; has != (len(ss.doc.Leases) > 0) {
+			return has
+		}
+		return other.Compare(ss.id) < 0
+	})
 	for _, h := range sv.hosts {
 		why := h.closed(ss.s)
 		if reason, refused := sv.refused(ss, h.name, rev); why == "" && refused {
 			why = "refuses: " + reason
+		}
+		if why == "" {
+			why = c.barred
 		}
 		if why == "" {
 			c.open = append(c.open, h)
@@ -188,7 +210,7 @@ func (sv *survey) rejects(ss *serviceState, st *slotState, c *choice, node NodeN
 	if reason, refused := sv.refused(ss, node, st.want); refused {
 		return "refuses: " + reason
 	}
-	if why := h.strained(); why != "" {
+	if why := cmp.Or(h.strained(), c.barred); why != "" {
 		return why
 	}
 	return sv.full(ss, st, c, h)
@@ -196,33 +218,23 @@ func (sv *survey) rejects(ss *serviceState, st *slotState, c *choice, node NodeN
 
 // full says why a node has no room for a slot; "" = it has.
 func (sv *survey) full(ss *serviceState, st *slotState, c *choice, h *host) string {
-	used, freed := h.used, map[hostPort]int(nil)
+	used, freed := h.used, []portClaim(nil)
 	if len(st.leases) > 0 {
 		for _, l := range sv.yields(ss, st, h) {
-			t := sv.templateOr(ss, l.Revision)
-			used = used.minus(t.Asked())
-			for _, p := range t.hostPorts() {
-				if freed == nil {
-					freed = map[hostPort]int{}
-				}
-				freed[p]++
-			}
+			ends := sv.needs(ss, l.Revision)
+			used = used.minus(ends.asked)
+			freed = append(freed, ends.claims...)
 		}
 	}
 	if why := lack(h.view.Record.Capacity, used, c.asked); why != "" {
 		return why
 	}
-	for _, p := range c.ports {
-		if h.ports[p] > freed[p] {
-			return "port " + p.String() + " is taken"
-		}
-	}
-	return ""
+	return h.ports.taken(ss.id, c.claims, freed)
 }
 
 // fits is full without its words.
 func (sv *survey) fits(ss *serviceState, st *slotState, c *choice, h *host) bool {
-	if len(st.leases) > 0 || len(c.ports) > 0 {
+	if len(st.leases) > 0 || len(c.claims) > 0 {
 		return sv.full(ss, st, c, h) == ""
 	}
 	room := h.view.Record.Capacity

@@ -9,8 +9,8 @@ import (
 // as the text of an object; "" = none. They are written back.
 type Unknown string
 
-// A body is a JSON object with one field per line and one element of a list
-// per line, so that git log and git diff are of use. Equal values have equal
+// A body is a JSON object with one field per line and one element of a list,
+// or entry of a map of objects, per line, so that git log and git diff are of use. Equal values have equal
 // bodies, fields of later versions come last, sorted by name. What is read is
 // held to the letter: names match exactly, no key is given twice, nothing
 // follows the object, every number fits its field.
@@ -85,15 +85,21 @@ func ParseFleetRecord(body string) (FleetRecord, error) {
 }
 
 // Body is the status as JSON. Reasons are made printable and cut, further the
-// more there are, so that a status with many instances still fits a record.
+// more there are, so that a status with many instances still fits a record. If
+// it does not it goes without endpoints, and says so by Serving 0: peers are
+// told of them directly.
 func (s NodeStatus) Body() string {
-	body := ""
 	for _, limit := range []int{maxReason, 64, 0} {
-		if body = encode(s.withReasons(limit)); len(body) <= maxBody {
-			break
+		if body := encode(s.withReasons(limit)); len(body) <= maxBody {
+			return body
 		}
 	}
-	return body
+	s = s.withReasons(0)
+	s.Serving = 0
+	for i := range s.Instances {
+		s.Instances[i].Endpoints = nil
+	}
+	return encode(s)
 }
 
 // withReasons returns the status with reasons of at most limit bytes.

@@ -254,7 +254,7 @@ func TestCoordinateFleet(t *testing.T) {
 		{"single writer moves", fleetCase{nodes: "n1:drain n2", replicas: 1, target: "H", before: "0:H1@n1+ 0:H2@n2"}, "=", "", ""},
 		{"single writer moves, prepared", fleetCase{nodes: "n1:drain n2", replicas: 1, target: "H", before: "0:H1@n1+ 0:H2@n2~"}, "0:H2@n2", "", ""},
 		// Ports of the host: one on each node.
-		{"ports", fleetCase{nodes: "n1 n2", replicas: 3, target: "H"}, "0:H1@n2 1:H2@n1", "", "n1: port 80/tcp is taken; n2: port 80/tcp is taken"},
+		{"ports", fleetCase{nodes: "n1 n2", replicas: 3, target: "H"}, "0:H1@n2 1:H2@n1", "", "n1: port 80/tcp is taken by another of its instances; n2: port 80/tcp is taken by another of its instances"},
 
 		// A drain moves one slot at a time, start-first.
 		{"drain", fleetCase{nodes: "n1:drain n2", replicas: 2, target: "a", before: "0:a1@n1+ 1:a2@n1+"}, "0:a1@n1 0:a3@n2 1:a2@n1", "web-0 moves from n1 to n2: n1: drained by nodes/n1.yaml", ""},

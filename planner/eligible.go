@@ -23,14 +23,14 @@ type host struct {
 
 	used  ResourceList
 	slots int
-	ports map[hostPort]int // taken on the node itself, how often
-	hash  uint64           // for ties
+	ports nodePorts
+	hash  uint64 // for ties
 }
 
 // newHost describes a node. A node whose record is not read is no host.
 func newHost(f Followed, n NodeView) *host {
 	spec, said := f.Nodes[n.Record.Node]
-	h := &host{name: n.Record.Node, view: n, spec: spec, labels: map[string]string{}, ports: map[hostPort]int{}, hash: hashOf(string(n.Record.Node))}
+	h := &host{name: n.Record.Node, view: n, spec: spec, labels: map[string]string{}, ports: nodePorts{}, hash: hashOf(string(n.Record.Node))}
 	for key, value := range n.Record.Labels {
 		if spec.MayOwn(key) {
 			h.labels[key] = value

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf16"
@@ -30,10 +31,28 @@ func encode(record any) string {
 			b.WriteString("\n  ]")
 			continue
 		}
+		if f.value.Kind() == reflect.Map && f.value.Type().Elem().Kind() == reflect.Struct {
+			b.WriteString("{")
+			for j, key := range keysOf(f.value) {
+				if j > 0 {
+					b.WriteString(",")
+				}
+				b.WriteString("\n    " + encodeLeaf(key.String()) + ": " + compact(f.value.MapIndex(key)))
+			}
+			b.WriteString("\n  }")
+			continue
+		}
 		b.WriteString(compact(f.value))
 	}
 	b.WriteString("\n}")
 	return escapeUnprintable(b.String())
+}
+
+// keysOf lists the keys of a map of values by name, in order.
+func keysOf(m reflect.Value) []reflect.Value {
+	keys := m.MapKeys()
+	slices.SortFunc(keys, func(a, b reflect.Value) int { return strings.Compare(a.String(), b.String()) })
+	return keys
 }
 
 // compact is a value on one line.

@@ -87,7 +87,7 @@ var overMaps = map[string]struct {
 	"Reconcile":       {2, "leases of different services do not meet; actions and waits are sorted, next is a minimum"},
 	"index":           {2, "the instances of a slot are sorted afterwards"},
 	"TakeOn":          {2, "each refusal stands or goes by itself; documents are sorted"},
-	"occupy":          {1, "each instance is counted by itself, a slot by its maximum"},
+	"occupy":          {2, "sorted before they are counted"},
 	"sum":             {1, "a saturating sum of what is never negative"},
 	"inTheWay":        {1, "asks only whether there is any"},
 	"RunsHere":        {1, "asks only whether all match"},
@@ -97,6 +97,12 @@ var overMaps = map[string]struct {
 	"newHost":         {1, "each label is taken or not by itself"},
 	"unfit":           {1, "sorted before one is named"},
 	"newSurvey":       {1, "sorted before they are looked at"},
+	"newAllocation":   {1, "the places are taken in order afterwards"},
+	"sorted":          {1, "sorted before it returns"},
+	"services":        {1, "sorted before they are given places"},
+	"Serving":         {1, "each list is sorted by itself"},
+	"keysOf":          {1, "sorted before it returns"},
+	"encode":          {1, "looks up one key"},
 	"documents":       {1, "sorted before it returns"},
 	"settleNodes":     {1, "each node is kept by itself"},
 	"stillGone":       {1, "each deleted service is kept or forgotten by itself"},
@@ -105,7 +111,7 @@ var overMaps = map[string]struct {
 	"shardNumbers":    {1, "sorted before it returns"},
 	"lines":           {1, "asks only whether all are; the error names none"},
 	"checkImages":     {1, "asks only whether all are; the error names none"},
-	"names":           {1, "sorted before it returns"},
+	"names":           {2, "sorted before it returns"},
 }
 
 func TestHouseImportArrows(t *testing.T) {

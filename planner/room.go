@@ -2,33 +2,6 @@ package planner
 
 import "strconv"
 
-// hostPort is a port taken on the node itself.
-type hostPort struct {
-	port     int
-	protocol string
-}
-
-func (p hostPort) String() string { return strconv.Itoa(p.port) + "/" + p.protocol }
-
-// hostPorts lists the ports an instance takes on its node: containers of their
-// own network take none.
-func (t Template) hostPorts() []hostPort {
-	if !t.HostNetwork && t.DriverName() != DriverProcess {
-		return nil
-	}
-	var ports []hostPort
-	for _, c := range t.Containers {
-		for _, p := range c.Ports {
-			protocol := p.Protocol
-			if protocol == "" {
-				protocol = "tcp"
-			}
-			ports = append(ports, hostPort{p.ContainerPort, protocol})
-		}
-	}
-	return ports
-}
-
 // Asked is what an instance asks for in sum. As in Kubernetes the containers
 // run at once and count together; each init container runs alone, before them.
 func (t Template) Asked() ResourceList {

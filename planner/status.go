@@ -25,8 +25,9 @@ type NodeStatus struct {
 	// here or ever will. Never lowered or dropped.
 	Ended    []EndedSlot `json:"ended,omitempty"`
 	Pressure []string    `json:"pressure,omitempty"` // disk, memory …: no new work
-	// Serving counts the changes of endpoints in this process: what a node tells
-	// its peers directly is compared with what it wrote by it.
+	// Serving counts the changes of endpoints in this process, from 1: what a node
+	// tells its peers directly is compared with what it wrote by it. 0 = the
+	// status does not tell them.
 	Serving uint64  `json:"serving,omitempty"`
 	Unknown Unknown `json:"-"`
 }

@@ -18,6 +18,8 @@ type survey struct {
 	kept     map[ServiceID]bool
 	data     map[SlotID][]NodeName // where the local volumes of slots lie, by name
 	running  map[SlotID][]report   // what nodes report ready, by name; see runs
+	// everywhere are the ports that are opened on every node.
+	everywhere everywhere
 }
 
 // report is an instance that a node says is ready.
@@ -59,7 +61,7 @@ type serviceState struct {
 func newSurvey(f Followed, v View, now Time) *survey {
 	sv := &survey{
 		f: f, v: v, byName: map[NodeName]*host{}, byID: map[ServiceID]*serviceState{},
-		kept: map[ServiceID]bool{}, data: map[SlotID][]NodeName{},
+		kept: map[ServiceID]bool{}, data: map[SlotID][]NodeName{}, everywhere: everywhere{},
 	}
 	for _, h := range f.Held {
 		sv.kept[h.Service] = true
@@ -82,6 +84,7 @@ func newSurvey(f Followed, v View, now Time) *survey {
 			sv.kept[id] = sv.kept[id] || s.Suspended(now)
 			sv.byID[id] = sv.service(s)
 			sv.services = append(sv.services, sv.byID[id])
+			sv.everywhere.add(s)
 		}
 	}
 	return sv

@@ -17,19 +17,19 @@ type Taken struct {
 	Refused map[RevisionKey]string
 }
 
-// TakeOn decides which of its leases a node takes on: those that its policy
-// and its room allow. policy says what the node has against a service; "" =
-// nothing. refused is what was refused so far: a reason stands until it is
-// gone, and while it stands nothing more of that revision begins here. Of the
-// capacity, zero fields are unknown and bound nothing. While the node is short
-// of something it takes on only what it held before; what runs, or ran here and
-// is down, is none of that.
+// TakeOn decides which of its leases a node takes on: those that its policy,
+// its room and its ports allow. policy says what the node has against a
+// service; "" = nothing. refused is what was refused so far: a reason stands
+// until it is gone, and while it stands nothing more of that revision begins
+// here. Of the capacity, zero fields are unknown and bound nothing. While the
+// node is short of something it takes on only what it held before; what runs,
+// or ran here and is down, is none of that.
 //
 // What runs keeps its room; then those that are here and down, then the rest
 // are taken on in order, each beside all before it, so that leases that come
 // together do not each take the same room.
 func TakeOn(st NodeState, capacity ResourceList, policy func(Service) string, refused map[RevisionKey]string) Taken {
-	t := &taker{st: st, capacity: capacity, policy: policy, holds: map[SlotID]ResourceList{}, ends: map[SlotID]ResourceList{},
+	t := &taker{st: st, capacity: capacity, policy: policy, holds: map[SlotID]ResourceList{}, ends: map[SlotID]ResourceList{}, ports: map[hostPort][]slotPort{}, everywhere: everywhere{},
 		here: map[slotRevision]bool{}, alive: map[slotRevision]bool{}, without: map[slotRevision]bool{}}
 	t.out = Taken{Docs: maps.Clone(st.Docs), Behind: map[LeaseKey]string{}, Refused: map[RevisionKey]string{}}
 	t.occupy()
@@ -75,22 +75,36 @@ type taker struct {
 	// holds is the room that slots take for good, ends what others will give
 	// back soon. Instances of one slot that replace each other count once.
 	holds, ends map[SlotID]ResourceList
+	// ports are those that slots have here, everywhere those that services have on
+	// every node.
+	ports      map[hostPort][]slotPort
+	everywhere everywhere
 	// here and alive are the leases that cover an instance; without those that
 	// are not taken on.
 	here, alive, without map[slotRevision]bool
 	out                  Taken
 }
 
+// slotPort is a port of the node that a slot has.
+type slotPort struct {
+	portClaim
+	slot SlotID
+	ends bool // and will give back soon
+}
+
 // occupy counts what runs or begins.
 func (t *taker) occupy() {
+	for _, id := range slices.SortedFunc(maps.Keys(t.st.Followed.Services), ServiceID.Compare) {
+		t.everywhere.add(t.st.Followed.Services[id])
+	}
 	listed := map[string]bool{}
 	for _, i := range t.st.Have {
 		listed[i.ID] = true
 		t.count(i, i.Alive())
 	}
-	for id, i := range t.st.Busy {
+	for _, id := range slices.Sorted(maps.Keys(t.st.Busy)) {
 		if !listed[id] {
-			t.count(i, true)
+			t.count(t.st.Busy[id], true)
 		}
 	}
 }
@@ -109,11 +123,45 @@ func (t *taker) count(i Instance, alive bool) {
 	}
 	_, nothing := t.st.Unsure[ServiceID{}]
 	_, unsure := t.st.Unsure[i.Slot.Service]
-	into := t.ends
+	into, ends := t.ends, true
 	if leased || nothing || unsure || covers(t.st.Keep[i.Slot.Service], t.st.Node, at) {
-		into = t.holds
+		into, ends = t.holds, false
 	}
 	into[i.Slot] = most(into[i.Slot], spec.Asked())
+	t.claim(i.Slot, spec, ends)
+}
+
+// claim notes the ports of a slot.
+func (t *taker) claim(slot SlotID, spec Template, ends bool) {
+	for _, c := range t.st.Followed.Services[slot.Service].claims(spec) {
+		t.ports[c.hostPort] = append(t.ports[c.hostPort], slotPort{c, slot, ends})
+	}
+}
+
+// portTaken says what else has one of the ports that a slot needs, here or on
+// every node, and whether that is to be waited for: it is about to give it
+// back, or is of the same service. Instances of the slot replace each other.
+func (t *taker) portTaken(slot SlotID, spec Template) (why string, wait bool) {
+	claims := t.st.Followed.Services[slot.Service].claims(spec)
+	for _, c := range claims {
+		for _, p := range t.ports[c.hostPort] {
+			same := p.slot.Service == slot.Service
+			switch {
+			case p.slot == slot || !p.clashes(c, same):
+			case p.ends || same:
+				why, wait = c.takenBy(p.slot.Service, slot.Service), true
+			default:
+				return c.takenBy(p.slot.Service, slot.Service), false
+			}
+		}
+	}
+	other := t.everywhere.taken(slot.Service, claims, func(other ServiceID) bool {
+		return len(t.st.Docs[other].Leases) > 0 && other.Compare(slot.Service) < 0
+	})
+	if other != "" {
+		return other, false
+	}
+	return why, wait
 }
 
 // covers reports whether a lease of the node is for a slot and revision.
@@ -131,11 +179,14 @@ func (t *taker) still(key RevisionKey) string {
 			return why
 		}
 	}
-	asked, known := t.asked(key)
+	spec, known := t.spec(key)
 	if !known {
 		return ""
 	}
-	if why := lack(t.capacity, sum(t.holds, SlotID{}), asked); why != "" || t.runs(key) {
+	if why := lack(t.capacity, sum(t.holds, SlotID{}), spec.Asked()); why != "" || t.runs(key) {
+		return why
+	}
+	if why, wait := t.portTaken(SlotID{Service: key.Service}, spec); why != "" && !wait {
 		return why
 	}
 	return t.st.Short
@@ -148,13 +199,13 @@ func (t *taker) runs(key RevisionKey) bool {
 	})
 }
 
-// asked is what an instance of a revision asks for.
-func (t *taker) asked(key RevisionKey) (ResourceList, bool) {
+// spec is the template of a revision.
+func (t *taker) spec(key RevisionKey) (Template, bool) {
 	if s := t.st.Followed.Services[key.Service]; s.Revision == key.Revision {
-		return s.Template.Asked(), true
+		return s.Template, true
 	}
 	spec, known := t.st.Specs[key.Revision]
-	return spec.Asked(), known
+	return spec, known
 }
 
 // takes reports whether a lease of which nothing runs is taken on, and counts
@@ -178,10 +229,11 @@ func (t *taker) takes(at slotRevision, token uint64) bool {
 		// A refusal is one of the whole revision, and would move what runs.
 		t.out.Behind[LeaseKey{Service: key.Service, Token: token}] = t.st.Short
 	}
-	asked, known := t.asked(key)
+	spec, known := t.spec(key)
 	if !known {
 		return true // it cannot start before it is
 	}
+	asked := spec.Asked()
 	held := sum(t.holds, at.slot)
 	if why := lack(t.capacity, held, asked); why != "" {
 		t.out.Refused[key] = why
@@ -190,7 +242,15 @@ func (t *taker) takes(at slotRevision, token uint64) bool {
 	if why := lack(t.capacity, held.plus(sum(t.ends, at.slot)), asked); why != "" {
 		t.out.Behind[LeaseKey{Service: key.Service, Token: token}] = why + " until others have ended"
 	}
+	if why, wait := t.portTaken(at.slot, spec); why != "" {
+		if !wait && !t.runs(key) {
+			t.out.Refused[key] = why
+			return false
+		}
+		t.out.Behind[LeaseKey{Service: key.Service, Token: token}] = why
+	}
 	t.holds[at.slot] = most(t.holds[at.slot], asked)
+	t.claim(at.slot, spec, false)
 	return true
 }
 

@@ -266,7 +266,7 @@ func (s *NodeStatus) check() error {
 		word("applied", s.Applied),
 		each("instances", s.Instances, func(i InstanceStatus) error {
 			return all(in("slot", i.Slot.check()), counter("token", i.Token, 0), word("revision", string(i.Revision)),
-				word("phase", string(i.Phase)), natural("restarts", i.Restarts))
+				word("phase", string(i.Phase)), natural("restarts", i.Restarts), checkEndpoints(i.Endpoints))
 		}),
 		each("refusals", s.Refusals, func(r Refusal) error {
 			return all(in("service", r.Service.check()), given("revision", string(r.Revision)))
