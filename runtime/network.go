@@ -14,9 +14,9 @@ type Network interface {
 	// it cannot work here, with the remedy.
 	Info(ctx context.Context) (NetworkInfo, error)
 
-	// Attach gives the instance a network namespace with an address and a way
-	// out, or returns the one it has. Its own name for itself is hostname.
-	Attach(ctx context.Context, id, hostname string) (Attachment, error)
+	// Attach gives the instance a network namespace with addresses and a way
+	// out, or returns the one it has.
+	Attach(ctx context.Context, id string, names Names) (Attachment, error)
 
 	// Detach takes namespace and address away again.
 	Detach(ctx context.Context, id string) error
@@ -48,6 +48,12 @@ type NetworkInfo struct {
 	Notes     []string
 	// ForeignRules are rules of ours in tables of other programs.
 	ForeignRules []string
+}
+
+// Names is what an instance is called and how it calls others.
+type Names struct {
+	Hostname  string // its own name for itself
+	Namespace string // names of services without one are looked up in it
 }
 
 // Attachment is an instance's place in the network.

@@ -25,7 +25,7 @@ const linkPrefix = "orph"
 // The steps are: address record, name files, namespace, links, and last the
 // alias of the host's link. The alias is the mark of a whole attachment: what
 // has none is taken apart and made again, with the same address.
-func (n *Network) Attach(ctx context.Context, id, hostname string) (runtime.Attachment, error) {
+func (n *Network) Attach(ctx context.Context, id string, names runtime.Names) (runtime.Attachment, error) {
 	if err := checkID(id); err != nil {
 		return runtime.Attachment{}, err
 	}
@@ -34,49 +34,63 @@ func (n *Network) Attach(ctx context.Context, id, hostname string) (runtime.Atta
 	if err != nil {
 		return runtime.Attachment{}, fmt.Errorf("set up the node's network: %w", err)
 	}
-	addr, err := n.pool.take(id)
+	r, err := n.pool.take(id)
 	if err != nil {
 		return runtime.Attachment{}, fmt.Errorf("attach %s: %w", id, err)
 	}
 	n.step("address")
 	if n.attached(h, id) {
 		if !n.hasNames(id) {
-			err = n.writeNames(id, hostname, addr)
+			err = n.writeNames(id, names, r)
 		}
-		return n.attachment(id, addr), err
+		return n.attachment(id, r), err
 	}
-	if err := n.attach(h, id, hostname, addr); err != nil {
+	if r, err = n.pool.renew(id); err == nil {
+		err = n.attach(h, id, names, r)
+	}
+	if err != nil {
 		return runtime.Attachment{}, errors.Join(fmt.Errorf("attach %s: %w", id, err), n.detach(h, id))
 	}
-	return n.attachment(id, addr), nil
+	return n.attachment(id, r), nil
 }
 
-func (n *Network) attach(h *netlink.Handle, id, hostname string, addr netip.Addr) error {
+func (n *Network) attach(h *netlink.Handle, id string, names runtime.Names, r record) error {
 	if err := n.takeApart(h, id); err != nil {
 		return err
 	}
-	if err := n.writeNames(id, hostname, addr); err != nil {
+	if err := n.writeNames(id, names, r); err != nil {
 		return err
 	}
 	n.step("names")
-	link := &netlink.Veth{LinkAttrs: netlink.NewLinkAttrs(), PeerName: "eth0", PeerHardwareAddr: hardwareAddr(addr)}
-	err := inNewNamespace(func() error {
+	bridge, err := h.LinkByName(n.cfg.Bridge)
+	if err != nil {
+		return fmt.Errorf("bridge %s: %w", n.cfg.Bridge, err)
+	}
+	link := &netlink.Veth{LinkAttrs: netlink.NewLinkAttrs(), PeerName: "eth0", PeerHardwareAddr: hardwareAddr(r.Address)}
+	link.Name, link.MTU = n.linkName(id), bridge.Attrs().MTU
+	err = inNewNamespace(func() error {
 		if err := pinNamespace(n.netns(id)); err != nil {
 			return err
 		}
 		n.step("namespace")
-		if err := tuneNamespace(); err != nil {
+		if err := tuneNamespace(r.Address6.IsValid()); err != nil {
 			return err
 		}
-		if err := n.connect(h, id, link); err != nil {
+		if err := n.connect(h, link); err != nil {
 			return err
 		}
-		return n.configure(addr)
+		return n.configure(r)
 	})
 	if err != nil {
 		return err
 	}
 	n.step("address set")
+	if err := quiet(link.Name); err != nil {
+		return err
+	}
+	if err := n.plug(h, link, bridge); err != nil {
+		return err
+	}
 	if err := h.LinkSetAlias(link, n.alias(id)); err != nil {
 		return fmt.Errorf("name link %s: %w", link.Name, err)
 	}
@@ -84,26 +98,20 @@ func (n *Network) attach(h *netlink.Handle, id, hostname string, addr netip.Addr
 	return nil
 }
 
-// connect makes the pair of links between bridge and the calling thread's
+// connect makes the pair of links between the host and the calling thread's
 // namespace.
-func (n *Network) connect(h *netlink.Handle, id string, link *netlink.Veth) error {
+func (n *Network) connect(h *netlink.Handle, link *netlink.Veth) error {
 	ns, err := os.Open("/proc/thread-self/ns/net")
 	if err != nil {
 		return fmt.Errorf("open network namespace: %w", err)
 	}
 	defer ns.Close()
-	bridge, err := h.LinkByName(n.cfg.Bridge)
-	if err != nil {
-		return fmt.Errorf("bridge %s: %w", n.cfg.Bridge, err)
-	}
-	link.Name = n.linkName(id)
-	link.MTU = bridge.Attrs().MTU
 	link.PeerNamespace = netlink.NsFd(int(ns.Fd()))
 	if err := h.LinkAdd(link); err != nil {
 		return fmt.Errorf("add link %s: %w", link.Name, err)
 	}
 	n.step("link")
-	return n.plug(h, link, bridge)
+	return nil
 }
 
 // plug puts a link into the bridge. Hairpin lets an instance reach a published
@@ -121,13 +129,21 @@ func (n *Network) plug(h *netlink.Handle, link, bridge netlink.Link) error {
 	return nil
 }
 
-// tuneNamespace sets what instances see under /proc/sys/net: no IPv6, which
-// nothing here filters or routes, and, as other engines do, any port and ping
-// for users other than root.
-func tuneNamespace() error {
+// tuneNamespace sets what instances see under /proc/sys/net: as other engines
+// do, any port and ping for users other than root; and IPv6 only if it has an
+// address, which works at once and is not changed by what a neighbour on the
+// bridge announces.
+func tuneNamespace(ipv6 bool) error {
+	off := "1"
+	if ipv6 {
+		off = "0"
+	}
 	for _, s := range []struct{ path, value string }{
-		{"/proc/sys/net/ipv6/conf/all/disable_ipv6", "1"},
-		{"/proc/sys/net/ipv6/conf/default/disable_ipv6", "1"},
+		{"/proc/sys/net/ipv6/conf/all/disable_ipv6", off},
+		{"/proc/sys/net/ipv6/conf/default/disable_ipv6", off},
+		{"/proc/sys/net/ipv6/conf/default/accept_ra", "0"},
+		{"/proc/sys/net/ipv6/conf/default/accept_redirects", "0"},
+		{"/proc/sys/net/ipv6/conf/default/accept_dad", "0"},
 		{"/proc/sys/net/ipv4/ip_unprivileged_port_start", "0"},
 		{"/proc/sys/net/ipv4/ping_group_range", "0 2147483647"},
 	} {
@@ -139,8 +155,9 @@ func tuneNamespace() error {
 	return nil
 }
 
-// configure gives the calling thread's namespace loopback, address and way out.
-func (n *Network) configure(addr netip.Addr) error {
+// configure gives the calling thread's namespace loopback, addresses and ways
+// out.
+func (n *Network) configure(r record) error {
 	h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
 	if err != nil {
 		return fmt.Errorf("open netlink: %w", err)
@@ -157,14 +174,25 @@ func (n *Network) configure(addr netip.Addr) error {
 	if err != nil {
 		return fmt.Errorf("find eth0: %w", err)
 	}
-	if err := h.AddrAdd(eth, &netlink.Addr{IPNet: ipNet(netip.PrefixFrom(addr, n.cfg.Subnet.Bits()))}); err != nil {
-		return fmt.Errorf("set address %s: %w", addr, err)
+	if err := h.AddrAdd(eth, &netlink.Addr{IPNet: ipNet(netip.PrefixFrom(r.Address, n.cfg.Subnet.Bits()))}); err != nil {
+		return fmt.Errorf("set address %s: %w", r.Address, err)
+	}
+	if r.Address6.IsValid() {
+		if err := h.AddrAdd(eth, address6(r.Address6, n.cfg.Subnet6)); err != nil {
+			return fmt.Errorf("set address %s: %w", r.Address6, err)
+		}
 	}
 	if err := h.LinkSetUp(eth); err != nil {
 		return fmt.Errorf("set up eth0: %w", err)
 	}
-	if err := h.RouteAdd(&netlink.Route{LinkIndex: eth.Attrs().Index, Gw: n.cfg.gateway().AsSlice()}); err != nil {
-		return fmt.Errorf("add route by %s: %w", n.cfg.gateway(), err)
+	gateways := []netip.Addr{n.cfg.gateway()}
+	if r.Address6.IsValid() {
+		gateways = append(gateways, n.cfg.gateway6())
+	}
+	for _, gw := range gateways {
+		if err := h.RouteAdd(&netlink.Route{LinkIndex: eth.Attrs().Index, Gw: gw.AsSlice()}); err != nil {
+			return fmt.Errorf("add route by %s: %w", gw, err)
+		}
 	}
 	return nil
 }
@@ -221,11 +249,16 @@ func (n *Network) Detach(ctx context.Context, id string) error {
 	return n.detach(h, id)
 }
 
-// detach gives the address back last: nobody gets it while it is in use.
+// detach gives address and ports back last: nobody gets them while they are in
+// use, and whoever gets them next inherits no connection.
 func (n *Network) detach(h *netlink.Handle, id string) error {
 	if err := n.takeApart(h, id); err != nil {
 		return fmt.Errorf("detach %s: %w", id, err)
 	}
+	if err := n.forgetConnections(h, id); err != nil {
+		return fmt.Errorf("detach %s: %w", id, err)
+	}
+	n.step("connections forgotten")
 	if err := n.pool.release(id); err != nil {
 		return fmt.Errorf("detach %s: %w", id, err)
 	}
@@ -258,7 +291,7 @@ func (n *Network) Attachments(ctx context.Context) (map[string]runtime.Attachmen
 	if err != nil {
 		return nil, err
 	}
-	addrs, err := n.pool.list()
+	records, err := n.pool.list()
 	if err != nil {
 		return nil, err
 	}
@@ -271,22 +304,26 @@ func (n *Network) Attachments(ctx context.Context) (map[string]runtime.Attachmen
 		byName[l.Attrs().Name] = l
 	}
 	all := map[string]runtime.Attachment{}
-	for id, addr := range addrs {
+	for id, r := range records {
 		if l := byName[n.linkName(id)]; l != nil && n.isWhole(l, id) && isNamespace(n.netns(id)) {
-			all[id] = n.attachment(id, addr)
+			all[id] = n.attachment(id, r)
 		}
 	}
 	return all, nil
 }
 
-func (n *Network) attachment(id string, addr netip.Addr) runtime.Attachment {
-	return runtime.Attachment{
+func (n *Network) attachment(id string, r record) runtime.Attachment {
+	a := runtime.Attachment{
 		NetNS:      n.netns(id),
-		Address:    addr.String(),
+		Address:    r.Address.String(),
 		Gateway:    n.cfg.gateway().String(),
 		ResolvConf: filepath.Join(n.names(id), "resolv.conf"),
 		Hosts:      filepath.Join(n.names(id), "hosts"),
 	}
+	if r.Address6.IsValid() && n.cfg.Subnet6.Contains(r.Address6) {
+		a.Address6, a.Gateway6 = r.Address6.String(), n.cfg.gateway6().String()
+	}
+	return a
 }
 
 func (n *Network) netns(id string) string { return filepath.Join(n.cfg.RunDir, "netns", id) }

@@ -60,7 +60,7 @@ func TestConcurrentAttach(t *testing.T) {
 		for range 2 { // each twice at once: one attachment
 			wg.Go(func() {
 				id := fmt.Sprintf("web-%d", i)
-				a, err := n.Attach(context.Background(), id, "host")
+				a, err := n.Attach(context.Background(), id, testNames)
 				if err != nil {
 					t.Error(err)
 					return
@@ -159,30 +159,6 @@ func TestAttachAfterReboot(t *testing.T) {
 	}
 }
 
-func TestAddressesAreReusedLate(t *testing.T) {
-	subnet := netip.MustParsePrefix("10.9.8.0/28") // 13 instances
-	p := pool{dir: t.TempDir(), subnet: subnet}
-	seen := map[netip.Addr]bool{}
-	for i := range 13 {
-		addr, err := p.take(fmt.Sprint("i-", i))
-		must(t, err)
-		last := addr.As4()[3]
-		if seen[addr] || !subnet.Contains(addr) || last < 2 || last > 14 {
-			t.Errorf("address %s: seen before %v", addr, seen[addr])
-		}
-		seen[addr] = true
-		must(t, p.release(fmt.Sprint("i-", i)))
-	}
-	for i := range 13 {
-		if _, err := p.take(fmt.Sprint("i-", i)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if _, err := p.take("one-more"); err == nil || !strings.Contains(err.Error(), "larger subnet") {
-		t.Errorf("14th of 13 addresses: %v, want the remedy", err)
-	}
-}
-
 func TestSubnetOverlapRefused(t *testing.T) {
 	if !isolated(t) {
 		return
@@ -192,7 +168,7 @@ func TestSubnetOverlapRefused(t *testing.T) {
 	cfg.Subnet = netip.MustParsePrefix("198.51.100.128/25")
 	n := newNetwork(t, cfg)
 	_, infoErr := n.Info(context.Background())
-	_, attachErr := n.Attach(context.Background(), "web-0", "host")
+	_, attachErr := n.Attach(context.Background(), "web-0", testNames)
 	for what, err := range map[string]error{"info": infoErr, "attach": attachErr} {
 		if err == nil || !strings.Contains(err.Error(), "set another subnet") {
 			t.Errorf("%s with the node's own network: %v, want the remedy", what, err)
@@ -205,7 +181,7 @@ func TestAttack23HostileNames(t *testing.T) {
 	n, err := New(testConfig(t.TempDir()))
 	must(t, err)
 	for _, id := range []string{"", ".", "..", "../x", "a/b", "A", "-a", "a\nb", strings.Repeat("a", 64), "a\x00"} {
-		if _, err := n.Attach(context.Background(), id, "host"); !errors.Is(err, runtime.ErrInvalid) {
+		if _, err := n.Attach(context.Background(), id, testNames); !errors.Is(err, runtime.ErrInvalid) {
 			t.Errorf("attach %q: %v, want invalid", id, err)
 		}
 		if err := n.Detach(context.Background(), id); !errors.Is(err, runtime.ErrInvalid) {
@@ -223,6 +199,13 @@ func TestAttack23HostileNames(t *testing.T) {
 		"host bits":   func(c *Config) { c.Subnet = netip.MustParsePrefix("10.0.0.1/24") },
 		"mtu":         func(c *Config) { c.MTU = 1 },
 		"relative":    func(c *Config) { c.StateDir = "state" },
+		"ipv4 as 6":   func(c *Config) { c.Subnet6 = netip.MustParsePrefix("10.0.0.0/24") },
+		"small ipv6":  func(c *Config) { c.Subnet6 = netip.MustParsePrefix("fd00::/120") },
+		"link-local":  func(c *Config) { c.Subnet6 = netip.MustParsePrefix("fe80::/64") },
+		"ipv6 mtu":    func(c *Config) { c.Subnet6, c.MTU = netip.MustParsePrefix("fd00::/64"), 1279 },
+		"low ports":   func(c *Config) { c.HostPorts = [2]int{80, 90} },
+		"port order":  func(c *Config) { c.HostPorts = [2]int{30000, 20000} },
+		"high ports":  func(c *Config) { c.HostPorts = [2]int{65000, 66000} },
 	} {
 		bad := good
 		change(&bad)
@@ -252,45 +235,6 @@ func TestAttack24BadPortsChangeNothing(t *testing.T) {
 	}
 }
 
-func TestNameFiles(t *testing.T) {
-	if !isolated(t) {
-		return
-	}
-	dir := t.TempDir()
-	cfg := testConfig(dir)
-	cfg.ResolvConf, cfg.UpstreamResolvConf = filepath.Join(dir, "resolv.conf"), filepath.Join(dir, "upstream")
-	must(t, os.WriteFile(cfg.ResolvConf, []byte("# stub\nnameserver 127.0.0.53\nnameserver ::1\noptions edns0\nsearch example.com\n"), 0o644))
-	must(t, os.WriteFile(cfg.UpstreamResolvConf, []byte("nameserver 192.0.2.53\nnameserver fe80::1\nsearch example.com\n"), 0o644))
-	n := newNetwork(t, cfg)
-	a := attach(t, n, "web-0")
-	for path, want := range map[string]string{
-		a.ResolvConf: "nameserver 192.0.2.53\nsearch example.com\n",
-		a.Hosts:      "127.0.0.1\tlocalhost\n" + a.Address + "\thost\n",
-	} {
-		got, err := os.ReadFile(path)
-		must(t, err)
-		if string(got) != want {
-			t.Errorf("%s: %q, want %q", filepath.Base(path), got, want)
-		}
-		if st, _ := os.Stat(path); st.Mode().Perm() != 0o644 {
-			t.Errorf("%s: mode %v", path, st.Mode())
-		}
-	}
-	// Nobody to ask: said, not invented.
-	must(t, os.Remove(cfg.UpstreamResolvConf))
-	info, err := n.Info(context.Background())
-	must(t, err)
-	if notes := strings.Join(info.Notes, "\n"); !strings.Contains(notes, "resolve no names") {
-		t.Errorf("notes: %s", notes)
-	}
-	b := attach(t, n, "web-1")
-	got, err := os.ReadFile(b.ResolvConf)
-	must(t, err)
-	if string(got) != "options edns0\nsearch example.com\n" {
-		t.Errorf("resolv.conf without servers: %q", got)
-	}
-}
-
 // Two agents with one name for their bridges must not hurt each other.
 func TestAnotherAgentsBridge(t *testing.T) {
 	if !isolated(t) {
@@ -300,7 +244,7 @@ func TestAnotherAgentsBridge(t *testing.T) {
 	web := attach(t, mine, "web-0")
 	serve(t, web.NetNS, "web", ":8080")
 	publish(t, mine, port("tcp", 80, target(web)))
-	_, attachErr := other.Attach(context.Background(), "web-1", "host")
+	_, attachErr := other.Attach(context.Background(), "web-1", testNames)
 	_, infoErr := other.Info(context.Background())
 	for what, err := range map[string]error{"attach": attachErr, "info": infoErr, "publish": other.Publish(context.Background(), nil), "teardown": other.Teardown(context.Background())} {
 		if err == nil || !strings.Contains(err.Error(), "belongs to another agent") {
@@ -331,7 +275,7 @@ func TestWithoutPrivileges(t *testing.T) {
 			return
 		}
 		_, infoErr := n.Info(context.Background())
-		_, attachErr := n.Attach(context.Background(), "web-0", "host")
+		_, attachErr := n.Attach(context.Background(), "web-0", testNames)
 		for what, err := range map[string]error{"info": infoErr, "attach": attachErr, "publish": n.Publish(context.Background(), nil), "teardown": n.Teardown(context.Background())} {
 			if err == nil || !strings.Contains(err.Error(), "run the agent as root") {
 				t.Errorf("%s: %v, want the remedy", what, err)
@@ -342,52 +286,6 @@ func TestWithoutPrivileges(t *testing.T) {
 		}
 	}()
 	<-done
-}
-
-func TestNamespaceSettings(t *testing.T) {
-	if !isolated(t) {
-		return
-	}
-	outside(t)
-	n := testNetwork(t)
-	a := attach(t, n, "web-0")
-	within(t, a.NetNS, func() {
-		eth := link(t, "eth0")
-		addrs, err := netlink.AddrList(eth, netlink.FAMILY_ALL)
-		must(t, err)
-		if len(addrs) != 1 || addrs[0].IPNet.String() != a.Address+"/20" {
-			t.Errorf("addresses %v, want only %s/20", addrs, a.Address)
-		}
-		for path, want := range map[string]string{
-			"/proc/sys/net/ipv6/conf/all/disable_ipv6":      "1",
-			"/proc/sys/net/ipv4/ip_unprivileged_port_start": "0",
-		} {
-			if got, err := sysctl(path); err != nil || got != want {
-				t.Errorf("%s: %s, %v, want %s", path, got, err, want)
-			}
-		}
-	})
-	if mtu := link(t, DefaultBridge).Attrs().MTU; mtu != 1500 {
-		t.Errorf("mtu of the bridge: %d, want 1500 without a default route", mtu)
-	}
-	if got, _ := sysctl("/proc/sys/net/ipv4/ip_forward"); got != "1" {
-		t.Errorf("ip_forward: %s", got)
-	}
-}
-
-func TestMTUFollowsDefaultRoute(t *testing.T) {
-	if !isolated(t) {
-		return
-	}
-	outside(t) // its link carries 1400
-	must(t, netlink.RouteAdd(&netlink.Route{Gw: netip.MustParseAddr(outsideAddress).AsSlice()}))
-	n := testNetwork(t)
-	a := attach(t, n, "web-0")
-	within(t, a.NetNS, func() {
-		if mtu := link(t, "eth0").Attrs().MTU; mtu != 1400 {
-			t.Errorf("mtu %d, want 1400", mtu)
-		}
-	})
 }
 
 func BenchmarkAttachDetach(b *testing.B) {

@@ -8,7 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"strings"
+	"slices"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -33,7 +33,10 @@ func (n *Network) ensureBridge(h *netlink.Handle) (whole bool, err error) {
 			return false, fmt.Errorf("bridge %s: mark as ours: %w", n.cfg.Bridge, err)
 		}
 	}
-	if err := n.ensureBridgeAddress(h, link); err != nil {
+	if err := n.ensureBridge6(); err != nil {
+		return false, fmt.Errorf("bridge %s: %w", n.cfg.Bridge, err)
+	}
+	if err := n.ensureBridgeAddresses(h, link); err != nil {
 		return false, fmt.Errorf("bridge %s: %w", n.cfg.Bridge, err)
 	}
 	if link.Attrs().Flags&net.FlagUp == 0 {
@@ -42,6 +45,11 @@ func (n *Network) ensureBridge(h *netlink.Handle) (whole bool, err error) {
 		}
 	}
 	whole = link.Attrs().Index == n.bridgeIndex
+	if !whole {
+		if err := n.ensureMTU(h, link); err != nil {
+			return false, fmt.Errorf("bridge %s: %w", n.cfg.Bridge, err)
+		}
+	}
 	n.bridgeIndex = link.Attrs().Index
 	return whole, nil
 }
@@ -72,7 +80,7 @@ func (n *Network) makeBridge(h *netlink.Handle) (netlink.Link, error) {
 	}
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name = n.cfg.Bridge
-	attrs.MTU = n.mtu(h)
+	attrs.MTU = n.wantedMTU(h, ethernet)
 	// A fixed address: else it would change with the ports, and with every
 	// change instances would talk to a gateway that is no more.
 	sum := sha256.Sum256([]byte(n.cfg.Bridge))
@@ -81,23 +89,26 @@ func (n *Network) makeBridge(h *netlink.Handle) (netlink.Link, error) {
 	if err != nil && !errors.Is(err, os.ErrExist) {
 		return nil, fmt.Errorf("add: %w", err)
 	}
-	n.cfg.Log.Info("bridge made", "bridge", n.cfg.Bridge, "subnet", n.cfg.Subnet.String(), "mtu", attrs.MTU)
+	n.cfg.Log.Info("bridge made", "bridge", n.cfg.Bridge, "subnet", n.cfg.Subnet.String(), "subnet6", shown(n.cfg.Subnet6), "mtu", attrs.MTU)
 	return h.LinkByName(n.cfg.Bridge)
 }
 
-func (n *Network) ensureBridgeAddress(h *netlink.Handle, link netlink.Link) error {
-	want := netip.PrefixFrom(n.cfg.gateway(), n.cfg.Subnet.Bits())
-	have, err := dump(func() ([]netlink.Addr, error) { return h.AddrList(link, netlink.FAMILY_V4) })
+func (n *Network) ensureBridgeAddresses(h *netlink.Handle, link netlink.Link) error {
+	want := []*netlink.Addr{{IPNet: ipNet(netip.PrefixFrom(n.cfg.gateway(), n.cfg.Subnet.Bits()))}}
+	if n.cfg.Subnet6.IsValid() {
+		want = append(want, address6(n.cfg.gateway6(), n.cfg.Subnet6))
+	}
+	have, err := dump(func() ([]netlink.Addr, error) { return h.AddrList(link, netlink.FAMILY_ALL) })
 	if err != nil {
 		return fmt.Errorf("list addresses: %w", err)
 	}
-	for _, a := range have {
-		if a.IPNet.String() == want.String() {
-			return nil
+	for _, w := range want {
+		if slices.ContainsFunc(have, func(a netlink.Addr) bool { return a.IPNet.String() == w.IPNet.String() }) {
+			continue
 		}
-	}
-	if err := h.AddrAdd(link, &netlink.Addr{IPNet: ipNet(want)}); err != nil && !errors.Is(err, os.ErrExist) {
-		return fmt.Errorf("add address %s: %w", want, err)
+		if err := h.AddrAdd(link, w); err != nil && !errors.Is(err, os.ErrExist) {
+			return fmt.Errorf("add address %s: %w", w.IPNet, err)
+		}
 	}
 	return nil
 }
@@ -105,25 +116,32 @@ func (n *Network) ensureBridgeAddress(h *netlink.Handle, link netlink.Link) erro
 // checkOverlap refuses a subnet that the host reaches elsewhere already: the
 // bridge would cut it off.
 func (n *Network) checkOverlap(h *netlink.Handle) error {
+	if err := n.checkOverlapOf(h, netlink.FAMILY_V4, n.cfg.Subnet); err != nil || !n.cfg.Subnet6.IsValid() {
+		return err
+	}
+	return n.checkOverlapOf(h, netlink.FAMILY_V6, n.cfg.Subnet6)
+}
+
+func (n *Network) checkOverlapOf(h *netlink.Handle, family int, subnet netip.Prefix) error {
 	const remedy = "set another subnet for instances in the agent's configuration"
-	routes, err := dump(func() ([]netlink.Route, error) { return h.RouteList(nil, netlink.FAMILY_V4) })
+	routes, err := dump(func() ([]netlink.Route, error) { return h.RouteList(nil, family) })
 	if err != nil {
 		return fmt.Errorf("list routes: %w", err)
 	}
 	for _, r := range routes {
 		dst, ok := prefix(r.Dst)
-		if ok && dst.Bits() > 0 && dst.Overlaps(n.cfg.Subnet) && !n.ours(h, r.LinkIndex) {
-			return fmt.Errorf("subnet %s overlaps the host's route to %s: %s", n.cfg.Subnet, dst, remedy)
+		if ok && dst.Bits() > 0 && dst.Overlaps(subnet) && !n.ours(h, r.LinkIndex) {
+			return fmt.Errorf("subnet %s overlaps the host's route to %s: %s", subnet, dst, remedy)
 		}
 	}
-	addrs, err := dump(func() ([]netlink.Addr, error) { return h.AddrList(nil, netlink.FAMILY_V4) })
+	addrs, err := dump(func() ([]netlink.Addr, error) { return h.AddrList(nil, family) })
 	if err != nil {
 		return fmt.Errorf("list addresses: %w", err)
 	}
 	for _, a := range addrs {
 		p, ok := prefix(a.IPNet)
-		if ok && p.Masked().Overlaps(n.cfg.Subnet) && !n.ours(h, a.LinkIndex) {
-			return fmt.Errorf("subnet %s overlaps the host's address %s: %s", n.cfg.Subnet, p, remedy)
+		if ok && p.Masked().Overlaps(subnet) && !n.ours(h, a.LinkIndex) {
+			return fmt.Errorf("subnet %s overlaps the host's address %s: %s", subnet, p, remedy)
 		}
 	}
 	return nil
@@ -132,78 +150,6 @@ func (n *Network) checkOverlap(h *netlink.Handle) error {
 func (n *Network) ours(h *netlink.Handle, index int) bool {
 	link, err := h.LinkByIndex(index)
 	return err == nil && link.Attrs().Name == n.cfg.Bridge
-}
-
-// mtu is the configured one, or that of the way out.
-func (n *Network) mtu(h *netlink.Handle) int {
-	const ethernet = 1500
-	if n.cfg.MTU != 0 {
-		return n.cfg.MTU
-	}
-	routes, err := dump(func() ([]netlink.Route, error) { return h.RouteList(nil, netlink.FAMILY_V4) })
-	if err != nil {
-		return ethernet
-	}
-	for _, r := range routes {
-		if dst, ok := prefix(r.Dst); ok && dst.Bits() > 0 {
-			continue
-		}
-		if link, err := h.LinkByIndex(r.LinkIndex); err == nil && link.Attrs().MTU >= 576 {
-			return min(link.Attrs().MTU, 65535)
-		}
-	}
-	return ethernet
-}
-
-// forwardingMark remembers that it was us who made the host a router.
-const forwardingMark = "ip_forward-was-off"
-
-// ensureSysctls lets the kernel route for instances: between links at all, and
-// connections from 127.0.0.1 to published ports over the bridge.
-func (n *Network) ensureSysctls() error {
-	const forward = "/proc/sys/net/ipv4/ip_forward"
-	if on, err := sysctl(forward); err != nil {
-		return err
-	} else if on == "0" {
-		if err := os.MkdirAll(n.cfg.StateDir, 0o700); err != nil {
-			return fmt.Errorf("note that forwarding was off: %w", err)
-		}
-		if err := os.WriteFile(filepath.Join(n.cfg.StateDir, forwardingMark), nil, 0o600); err != nil {
-			return fmt.Errorf("note that forwarding was off: %w", err)
-		}
-		if err := setSysctl(forward, "1"); err != nil {
-			return err
-		}
-		n.cfg.Log.Info("ip forwarding switched on", "sysctl", "net.ipv4.ip_forward")
-	}
-	if err := setSysctl("/proc/sys/net/ipv4/conf/"+n.cfg.Bridge+"/route_localnet", "1"); err != nil {
-		return err
-	}
-	err := setSysctl("/proc/sys/net/ipv6/conf/"+n.cfg.Bridge+"/disable_ipv6", "1")
-	if errors.Is(err, os.ErrNotExist) { // a kernel without IPv6
-		err = nil
-	}
-	return err
-}
-
-func sysctl(path string) (string, error) {
-	b, err := os.ReadFile(path)
-	if err != nil {
-		return "", fmt.Errorf("read sysctl: %w", err)
-	}
-	return strings.TrimSpace(string(b)), nil
-}
-
-// setSysctl writes the value unless it stands.
-func setSysctl(path, value string) error {
-	have, err := sysctl(path)
-	if err != nil || have == value {
-		return err
-	}
-	if err := os.WriteFile(path, []byte(value), 0); err != nil {
-		return fmt.Errorf("set sysctl: %w (is /proc/sys read-only? set it to %s from outside)", err, value)
-	}
-	return nil
 }
 
 func isNotFound(err error) bool {

@@ -128,6 +128,14 @@ func (c Config) validate() error {
 	return errors.Join(faults...)
 }
 
+// hostPorts are the first and the last host port.
+func (c Config) hostPorts() (first, last int) {
+	if c.HostPorts == [2]int{} {
+		return DefaultHostPorts[0], DefaultHostPorts[1]
+	}
+	return c.HostPorts[0], c.HostPorts[1]
+}
+
 // subnet6Fault says what is wrong with an IPv6 subnet; nil = nothing.
 func (c Config) subnet6Fault() error {
 	p := c.Subnet6

@@ -48,7 +48,7 @@ func victim(spec string) {
 	}
 	for i := range 100_000 {
 		id := fmt.Sprintf("victim-%d", i%5)
-		if _, err := n.Attach(context.Background(), id, "host"); err != nil {
+		if _, err := n.Attach(context.Background(), id, testNames); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}

@@ -17,7 +17,8 @@ import (
 
 // Info implements runtime.Network. It changes nothing on the node.
 func (n *Network) Info(ctx context.Context) (runtime.NetworkInfo, error) {
-	info := runtime.NetworkInfo{Bridge: n.cfg.Bridge, Subnet: n.cfg.Subnet.String()}
+	first, last := n.cfg.hostPorts()
+	info := runtime.NetworkInfo{Bridge: n.cfg.Bridge, Subnet: n.cfg.Subnet.String(), Subnet6: shown(n.cfg.Subnet6), HostPorts: fmt.Sprintf("%d-%d", first, last)}
 	if err := errors.Join(ctx.Err(), privileged()); err != nil {
 		return info, err
 	}
@@ -84,11 +85,6 @@ func (n *Network) forwardingNote() (string, error) {
 		return name + " is off and will be switched on with the first instance", nil
 	}
 	return "", err
-}
-
-func (n *Network) nameNote() (string, error) {
-	_, note, err := n.resolvConf()
-	return note, err
 }
 
 // foreignNote names firewalls that drop what we forward. A packet must pass

@@ -1,34 +1,33 @@
 package network
 
 import (
-	"bufio"
-	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+
+	"github.com/orpheus-cd/orpheus/runtime"
 )
 
-// maxResolvConf bounds what is read of the host's resolv.conf.
-const maxResolvConf = 64 << 10
+// domain is what the names of all services end with.
+const domain = "orpheus.internal"
 
 func (n *Network) names(id string) string { return filepath.Join(n.cfg.RunDir, "etc", id) }
 
 // writeNames makes the instance's hosts and resolv.conf.
-func (n *Network) writeNames(id, hostname string, addr netip.Addr) error {
+func (n *Network) writeNames(id string, names runtime.Names, r record) error {
 	dir := n.names(id)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("make name files: %w", err)
 	}
-	resolv, _, err := n.resolvConf()
+	resolv, err := n.resolvConf(names, r)
 	if err != nil {
 		return err
 	}
-	hosts := fmt.Sprintf("127.0.0.1\tlocalhost\n%s\t%s\n", addr, hostname)
-	for name, body := range map[string]string{"hosts": hosts, "resolv.conf": resolv} {
+	for name, body := range map[string]string{"hosts": hosts(names, r), "resolv.conf": resolv} {
 		path := filepath.Join(dir, name)
 		if err := os.WriteFile(path, []byte(body), 0o644); err != nil {
 			return fmt.Errorf("write name file: %w", err)
@@ -56,53 +55,124 @@ func (n *Network) removeNames(id string) error {
 	return nil
 }
 
-// resolvConf is the host's, without the name servers that an instance cannot
-// reach. note says what is missing, for people.
-func (n *Network) resolvConf() (content, note string, err error) {
+func hosts(names runtime.Names, r record) string {
+	body := "127.0.0.1\tlocalhost\n"
+	if r.Address6.IsValid() {
+		body += "::1\tlocalhost ip6-localhost ip6-loopback\n"
+	}
+	body += fmt.Sprintf("%s\t%s\n", r.Address, names.Hostname)
+	if r.Address6.IsValid() {
+		body += fmt.Sprintf("%s\t%s\n", r.Address6, names.Hostname)
+	}
+	return body
+}
+
+// resolvConf makes an instance's resolv.conf: it asks the name server on the
+// bridge, or, where none is to run, those of the host's that it can reach.
+func (n *Network) resolvConf(names runtime.Names, r record) (string, error) {
+	if n.cfg.NoNames {
+		body, servers, err := n.reachable(r.Address6.IsValid())
+		if err != nil {
+			return "", err
+		}
+		return body.with(servers).String(), nil
+	}
+	host, err := n.hostResolver()
+	if err != nil {
+		return "", err
+	}
+	own := resolver{servers: []netip.Addr{n.cfg.gateway()}, search: []string{domain}, options: []string{"ndots:1"}}
+	if r.Address6.IsValid() {
+		own.servers = append(own.servers, n.cfg.gateway6())
+	}
+	if names.Namespace != "" {
+		own.search = slices.Insert(own.search, 0, names.Namespace+"."+domain)
+	}
+	own.addSearch(host.search)
+	for _, o := range host.options {
+		if harmless(o) {
+			own.options = append(own.options, o)
+		}
+	}
+	return own.String(), nil
+}
+
+// harmless are options that mean the same to an instance as to the host. Not
+// among them: trust-ad, for it is not the host's validating resolver that
+// answers, and ndots, which would send the names of services elsewhere first.
+func harmless(option string) bool {
+	name, _, _ := strings.Cut(option, ":")
+	switch name {
+	case "timeout", "attempts", "rotate", "edns0", "single-request", "single-request-reopen", "use-vc", "no-tld-query":
+		return true
+	}
+	return false
+}
+
+// Upstream returns the host's name servers as the host itself asks them
+// ("192.0.2.53:53"), also those on loopback, for the name server on the
+// bridge; never that one. None are known where the host's resolv.conf cannot be
+// read: Info says so.
+func (n *Network) Upstream() []string {
+	var all []string
+	host, _ := n.hostResolver()
+	for _, server := range host.servers {
+		if server != n.cfg.gateway() && server != n.cfg.gateway6() {
+			all = append(all, netip.AddrPortFrom(server, 53).String())
+		}
+	}
+	return all
+}
+
+// hostResolver is the host's resolv.conf, or systemd-resolved's where there is
+// none.
+func (n *Network) hostResolver() (resolver, error) {
 	for _, path := range []string{n.cfg.ResolvConf, n.cfg.UpstreamResolvConf} {
-		f, err := os.Open(path)
+		host, err := readResolver(path)
+		if !errors.Is(err, os.ErrNotExist) {
+			return host, err
+		}
+	}
+	return resolver{}, nil
+}
+
+// reachable finds the host's name servers that an instance reaches, in the
+// first file that has any; without one it returns what the first file says
+// otherwise.
+func (n *Network) reachable(ipv6 bool) (body resolver, servers []netip.Addr, err error) {
+	first := true
+	for _, path := range []string{n.cfg.ResolvConf, n.cfg.UpstreamResolvConf} {
+		host, err := readResolver(path)
 		if errors.Is(err, os.ErrNotExist) {
 			continue
 		}
 		if err != nil {
-			return "", "", fmt.Errorf("read the host's name servers: %w", err)
+			return resolver{}, nil, err
 		}
-		body, err := io.ReadAll(io.LimitReader(f, maxResolvConf))
-		f.Close()
-		if err != nil {
-			return "", "", fmt.Errorf("read the host's name servers: %w", err)
+		servers := slices.DeleteFunc(slices.Clone(host.servers), func(a netip.Addr) bool {
+			return a.IsLoopback() || a.Is6() && (!ipv6 || a.IsLinkLocalUnicast())
+		})
+		if len(servers) > 0 {
+			return host, servers, nil
 		}
-		usable, servers := reachableResolvConf(body)
-		if servers > 0 {
-			return usable, "", nil
-		}
-		if content == "" {
-			content = usable
+		if first {
+			body, first = host, false
 		}
 	}
-	return content, fmt.Sprintf("instances resolve no names: neither %s nor %s names an IPv4 name server outside loopback", n.cfg.ResolvConf, n.cfg.UpstreamResolvConf), nil
+	return body, nil, nil
 }
 
-// reachableResolvConf drops name servers on loopback, which is another one
-// inside a namespace, and on IPv6, which is off there.
-func reachableResolvConf(body []byte) (content string, servers int) {
-	var out strings.Builder
-	for lines := bufio.NewScanner(bytes.NewReader(body)); lines.Scan(); {
-		fields := strings.Fields(lines.Text())
-		if len(fields) == 0 || strings.HasPrefix(fields[0], "#") || strings.HasPrefix(fields[0], ";") {
-			continue
+// nameNote says which names instances cannot resolve; "" = none.
+func (n *Network) nameNote() (string, error) {
+	if n.cfg.NoNames {
+		_, servers, err := n.reachable(n.cfg.Subnet6.IsValid())
+		if err != nil || len(servers) > 0 {
+			return "", err
 		}
-		if fields[0] == "nameserver" {
-			if len(fields) < 2 {
-				continue
-			}
-			addr, err := netip.ParseAddr(fields[1])
-			if err != nil || !addr.Is4() || addr.IsLoopback() || addr.IsUnspecified() {
-				continue
-			}
-			servers++
-		}
-		out.WriteString(strings.Join(fields, " ") + "\n")
+		return fmt.Sprintf("instances resolve no names: neither %s nor %s names a name server that they reach (one on loopback is another one inside them)", n.cfg.ResolvConf, n.cfg.UpstreamResolvConf), nil
 	}
-	return out.String(), servers
+	if _, err := n.hostResolver(); err != nil || len(n.Upstream()) > 0 {
+		return "", err
+	}
+	return fmt.Sprintf("instances resolve the names of services only: %s names no name server", n.cfg.ResolvConf), nil
 }

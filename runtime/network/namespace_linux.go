@@ -11,22 +11,44 @@ import (
 )
 
 // inNewNamespace calls f on a thread that has a network namespace of its own,
-// and returns what f returns. The thread ends with the call: nothing else ever
-// runs on it.
+// and returns what f returns.
 func inNewNamespace(f func() error) error {
+	return onOwnThread(func() error {
+		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+			return fmt.Errorf("make network namespace: %w", err)
+		}
+		return f()
+	})
+}
+
+// inNamespace calls f on a thread inside a pinned network namespace, and
+// returns what f returns.
+func inNamespace(path string, f func() error) error {
+	return onOwnThread(func() error {
+		ns, err := os.Open(path)
+		if err != nil {
+			return fmt.Errorf("enter network namespace: %w", err)
+		}
+		defer ns.Close()
+		if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err != nil {
+			return fmt.Errorf("enter network namespace %s: %w", path, err)
+		}
+		return f()
+	})
+}
+
+// onOwnThread calls f on a thread that ends with the call: nothing else ever
+// runs on it.
+func onOwnThread(f func() error) error {
 	result := make(chan error, 1)
 	go func() {
 		goruntime.LockOSThread() // never unlocked: the thread ends with the goroutine
 		if unix.Gettid() == unix.Getpid() {
 			// The process's first thread cannot end, and /proc/self would show
-			// the new namespace. While we hold it, another thread is sure to
+			// the other namespace. While we hold it, another thread is sure to
 			// be taken.
-			result <- inNewNamespace(f)
+			result <- onOwnThread(f)
 			goruntime.UnlockOSThread()
-			return
-		}
-		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-			result <- fmt.Errorf("make network namespace: %w", err)
 			return
 		}
 		result <- f()

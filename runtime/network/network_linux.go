@@ -50,7 +50,7 @@ func New(cfg Config) (*Network, error) {
 		cfg.Subnet6 = netip.Prefix{}
 	}
 	n := &Network{cfg: cfg}
-	n.pool = pool{dir: filepath.Join(cfg.StateDir, "attachments"), subnet: cfg.Subnet}
+	n.pool = pool{dir: filepath.Join(cfg.StateDir, "attachments"), subnet: cfg.Subnet, address6: cfg.address6}
 	n.rules = rules{cfg: cfg}
 	n.flows = flows{subnet: cfg.Subnet}
 	return n, nil

@@ -4,58 +4,135 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
+
+	"github.com/orpheus-cd/orpheus/runtime"
 )
 
-// pool hands out the addresses of the subnet. Each address in use is one small
-// file named for its instance, written whole before the address goes to the
-// kernel and removed after it has left it: two instances never have one
-// address, whenever the agent dies.
+// pool hands out the addresses of the subnet and ports of the node. What an
+// instance has is one small file named for it, written whole before address or
+// port goes to the kernel and removed after it has left it: two instances never
+// have one address or port, whenever the agent dies.
 type pool struct {
-	dir    string
-	subnet netip.Prefix
+	dir      string
+	subnet   netip.Prefix
+	address6 func(netip.Addr) netip.Addr // see Config.address6
 
 	mu     sync.Mutex
 	loaded bool
-	byID   map[string]netip.Addr
+	byID   map[string]record
 	used   map[netip.Addr]string
-	// next is where the search begins. It moves on with each address, so that
-	// one is used again as late as possible: peers remember neighbours and
-	// connections for a while.
-	next netip.Addr
+	ports  map[int]string
+	// nextAddr and nextPort are where the searches begin. They move on with
+	// what is given, so that it is given again as late as possible: peers
+	// remember neighbours, connections and endpoints for a while.
+	nextAddr netip.Addr
+	nextPort int
 }
 
+// record is what one instance has.
 type record struct {
 	Address netip.Addr `json:"address"`
+	// Address6 is invalid for an instance that was attached without IPv6.
+	Address6 netip.Addr   `json:"address6,omitzero"`
+	Ports    []hostedPort `json:"ports,omitempty"`
+}
+
+// hostedPort is a port of the node that leads to one of an instance.
+type hostedPort struct {
+	Port     int    `json:"port"`
+	Protocol string `json:"protocol"`
+	Host     int    `json:"host"`
 }
 
 const recordSuffix = ".json"
 
-// take returns the instance's address, a new one if it has none.
-func (p *pool) take(id string) (netip.Addr, error) {
+// take returns what the instance has, an address at least.
+func (p *pool) take(id string) (record, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if err := p.load(); err != nil {
-		return netip.Addr{}, err
+		return record{}, err
 	}
-	if addr, ok := p.byID[id]; ok {
-		return addr, nil
+	if r, ok := p.byID[id]; ok {
+		return r, nil
 	}
 	addr, err := p.free()
 	if err != nil {
-		return netip.Addr{}, err
+		return record{}, err
 	}
-	if err := p.write(id, addr); err != nil {
-		return netip.Addr{}, fmt.Errorf("keep address %s: %w", addr, err)
+	r := record{Address: addr, Address6: p.address6(addr)}
+	if err := p.keep(id, r); err != nil {
+		return record{}, err
 	}
-	p.byID[id], p.used[addr] = addr, id
-	p.next = addr.Next()
-	return addr, nil
+	p.nextAddr = addr.Next()
+	return r, nil
+}
+
+// renew gives an instance that is attached anew the IPv6 address that goes with
+// its IPv4 address today.
+func (p *pool) renew(id string) (record, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	r := p.byID[id]
+	if six := p.address6(r.Address); r.Address6 != six {
+		r.Address6 = six
+		if err := p.keep(id, r); err != nil {
+			return record{}, err
+		}
+	}
+	return r, nil
+}
+
+// host returns the node's port for each of these ports of the instance; free
+// looks for those it has not yet. What is missing is given in one step.
+func (p *pool) host(id string, ports []runtime.ContainerPort, free func(taken map[int]string, from, count int) ([]int, error)) (map[runtime.ContainerPort]int, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err := p.load(); err != nil {
+		return nil, err
+	}
+	r, ok := p.byID[id]
+	if !ok {
+		return nil, fmt.Errorf("%s is not attached: %w", id, runtime.ErrNotFound)
+	}
+	has := map[runtime.ContainerPort]int{}
+	for _, h := range r.Ports {
+		has[runtime.ContainerPort{Port: h.Port, Protocol: h.Protocol}] = h.Host
+	}
+	answer := map[runtime.ContainerPort]int{}
+	var missing []runtime.ContainerPort
+	for _, port := range ports {
+		if host, ok := has[port]; ok {
+			answer[port] = host
+		} else if !slices.Contains(missing, port) {
+			missing = append(missing, port)
+		}
+	}
+	if len(missing) == 0 {
+		return answer, nil
+	}
+	found, err := free(p.ports, p.nextPort, len(missing))
+	if err != nil {
+		return nil, err
+	}
+	r.Ports = slices.Clone(r.Ports) // others may read the old ones
+	for k, port := range missing {
+		answer[port] = found[k]
+		r.Ports = append(r.Ports, hostedPort{Port: port.Port, Protocol: port.Protocol, Host: found[k]})
+	}
+	if err := p.keep(id, r); err != nil {
+		return nil, err
+	}
+	p.nextPort = found[len(found)-1] + 1
+	return answer, nil
 }
 
 // free finds the next address that nobody has. The first is the network, the
@@ -63,7 +140,7 @@ func (p *pool) take(id string) (netip.Addr, error) {
 func (p *pool) free() (netip.Addr, error) {
 	first := p.subnet.Addr().Next().Next()
 	size := 1<<(32-p.subnet.Bits()) - 3
-	addr := p.next
+	addr := p.nextAddr
 	for range size {
 		if !p.subnet.Contains(addr) || !p.subnet.Contains(addr.Next()) || addr.Less(first) {
 			addr = first
@@ -76,13 +153,29 @@ func (p *pool) free() (netip.Addr, error) {
 	return netip.Addr{}, fmt.Errorf("all %d addresses of %s are in use: set a larger subnet in the agent's configuration", size, p.subnet)
 }
 
+// keep writes the record, then remembers it.
+func (p *pool) keep(id string, r record) error {
+	if err := p.write(id, r); err != nil {
+		return fmt.Errorf("keep address %s: %w", r.Address, err)
+	}
+	p.remember(id, r)
+	return nil
+}
+
+func (p *pool) remember(id string, r record) {
+	p.byID[id], p.used[r.Address] = r, id
+	for _, h := range r.Ports {
+		p.ports[h.Host] = id
+	}
+}
+
 // write makes the record appear whole or not at all. It is not synced: what a
 // power cut may tear belongs to instances that the power cut ended, too.
-func (p *pool) write(id string, addr netip.Addr) error {
+func (p *pool) write(id string, r record) error {
 	if err := os.MkdirAll(p.dir, 0o700); err != nil {
 		return err
 	}
-	body, err := json.Marshal(record{Address: addr})
+	body, err := json.Marshal(r)
 	if err != nil {
 		return err
 	}
@@ -93,7 +186,7 @@ func (p *pool) write(id string, addr netip.Addr) error {
 	return os.Rename(path+".new", path)
 }
 
-// release gives the address back; that it has none is success.
+// release gives everything back; that it has nothing is success.
 func (p *pool) release(id string) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -105,27 +198,38 @@ func (p *pool) release(id string) error {
 			return fmt.Errorf("give address back: %w", err)
 		}
 	}
-	delete(p.used, p.byID[id])
+	r := p.byID[id]
+	delete(p.used, r.Address)
+	for _, h := range r.Ports {
+		delete(p.ports, h.Host)
+	}
 	delete(p.byID, id)
 	return nil
 }
 
-// list returns the address of every instance that has one.
-func (p *pool) list() (map[string]netip.Addr, error) {
+// get returns what the instance has, if anything.
+func (p *pool) get(id string) (record, bool, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err := p.load(); err != nil {
+		return record{}, false, err
+	}
+	r, ok := p.byID[id]
+	return r, ok, nil
+}
+
+// list returns what every instance has.
+func (p *pool) list() (map[string]record, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if err := p.load(); err != nil {
 		return nil, err
 	}
-	all := make(map[string]netip.Addr, len(p.byID))
-	for id, addr := range p.byID {
-		all[id] = addr
-	}
-	return all, nil
+	return maps.Clone(p.byID), nil
 }
 
 // load reads the records once. One that cannot be read or that repeats an
-// address is removed: its instance is attached anew when it asks.
+// address or port is removed: its instance is attached anew when it asks.
 func (p *pool) load() error {
 	if p.loaded {
 		return nil
@@ -134,42 +238,53 @@ func (p *pool) load() error {
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("read addresses: %w", err)
 	}
-	p.byID, p.used = map[string]netip.Addr{}, map[netip.Addr]string{}
+	p.byID, p.used, p.ports = map[string]record{}, map[netip.Addr]string{}, map[int]string{}
 	for _, e := range entries {
 		path := filepath.Join(p.dir, e.Name())
 		id, isRecord := strings.CutSuffix(e.Name(), recordSuffix)
-		addr, err := p.read(path)
-		if !isRecord || err != nil || p.used[addr] != "" {
+		r, err := p.read(path)
+		if !isRecord || err != nil || p.clashes(r) {
 			if err := os.Remove(path); err != nil {
 				return fmt.Errorf("remove torn address record: %w", err)
 			}
 			continue
 		}
-		p.byID[id], p.used[addr] = addr, id
+		p.remember(id, r)
 	}
 	// Anywhere: what a former process gave back last is not known.
-	p.next = p.subnet.Addr()
+	p.nextAddr = p.subnet.Addr()
 	for skip := rand.IntN(1 << (32 - p.subnet.Bits())); skip > 0; skip-- {
-		p.next = p.next.Next()
+		p.nextAddr = p.nextAddr.Next()
 	}
+	p.nextPort = rand.IntN(1 << 16)
 	p.loaded = true
 	return nil
 }
 
-// read returns an address only if it is one of this subnet.
-func (p *pool) read(path string) (netip.Addr, error) {
+// clashes reports whether another instance has something of this.
+func (p *pool) clashes(r record) bool {
+	_, taken := p.used[r.Address]
+	for _, h := range r.Ports {
+		_, port := p.ports[h.Host]
+		taken = taken || port
+	}
+	return taken
+}
+
+// read returns a record only if its address is one of this subnet.
+func (p *pool) read(path string) (record, error) {
 	body, err := os.ReadFile(path)
 	if err != nil {
-		return netip.Addr{}, err
+		return record{}, err
 	}
 	var r record
 	if err := json.Unmarshal(body, &r); err != nil {
-		return netip.Addr{}, err
+		return record{}, err
 	}
 	if !p.subnet.Contains(r.Address) {
-		return netip.Addr{}, fmt.Errorf("%s is not in %s", r.Address, p.subnet)
+		return record{}, fmt.Errorf("%s is not in %s", r.Address, p.subnet)
 	}
-	return r.Address, nil
+	return r, nil
 }
 
 func (p *pool) path(id string) string { return filepath.Join(p.dir, id+recordSuffix) }

@@ -198,11 +198,11 @@ func TestFakeHookIsPerInstance(t *testing.T) {
 
 func TestFakeNetworkAndVolumes(t *testing.T) {
 	n := NewFakeNetwork()
-	first, err := n.Attach(t.Context(), "a", "a")
+	first, err := n.Attach(t.Context(), "a", runtime.Names{Hostname: "a"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if again, _ := n.Attach(t.Context(), "a", "a"); again != first {
+	if again, _ := n.Attach(t.Context(), "a", runtime.Names{Hostname: "a"}); again != first {
 		t.Errorf("second Attach: %+v; want %+v", again, first)
 	}
 	if err := n.Sweep(t.Context(), nil); err != nil || len(n.Attached()) != 0 {

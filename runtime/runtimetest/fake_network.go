@@ -48,7 +48,7 @@ func (n *FakeNetwork) Info(ctx context.Context) (runtime.NetworkInfo, error) {
 }
 
 // Attach implements runtime.Network.
-func (n *FakeNetwork) Attach(ctx context.Context, id, _ string) (runtime.Attachment, error) {
+func (n *FakeNetwork) Attach(ctx context.Context, id string, _ runtime.Names) (runtime.Attachment, error) {
 	end, err := n.enter(ctx, Call{Verb: "Attach", ID: id})
 	if err != nil {
 		return runtime.Attachment{}, end(err)

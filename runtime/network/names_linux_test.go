@@ -1,0 +1,130 @@
+package network
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// namesNetwork has the host's resolv.conf and systemd-resolved's as given.
+func namesNetwork(t *testing.T, noNames bool, resolvConf, upstream string) *Network {
+	t.Helper()
+	dir := t.TempDir()
+	cfg := testConfig(dir)
+	cfg.NoNames = noNames
+	cfg.ResolvConf, cfg.UpstreamResolvConf = filepath.Join(dir, "resolv.conf"), filepath.Join(dir, "upstream")
+	for path, body := range map[string]string{cfg.ResolvConf: resolvConf, cfg.UpstreamResolvConf: upstream} {
+		if body != "" {
+			must(t, os.WriteFile(path, []byte(body), 0o644))
+		}
+	}
+	return newNetwork(t, cfg)
+}
+
+func readNames(t *testing.T, path string) string {
+	t.Helper()
+	body, err := os.ReadFile(path)
+	must(t, err)
+	if st, _ := os.Stat(path); st.Mode().Perm() != 0o644 {
+		t.Errorf("%s: mode %v", path, st.Mode())
+	}
+	return string(body)
+}
+
+func TestNameFiles(t *testing.T) {
+	if !isolated(t) {
+		return
+	}
+	withoutIPv6(t)
+	n := namesNetwork(t, false, "# stub\nnameserver 127.0.0.53\noptions edns0 trust-ad ndots:5 timeout:3\nsearch example.com corp.example.com\n", "")
+	a := attach(t, n, "web-0")
+	for path, want := range map[string]string{
+		a.ResolvConf: "nameserver 10.231.0.1\nsearch shop.orpheus.internal orpheus.internal example.com corp.example.com\noptions ndots:1 edns0 timeout:3\n",
+		a.Hosts:      "127.0.0.1\tlocalhost\n" + a.Address + "\thost\n",
+	} {
+		if got := readNames(t, path); got != want {
+			t.Errorf("%s: %q, want %q", filepath.Base(path), got, want)
+		}
+	}
+	if got := n.Upstream(); !slices.Equal(got, []string{"127.0.0.53:53"}) {
+		t.Errorf("upstream %v", got)
+	}
+	info, err := n.Info(context.Background())
+	must(t, err)
+	if notes := strings.Join(info.Notes, "\n"); strings.Contains(notes, "names") {
+		t.Errorf("notes: %s", notes)
+	}
+}
+
+// The name server's own address is in the host's resolv.conf where somebody
+// wants services resolved on the host: it does not ask itself.
+func TestUpstreamIsNeverOurselves(t *testing.T) {
+	n := namesNetwork(t, false, "nameserver 10.231.0.1\nnameserver fd6f:7214:ae7::1\nnameserver 2001:db8::53\nnameserver fe80::1%eth0\n", "")
+	want := []string{"[2001:db8::53]:53"}
+	if !n.cfg.Subnet6.IsValid() {
+		want = []string{"[fd6f:7214:ae7::1]:53", "[2001:db8::53]:53"}
+	}
+	if got := n.Upstream(); !slices.Equal(got, want) {
+		t.Errorf("upstream %v, want %v", got, want)
+	}
+	none := namesNetwork(t, false, "", "")
+	if got := none.Upstream(); len(got) != 0 {
+		t.Errorf("upstream %v without resolv.conf", got)
+	}
+}
+
+func TestResolverReadsWhatLibrariesRead(t *testing.T) {
+	for _, c := range []struct{ body, want string }{
+		{"", ""},
+		{"nameserver\nnameserver web\nnameserver 0.0.0.0\n", ""},
+		// Comments begin lines; fields may stand apart.
+		{"; one\n# two\n  nameserver \t 192.0.2.1  \n", "nameserver 192.0.2.1\n"},
+		// The last of search and domain counts.
+		{"search a b\ndomain c\n", "search c\n"},
+		{"domain c\nsearch a b\n", "search a b\n"},
+		{strings.Repeat("nameserver 192.0.2.1\n", 5), strings.Repeat("nameserver 192.0.2.1\n", 3)},
+		{"options a\noptions b\n", "options a b\n"},
+	} {
+		if got := parseResolver([]byte(c.body)).String(); got != c.want {
+			t.Errorf("%q: %q, want %q", c.body, got, c.want)
+		}
+	}
+	r := resolver{search: []string{"a", "b"}}
+	r.addSearch([]string{"a", ".", "c", "d", "e", "f", "g"})
+	if want := []string{"a", "b", "c", "d", "e", "f"}; !slices.Equal(r.search, want) {
+		t.Errorf("search %v, want %v", r.search, want)
+	}
+	r.search = r.search[:2]
+	r.addSearch([]string{strings.Repeat("x", 253)})
+	if len(r.search) != 2 {
+		t.Errorf("search of %d characters", len(strings.Join(r.search, " ")))
+	}
+}
+
+// Without a name server on the bridge, instances ask the host's.
+func TestNameFilesWithoutOurServer(t *testing.T) {
+	if !isolated(t) {
+		return
+	}
+	withoutIPv6(t)
+	n := namesNetwork(t, true, "# stub\nnameserver 127.0.0.53\nnameserver ::1\noptions edns0\nsearch example.com\n",
+		"nameserver 192.0.2.53\nnameserver fe80::1\nsearch example.com\n")
+	a := attach(t, n, "web-0")
+	if got, want := readNames(t, a.ResolvConf), "nameserver 192.0.2.53\nsearch example.com\n"; got != want {
+		t.Errorf("resolv.conf: %q, want %q", got, want)
+	}
+	// Nobody to ask: said, not invented.
+	must(t, os.Remove(n.cfg.UpstreamResolvConf))
+	info, err := n.Info(context.Background())
+	must(t, err)
+	if notes := strings.Join(info.Notes, "\n"); !strings.Contains(notes, "resolve no names") {
+		t.Errorf("notes: %s", notes)
+	}
+	b := attach(t, n, "web-1")
+	if got, want := readNames(t, b.ResolvConf), "search example.com\noptions edns0\n"; got != want {
+		t.Errorf("resolv.conf without servers: %q, want %q", got, want)
+	}
+}
