@@ -39,6 +39,8 @@ func TestAttack41StatusHasNoRoomForSecrets(t *testing.T) {
 		}
 	}
 	walk(reflect.TypeFor[api.Status](), "Status")
+	walk(reflect.TypeFor[api.Endpoints](), "Endpoints")
+	walk(reflect.TypeFor[api.NetworkState](), "NetworkState")
 }
 
 // TestAttack41ConnectionFlood: whoever holds all connections of loopback open

@@ -31,6 +31,12 @@ type Options struct {
 	Status func() *Status
 	// Health says what keeps the agent from doing its work; nil = nothing ever.
 	Health func(context.Context) error
+	// Endpoints returns how connections are led, nil as long as that is not
+	// known, and never changes what it has returned. A nil function: the node
+	// leads none.
+	Endpoints func() *Endpoints
+	// Network looks at the node's network; nil = it has none.
+	Network func(context.Context) (*NetworkState, error)
 	// Metrics serves /metrics; nil = not served.
 	Metrics http.Handler
 	// LogRoot holds <namespace>/<service>/<slot>/<container>.log and older
@@ -87,8 +93,9 @@ type encoded struct {
 	etag string
 }
 
-// Handler serves the API to anyone: health, metrics and status, no more. The
-// server of the unix socket, made by Listen, offers logs and sync as well.
+// Handler serves the API to anyone: health, metrics, status and the node's
+// network, no more. The server of the unix socket, made by Listen, offers logs
+// and sync as well.
 func Handler(o Options) http.Handler { return newServer(o).handler() }
 
 func newServer(o Options) *server {
@@ -102,6 +109,10 @@ func (s *server) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", s.health)
 	mux.HandleFunc("GET /v1/status", s.status)
+	led := &leading{endpoints: s.Endpoints, network: s.Network}
+	mux.HandleFunc("GET /v1/endpoints", led.serveEndpoints)
+	mux.HandleFunc("GET /v1/http_sd", led.serveTargets)
+	mux.HandleFunc("GET /v1/network", led.serveNetwork)
 	mux.HandleFunc("GET /v1/logs", onlyLocal(s.logs))
 	mux.HandleFunc("GET /v1/events", onlyLocal(s.events))
 	mux.HandleFunc("POST /v1/sync", onlyLocal(s.sync))
@@ -143,12 +154,17 @@ func loopbackHost(host string) bool {
 	if name, _, err := net.SplitHostPort(host); err == nil {
 		host = name
 	}
-	host = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
+	host = trimBrackets(host)
 	if strings.EqualFold(host, "localhost") {
 		return true
 	}
 	addr, err := netip.ParseAddr(host)
 	return err == nil && addr.Unmap().IsLoopback()
+}
+
+// trimBrackets takes those off that stand around an IPv6 address.
+func trimBrackets(host string) string {
+	return strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
 }
 
 func onlyLocal(next http.HandlerFunc) http.HandlerFunc {
