@@ -40,7 +40,7 @@ func (n *Network) Info(ctx context.Context) (runtime.NetworkInfo, error) {
 		return info, err
 	}
 	info.Notes = []string{"IPv4 only: IPv6 is off inside instances, and published ports do not answer on ::1"}
-	for _, note := range []func() (string, error){n.forwardingNote, n.nameNote, n.foreignNote} {
+	for _, note := range []func() (string, error){n.forwardingNote, n.nameNote, n.portNote, n.foreignNote} {
 		text, err := note()
 		if err != nil {
 			return info, err
