@@ -12,6 +12,10 @@ import (
 // completionTime is how long a shell waits for names.
 const completionTime = time.Second
 
+func withCompletionTime(cmd *cobra.Command) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(cmd.Context(), completionTime)
+}
+
 // completeServices offers the services of the node, and its slots if asked,
 // when its agent can be reached.
 func (e *env) completeServices(slots bool) cobra.CompletionFunc {
@@ -25,7 +29,7 @@ func (e *env) completeServices(slots bool) cobra.CompletionFunc {
 			return nil, nothing
 		}
 		defer client.Close()
-		ctx, cancel := context.WithTimeout(cmd.Context(), completionTime)
+		ctx, cancel := withCompletionTime(cmd)
 		defer cancel()
 		st, err := client.Status(ctx)
 		if err != nil {

@@ -17,7 +17,7 @@ const exitNotReady = 3
 
 func newStatusCommand(e *env) *cobra.Command {
 	var output string
-	var watch, exitCode bool
+	var watch, exitCode, network bool
 	cmd := &cobra.Command{
 		Use:   "status [SERVICE]",
 		Short: "Show what runs on this node, and what keeps it from running",
@@ -27,6 +27,9 @@ SERVICE (NAME or NAMESPACE/NAME) its instances and images.
 --watch shows it anew whenever it changes: in place on a terminal, else as a new
 block, or with -o json as a document on a line of its own.
 
+--network shows the node's network instead: its bridge, addresses and name
+server, what it balances, and the endpoints that take no connections from here.
+
 Exit codes: 0 shown, 1 no agent answers or there is no such service, 2 wrong
 usage. With --exit-code also 3: not all that is shown is as the repository asks
 (a service is not ready or not on its newest revision, a commit was refused, a
@@ -35,6 +38,7 @@ something, has a problem or is not registered in its fleet, a slot it
 coordinates has no node).`,
 		Example: `  orpheus status
   orpheus status shop/web --watch
+  orpheus status --network
   until orpheus status web --exit-code >/dev/null; do sleep 1; done`,
 		Args:              cobra.MaximumNArgs(1),
 		ValidArgsFunction: e.completeServices(false),
@@ -44,6 +48,12 @@ coordinates has no node).`,
 				return err
 			}
 			defer client.Close()
+			if network {
+				if len(args) > 0 {
+					return usageError(errors.New("--network shows the node; \"orpheus endpoints SERVICE\" shows one service"))
+				}
+				return e.showNetwork(cmd.Context(), client, output)
+			}
 			view := statusView{env: e, json: output == "json"}
 			if len(args) > 0 {
 				view.service = args[0]
@@ -72,7 +82,8 @@ coordinates has no node).`,
 	addOutputFlag(cmd, &output, "text", "json")
 	cmd.Flags().BoolVarP(&watch, "watch", "w", false, "go on showing it")
 	cmd.Flags().BoolVar(&exitCode, "exit-code", false, "exit with 3 if not all is as the repository asks")
-	cmd.MarkFlagsMutuallyExclusive("watch", "exit-code")
+	cmd.Flags().BoolVar(&network, "network", false, "show the node's network")
+	cmd.MarkFlagsMutuallyExclusive("watch", "exit-code", "network")
 	return cmd
 }
 

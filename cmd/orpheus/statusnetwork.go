@@ -1,0 +1,135 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/orpheus-cd/orpheus/agent/api"
+)
+
+// networkReport is what `orpheus status --network` prints.
+type networkReport struct {
+	Network   *api.NetworkState `json:"network"`
+	Endpoints *api.Endpoints    `json:"endpoints,omitempty"` // nil = not known yet, which EndpointsError says
+	// EndpointsError says why the endpoints are not known.
+	EndpointsError string `json:"endpointsError,omitempty"`
+}
+
+// showNetwork prints the node's network on one screen.
+func (e *env) showNetwork(ctx context.Context, client *api.Client, output string) error {
+	state, err := client.Network(ctx)
+	if err != nil {
+		return e.explainAgent(err)
+	}
+	report := networkReport{Network: state}
+	if report.Endpoints, err = client.Endpoints(ctx); err != nil {
+		report.Endpoints, report.EndpointsError = nil, err.Error()
+	}
+	if output == "json" {
+		return writeJSON(e.stdout, report, false)
+	}
+	s := e.newScreen()
+	drawNetwork(s, report, e.now())
+	return s.writeTo(e.stdout)
+}
+
+func drawNetwork(s *screen, r networkReport, now time.Time) {
+	n := r.Network
+	if n.Error != "" {
+		s.labelled("NETWORK", red, n.Error)
+	}
+	if n.Bridge != "" {
+		text := n.Bridge
+		if n.MTU > 0 {
+			text += fmt.Sprintf(", MTU %d", n.MTU)
+		}
+		s.labelled("BRIDGE", plain, text+", "+count(n.Attached, "instance")+" attached")
+	}
+	if n.Subnet != "" {
+		s.labelled("SUBNET", plain, n.Subnet)
+		if n.Subnet6 != "" {
+			s.labelled("", plain, n.Subnet6)
+		} else {
+			s.labelled("", dim, "no IPv6")
+		}
+	}
+	if n.HostPorts != "" {
+		s.labelled("HOSTPORTS", plain, n.HostPorts+", for the fleet's nodes")
+	}
+	drawNameServer(s, n.Names, now)
+	if r.Endpoints != nil {
+		drawBalanced(s, r.Endpoints, now)
+	} else {
+		s.labelled("BALANCED", yellow, r.EndpointsError)
+	}
+	for i, rule := range n.ForeignRules {
+		s.labelled(first(i, "FOREIGN"), plain, "rule of ours in another program's table: "+rule)
+	}
+	for i, note := range n.Notes {
+		s.labelled(first(i, "NOTES"), plain, note)
+	}
+	if r.Endpoints != nil {
+		drawOutOfUse(s, r.Endpoints, now)
+	}
+}
+
+func drawNameServer(s *screen, n *api.NameServer, now time.Time) {
+	if n == nil {
+		return
+	}
+	if n.Error != "" {
+		s.labelled("NAMES", red, n.Error)
+	}
+	if len(n.Listen) == 0 {
+		return
+	}
+	text := "answered on " + strings.Join(n.Listen, ", ")
+	if !n.Since.IsZero() {
+		text += ", up " + age(now.Sub(n.Since))
+	}
+	if n.Version != "" {
+		text += ", orpheus " + n.Version
+	}
+	s.labelled(first(len(n.Error), "NAMES"), plain, fmt.Sprintf("%s, %s, %d queries", text, count(n.Services, "service"), n.Queries))
+	if len(n.Upstream) > 0 {
+		s.labelled("", plain, "other names are asked of "+strings.Join(n.Upstream, ", "))
+	} else {
+		s.labelled("", yellow, "other names are not answered: this node names no other name server")
+	}
+}
+
+// drawBalanced counts what connections are led from and to.
+func drawBalanced(s *screen, e *api.Endpoints, now time.Time) {
+	if e.Range != "" || e.Range6 != "" {
+		s.labelled("SERVICES", plain, strings.Trim(e.Range+", "+e.Range6, ", "))
+	}
+	b := e.Balanced
+	if b.Error != "" {
+		s.labelled("BALANCED", red, "as before, for "+age(now.Sub(b.ErrorSince))+": "+b.Error)
+	}
+	s.labelled(first(len(b.Error), "BALANCED"), plain, fmt.Sprintf("%s of services and slots, %s, %s, to %s",
+		count(b.Addresses, "port"), count(b.Published, "published port"), count(b.HostPorts, "host port"), count(b.Targets, "target")))
+}
+
+// drawOutOfUse draws the endpoints that this node leads nobody to.
+func drawOutOfUse(s *screen, e *api.Endpoints, now time.Time) {
+	var out []api.ServiceEndpoints
+	for _, service := range e.Services {
+		var unused []api.Endpoint
+		for _, at := range service.Endpoints {
+			if at.State != api.EndpointReady {
+				unused = append(unused, at)
+			}
+		}
+		if len(unused) > 0 {
+			service.Endpoints = unused
+			out = append(out, service)
+		}
+	}
+	if len(out) > 0 {
+		s.blank()
+		drawEndpointTable(s, e.Node, now, out...)
+	}
+}
