@@ -19,6 +19,7 @@ func (w *writtenService) check() {
 	w.checkVolumes()
 	w.checkMounts()
 	w.checkPorts()
+	w.checkNetwork()
 	for _, c := range w.all() {
 		w.checkEnv(c)
 		w.checkExpansion(c)
@@ -173,7 +174,7 @@ func (w *writtenService) checkPorts() {
 		protocol string
 		port     int
 	}
-	names, listens := map[string]bool{}, map[listen]bool{}
+	names, listens, ports := map[string]bool{}, map[listen]bool{}, map[listen]bool{}
 	for _, c := range w.all() {
 		for i, p := range c.ports {
 			at := fmt.Sprintf("%s.ports[%d]", c.at, i)
@@ -187,8 +188,14 @@ func (w *writtenService) checkPorts() {
 				}
 				listens[l] = true
 			}
-			if p.port != 0 {
-				d.warn(at+".port", "service addresses come with a later version: nothing listens there yet", "")
+			if l := (listen{p.protocol, p.port}); p.port != 0 {
+				if ports[l] {
+					d.fault(at+".port", fmt.Sprintf("port %d of the service's address exists already", p.port), "choose another number, or remove one")
+				}
+				ports[l] = true
+				if w.spec.endpointMode == endpointModes[1] && p.port != p.containerPort && p.containerPort != 0 {
+					d.warn(at+".port", fmt.Sprintf("is not used: the names of a headless service lead to its instances, which listen on %d", p.containerPort), "remove it")
+				}
 			}
 			if p.publish != nil && w.onHost() && p.publish.Port != 0 && p.containerPort != 0 && p.publish.Port != p.containerPort {
 				d.fault(at+".publish", fmt.Sprintf("must be %d: what runs on the host's network listens there itself", p.containerPort), "publish the same number")

@@ -141,6 +141,7 @@ func (c *crossCheck) ports(services []placedService) error {
 		}
 	}
 	for _, k := range keys {
+		c.everywhere(claims[k])
 		for _, group := range apart(claims[k]) {
 			if !c.clashes(group) {
 				return &RefusedError{
@@ -201,6 +202,42 @@ func (c *crossCheck) clashes(group []claimed) bool {
 		}
 	}
 	return true
+}
+
+// everywhere warns of claims that never meet where their services run, but one
+// of them is for every node: only where nodes share no leases are both served.
+func (c *crossCheck) everywhere(claims []claimed) {
+	// By address ("*" = any) the first two claims of different services, of all
+	// and of those for every node: enough to find one that is another's.
+	first := map[bool]map[string][]claimed{true: {}, false: {}}
+	note := func(kind bool, address string, cl claimed) {
+		if had := first[kind][address]; len(had) == 0 || len(had) == 1 && had[0].by.ID != cl.by.ID {
+			first[kind][address] = append(had, cl)
+		}
+	}
+	for _, cl := range claims {
+		for _, address := range []string{"*", cl.address} {
+			note(false, address, cl)
+			if cl.fleet {
+				note(true, address, cl)
+			}
+		}
+	}
+	for _, cl := range claims {
+		others := first[!cl.fleet]["*"]
+		if cl.address != "" {
+			others = slices.Concat(first[!cl.fleet][cl.address], first[!cl.fleet][""])
+		}
+		i := slices.IndexFunc(others, func(o claimed) bool { return o.by.ID != cl.by.ID })
+		if i < 0 || canMeet(cl.by, others[i].by) {
+			continue
+		}
+		o := others[i]
+		where := fmt.Sprintf("in %s line %d", Printable(o.at.in(o.by.file)), o.at.line)
+		c.faults = append(c.faults, planner.Fault{File: cl.at.in(cl.by.file), Line: cl.at.line, Column: cl.at.column, Field: cl.field, Warning: true,
+			Reason: fmt.Sprintf("mode: fleet opens port %d/%s on every node, and service %s %s wants it as well: only one of them gets it where nodes share leases", cl.port, cl.protocol, o.by.ID, where),
+			Remedy: fmt.Sprintf("write publish: {port: %d, mode: node} in both, or choose another port", cl.port)})
+	}
 }
 
 // canMeet reports whether a node could run both services.

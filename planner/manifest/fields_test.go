@@ -89,6 +89,8 @@ var changes = map[string][2]string{
 	"Service spec.volumes[].hostPath.path":                       {`volumes: [{name: a, hostPath: {path: /a}}]`, `volumes: [{name: a, hostPath: {path: /b}}]`},
 	"Service spec.volumes[].file":                                {`volumes: [{name: a, file: app.conf}]`, `volumes: [{name: a, file: everything.yaml}]`},
 	"Service spec.network":                                       {`replicas: 1`, `network: host`},
+	"Service spec.endpointMode":                                  {`endpointMode: vip`, `endpointMode: dnsrr`},
+	"Service spec.sessionAffinity":                               {`sessionAffinity: None`, `sessionAffinity: ClientIP`},
 	"Service spec.hostname":                                      {`hostname: a`, `hostname: b`},
 	"Service spec.terminationGracePeriodSeconds":                 {`terminationGracePeriodSeconds: 1`, `terminationGracePeriodSeconds: 2`},
 

@@ -40,6 +40,7 @@ type fleetSpec struct {
 	budgets  budgets
 	failover string
 	records  planner.RecordsPlace
+	network  planner.FleetNetwork
 	layered  bool // says what only the reading of layers knows: see layers.go
 }
 
@@ -68,10 +69,10 @@ var fleetSpecSchema = newSchema(
 	object("budgets", budgetsSchema, func(s *fleetSpec) *budgets { return &s.budgets }),
 	text("failover", oneOf("careful", "fast"), func(s *fleetSpec) *string { return &s.failover }),
 	object("records", recordsSchema, func(s *fleetSpec) *planner.RecordsPlace { return &s.records }),
+	object("network", networkSchema, func(s *fleetSpec) *planner.FleetNetwork { return &s.network }),
 	field[fleetSpec]{fieldInfo{name: "base", list: true}, func(_ *decoder, _ value, s *fleetSpec) { s.layered = true }},
 	field[fleetSpec]{fieldInfo{name: "variables"}, func(_ *decoder, _ value, s *fleetSpec) { s.layered = true }},
 	unread[fleetSpec]("trust"),
-	unread[fleetSpec]("network"),
 	unread[fleetSpec]("compose"),
 )
 
@@ -105,6 +106,7 @@ func decodeFleet(d *decoder, v value) (f *planner.Fleet, layered bool) {
 		Ignore:       e.spec.ignore,
 		Budgets:      e.spec.budgets.check(d, "spec.budgets"),
 		FastFailover: e.spec.failover == "fast",
+		Network:      e.spec.network,
 	}
 	zeroIf(&f.PollInterval, planner.DefaultPoll)
 	if zeroIf(&e.spec.records.Prefix, defaultPrefix); e.spec.records != (planner.RecordsPlace{}) {

@@ -35,6 +35,9 @@ func TestFleetSpec(t *testing.T) {
 		{"{records: {url: \"ssh://git@git.example.com:2222/team/records.git\"}}", planner.Fleet{Records: &planner.RecordsPlace{URL: "ssh://git@git.example.com:2222/team/records.git"}}},
 		{"{records: {url: \"git@git.example.com:team/records.git\"}}", planner.Fleet{Records: &planner.RecordsPlace{URL: "git@git.example.com:team/records.git"}}},
 		{"{records: {url: /srv/git/records.git}}", planner.Fleet{Records: &planner.RecordsPlace{URL: "/srv/git/records.git"}}},
+		{"{network: {services: 10.232.0.0/16, services6: \"fd6f:7270:6865:7573::/112\"}}", planner.Fleet{}},
+		{"{network: {services: 172.20.0.0/20}}", planner.Fleet{Network: planner.FleetNetwork{Services: "172.20.0.0/20"}}},
+		{"{network: {services: 10.0.0.0/8, services6: \"fd00:0:0:1::/64\"}}", planner.Fleet{Network: planner.FleetNetwork{Services: "10.0.0.0/8", Services6: "fd00:0:0:1::/64"}}},
 	}
 	for _, row := range rows {
 		row.want.Name = "test"
@@ -42,6 +45,11 @@ func TestFleetSpec(t *testing.T) {
 		if !reflect.DeepEqual(d.Fleet, row.want) || len(d.Faults) > 0 {
 			t.Errorf("%s: %+v\n%s", row.spec, d.Fleet, lines(d.Faults))
 		}
+	}
+	// Addresses of the internet are allowed: a fleet may have some of its own.
+	public := load(t, newTree(map[string]string{"fleet.yaml": fleetOf("{network: {services: 203.0.113.0/24}}")}))
+	if len(public.Faults) != 1 || !public.Faults[0].Warning || public.Fleet.Network.Services != "203.0.113.0/24" {
+		t.Errorf("public range: %+v\n%s", public.Fleet.Network, lines(public.Faults))
 	}
 	d := load(t, newTree(map[string]string{"fleet.yaml": fleetOf("{records: {url: \"http://git.example.com/r.git\"}}")}))
 	if len(d.Faults) != 1 || !d.Faults[0].Warning || d.Fleet.Records == nil {
@@ -58,6 +66,26 @@ func TestFleetSpecFaults(t *testing.T) {
 		{"{budgets: {pushesPerMinute: 1}}", "write a number from 2"},
 		{"{budgets: github}", "write it like {preset: github}"},
 		{"{failover: slow}", "write careful or fast"},
+		{"{network: 10.232.0.0/16}", "write it like {services: 10.232.0.0/16}"},
+		{"{network: {services: \"\"}}", "must not be empty"},
+		{"{network: {services: 10.232.0.0}}", "no range of IPv4 addresses; write one such as 10.232.0.0/16"},
+		{"{network: {services: \"fd00::/112\"}}", "no range of IPv4 addresses"},
+		{"{network: {services6: 10.232.0.0/16}}", "no range of IPv6 addresses"},
+		{"{network: {services6: \"::ffff:10.0.0.0/112\"}}", "IPv4 addresses in IPv6 form"},
+		{"{network: {services: 10.232.1.0/16}}", "does not begin at its first address; write 10.232.0.0/16"},
+		{"{network: {services: 10.232.0.0/25}}", "not from a /8 to a /24"},
+		{"{network: {services: 0.0.0.0/0}}", "not from a /8 to a /24"},
+		{"{network: {services6: \"fd00::/113\"}}", "not from a /64 to a /112"},
+		{"{network: {services6: \"fd00::/32\"}}", "not from a /64 to a /112"},
+		{"{network: {services: 127.1.0.0/16}}", "holds loopback addresses"},
+		{"{network: {services: 0.0.0.0/8}}", "holds addresses without a meaning"},
+		{"{network: {services: 169.254.0.0/16}}", "holds link-local addresses"},
+		{"{network: {services: 224.0.0.0/16}}", "holds multicast"},
+		{"{network: {services: 240.0.0.0/8}}", "holds multicast"},
+		{"{network: {services6: \"fe80::/64\"}}", "holds link-local addresses"},
+		{"{network: {services6: \"ff02::/112\"}}", "holds multicast addresses"},
+		{"{network: {services6: \"::/64\"}}", "holds loopback"},
+		{"{network: {serviceCIDR: 10.1.0.0/16}}", "write services: CIDR"},
 		{"{records: {url: \"https://bot:canary@git.example.com/r.git\"}}", "holds credentials"},
 		{"{records: {url: \"https://canary@git.example.com/r.git\"}}", "holds credentials"},
 		{"{records: {url: \"HTTPS://canary@git.example.com/r.git\"}}", "holds credentials"},

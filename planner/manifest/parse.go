@@ -52,6 +52,7 @@ type claim struct {
 	protocol string
 	port     int
 	address  string // "" = all
+	fleet    bool   // on every node, not just where the service runs
 	field    string
 	at       position
 }

@@ -13,6 +13,8 @@ type serviceSpec struct {
 	everyNode      bool
 	driver         string
 	network        string
+	endpointMode   string
+	affinity       string
 	hostname       string
 	grace          *int64
 	nodeSelector   map[string]string
@@ -44,6 +46,8 @@ var specSchema = newSchema(append([]field[serviceSpec]{
 	objects("containers", maxContainers, containerSchema, func(s *serviceSpec) *[]container { return &s.containers }).restart().in("Container"),
 	objects("volumes", maxVolumes, volumeSchema, func(s *serviceSpec) *[]volume { return &s.volumes }).restart(),
 	text("network", oneOf("host"), func(s *serviceSpec) *string { return &s.network }).restart(),
+	text("endpointMode", oneOf(endpointModes...), func(s *serviceSpec) *string { return &s.endpointMode }),
+	text("sessionAffinity", oneOf(sessionAffinities...), func(s *serviceSpec) *string { return &s.affinity }),
 	text("hostname", dnsLabel(63), func(s *serviceSpec) *string { return &s.hostname }).restart(),
 	optional("terminationGracePeriodSeconds", 0, maxGrace, func(s *serviceSpec) **int64 { return &s.grace }).restart(),
 	restartPolicy[serviceSpec](),
@@ -73,9 +77,21 @@ var specSchema = newSchema(append([]field[serviceSpec]{
 	"annotations", "write it in metadata",
 	"container_name", "remove it: metadata.name names the service",
 	"scale", "write replicas: NUMBER",
-	"deploy", "write replicas and resources directly in spec",
+	"deploy", "write replicas, resources and endpointMode directly in spec",
 	"networks", "remove it: every instance has a network of its own",
 	"network_mode", "write network: host, or remove it",
+	"endpoint_mode", "write endpointMode: dnsrr, or remove it",
+	"clusterIP", "write endpointMode: dnsrr where it is None, or remove it: a service has an address as soon as one of its ports has port: PORT",
+	"clusterIPs", "remove it: a service has an address as soon as one of its ports has port: PORT",
+	"sessionAffinityConfig", "remove it: a client keeps its instance for as long as that takes connections",
+	"externalTrafficPolicy", "write publish: {port: PORT, mode: node} where it is Local, or remove it",
+	"internalTrafficPolicy", "remove it: connections are led to all ready instances alike",
+	"externalIPs", "write publish: {port: PORT, address: IP}",
+	"loadBalancerIP", "write publish: {port: PORT, address: IP}",
+	"externalName", "remove it: names of other machines belong into your DNS",
+	"ipFamilies", "remove it: a service has an IPv4 and an IPv6 address",
+	"ipFamilyPolicy", "remove it: a service has an IPv4 and an IPv6 address",
+	"publishNotReadyAddresses", "remove it: only ready instances get connections",
 	"depends_on", "remove it: an order of starts is not supported by this version",
 	"stop_grace_period", "write terminationGracePeriodSeconds: SECONDS",
 	"configs", "use a volume with file: PATH",
@@ -111,6 +127,7 @@ func decodeService(d *decoder, v value) *service {
 	s.Labels, s.Annotations = e.metadata.labels, maps.Clone(e.metadata.annotations)
 	s.Template = w.template(e.metadata.annotations[restartedAt])
 	s.Ports, s.claims = w.ports()
+	s.Headless, s.ClientAffinity = e.spec.endpointMode == endpointModes[1], e.spec.affinity == sessionAffinities[1]
 	if len(s.files) == 0 {
 		s.Revision = planner.RevisionOf(s.Template)
 	}
@@ -212,10 +229,14 @@ func (w *writtenService) ports() (ports []planner.Port, claims []claim) {
 			switch {
 			case p.publish != nil:
 				field += ".publish"
-				claims = append(claims, claim{protocol, p.publish.Port, p.publish.Address, field, w.d.where(field)})
+				cl := claim{protocol, p.publish.Port, p.publish.Address, p.publish.OnEveryNode(), field, w.d.where(field)}
+				if w.onHost() {
+					cl.address = "" // the service listens where it likes
+				}
+				claims = append(claims, cl)
 			case w.onHost():
 				field += ".containerPort"
-				claims = append(claims, claim{protocol, p.containerPort, "", field, w.d.where(field)})
+				claims = append(claims, claim{protocol, p.containerPort, "", false, field, w.d.where(field)})
 			}
 		}
 	}

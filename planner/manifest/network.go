@@ -1,0 +1,82 @@
+package manifest
+
+import (
+	"net/netip"
+	"strings"
+
+	"github.com/orpheus-cd/orpheus/planner"
+)
+
+// What endpointMode and sessionAffinity may say. The first is the default.
+var (
+	endpointModes     = []string{"vip", "dnsrr"}
+	sessionAffinities = []string{"None", "ClientIP"}
+)
+
+var networkSchema = newSchema(
+	field[planner.FleetNetwork]{fieldInfo{name: "services"}, func(d *decoder, v value, into *planner.FleetNetwork) {
+		into.Services = d.serviceRange(v, false, planner.DefaultServiceRange)
+	}},
+	field[planner.FleetNetwork]{fieldInfo{name: "services6"}, func(d *decoder, v value, into *planner.FleetNetwork) {
+		into.Services6 = d.serviceRange(v, true, planner.DefaultServiceRange6)
+	}},
+).foreign(
+	"serviceSubnet", "write services: CIDR",
+	"serviceCIDR", "write services: CIDR",
+	"podSubnet", "remove it: a node's configuration says which addresses its instances have",
+	"podCIDR", "remove it: a node's configuration says which addresses its instances have",
+	"subnet", "remove it: a node's configuration says which addresses its instances have",
+	"dnsDomain", "remove it: names of services end in orpheus.internal",
+).like("{services: " + planner.DefaultServiceRange + "}")
+
+// unrouted are the ranges of IPv4 and IPv6 that no address of the internet is
+// in.
+var unrouted = []netip.Prefix{
+	netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("172.16.0.0/12"), netip.MustParsePrefix("192.168.0.0/16"),
+	netip.MustParsePrefix("100.64.0.0/10"), netip.MustParsePrefix("198.18.0.0/15"), netip.MustParsePrefix("fc00::/7"),
+}
+
+// serviceRange reads a range of service addresses; the default is "".
+func (d *decoder) serviceRange(v value, six bool, byDefault string) string {
+	s, ok := d.text(v, anyText)
+	if !ok {
+		return ""
+	}
+	if s == "" {
+		d.wrong(v, "must not be empty", "write one such as "+byDefault+", or remove the line")
+		return ""
+	}
+	p, err := planner.ParseServiceRange(s, six)
+	if err != nil {
+		reason, remedy, _ := strings.Cut(err.Error(), "; ")
+		d.wrong(v, reason, remedy)
+		return ""
+	}
+	private := false
+	for _, u := range unrouted {
+		private = private || u.Contains(p.Addr()) && u.Bits() <= p.Bits()
+	}
+	if !private {
+		d.warn(v.path, p.String()+" is not a private range: what really has these addresses cannot be reached from the fleet's nodes", "write one such as "+byDefault)
+	}
+	if p.String() == netip.MustParsePrefix(byDefault).String() {
+		return ""
+	}
+	return p.String()
+}
+
+// checkNetwork looks at what a service says of its address.
+func (w *writtenService) checkNetwork() {
+	hasPorts := false
+	for _, c := range w.all() {
+		hasPorts = hasPorts || len(c.ports) > 0
+	}
+	for _, f := range []struct {
+		field string
+		asked bool
+	}{{"spec.endpointMode", w.spec.endpointMode == endpointModes[1]}, {"spec.sessionAffinity", w.spec.affinity == sessionAffinities[1]}} {
+		if f.asked && !hasPorts {
+			w.d.warn(f.field, "changes nothing: the service has no ports to connect to", "list them in ports")
+		}
+	}
+}
