@@ -1,0 +1,35 @@
+package main
+
+import (
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/orpheus-cd/orpheus/runtime/network/resolver"
+)
+
+func init() { platformCommands = append(platformCommands, newResolverCommand) }
+
+// resolverVerb is the verb that the agent starts its name server with.
+const resolverVerb = "resolver"
+
+// newResolverCommand is the process that outlives the agent and answers for the
+// names of services.
+func newResolverCommand(*env) *cobra.Command {
+	var dir string
+	cmd := &cobra.Command{
+		Use:    resolverVerb,
+		Short:  "Answer for the names of services, for the agent",
+		Hidden: true,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			signal.Ignore(syscall.SIGHUP, syscall.SIGINT) // a terminal's are for the agent
+			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGTERM)
+			defer stop()
+			return resolver.Main(ctx, dir)
+		},
+	}
+	cmd.Flags().StringVar(&dir, "dir", "", "`folder` of the zone")
+	_ = cmd.MarkFlagRequired("dir") // it is there
+	return cmd
+}
