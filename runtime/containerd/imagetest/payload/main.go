@@ -7,7 +7,9 @@
 //	                /env?name=N a variable, /file?path=P a file, /healthz "ok"
 //	                /page/NAME the status that /set?page=NAME&code=C or $PAGES
 //	                gave it (0 = no answer), /count?page=NAME how often it was
-//	                asked for; prints "page NAME" each time, and "told to end"
+//	                asked for; prints "page NAME" each time, and "told to end".
+//	                Datagrams to the port are answered with the hostname and what
+//	                came; client.go has pages that ask others
 //	lines           print "line N" every 10 ms
 //	database DIR    take an exclusive lock in DIR as PostgreSQL does, or exit
 //	                with 3 if another holds it; write a heartbeat; serve as above

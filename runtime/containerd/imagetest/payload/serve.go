@@ -26,6 +26,9 @@ func serve() {
 	signal.Notify(stop, syscall.SIGTERM, syscall.SIGINT)
 	fmt.Println("ready")
 	go func() { check(http.Serve(l, pages())) }()
+	if port != "0" {
+		go echoes(port)
+	}
 	<-stop
 	fmt.Println("told to end")
 	os.Exit(0)
@@ -34,8 +37,7 @@ func serve() {
 func pages() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/{$}", func(w http.ResponseWriter, _ *http.Request) {
-		host, _ := os.Hostname()
-		fmt.Fprintf(w, "%s %s %d\n", host, os.Getenv("VERSION"), os.Getpid())
+		fmt.Fprintf(w, "%s %s %d\n", hostname(), os.Getenv("VERSION"), os.Getpid())
 	})
 	mux.HandleFunc("/healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("/env", func(w http.ResponseWriter, r *http.Request) {
@@ -46,7 +48,13 @@ func pages() http.Handler {
 	mux.HandleFunc("/page/{name}", b.page)
 	mux.HandleFunc("/set", b.set)
 	mux.HandleFunc("/count", b.count)
+	new(client).register(mux)
 	return mux
+}
+
+func hostname() string {
+	name, _ := os.Hostname()
+	return name
 }
 
 // database behaves like a database server with a data folder: two at once on

@@ -1,0 +1,231 @@
+// Package load asks an HTTP server without pause, as clients do who notice
+// everything: new connections without a second try, connections that are kept,
+// and one stream that never ends. The server is our payload.
+package load
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Options say how a server is asked.
+type Options struct {
+	URL string // of a server whose "/" answers "hostname version pid", and whose "/stream" never ends
+	// Rate of new connections a second; 0 = none.
+	Rate int
+	// Kept is how many clients ask over one connection each, 20 times a second.
+	Kept int
+	// Stream: one connection is held open all the time, too.
+	Stream bool
+	// Timeout of one request; 0 = 10 s.
+	Timeout time.Duration
+	// Dial replaces the machine's own way to connect; nil = that.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+}
+
+// Result is what became of the requests.
+type Result struct {
+	Asked  int // requests on connections of their own
+	Failed int
+	Kept   int // requests on kept connections
+	// KeptFailed counts those that failed on a connection that had answered
+	// before; a kept connection that the server closed between two requests is
+	// opened anew, as every HTTP client does, and is in Reopened.
+	KeptFailed, Reopened int
+	StreamBroken         string         // what ended the stream; "" = nothing did
+	Lines                int            // of the stream
+	Hosts                map[string]int // answers by host name
+	Errors               map[string]int // by text, a few
+	Longest              time.Duration  // of the requests that were answered
+}
+
+// Run is one server being asked.
+type Run struct {
+	opts   Options
+	cancel context.CancelFunc
+	ended  sync.WaitGroup
+
+	mu     sync.Mutex
+	result Result
+}
+
+// Start begins to ask.
+func Start(opts Options) *Run {
+	if opts.Timeout == 0 {
+		opts.Timeout = 10 * time.Second
+	}
+	if opts.Dial == nil {
+		opts.Dial = (&net.Dialer{}).DialContext
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	r := &Run{opts: opts, cancel: cancel, result: Result{Hosts: map[string]int{}, Errors: map[string]int{}}}
+	if opts.Rate > 0 {
+		r.ended.Go(func() { r.fresh(ctx) })
+	}
+	for range opts.Kept {
+		r.ended.Go(func() { r.kept(ctx) })
+	}
+	if opts.Stream {
+		r.ended.Go(func() { r.stream(ctx) })
+	}
+	return r
+}
+
+// SoFar returns what became of the requests that have ended.
+func (r *Run) SoFar() Result {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	now := r.result
+	now.Hosts, now.Errors = map[string]int{}, map[string]int{}
+	for k, v := range r.result.Hosts {
+		now.Hosts[k] = v
+	}
+	for k, v := range r.result.Errors {
+		now.Errors[k] = v
+	}
+	return now
+}
+
+// Stop waits for the requests under way and tells what became of all.
+func (r *Run) Stop() Result {
+	r.cancel()
+	r.ended.Wait()
+	return r.SoFar()
+}
+
+// fresh asks at the wanted rate, whether earlier requests have ended or not.
+func (r *Run) fresh(ctx context.Context) {
+	tick := time.NewTicker(time.Second / time.Duration(r.opts.Rate))
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			r.ended.Go(func() { r.one() })
+		}
+	}
+}
+
+// one asks once, on a connection of its own that is asked for once.
+func (r *Run) one() {
+	began := time.Now()
+	host, err := r.ask(&http.Client{Timeout: r.opts.Timeout, Transport: &http.Transport{
+		DialContext: r.opts.Dial, DisableKeepAlives: true,
+	}})
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.result.Asked++
+	r.note(host, err, time.Since(began), &r.result.Failed)
+}
+
+func (r *Run) note(host string, err error, took time.Duration, failed *int) {
+	if err == nil {
+		r.result.Hosts[host]++
+		r.result.Longest = max(r.result.Longest, took)
+		return
+	}
+	*failed++
+	text := err.Error()
+	if _, there := r.result.Errors[text]; !there && len(r.result.Errors) >= 20 {
+		text = "others"
+	}
+	r.result.Errors[text]++
+}
+
+func (r *Run) ask(c *http.Client) (host string, err error) {
+	answer, err := c.Get(r.opts.URL)
+	if err != nil {
+		return "", err
+	}
+	defer answer.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(answer.Body, 4096))
+	if err != nil {
+		return "", err
+	}
+	if answer.StatusCode != http.StatusOK {
+		return "", fmt.Errorf("status %d", answer.StatusCode)
+	}
+	host, _, _ = strings.Cut(string(body), " ")
+	return host, nil
+}
+
+// kept asks over one connection, and opens another only when the server has
+// closed it between two requests.
+func (r *Run) kept(ctx context.Context) {
+	opened := 0
+	transport := &http.Transport{MaxIdleConnsPerHost: 1, MaxConnsPerHost: 1,
+		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+			opened++
+			return r.opts.Dial(ctx, network, address)
+		}}
+	defer transport.CloseIdleConnections()
+	client := &http.Client{Timeout: r.opts.Timeout, Transport: transport}
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			r.mu.Lock()
+			r.result.Reopened += max(0, opened-1)
+			r.mu.Unlock()
+			return
+		case <-tick.C:
+		}
+		began := time.Now()
+		host, err := r.ask(client)
+		r.mu.Lock()
+		r.result.Kept++
+		r.note(host, err, time.Since(began), &r.result.KeptFailed)
+		r.mu.Unlock()
+	}
+}
+
+// stream reads one answer that never ends.
+func (r *Run) stream(ctx context.Context) {
+	err := r.read(ctx)
+	if err == nil || ctx.Err() != nil {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.result.StreamBroken = err.Error()
+}
+
+func (r *Run) read(ctx context.Context) error {
+	ask, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(r.opts.URL, "/")+"/stream", nil)
+	if err != nil {
+		return err
+	}
+	transport := &http.Transport{DialContext: r.opts.Dial}
+	defer transport.CloseIdleConnections()
+	answer, err := transport.RoundTrip(ask)
+	if err != nil {
+		return err
+	}
+	defer answer.Body.Close()
+	lines := bufio.NewScanner(answer.Body)
+	for lines.Scan() {
+		r.mu.Lock()
+		r.result.Lines++
+		r.mu.Unlock()
+	}
+	if err := lines.Err(); err != nil {
+		return err
+	}
+	return errors.New("the server ended the stream")
+}
+
+// String is one line for a test's log.
+func (r Result) String() string {
+	return fmt.Sprintf("%d new connections, %d failed; %d requests on kept ones, %d failed, %d opened anew; stream %d lines %s; longest answer %s; errors %v",
+		r.Asked, r.Failed, r.Kept, r.KeptFailed, r.Reopened, r.Lines, r.StreamBroken, r.Longest.Round(time.Millisecond), r.Errors)
+}
