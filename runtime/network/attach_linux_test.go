@@ -217,6 +217,8 @@ func TestAttack23HostileNames(t *testing.T) {
 
 func TestAttack24BadPortsChangeNothing(t *testing.T) {
 	ok := runtime.Target{Address: "10.231.0.2", Port: 80}
+	n, err := New(testConfig(t.TempDir()))
+	must(t, err)
 	for name, ports := range map[string][]runtime.PublishedPort{
 		"twice":           {port("tcp", 80, ok), port("tcp", 80, ok)},
 		"port 0":          {port("tcp", 0, ok)},
@@ -227,9 +229,9 @@ func TestAttack24BadPortsChangeNothing(t *testing.T) {
 		"target port":     {port("tcp", 80, runtime.Target{Address: "10.0.0.1"})},
 		"target loopback": {port("tcp", 80, runtime.Target{Address: "127.0.0.1", Port: 80})},
 		"many targets":    {port("tcp", 80, make([]runtime.Target, maxTargets+1)...)},
-		"many ports":      make([]runtime.PublishedPort, maxPorts+1),
+		"many ports":      make([]runtime.PublishedPort, maxFronts+1),
 	} {
-		if _, _, err := parseFronts(ports); !errors.Is(err, runtime.ErrInvalid) {
+		if err := n.Publish(t.Context(), ports); !errors.Is(err, runtime.ErrInvalid) {
 			t.Errorf("%s: %v, want invalid", name, err)
 		}
 	}
@@ -354,10 +356,9 @@ func BenchmarkPublish(b *testing.B) {
 		}
 	})
 	b.Run("50 ports, whole table", func(b *testing.B) {
-		want, _, err := parseFronts(ports)
-		must(b, err)
+		publish(b, n, ports...)
 		for range b.N {
-			must(b, n.rules.replace(want))
+			must(b, n.rules.replace(n.rules.balances()))
 		}
 	})
 	b.Run("1000 ports of 10, one target changes", func(b *testing.B) {

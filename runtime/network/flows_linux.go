@@ -10,22 +10,23 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// flows moves UDP flows when ports change. The kernel keeps a flow where its
-// first packet went for as long as packets come; TCP connections must stay
-// there, UDP senders would talk to nobody for ever.
+// flows moves UDP flows when what is balanced changes. The kernel keeps a flow
+// where its first packet went for as long as packets come; TCP connections must
+// stay there, UDP senders would talk to nobody for ever.
 type flows struct {
-	subnet netip.Prefix
+	cfg  Config
+	conn connections
 
 	mu sync.Mutex
-	// settled: the kernel's flows agree with what was last published. It is
+	// settled: the kernel's flows agree with what was last balanced. It is
 	// false at first, for what a former process did not get to.
 	settled bool
 }
 
 // settle forgets every UDP flow that would go elsewhere if it began now. The
 // kernel can only be asked for all connections, which takes 10 ms and more:
-// nothing is asked unless UDP ports changed.
-func (f *flows) settle(h *netlink.Handle, want fronts, changed bool) error {
+// nothing is asked unless where UDP goes changed.
+func (f *flows) settle(h *netlink.Handle, want []balance, changed bool) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if changed {
@@ -34,55 +35,65 @@ func (f *flows) settle(h *netlink.Handle, want fronts, changed bool) error {
 	if f.settled {
 		return nil
 	}
-	local := map[netip.Addr]bool{}
-	addrs, err := dump(func() ([]netlink.Addr, error) { return h.AddrList(nil, netlink.FAMILY_V4) })
-	if err != nil {
-		return fmt.Errorf("list addresses: %w", err)
-	}
-	for _, a := range addrs {
-		if p, ok := prefix(a.IPNet); ok {
-			local[p.Addr()] = true
+	for k, family := range f.cfg.families() {
+		local := map[netip.Addr]bool{}
+		addrs, err := dump(func() ([]netlink.Addr, error) { return h.AddrList(nil, family.routes) })
+		if err != nil {
+			return fmt.Errorf("list addresses: %w", err)
 		}
-	}
-	stale := staleFlows{want: want, subnet: f.subnet, local: local}
-	_, err = dump(func() (uint, error) {
-		return h.ConntrackDeleteFilters(netlink.ConntrackTable, unix.AF_INET, stale)
-	})
-	if err != nil {
-		return fmt.Errorf("move udp flows: %w", err)
+		for _, a := range addrs {
+			if p, ok := prefix(a.IPNet); ok {
+				local[p.Addr()] = true
+			}
+		}
+		now := standingFlows{family: family, balance: want[k], local: local}
+		if err := f.conn.remove(family.routes, false, now.stale); err != nil {
+			return fmt.Errorf("move udp flows: %w", err)
+		}
 	}
 	f.settled = true
 	return nil
 }
 
-// staleFlows matches UDP flows that do not go where want says.
-type staleFlows struct {
-	want   fronts
-	subnet netip.Prefix
-	local  map[netip.Addr]bool
+// standingFlows knows where flows go now.
+type standingFlows struct {
+	family
+	balance
+	local map[netip.Addr]bool
 }
 
-// MatchConntrackFlow implements netlink.CustomConntrackFilter.
-func (s staleFlows) MatchConntrackFlow(flow *netlink.ConntrackFlow) bool {
-	if flow.Forward.Protocol != unix.IPPROTO_UDP {
+// stale matches UDP flows that would not go where they go if they began now.
+func (s standingFlows) stale(c connection) bool {
+	if c.proto != unix.IPPROTO_UDP {
 		return false
 	}
-	to, ok := netip.AddrFromSlice(flow.Forward.DstIP)
-	by, ok2 := netip.AddrFromSlice(flow.Reverse.SrcIP)
-	if !ok || !ok2 {
-		return false
+	led := c.mark&forwardMark != 0
+	node := s.local[c.to.Addr()] || s.loopback.Contains(c.to.Addr())
+	if !led && !node && !s.serves(c.to.Addr()) {
+		return false // none of ours
 	}
-	to, by = to.Unmap(), by.Unmap()
-	if !s.local[to] && !loopbackNet.Contains(to) {
-		return false // not to this node: none of ours
+	if l, ok := s.leads(c, node); ok {
+		return !slices.Contains(l.targets, c.target)
 	}
-	answers := netip.AddrPortFrom(by, flow.Reverse.SrcPort)
-	targets, published := s.want[front{to, unix.IPPROTO_UDP, flow.Forward.DstPort}]
-	if !published {
-		targets, published = s.want[front{anyAddr, unix.IPPROTO_UDP, flow.Forward.DstPort}]
+	// An older version led without leaving its mark.
+	return led || node && c.target != c.to && s.subnet.Contains(c.target.Addr())
+}
+
+// leads returns the front that takes the flow, as the tables would.
+func (s standingFlows) leads(c connection, node bool) (led, bool) {
+	at := front{c.to.Addr(), c.proto, c.to.Port()}
+	everywhere := front{s.any, c.proto, c.to.Port()}
+	_, friend := slices.BinarySearchFunc(s.fleet, c.from.Addr(), netip.Addr.Compare)
+	for _, host := range []bool{true, false} {
+		if host && !friend {
+			continue
+		}
+		if l, ok := s.fronts[at]; ok && l.host == host {
+			return l, true
+		}
+		if l, ok := s.fronts[everywhere]; ok && l.host == host && node {
+			return l, true
+		}
 	}
-	if published {
-		return !slices.Contains(targets, answers)
-	}
-	return by != to && s.subnet.Contains(by) // led to an instance, published no more
+	return led{}, false
 }

@@ -2,222 +2,279 @@ package network
 
 import (
 	"cmp"
-	"encoding/binary"
+	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 
-	"github.com/google/nftables"
-	"github.com/google/nftables/binaryutil"
-	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
 
 	"github.com/orpheus-cd/orpheus/runtime"
 )
 
-// Bounds of what one node publishes. They keep a transaction within what the
+// Bounds of what one node balances. They keep a transaction within what the
 // kernel takes in one piece.
 const (
-	maxPorts   = 8192
-	maxTargets = 1024 // per port
+	maxFronts   = 32768
+	maxTargets  = 1024   // per front
+	maxElements = 131072 // targets of all fronts of a family; a front with affinity has 64
+	maxFleet    = 8192
 )
 
-// front is one published port. addr 0.0.0.0 = every address of the node.
+// front is an address and port that connections come to. The family's any =
+// every address of the node.
 type front struct {
 	addr  netip.Addr
 	proto uint8
 	port  uint16
 }
 
-// fronts is everything published: targets by front, sorted. A front without
-// targets refuses connections.
-type fronts map[front][]netip.AddrPort
+// led is where connections to a front lead.
+type led struct {
+	host     bool // for the fleet's other nodes only
+	affinity bool
+	targets  []netip.AddrPort // sorted; none = refused
+	source   int              // index in what Balance was given; says nothing after a restart
+}
 
-var anyAddr = netip.IPv4Unspecified()
+func (l led) equal(o led) bool {
+	return l.host == o.host && l.affinity == o.affinity && slices.Equal(l.targets, o.targets)
+}
+
+type fronts map[front]led
+
+// balance is all that one family's table balances. It is not changed once made.
+type balance struct {
+	fronts   fronts
+	fleet    []netip.Addr   // sorted
+	services []netip.Prefix // sorted
+}
+
+func (b balance) equal(o balance) bool {
+	return maps.EqualFunc(b.fronts, o.fronts, led.equal) && slices.Equal(b.fleet, o.fleet) && slices.Equal(b.services, o.services)
+}
+
+func (b balance) serves(a netip.Addr) bool {
+	return slices.ContainsFunc(b.services, func(p netip.Prefix) bool { return p.Contains(a) })
+}
 
 var protocols = map[string]uint8{"tcp": unix.IPPROTO_TCP, "udp": unix.IPPROTO_UDP}
 
-// parseFronts checks what is to be published, all of it: one bad port means
-// that nothing changes. owner says whose each is.
-func parseFronts(ports []runtime.PublishedPort) (fronts, map[front]runtime.PublishedPort, error) {
-	if len(ports) > maxPorts {
-		return nil, nil, fmt.Errorf("%d ports are more than the %d one node publishes: %w", len(ports), maxPorts, runtime.ErrInvalid)
+// parse checks what is to be balanced, all of it: one bad front means that
+// nothing changes. It returns one balance for each of the families.
+func parse(families []family, b runtime.Balancing) ([]balance, error) {
+	if len(b.Fronts) > maxFronts {
+		return nil, fmt.Errorf("%d ports are more than the %d one node balances: %w", len(b.Fronts), maxFronts, runtime.ErrInvalid)
 	}
-	all, owner := fronts{}, map[front]runtime.PublishedPort{}
-	for _, p := range ports {
-		f, err := parseFront(p)
-		if err != nil {
-			return nil, nil, fmt.Errorf("publish port %d/%s of %s: %w: %w", p.Port, p.Protocol, p.Service, err, runtime.ErrInvalid)
-		}
-		if other, taken := owner[f]; taken {
-			return nil, nil, fmt.Errorf("publish port %d/%s of %s: %s publishes it already: %w", p.Port, p.Protocol, p.Service, other.Service, runtime.ErrInvalid)
-		}
-		targets, err := parseTargets(p.Targets)
-		if err != nil {
-			return nil, nil, fmt.Errorf("publish port %d/%s of %s: %w: %w", p.Port, p.Protocol, p.Service, err, runtime.ErrInvalid)
-		}
-		owner[f], all[f] = p, targets
+	all, err := parseAround(families, b)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", err, runtime.ErrInvalid)
 	}
-	return all, owner, nil
+	elements := make([]int, len(families))
+	for i := range b.Fronts {
+		p := parser{families: families, balances: all, elements: elements, given: b.Fronts}
+		if err := p.add(i); err != nil {
+			return nil, fmt.Errorf("%s: %w: %w", describe(b.Fronts[i]), err, runtime.ErrInvalid)
+		}
+	}
+	return all, nil
 }
 
-func parseFront(p runtime.PublishedPort) (front, error) {
-	f := front{addr: anyAddr, proto: protocols[p.Protocol], port: uint16(p.Port)}
-	if f.proto == 0 {
-		return f, fmt.Errorf("protocol %q: want tcp or udp", p.Protocol)
+// describe names a front for people.
+func describe(f runtime.Front) string {
+	switch f.Kind {
+	case runtime.FrontService:
+		return fmt.Sprintf("service address %s port %d/%s of %s", f.Address, f.Port, f.Protocol, f.Service)
+	case runtime.FrontHost:
+		return fmt.Sprintf("host port %d/%s of %s", f.Port, f.Protocol, f.Service)
+	default:
+		return fmt.Sprintf("publish port %d/%s of %s", f.Port, f.Protocol, f.Service)
 	}
-	if p.Port < 1 || p.Port > 65535 {
-		return f, fmt.Errorf("want 1 to 65535")
-	}
-	if p.Address != "" {
-		addr, err := netip.ParseAddr(p.Address)
-		if err != nil || !addr.Is4() {
-			return f, fmt.Errorf("address %q: want an IPv4 address", p.Address)
+}
+
+// parseAround reads all but the fronts.
+func parseAround(families []family, b runtime.Balancing) ([]balance, error) {
+	all := make([]balance, len(families))
+	for k, f := range families {
+		all[k].fronts = make(fronts, len(b.Fronts))
+		if b.Fleet == nil {
+			continue
 		}
-		f.addr = addr
+		all[k].fleet = make([]netip.Addr, 0, len(b.Fleet))
+		for _, s := range b.Fleet {
+			a, err := parseUnicast(s)
+			if err != nil {
+				return nil, fmt.Errorf("node of the fleet %w", err)
+			}
+			if f.has(a) {
+				all[k].fleet = append(all[k].fleet, a)
+			}
+		}
+		slices.SortFunc(all[k].fleet, netip.Addr.Compare)
+		all[k].fleet = slices.Compact(all[k].fleet)
 	}
-	return f, nil
+	if len(b.Fleet) > maxFleet {
+		return nil, fmt.Errorf("%d nodes are more than %d", len(b.Fleet), maxFleet)
+	}
+	for _, s := range b.Services {
+		p, err := netip.ParsePrefix(s)
+		if err != nil || p.Masked() != p || p.Addr().Is4In6() || p.Bits() < 8 || !lastOf(p).Next().IsValid() {
+			return nil, fmt.Errorf("range of service addresses %q: want a network of at least /8, such as 10.232.0.0/16", s)
+		}
+		for k, f := range families {
+			if !f.has(p.Addr()) {
+				continue
+			}
+			if p.Overlaps(f.subnet) {
+				return nil, fmt.Errorf("range of service addresses %s overlaps the subnet of instances %s", p, f.subnet)
+			}
+			if len(all[k].services) > 0 {
+				return nil, fmt.Errorf("ranges of service addresses %s and %s: want one of a family", all[k].services[0], p)
+			}
+			all[k].services = append(all[k].services, p)
+		}
+	}
+	return all, nil
+}
+
+// parser adds fronts to the balances.
+type parser struct {
+	families []family
+	balances []balance
+	elements []int // so far, by family
+	given    []runtime.Front
+}
+
+func (p parser) add(source int) error {
+	f := p.given[source]
+	proto := protocols[f.Protocol]
+	if proto == 0 {
+		return fmt.Errorf("protocol %q: want tcp or udp", f.Protocol)
+	}
+	if f.Port < 1 || f.Port > 65535 {
+		return errors.New("want a port of 1 to 65535")
+	}
+	if f.Address == "" && f.Kind == runtime.FrontService {
+		return errors.New("no address")
+	}
+	var addr netip.Addr
+	if f.Address != "" {
+		var err error
+		if addr, err = netip.ParseAddr(f.Address); err != nil || addr.Is4In6() || addr.Zone() != "" || addr.IsUnspecified() || addr.IsMulticast() {
+			return fmt.Errorf("address %q: want an IPv4 or IPv6 address", f.Address)
+		}
+	}
+	if len(f.Targets) > maxTargets {
+		return fmt.Errorf("%d targets are more than %d", len(f.Targets), maxTargets)
+	}
+	targets, err := parseTargets(f.Targets)
+	if err != nil {
+		return err
+	}
+	for k, family := range p.families {
+		if !addr.IsValid() || family.has(addr) {
+			if err := p.addTo(k, addr, proto, source, targets); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// addTo adds a front to the balance of one family.
+func (p parser) addTo(k int, addr netip.Addr, proto uint8, source int, targets []netip.AddrPort) error {
+	f, family, b := p.given[source], p.families[k], p.balances[k]
+	if !addr.IsValid() {
+		addr = family.any
+	}
+	if f.Kind == runtime.FrontService && !b.serves(addr) {
+		return fmt.Errorf("the address is in no range of service addresses")
+	}
+	at, l := front{addr, proto, uint16(f.Port)}, led{host: f.Kind == runtime.FrontHost, affinity: f.Affinity, source: source}
+	// The targets are sorted, IPv4 before IPv6.
+	first, _ := slices.BinarySearchFunc(targets, 128, func(t netip.AddrPort, bits int) int { return cmp.Compare(t.Addr().BitLen(), bits) })
+	if l.targets = targets[:first]; family.addrLen == 16 {
+		l.targets = targets[first:]
+	}
+	if other, taken := b.fronts[at]; taken {
+		return fmt.Errorf("%s has it already", p.given[other.source].Service)
+	}
+	if len(l.targets) == 0 && f.Kind == runtime.FrontService {
+		return nil // as any address of the range that is no front
+	}
+	if l.affinity && len(l.targets) > 0 {
+		p.elements[k] += buckets
+	} else {
+		p.elements[k] += len(l.targets)
+	}
+	if p.elements[k] > maxElements {
+		return fmt.Errorf("more targets than the %d of one node", maxElements)
+	}
+	b.fronts[at] = l
+	return nil
 }
 
 // parseTargets sorts the targets and drops repetitions, so that equal sets are
 // equal values.
 func parseTargets(targets []runtime.Target) ([]netip.AddrPort, error) {
-	if len(targets) > maxTargets {
-		return nil, fmt.Errorf("%d targets are more than %d", len(targets), maxTargets)
-	}
 	all := make([]netip.AddrPort, 0, len(targets))
 	for _, t := range targets {
-		addr, err := netip.ParseAddr(t.Address)
-		if err != nil || !addr.Is4() || addr.IsUnspecified() || addr.IsMulticast() {
-			return nil, fmt.Errorf("target %q: want an IPv4 address", t.Address)
+		a, err := parseTarget(t)
+		if err != nil {
+			return nil, err
 		}
-		if addr.IsLoopback() {
-			// The kernel would have to route 127/8 from outside.
-			return nil, fmt.Errorf("target %q: loopback cannot be reached from outside, name an address of the node", t.Address)
-		}
-		if t.Port < 1 || t.Port > 65535 {
-			return nil, fmt.Errorf("target %s port %d: want 1 to 65535", t.Address, t.Port)
-		}
-		all = append(all, netip.AddrPortFrom(addr, uint16(t.Port)))
+		all = append(all, a)
 	}
-	slices.SortFunc(all, netip.AddrPort.Compare)
+	if !slices.IsSortedFunc(all, netip.AddrPort.Compare) {
+		slices.SortFunc(all, netip.AddrPort.Compare)
+	}
 	return slices.Compact(all), nil
 }
 
-// change is what must be taken from and given to the three sets.
-type change struct{ del, add elements }
-
-type elements struct{ dispatch, targets, refused []nftables.SetElement }
-
-// Every front has one element in dispatch.
-func (c change) empty() bool { return len(c.del.dispatch)+len(c.add.dispatch) == 0 }
-
-func (c change) concerns(protocol uint8) bool {
-	return slices.ContainsFunc(slices.Concat(c.del.dispatch, c.add.dispatch), func(e nftables.SetElement) bool {
-		return frontOf(e.Key).proto == protocol
-	})
+func parseTarget(t runtime.Target) (netip.AddrPort, error) {
+	addr, err := parseUnicast(t.Address)
+	if err != nil {
+		return netip.AddrPort{}, fmt.Errorf("target %w", err)
+	}
+	if t.Port < 1 || t.Port > 65535 {
+		return netip.AddrPort{}, fmt.Errorf("target %s port %d: want 1 to 65535", t.Address, t.Port)
+	}
+	return netip.AddrPortFrom(addr, uint16(t.Port)), nil
 }
 
-// diff compares by front: one whose targets differ is replaced whole, all
-// others are not mentioned.
-func diff(have, want fronts) change {
-	var c change
-	for _, f := range have.sorted() {
-		if targets, ok := want[f]; !ok || !slices.Equal(targets, have[f]) {
-			c.del.append(f, have[f])
-		}
+// parseUnicast reads the address of one host, as seen from others.
+func parseUnicast(s string) (netip.Addr, error) {
+	addr, err := netip.ParseAddr(s)
+	if err != nil || addr.Is4In6() || addr.IsUnspecified() || addr.IsMulticast() || addr.Zone() != "" || addr.IsLinkLocalUnicast() {
+		return addr, fmt.Errorf("%q: want an IPv4 or IPv6 address", s)
 	}
-	for _, f := range want.sorted() {
-		if targets, ok := have[f]; !ok || !slices.Equal(targets, want[f]) {
-			c.add.append(f, want[f])
-		}
+	if addr.IsLoopback() {
+		// The kernel would have to route 127/8 from outside.
+		return addr, fmt.Errorf("%q: loopback cannot be reached from outside, name an address of the node", s)
 	}
-	return c
+	return addr, nil
 }
 
-func (e *elements) append(f front, targets []netip.AddrPort) {
-	key := f.key()
-	verdict := &expr.Verdict{Kind: expr.VerdictAccept}
-	if len(targets) == 0 {
-		e.refused = append(e.refused, nftables.SetElement{Key: key})
-	} else {
-		verdict = &expr.Verdict{Kind: expr.VerdictGoto, Chain: f.spread(len(targets))}
-	}
-	e.dispatch = append(e.dispatch, nftables.SetElement{Key: key, VerdictData: verdict})
-	for i, t := range targets {
-		e.targets = append(e.targets, nftables.SetElement{
-			Key: append(slices.Clip(key), binaryutil.NativeEndian.PutUint32(uint32(i))...),
-			Val: targetValue(t),
-		})
-	}
-}
-
-func (fs fronts) sorted() []front {
-	keys := make([]front, 0, len(fs))
-	for f := range fs {
-		keys = append(keys, f)
-	}
-	slices.SortFunc(keys, front.compare)
-	return keys
-}
-
-// spreads are the chains that the fronts need, by name, with the number of
-// targets each spreads over.
-func (fs fronts) spreads() map[string]spread {
-	need := map[string]spread{}
-	for f, targets := range fs {
-		if len(targets) > 0 {
-			need[f.spread(len(targets))] = spread{any: f.addr == anyAddr, over: len(targets)}
+// spreads are the chains that the fronts need.
+func (fs fronts) spreads(family family) map[spread]bool {
+	need := map[spread]bool{}
+	for f, l := range fs {
+		if len(l.targets) > 0 {
+			need[f.spread(family, l)] = true
 		}
 	}
 	return need
 }
 
-// spread is a chain that picks one of so many targets of the front the packet
-// came to; one chain serves all fronts with that number.
-type spread struct {
-	any  bool
-	over int
-}
-
-func (f front) spread(over int) string {
-	if f.addr == anyAddr {
-		return fmt.Sprintf("any-%d", over)
+func (f front) spread(family family, l led) spread {
+	s := spread{any: f.addr == family.any, over: len(l.targets)}
+	if l.affinity {
+		s.over = byClient
 	}
-	return fmt.Sprintf("one-%d", over)
+	return s
 }
 
 func (f front) compare(o front) int {
 	return cmp.Or(f.addr.Compare(o.addr), cmp.Compare(f.proto, o.proto), cmp.Compare(f.port, o.port))
-}
-
-// key is the concatenation address . protocol . port as the kernel lays it
-// out: each part padded to 4 bytes.
-func (f front) key() []byte {
-	k := make([]byte, frontKeyLen)
-	copy(k, f.addr.AsSlice())
-	k[4] = f.proto
-	binary.BigEndian.PutUint16(k[8:], f.port)
-	return k
-}
-
-const (
-	frontKeyLen  = 12
-	targetKeyLen = frontKeyLen + 4
-	targetLen    = 8
-)
-
-func frontOf(key []byte) front {
-	return front{addr: netip.AddrFrom4([4]byte(key)), proto: key[4], port: binary.BigEndian.Uint16(key[8:])}
-}
-
-func targetValue(t netip.AddrPort) []byte {
-	v := make([]byte, targetLen)
-	copy(v, t.Addr().AsSlice())
-	binary.BigEndian.PutUint16(v[4:], t.Port())
-	return v
-}
-
-func targetOf(v []byte) netip.AddrPort {
-	return netip.AddrPortFrom(netip.AddrFrom4([4]byte(v)), binary.BigEndian.Uint16(v[4:]))
 }

@@ -55,10 +55,11 @@ func (n *Network) Info(ctx context.Context) (runtime.NetworkInfo, error) {
 // tryRules writes the whole table into the calling thread's namespace, which
 // is thrown away: the one sure way to know that the kernel takes it.
 func (n *Network) tryRules() error {
-	sample, _, err := parseFronts([]runtime.PublishedPort{
+	sample, err := parse(n.cfg.families(), runtime.Balancing{Services: []string{"192.0.2.0/24", "2001:db8::/112"}, Fronts: []runtime.Front{
 		{Port: 1, Protocol: "tcp", Targets: []runtime.Target{{Address: "192.0.2.1", Port: 1}, {Address: "192.0.2.2", Port: 1}}},
+		{Port: 2, Protocol: "tcp", Affinity: true, Targets: []runtime.Target{{Address: "192.0.2.1", Port: 1}, {Address: "2001:db8::1", Port: 1}}},
 		{Port: 1, Protocol: "udp"},
-	})
+	}})
 	if err != nil {
 		return err
 	}

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net"
 	"net/netip"
 	"slices"
 
@@ -20,40 +19,54 @@ const (
 	udpUnconnected = 0x07
 )
 
-// withoutTaken leaves out what programs of this machine listen on: publishing
-// port 22 would cut people off from their server. What stands already stays,
-// whoever began to listen there since.
-func withoutTaken(want, standing fronts, owners map[front]runtime.PublishedPort) (fronts, error) {
-	fresh := maps.Clone(want)
-	maps.DeleteFunc(fresh, func(f front, _ []netip.AddrPort) bool { _, stands := standing[f]; return stands })
+// leaveTaken takes out of what is wanted the published ports that programs of
+// this machine listen on: publishing port 22 would cut people off from their
+// server. What stands already stays, whoever began to listen there since. The
+// error names what was left out.
+func leaveTaken(given []runtime.Front, want, standing []balance) error {
+	fresh := map[int]bool{}
+	for k := range want {
+		for at, l := range want[k].fronts {
+			if given[l.source].Kind == runtime.FrontPublished && (k >= len(standing) || !standing[k].fronts.has(at)) {
+				fresh[l.source] = true
+			}
+		}
+	}
 	if len(fresh) == 0 {
-		return want, nil
+		return nil
 	}
 	listening, err := listeners()
 	if err != nil {
-		// A kernel without socket diagnosis keeps nobody from publishing.
-		return want, nil
+		return nil // a kernel without socket diagnosis keeps nobody from publishing
 	}
-	free := maps.Clone(want)
-	var errs []error
-	for _, f := range fresh.sorted() {
-		if !slices.ContainsFunc(listening, f.clashes) {
-			continue
+	taken := map[int]bool{}
+	for k := range want {
+		for at, l := range want[k].fronts {
+			if fresh[l.source] && slices.ContainsFunc(listening, at.clashes) {
+				taken[l.source] = true
+			}
 		}
-		delete(free, f)
-		p := owners[f]
-		errs = append(errs, fmt.Errorf("port %d/%s of %s is not opened: a program of this machine listens there; end it, or publish another port: %w",
-			p.Port, p.Protocol, p.Service, runtime.ErrInvalid))
 	}
-	return free, errors.Join(errs...)
+	for k := range want {
+		maps.DeleteFunc(want[k].fronts, func(_ front, l led) bool { return taken[l.source] })
+	}
+	var errs []error
+	for _, source := range slices.Sorted(maps.Keys(taken)) {
+		f := given[source]
+		errs = append(errs, fmt.Errorf("port %d/%s of %s is not opened: a program of this machine listens there; end it, or publish another port: %w",
+			f.Port, f.Protocol, f.Service, runtime.ErrInvalid))
+	}
+	return errors.Join(errs...)
 }
 
 // clashes reports whether packets to one would reach the other.
 func (f front) clashes(o front) bool {
-	return f.proto == o.proto && f.port == o.port && (f.addr == anyAddr || o.addr == anyAddr || f.addr == o.addr)
+	return f.proto == o.proto && f.port == o.port && f.addr.BitLen() == o.addr.BitLen() &&
+		(f.addr.IsUnspecified() || o.addr.IsUnspecified() || f.addr == o.addr)
 }
 
-// listeners are the sockets of this network namespace that receive over IPv4.
+// listeners are the sockets of this network namespace that receive. One bound
+// to all of IPv6 is taken to receive over IPv4, too, as most do.
 func listeners() ([]front, error) {
 	var found []front
 	for _, kind := range []struct {
@@ -69,22 +82,17 @@ func listeners() ([]front, error) {
 				return nil, err
 			}
 			for _, s := range sockets {
-				if addr, ok := receivesIPv4(s.ID.Source); ok && s.State == kind.state {
-					found = append(found, front{addr: addr, proto: kind.proto, port: s.ID.SourcePort})
+				addr, ok := netip.AddrFromSlice(s.ID.Source)
+				if !ok || s.State != kind.state {
+					continue
+				}
+				addr = addr.Unmap()
+				found = append(found, front{addr: addr, proto: kind.proto, port: s.ID.SourcePort})
+				if addr == netip.IPv6Unspecified() {
+					found = append(found, front{addr: netip.IPv4Unspecified(), proto: kind.proto, port: s.ID.SourcePort})
 				}
 			}
 		}
 	}
 	return found, nil
-}
-
-// receivesIPv4 is the IPv4 address a socket is bound to; one bound to all of
-// IPv6 is taken to receive over IPv4, too, as most do.
-func receivesIPv4(bound net.IP) (netip.Addr, bool) {
-	addr, ok := netip.AddrFromSlice(bound)
-	addr = addr.Unmap()
-	if ok && addr.Is6() {
-		return anyAddr, addr.IsUnspecified()
-	}
-	return addr, ok
 }

@@ -23,6 +23,7 @@ type Network struct {
 	pool  pool
 	rules rules
 	flows flows
+	paths paths
 
 	// setup is held while bridge and table are looked at and repaired.
 	setup sync.Mutex
@@ -52,7 +53,8 @@ func New(cfg Config) (*Network, error) {
 	n := &Network{cfg: cfg}
 	n.pool = pool{dir: filepath.Join(cfg.StateDir, "attachments"), subnet: cfg.Subnet, address6: cfg.address6}
 	n.rules = rules{cfg: cfg}
-	n.flows = flows{subnet: cfg.Subnet}
+	n.flows = flows{cfg: cfg}
+	n.paths = paths{cfg: cfg}
 	return n, nil
 }
 

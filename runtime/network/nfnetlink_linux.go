@@ -31,10 +31,10 @@ func (r *rules) disconnect() {
 	}
 }
 
-// openNFTables opens nftables with room for a transaction of every port there
-// is.
+// openNFTables opens nftables with room for a transaction of all that one node
+// balances.
 func openNFTables(opts ...nftables.ConnOption) (*nftables.Conn, error) {
-	const room = 16 << 20
+	const room = 32 << 20
 	c, err := nftables.New(append(opts, nftables.WithSockOptions(func(s *netlink.Conn) error {
 		return errors.Join(s.SetWriteBuffer(room), s.SetReadBuffer(room))
 	}))...)
@@ -44,19 +44,28 @@ func openNFTables(opts ...nftables.ConnOption) (*nftables.Conn, error) {
 	return c, nil
 }
 
+// openNetfilter opens a socket for single questions.
+func openNetfilter() (*nl.SocketHandle, error) {
+	s, err := nl.Subscribe(unix.NETLINK_NETFILTER)
+	if err != nil {
+		return nil, fmt.Errorf("open netfilter: %w", explain(err))
+	}
+	if err := errors.Join(s.SetSendTimeout(&nl.SocketTimeoutTv), s.SetReceiveTimeout(&nl.SocketTimeoutTv)); err != nil {
+		s.Close()
+		return nil, fmt.Errorf("open netfilter: %w", err)
+	}
+	return &nl.SocketHandle{Socket: s}, nil
+}
+
 // generation is the number of changes that were made to any nftables rule of
 // this namespace since it is there.
 func (r *rules) generation() (uint32, error) {
 	if r.ask == nil {
-		s, err := nl.Subscribe(unix.NETLINK_NETFILTER)
+		s, err := openNetfilter()
 		if err != nil {
-			return 0, fmt.Errorf("open nftables: %w", explain(err))
+			return 0, err
 		}
-		if err := errors.Join(s.SetSendTimeout(&nl.SocketTimeoutTv), s.SetReceiveTimeout(&nl.SocketTimeoutTv)); err != nil {
-			s.Close()
-			return 0, fmt.Errorf("open nftables: %w", err)
-		}
-		r.ask = &nl.SocketHandle{Socket: s}
+		r.ask = s
 	}
 	req := nl.NewNetlinkRequest(unix.NFNL_SUBSYS_NFTABLES<<8|unix.NFT_MSG_GETGEN, 0)
 	req.Sockets = map[int]*nl.SocketHandle{unix.NETLINK_NETFILTER: r.ask}
@@ -87,7 +96,7 @@ func (r *rules) generation() (uint32, error) {
 // explain adds the remedy to what the kernel says when it lacks nftables.
 func explain(err error) error {
 	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EPROTONOSUPPORT) {
-		return fmt.Errorf("%w (does the kernel have nftables? load nf_tables, nft_chain_nat, nft_numgen, nft_fib_ipv4, nft_ct, nft_masq, nft_nat, nft_reject_ipv4)", err)
+		return fmt.Errorf("%w (does the kernel have nftables? load nf_tables, nft_chain_nat, nft_numgen, nft_hash, nft_fib_ipv4, nft_ct, nft_masq, nft_nat, nft_reject_ipv4, and for IPv6 nft_fib_ipv6, nft_reject_ipv6)", err)
 	}
 	return err
 }

@@ -1,11 +1,8 @@
 package network
 
 import (
-	"errors"
 	"fmt"
 	"maps"
-	"net/netip"
-	"os"
 	"slices"
 	"sync"
 
@@ -14,17 +11,18 @@ import (
 	"github.com/vishvananda/netlink/nl"
 )
 
-// rules keeps our nftables table as wanted. Every change is one transaction:
-// packets see the table before it or after it. Other tables are never touched.
+// rules keeps our nftables tables as wanted. Every change is one transaction:
+// packets see all tables before it or after it. Other tables are never touched.
 type rules struct {
 	cfg Config
 
 	mu sync.Mutex
 	// gen is the kernel's generation of all rules when ours were last known to
-	// be whole, and published what they then held. While the generation stands
-	// nobody changed anything. 0 = unknown.
-	gen       uint32
-	published fronts
+	// be whole, and stands what they then balanced, by family. While the
+	// generation stands nobody changed anything. 0 = unknown; nil = unknown.
+	gen    uint32
+	stands []balance
+	marks  []string // what sign says, by family; nil = not yet asked
 
 	// Both sockets stay open: closing one makes the kernel wait, some 10 ms,
 	// until all that was deleted is gone (net/netfilter/nf_tables_api.c,
@@ -33,8 +31,8 @@ type rules struct {
 	ask *nl.SocketHandle
 }
 
-// ensure restores the table if it is missing or was tampered with. What is
-// published stays: after a restart of the agent it is read from the kernel.
+// ensure restores the tables if they are missing or were tampered with. What is
+// balanced stays: after a restart of the agent it is read from the kernel.
 func (r *rules) ensure() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -51,100 +49,164 @@ func (r *rules) ensureLocked() error {
 	}
 	have, whole, err := r.read()
 	if err != nil {
-		return fmt.Errorf("read nftables table %s: %w", r.cfg.Table, err)
+		return fmt.Errorf("read nftables tables %s: %w", r.cfg.Table, err)
 	}
-	if r.published == nil {
-		r.published = have // what a former process published
+	if r.stands == nil {
+		r.stands = have // what a former process balanced
 	}
-	if whole && maps.EqualFunc(have, r.published, slices.Equal) {
+	if whole && slices.EqualFunc(have, r.stands, balance.equal) {
 		r.gen = gen
 		return nil
 	}
-	return r.replace(r.published)
+	return r.replace(r.stands)
 }
 
-// standing is what is published now, as last known.
-func (r *rules) standing() fronts {
+// balances is what is balanced now, as last known, by family.
+func (r *rules) balances() []balance {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.published
+	return r.stands
 }
 
-// publish makes exactly these fronts stand and returns what it had to change.
-func (r *rules) publish(want fronts) (change, error) {
+// standing are the fronts of all families, as last known.
+func (r *rules) standing() fronts {
+	all := fronts{}
+	for _, b := range r.balances() {
+		maps.Copy(all, b.fronts)
+	}
+	return all
+}
+
+// balance makes exactly this stand, one balance for each family, and reports
+// what it had to change.
+func (r *rules) balance(want []balance) (changes []change, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if err := r.ensureLocked(); err != nil {
-		return change{}, err
+		return nil, err
 	}
-	c := diff(r.published, want)
-	if c.empty() {
-		return c, nil
+	changed := false
+	for k, f := range r.cfg.families() {
+		c := f.diff(r.stands[k], want[k])
+		changes, changed = append(changes, c), changed || !c.empty()
 	}
-	return c, r.apply(c, want)
-}
-
-// apply changes what differs between published and want.
-func (r *rules) apply(c change, want fronts) error {
-	mark, err := sign(r.cfg)
-	if err != nil {
-		return err
+	if !changed {
+		return changes, nil
 	}
-	had, need := r.published.spreads(), want.spreads()
-	return r.commit(want, func(tx *nftables.Conn) error {
-		table := r.table()
-		for _, name := range slices.Sorted(maps.Keys(need)) {
-			if _, ok := had[name]; !ok {
-				addChain(tx, table, spreadChain(name, need[name]), mark)
+	return changes, r.commit(want, func(tx *nftables.Conn) error {
+		for k, f := range r.cfg.families() {
+			if changes[k].empty() {
+				continue
 			}
-		}
-		sets := newSets(table)
-		if err := sets.remove(tx, c.del); err != nil {
-			return err
-		}
-		if err := sets.add(tx, c.add); err != nil {
-			return err
-		}
-		for _, name := range slices.Sorted(maps.Keys(had)) {
-			if _, ok := need[name]; !ok {
-				tx.DelChain(&nftables.Chain{Name: name, Table: table})
+			if err := r.apply(tx, f, changes[k], r.stands[k].fronts.spreads(f), want[k].fronts.spreads(f)); err != nil {
+				return err
 			}
 		}
 		return nil
 	})
 }
 
-// replace writes the whole table anew.
-func (r *rules) replace(want fronts) error {
-	return r.commit(want, func(tx *nftables.Conn) error { return r.write(tx, want) })
-}
-
-func (r *rules) write(tx *nftables.Conn, want fronts) error {
-	chains := staticChains(r.cfg)
-	mark, err := sign(r.cfg)
+// apply changes what differs in one family's table.
+func (r *rules) apply(tx *nftables.Conn, f family, c change, had, need map[spread]bool) error {
+	mark, err := r.mark(f)
 	if err != nil {
 		return err
 	}
-	table := r.table()
-	tx.AddTable(table) // so that there is one to delete
-	tx.DelTable(table)
-	tx.AddTable(table)
-	sets := newSets(table)
-	if err := sets.make(tx); err != nil {
+	table := r.table(f)
+	for _, s := range missing(need, had) {
+		addChain(tx, table, f.spreadChain(s), mark)
+	}
+	sets := newSets(f, table)
+	if err := c.del.each(sets, tx.SetDeleteElements); err != nil {
 		return err
 	}
-	need := want.spreads()
-	for _, name := range slices.Sorted(maps.Keys(need)) {
-		chains = append(chains, spreadChain(name, need[name]))
+	if err := c.add.each(sets, tx.SetAddElements); err != nil {
+		return err
 	}
-	for _, c := range chains {
+	for _, s := range missing(had, need) {
+		tx.DelChain(&nftables.Chain{Name: s.name(), Table: table})
+	}
+	return nil
+}
+
+// missing are those of all that the others have not, by name.
+func missing(all, others map[spread]bool) []spread {
+	var found []spread
+	for s := range all {
+		if !others[s] {
+			found = append(found, s)
+		}
+	}
+	slices.SortFunc(found, spread.compare)
+	return found
+}
+
+// replace writes all tables anew.
+func (r *rules) replace(want []balance) error {
+	return r.commit(want, func(tx *nftables.Conn) error { return r.write(tx, want) })
+}
+
+// write fills a transaction with all tables. One of a family that the node has
+// no more goes.
+func (r *rules) write(tx *nftables.Conn, want []balance) error {
+	families := r.cfg.families()
+	for _, f := range families {
+		tx.AddTable(r.table(f)) // so that there is one to delete
+		tx.DelTable(r.table(f))
+	}
+	old, err := tx.ListTables()
+	if err != nil {
+		return explain(err)
+	}
+	for _, t := range old {
+		if r.leftover(t) {
+			tx.DelTable(t)
+		}
+	}
+	for k, f := range families {
+		if err := r.writeFamily(tx, f, want[k]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// leftover reports whether a table is ours and of a family that the node has
+// no more.
+func (r *rules) leftover(t *nftables.Table) bool {
+	return t.Name == r.cfg.Table && t.Family == nftables.TableFamilyIPv6 && !r.cfg.Subnet6.IsValid()
+}
+
+func (r *rules) writeFamily(tx *nftables.Conn, f family, want balance) error {
+	mark, err := r.mark(f)
+	if err != nil {
+		return err
+	}
+	table := r.table(f)
+	tx.AddTable(table)
+	sets := newSets(f, table)
+	for _, name := range slices.Sorted(maps.Keys(sets)) {
+		if err := tx.AddSet(sets[name], nil); err != nil {
+			return fmt.Errorf("set %s: %w", name, err)
+		}
+	}
+	for _, c := range f.chains(want) {
 		addChain(tx, table, c, mark)
 	}
-	return sets.add(tx, diff(nil, want).add)
+	return f.diff(balance{}, want).add.each(sets, tx.SetAddElements)
+}
+
+// chains are all that a family's table has.
+func (f family) chains(want balance) []chain {
+	all := f.staticChains()
+	for _, s := range missing(want.fronts.spreads(f), nil) {
+		all = append(all, f.spreadChain(s))
+	}
+	return all
 }
 
 // commit runs one transaction, after which want stands.
-func (r *rules) commit(want fronts, fill func(*nftables.Conn) error) error {
+func (r *rules) commit(want []balance, fill func(*nftables.Conn) error) error {
 	before, err := r.generation()
 	if err != nil {
 		return err
@@ -160,9 +222,9 @@ func (r *rules) commit(want fronts, fill func(*nftables.Conn) error) error {
 	}
 	if err != nil {
 		r.disconnect() // it may hold messages, or answers nobody read
-		return fmt.Errorf("write nftables table %s: %w", r.cfg.Table, explain(err))
+		return fmt.Errorf("write nftables tables %s: %w", r.cfg.Table, explain(err))
 	}
-	r.published = want
+	r.stands = want
 	after, err := r.generation()
 	if err != nil {
 		return err
@@ -173,117 +235,46 @@ func (r *rules) commit(want fronts, fill func(*nftables.Conn) error) error {
 	return nil
 }
 
-// read returns what the kernel's table publishes, and whether its rules are
-// the ones we write. A table that is missing publishes nothing.
-func (r *rules) read() (have fronts, whole bool, err error) {
-	c, err := r.connect()
-	if err != nil {
-		return nil, false, err
-	}
-	defer func() {
-		if err != nil {
-			r.disconnect()
-		}
-	}()
-	have = fronts{}
-	tables, err := c.ListTablesOfFamily(nftables.TableFamilyIPv4)
-	if err != nil {
-		return nil, false, explain(err)
-	}
-	if !slices.ContainsFunc(tables, func(t *nftables.Table) bool { return t.Name == r.cfg.Table }) {
-		return have, false, nil
-	}
-	dispatched, err := r.readSets(c, have)
-	if err != nil {
-		return nil, false, err
-	}
-	whole, err = r.rulesStand(c, have)
-	return have, whole && dispatched, err
-}
-
-// readSets fills in the fronts, and reports whether the three sets agree.
-func (r *rules) readSets(c *nftables.Conn, have fronts) (agree bool, err error) {
-	sets := newSets(r.table())
-	got := map[string][]nftables.SetElement{}
-	for _, s := range []*nftables.Set{sets.dispatch, sets.targets, sets.refused} {
-		got[s.Name], err = c.GetSetElements(s)
-		if errors.Is(err, os.ErrNotExist) {
-			return false, nil
-		}
-		if err != nil {
-			return false, fmt.Errorf("set %s: %w", s.Name, err)
-		}
-	}
-	for _, e := range got[setRefused] {
-		if len(e.Key) == frontKeyLen {
-			have[frontOf(e.Key)] = nil
-		}
-	}
-	for _, e := range got[setTargets] {
-		if len(e.Key) == targetKeyLen && len(e.Val) == targetLen {
-			f := frontOf(e.Key)
-			have[f] = append(have[f], targetOf(e.Val))
-		}
-	}
-	for f := range have {
-		slices.SortFunc(have[f], netip.AddrPort.Compare)
-	}
-	agree = len(got[setDispatch]) == len(have)
-	for _, e := range got[setDispatch] {
-		if len(e.Key) != frontKeyLen {
-			return false, nil
-		}
-		_, known := have[frontOf(e.Key)]
-		agree = agree && known
-	}
-	return agree, nil
-}
-
-// rulesStand compares the comments of all rules, chain by chain: they name
-// version and settings, and a rule that somebody else put there has none.
-func (r *rules) rulesStand(c *nftables.Conn, have fronts) (bool, error) {
-	chains := staticChains(r.cfg)
-	mark, err := sign(r.cfg)
-	if err != nil {
-		return false, err
-	}
-	for name, s := range have.spreads() {
-		chains = append(chains, spreadChain(name, s))
-	}
-	for _, want := range chains {
-		got, err := c.GetRules(r.table(), &nftables.Chain{Name: want.name})
-		if errors.Is(err, os.ErrNotExist) {
-			return false, nil
-		}
-		if err != nil {
-			return false, fmt.Errorf("chain %s: %w", want.name, err)
-		}
-		if len(got) != len(want.rules) {
-			return false, nil
-		}
-		for i, rule := range want.rules {
-			comment, _ := userdata.GetString(got[i].UserData, userdata.TypeComment)
-			if comment != rule.signed(mark) {
-				return false, nil
-			}
-		}
-	}
-	return true, nil
-}
-
-// remove deletes the table.
+// remove deletes the tables.
 func (r *rules) remove() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.commit(nil, func(tx *nftables.Conn) error {
-		tx.AddTable(r.table())
-		tx.DelTable(r.table())
+		tables, err := tx.ListTables()
+		if err != nil {
+			return explain(err)
+		}
+		for _, f := range r.cfg.families() {
+			tx.AddTable(r.table(f))
+			tx.DelTable(r.table(f))
+		}
+		for _, t := range tables {
+			if r.leftover(t) {
+				tx.DelTable(t)
+			}
+		}
 		return nil
 	})
 }
 
-func (r *rules) table() *nftables.Table {
-	return &nftables.Table{Name: r.cfg.Table, Family: nftables.TableFamilyIPv4}
+func (r *rules) table(f family) *nftables.Table {
+	return &nftables.Table{Name: r.cfg.Table, Family: f.table}
+}
+
+// mark is what every comment in a family's table carries.
+func (r *rules) mark(f family) (string, error) {
+	if r.marks == nil {
+		for _, f := range r.cfg.families() {
+			mark, err := f.sign()
+			if err != nil {
+				r.marks = nil
+				return "", err
+			}
+			r.marks = append(r.marks, mark)
+		}
+	}
+	k := slices.IndexFunc(r.cfg.families(), func(o family) bool { return o.table == f.table })
+	return r.marks[k], nil
 }
 
 func (r rule) signed(mark string) string { return r.comment + " [" + mark + "]" }
@@ -298,50 +289,4 @@ func addChain(tx *nftables.Conn, table *nftables.Table, c chain, mark string) {
 		tx.AddRule(&nftables.Rule{Table: table, Chain: made, Exprs: rule.exprs,
 			UserData: userdata.AppendString(nil, userdata.TypeComment, rule.signed(mark))})
 	}
-}
-
-// sets are the three sets of the table.
-type sets struct{ dispatch, targets, refused *nftables.Set }
-
-func newSets(table *nftables.Table) sets {
-	frontType := nftables.MustConcatSetType(nftables.TypeIPAddr, nftables.TypeInetProto, nftables.TypeInetService)
-	pickType := nftables.MustConcatSetType(nftables.TypeIPAddr, nftables.TypeInetProto, nftables.TypeInetService, nftables.TypeMark)
-	targetType := nftables.MustConcatSetType(nftables.TypeIPAddr, nftables.TypeInetService)
-	return sets{
-		dispatch: &nftables.Set{Table: table, Name: setDispatch, ID: 1, IsMap: true, Concatenation: true, KeyType: frontType, DataType: nftables.TypeVerdict},
-		targets:  &nftables.Set{Table: table, Name: setTargets, ID: 2, IsMap: true, Concatenation: true, KeyType: pickType, DataType: targetType},
-		refused:  &nftables.Set{Table: table, Name: setRefused, ID: 3, Concatenation: true, KeyType: frontType},
-	}
-}
-
-func (s sets) make(tx *nftables.Conn) error {
-	for _, set := range []*nftables.Set{s.dispatch, s.targets, s.refused} {
-		if err := tx.AddSet(set, nil); err != nil {
-			return fmt.Errorf("set %s: %w", set.Name, err)
-		}
-	}
-	return nil
-}
-
-func (s sets) add(tx *nftables.Conn, e elements) error {
-	return s.each(e, tx.SetAddElements)
-}
-
-func (s sets) remove(tx *nftables.Conn, e elements) error {
-	return s.each(e, tx.SetDeleteElements)
-}
-
-func (s sets) each(e elements, do func(*nftables.Set, []nftables.SetElement) error) error {
-	const perMessage = 256 // a message's attribute holds 64 KiB
-	for _, part := range []struct {
-		set *nftables.Set
-		all []nftables.SetElement
-	}{{s.targets, e.targets}, {s.refused, e.refused}, {s.dispatch, e.dispatch}} {
-		for some := range slices.Chunk(part.all, perMessage) {
-			if err := do(part.set, some); err != nil {
-				return fmt.Errorf("set %s: %w", part.set.Name, err)
-			}
-		}
-	}
-	return nil
 }

@@ -4,32 +4,32 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"net/netip"
+	"maps"
+	"slices"
 
 	"github.com/google/nftables"
-	"github.com/google/nftables/binaryutil"
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
 )
 
-// The table, as `nft list table ip orpheus` shows it:
+// The tables, as `nft list table ip orpheus` and `… ip6 orpheus` show them:
 //
-//	prerouting, output (nat)  to one of the node's addresses?  →  jump fronts
-//	fronts                    address . protocol . port vmap @dispatch, else 0.0.0.0 . protocol . port
+//	guard (raw)               loopback from outside, other sources from the bridge → drop
+//	prerouting, output (nat)  to a service address             →  jump services
+//	                          of the fleet, to this node       →  jump hosts
+//	                          to this node                     →  jump fronts
+//	services, hosts, fronts   address . protocol . port vmap @dispatch or @hosts
 //	any-3, one-3              dnat to front . random(3) map @targets
-//	postrouting (nat)         masquerade: out of the subnet, from loopback, instance to instance
-//	input                     front in @refused → refuse: tcp reset, else icmp port unreachable
-//	forward                   to an instance only what was published, and answers
-//	guard (raw)               127/8 from outside, other sources from the bridge → drop
+//	any-hash, one-hash        dnat to front . hash(client) map @targets
+//	postrouting (nat)         masquerade what must come back by this node; note in @tried
+//	input, forward            what we balanced or pass on purpose → mark and accept
+//	                          what has no target → refuse: tcp reset, else icmp port unreachable
+//	                          anything else to an instance → drop
+//	balanced, learn           note replies of other nodes in @answered, @resets
 //
-// Only elements and the spreading chains change when ports do; a packet costs
-// two look-ups however many ports there are.
-
-const (
-	setDispatch = "dispatch"
-	setTargets  = "targets"
-	setRefused  = "refused"
-)
+// Only elements and the spreading chains change with what is balanced; a
+// connection costs two or three look-ups however many fronts there are, and
+// other packets of it none.
 
 // chain is one chain with its rules, as wanted.
 type chain struct {
@@ -45,64 +45,161 @@ type rule struct {
 	exprs   []expr.Any
 }
 
-// staticChains are those that do not depend on what is published.
-func staticChains(cfg Config) []chain {
-	b := build{bridge: cfg.Bridge, subnet: cfg.Subnet}
-	nat, filter := nftables.ChainTypeNAT, nftables.ChainTypeFilter
+// Ours come before those of other tables: the mark is there when they filter,
+// and masquerading is not left to them.
+const (
+	beforeFilter = -10
+	beforeSNAT   = 90
+)
+
+// staticChains are those that do not depend on what is balanced.
+func (f family) staticChains() []chain {
+	return append(f.shared(), f.guard(), f.prerouting(), f.output(), f.postrouting(), f.input(), f.forward(), f.outputFilter())
+}
+
+// shared are the chains that others jump to.
+func (f family) shared() []chain {
+	accept := verdict(expr.VerdictAccept, "")
 	return []chain{
 		{name: "refuse", rules: []rule{
-			{"no instance is ready", exprs(b.proto(unix.IPPROTO_TCP), &expr.Reject{Type: unix.NFT_REJECT_TCP_RST})},
-			{"no instance is ready", exprs(&expr.Reject{Type: unix.NFT_REJECT_ICMP_UNREACH, Code: icmpPortUnreachable})},
+			{"nobody is there", exprs(proto(unix.IPPROTO_TCP), &expr.Reject{Type: unix.NFT_REJECT_TCP_RST})},
+			{"nobody is there", exprs(&expr.Reject{Type: unix.NFT_REJECT_ICMP_UNREACH, Code: f.unreachable})},
+		}},
+		{name: "services", rules: []rule{
+			{"service address", exprs(f.front(false), vmap(setDispatch))},
+		}},
+		{name: "hosts", rules: []rule{
+			{"host port of this address", exprs(f.front(false), vmap(setHosts))},
+			{"host port of every address", exprs(f.front(true), vmap(setHosts))},
 		}},
 		{name: "fronts", rules: []rule{
-			{"published on this address", exprs(b.front(false), b.vmap())},
-			{"published on every address", exprs(b.front(true), b.vmap())},
+			{"published on this address", exprs(f.front(false), vmap(setDispatch))},
+			{"published on every address", exprs(f.front(true), vmap(setDispatch))},
 		}},
-		{name: "guard", hook: nftables.ChainHookPrerouting, kind: filter, priority: *nftables.ChainPriorityRaw, rules: []rule{
-			{"loopback is not for others", exprs(b.iif(false, "lo"), b.in(daddr, loopbackNet, true), b.verdict(expr.VerdictDrop, ""))},
-			{"nobody else is loopback", exprs(b.iif(false, "lo"), b.in(saddr, loopbackNet, true), b.verdict(expr.VerdictDrop, ""))},
-			{"not an address of an instance", exprs(b.iif(true, b.bridge), b.in(saddr, b.subnet, false), b.verdict(expr.VerdictDrop, ""))},
+		{name: "pass", rules: []rule{
+			{"for other firewalls to know", exprs(markPacket(), accept)},
 		}},
-		{name: "prerouting", hook: nftables.ChainHookPrerouting, kind: nat, priority: *nftables.ChainPriorityNATDest, rules: []rule{
-			{"to this node", exprs(b.toLocal(), b.verdict(expr.VerdictJump, "fronts"))},
+		{name: "learn", rules: []rule{
+			{"a target answers", exprs(tcpFlags(flagSYN|flagACK, flagSYN|flagACK), f.peer(f.saddr, sport), note(setAnswered))},
+			{"a target refuses", exprs(tcpFlags(flagRST, flagRST), assured(false), f.peer(f.saddr, sport), note(setResets))},
+			{"a target answers", exprs(proto(unix.IPPROTO_UDP), assured(false), f.peer(f.saddr, sport), note(setAnswered))},
 		}},
-		{name: "output", hook: nftables.ChainHookOutput, kind: nat, priority: *nftables.ChainPriorityNATDest, rules: []rule{
-			{"from this node to itself", exprs(b.toLocal(), b.verdict(expr.VerdictJump, "fronts"))},
-		}},
-		{name: "postrouting", hook: nftables.ChainHookPostrouting, kind: nat, priority: *nftables.ChainPriorityNATSource, rules: []rule{
-			{"instances to the world", exprs(b.in(saddr, b.subnet, true), b.oif(false, b.bridge), &expr.Masq{})},
-			{"loopback to a published port", exprs(b.in(saddr, loopbackNet, true), b.oif(true, b.bridge), &expr.Masq{})},
-			{"instance to a published port", exprs(b.in(saddr, b.subnet, true), b.oif(true, b.bridge), b.dnated(true), &expr.Masq{})},
-		}},
-		{name: "input", hook: nftables.ChainHookInput, kind: filter, priority: *nftables.ChainPriorityFilter, rules: []rule{
-			{"published on this address", exprs(b.fresh(), b.dnated(false), b.front(false), b.member(), b.verdict(expr.VerdictGoto, "refuse"))},
-			{"published on every address", exprs(b.fresh(), b.dnated(false), b.front(true), b.member(), b.verdict(expr.VerdictGoto, "refuse"))},
-		}},
-		{name: "forward", hook: nftables.ChainHookForward, kind: filter, priority: *nftables.ChainPriorityFilter, rules: []rule{
-			{"answers", exprs(b.oif(true, b.bridge), b.iif(false, b.bridge), b.answers(), b.verdict(expr.VerdictAccept, ""))},
-			{"published", exprs(b.oif(true, b.bridge), b.iif(false, b.bridge), b.dnated(true), b.verdict(expr.VerdictAccept, ""))},
-			{"not published", exprs(b.oif(true, b.bridge), b.iif(false, b.bridge), b.verdict(expr.VerdictDrop, ""))},
+		{name: "balanced", rules: []rule{
+			{"from another node", exprs(reply(), iif(false, f.bridge), iif(false, "lo"), verdict(expr.VerdictJump, "learn"))},
+			{"balanced", exprs(verdict(expr.VerdictGoto, "pass"))},
 		}},
 	}
 }
 
-// spreadChain sends a packet to one of the targets of its front, at random.
-func spreadChain(name string, s spread) chain {
-	var b build
-	return chain{name: name, rules: []rule{{fmt.Sprintf("one of %d", s.over), exprs(
-		b.front(s.any),
-		&expr.Numgen{Register: regPick, Modulus: uint32(s.over), Type: unix.NFT_NG_RANDOM},
+func (f family) guard() chain {
+	drop := verdict(expr.VerdictDrop, "")
+	source := exprs(iif(true, f.bridge), f.within(f.saddr, f.subnet, false))
+	for _, n := range f.neighbours {
+		source = append(source, f.within(f.saddr, n, false)...)
+	}
+	return chain{name: "guard", hook: nftables.ChainHookPrerouting, kind: nftables.ChainTypeFilter, priority: *nftables.ChainPriorityRaw, rules: []rule{
+		{"loopback is not for others", exprs(iif(false, "lo"), f.within(f.daddr, f.loopback, true), drop)},
+		{"nobody else is loopback", exprs(iif(false, "lo"), f.within(f.saddr, f.loopback, true), drop)},
+		{"not an address of an instance", exprs(source, drop)},
+	}}
+}
+
+func (f family) prerouting() chain {
+	return chain{name: "prerouting", hook: nftables.ChainHookPrerouting, kind: nftables.ChainTypeNAT, priority: *nftables.ChainPriorityNATDest, rules: []rule{
+		{"instances to services", exprs(iif(true, f.bridge), f.addrIn(f.daddr, setServices), verdict(expr.VerdictGoto, "services"))},
+		{"other nodes to instances", exprs(f.addrIn(f.saddr, setFleet), toLocal(), verdict(expr.VerdictJump, "hosts"))},
+		{"to this node", exprs(toLocal(), verdict(expr.VerdictJump, "fronts"))},
+	}}
+}
+
+func (f family) output() chain {
+	return chain{name: "output", hook: nftables.ChainHookOutput, kind: nftables.ChainTypeNAT, priority: *nftables.ChainPriorityNATDest, rules: []rule{
+		{"from this node to services", exprs(f.addrIn(f.daddr, setServices), verdict(expr.VerdictGoto, "services"))},
+		{"from this node to itself", exprs(toLocal(), verdict(expr.VerdictJump, "fronts"))},
+	}}
+}
+
+func (f family) postrouting() chain {
+	away := exprs(oif(false, f.bridge), oif(false, "lo"))
+	masquerade := &expr.Masq{}
+	return chain{name: "postrouting", hook: nftables.ChainHookPostrouting, kind: nftables.ChainTypeNAT, priority: beforeSNAT, rules: []rule{
+		{"to a target on another node", exprs(balanced(), away, f.peer(f.daddr, dport), note(setTried))},
+		{"instances to the world", exprs(f.within(f.saddr, f.subnet, true), away, masquerade)},
+		{"balanced to another node", exprs(balanced(), away, masquerade)},
+		{"loopback to an instance", exprs(f.within(f.saddr, f.loopback, true), oif(true, f.bridge), masquerade)},
+		{"instance to instance, balanced", exprs(f.within(f.saddr, f.subnet, true), oif(true, f.bridge), balanced(), masquerade)},
+	}}
+}
+
+func (f family) input() chain {
+	question := func(p byte) []expr.Any {
+		return exprs(iif(true, f.bridge), f.within(f.daddr, hostPrefix(f.gateway), true), toPort(p, 53), verdict(expr.VerdictGoto, "pass"))
+	}
+	refuse := exprs(verdict(expr.VerdictGoto, "refuse"))
+	ours := exprs(fresh(), dnated(false))
+	return chain{name: "input", hook: nftables.ChainHookInput, kind: nftables.ChainTypeFilter, priority: beforeFilter, rules: []rule{
+		{"balanced", exprs(balanced(), verdict(expr.VerdictGoto, "balanced"))},
+		{"instances ask for names", question(unix.IPPROTO_UDP)},
+		{"instances ask for names", question(unix.IPPROTO_TCP)},
+		{"host port of this address", exprs(ours, f.addrIn(f.saddr, setFleet), f.front(false), member(setHostsRefused), refuse)},
+		{"host port of every address", exprs(ours, f.addrIn(f.saddr, setFleet), f.front(true), member(setHostsRefused), refuse)},
+		{"published on this address", exprs(ours, f.front(false), member(setRefused), refuse)},
+		{"published on every address", exprs(ours, f.front(true), member(setRefused), refuse)},
+	}}
+}
+
+func (f family) forward() chain {
+	to, from := oif(true, f.bridge), iif(true, f.bridge)
+	pass := verdict(expr.VerdictGoto, "pass")
+	return chain{name: "forward", hook: nftables.ChainHookForward, kind: nftables.ChainTypeFilter, priority: beforeFilter, rules: []rule{
+		{"balanced", exprs(balanced(), verdict(expr.VerdictGoto, "balanced"))},
+		{"no such service", exprs(from, to, f.addrIn(f.daddr, setServices), verdict(expr.VerdictGoto, "refuse"))},
+		{"from an instance", exprs(from, pass)},
+		{"answers", exprs(to, answers(), pass)},
+		{"not published", exprs(to, verdict(expr.VerdictDrop, ""))},
+	}}
+}
+
+func (f family) outputFilter() chain {
+	return chain{name: "leave", hook: nftables.ChainHookOutput, kind: nftables.ChainTypeFilter, priority: beforeFilter, rules: []rule{
+		{"no such service", exprs(fresh(), f.addrIn(f.daddr, setServices), verdict(expr.VerdictGoto, "refuse"))},
+	}}
+}
+
+// spreadChain sends a connection to one of the targets of its front: any, or
+// always the same for a client.
+func (f family) spreadChain(s spread) chain {
+	comment, pick := fmt.Sprintf("one of %d", s.over), exprs(
+		&expr.Numgen{Register: f.regPick(), Modulus: uint32(s.over), Type: unix.NFT_NG_RANDOM})
+	if s.over == byClient {
+		comment, pick = "by client", exprs(
+			f.addr(f.saddr, f.regSpare()),
+			&expr.Hash{SourceRegister: f.regSpare(), DestRegister: f.regPick(), Length: uint32(f.addrLen), Modulus: buckets, Seed: clientSeed, Type: expr.HashTypeJenkins})
+	}
+	return chain{name: s.name(), rules: []rule{{comment, exprs(
+		f.front(s.any),
+		pick,
 		&expr.Lookup{SourceRegister: regAddr, DestRegister: regAddr, IsDestRegSet: true, SetName: setTargets},
-		&expr.NAT{Type: expr.NATTypeDestNAT, Family: unix.NFPROTO_IPV4, RegAddrMin: regAddr, RegProtoMin: regProto},
+		markConnection(f.regSpare()),
+		&expr.NAT{Type: expr.NATTypeDestNAT, Family: uint32(f.nfproto), RegAddrMin: regAddr, RegProtoMin: f.regProto()},
 	)}}}
 }
 
-// sign returns a short digest of all that staticChains and spreadChain write.
-// Every comment carries it: a table made by another version, or for another
-// subnet, does not pass for ours.
-func sign(cfg Config) (string, error) {
+// sign returns a short digest of all that staticChains, spreadChain and sets
+// write. Every comment carries it: a table made by another version, or for
+// another subnet, does not pass for ours.
+func (f family) sign() (string, error) {
 	h := sha256.New()
-	for _, c := range append(staticChains(cfg), spreadChain("any", spread{any: true, over: 2}), spreadChain("one", spread{over: 2})) {
+	sets := newSets(f, &nftables.Table{})
+	for _, name := range slices.Sorted(maps.Keys(sets)) {
+		s := sets[name]
+		fmt.Fprintln(h, name, s.KeyType, s.DataType, s.IsMap, s.Interval, s.Dynamic, s.Timeout, s.Size)
+	}
+	chains := f.staticChains()
+	for _, over := range []int{2, byClient} {
+		chains = append(chains, f.spreadChain(spread{any: true, over: over}), f.spreadChain(spread{over: over}))
+	}
+	for _, c := range chains {
 		if c.hook != nil {
 			fmt.Fprintln(h, *c.hook, c.kind, c.priority)
 		}
@@ -110,7 +207,7 @@ func sign(cfg Config) (string, error) {
 		for _, r := range c.rules {
 			fmt.Fprintln(h, r.comment)
 			for _, e := range r.exprs {
-				b, err := expr.Marshal(unix.NFPROTO_IPV4, e)
+				b, err := expr.Marshal(f.nfproto, e)
 				if err != nil {
 					return "", fmt.Errorf("rule %q of chain %s: %w", r.comment, c.name, err)
 				}
@@ -119,129 +216,4 @@ func sign(cfg Config) (string, error) {
 		}
 	}
 	return hex.EncodeToString(h.Sum(nil)[:4]), nil
-}
-
-// Registers of 4 bytes, in the order of the keys; a looked-up target lies in
-// the first two.
-const (
-	regAddr  = unix.NFT_REG32_00
-	regProto = unix.NFT_REG32_01
-	regPort  = unix.NFT_REG32_02
-	regPick  = unix.NFT_REG32_03
-)
-
-const (
-	icmpPortUnreachable = 3
-	ctStatusDNAT        = 1 << 5 // IPS_DST_NAT
-	saddr, daddr        = 12, 16 // offsets in the IPv4 header
-)
-
-var loopbackNet = netip.MustParsePrefix("127.0.0.0/8")
-
-// build writes the matches that rules are put together from.
-type build struct {
-	bridge string
-	subnet netip.Prefix
-}
-
-func exprs(parts ...any) []expr.Any {
-	var all []expr.Any
-	for _, p := range parts {
-		switch p := p.(type) {
-		case []expr.Any:
-			all = append(all, p...)
-		case expr.Any:
-			all = append(all, p)
-		}
-	}
-	return all
-}
-
-// front loads address . protocol . port of the packet, or 0.0.0.0 for the
-// address: masked away, for nft cannot print a constant in a concatenation.
-func (build) front(anyAddress bool) []expr.Any {
-	load := []expr.Any{&expr.Payload{DestRegister: regAddr, Base: expr.PayloadBaseNetworkHeader, Offset: daddr, Len: 4}}
-	if anyAddress {
-		zero := make([]byte, 4)
-		load = append(load, &expr.Bitwise{SourceRegister: regAddr, DestRegister: regAddr, Len: 4, Mask: zero, Xor: zero})
-	}
-	return append(load,
-		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: regProto},
-		&expr.Payload{DestRegister: regPort, Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2},
-	)
-}
-
-func (build) vmap() expr.Any {
-	return &expr.Lookup{SourceRegister: regAddr, DestRegister: unix.NFT_REG_VERDICT, IsDestRegSet: true, SetName: setDispatch}
-}
-
-func (build) member() expr.Any {
-	return &expr.Lookup{SourceRegister: regAddr, SetName: setRefused}
-}
-
-func (build) verdict(kind expr.VerdictKind, chain string) expr.Any {
-	return &expr.Verdict{Kind: kind, Chain: chain}
-}
-
-func (build) proto(p uint8) []expr.Any {
-	return []expr.Any{
-		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: unix.NFT_REG_1},
-		&expr.Cmp{Op: expr.CmpOpEq, Register: unix.NFT_REG_1, Data: []byte{p}},
-	}
-}
-
-// toLocal matches packets to any address of the node.
-func (build) toLocal() []expr.Any {
-	return []expr.Any{
-		&expr.Fib{Register: unix.NFT_REG_1, FlagDADDR: true, ResultADDRTYPE: true},
-		&expr.Cmp{Op: expr.CmpOpEq, Register: unix.NFT_REG_1, Data: binaryutil.NativeEndian.PutUint32(unix.RTN_LOCAL)},
-	}
-}
-
-func (build) iif(is bool, name string) []expr.Any { return matchLink(expr.MetaKeyIIFNAME, is, name) }
-func (build) oif(is bool, name string) []expr.Any { return matchLink(expr.MetaKeyOIFNAME, is, name) }
-
-func matchLink(key expr.MetaKey, is bool, name string) []expr.Any {
-	data := make([]byte, unix.IFNAMSIZ)
-	copy(data, name)
-	return []expr.Any{
-		&expr.Meta{Key: key, Register: unix.NFT_REG_1},
-		&expr.Cmp{Op: equal(is), Register: unix.NFT_REG_1, Data: data},
-	}
-}
-
-// in matches an address of the packet against a network.
-func (build) in(offset uint32, network netip.Prefix, is bool) []expr.Any {
-	mask := ipNet(network).Mask
-	return []expr.Any{
-		&expr.Payload{DestRegister: unix.NFT_REG_1, Base: expr.PayloadBaseNetworkHeader, Offset: offset, Len: 4},
-		&expr.Bitwise{SourceRegister: unix.NFT_REG_1, DestRegister: unix.NFT_REG_1, Len: 4, Mask: mask, Xor: make([]byte, 4)},
-		&expr.Cmp{Op: equal(is), Register: unix.NFT_REG_1, Data: network.Addr().AsSlice()},
-	}
-}
-
-// dnated matches connections that were led elsewhere, or were not.
-func (build) dnated(is bool) []expr.Any { return ctBits(expr.CtKeySTATUS, ctStatusDNAT, is) }
-
-// fresh matches the first packet of a connection.
-func (build) fresh() []expr.Any { return ctBits(expr.CtKeySTATE, expr.CtStateBitNEW, true) }
-
-func (build) answers() []expr.Any {
-	return ctBits(expr.CtKeySTATE, expr.CtStateBitESTABLISHED|expr.CtStateBitRELATED, true)
-}
-
-func ctBits(key expr.CtKey, bits uint32, set bool) []expr.Any {
-	zero := make([]byte, 4)
-	return []expr.Any{
-		&expr.Ct{Key: key, Register: unix.NFT_REG_1},
-		&expr.Bitwise{SourceRegister: unix.NFT_REG_1, DestRegister: unix.NFT_REG_1, Len: 4, Mask: binaryutil.NativeEndian.PutUint32(bits), Xor: zero},
-		&expr.Cmp{Op: equal(!set), Register: unix.NFT_REG_1, Data: zero},
-	}
-}
-
-func equal(is bool) expr.CmpOp {
-	if is {
-		return expr.CmpOpEq
-	}
-	return expr.CmpOpNeq
 }

@@ -129,6 +129,9 @@ func (n *Network) Teardown(ctx context.Context) error {
 		return fmt.Errorf("remove bridge %s: %w", n.cfg.Bridge, err)
 	}
 	n.bridgeIndex = 0
+	if err := n.paths.closeLoopback(); err != nil {
+		return err
+	}
 	if err := n.rules.remove(); err != nil {
 		return err
 	}

@@ -1,0 +1,47 @@
+package network
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/orpheus-cd/orpheus/runtime"
+)
+
+var _ runtime.Balancer = (*Network)(nil)
+
+// Balance implements runtime.Balancer. It changes only what differs from what
+// stands, in one transaction; nothing is written when nothing differs. What the
+// node has no IPv6 for is left out.
+func (n *Network) Balance(ctx context.Context, b runtime.Balancing) error {
+	want, err := parse(n.cfg.families(), b)
+	if err != nil {
+		return err
+	}
+	n.paths.mu.Lock()
+	defer n.paths.mu.Unlock()
+	h, err := n.ensure(ctx)
+	if err != nil {
+		return fmt.Errorf("set up the node's network: %w", err)
+	}
+	taken := leaveTaken(b.Fronts, want, n.rules.balances())
+	changes, err := n.rules.balance(want)
+	if err != nil {
+		return fmt.Errorf("balance %d ports: %w", len(b.Fronts), err)
+	}
+	moved := slices.ContainsFunc(changes, func(c change) bool { return c.udp })
+	if slices.ContainsFunc(changes, func(c change) bool { return !c.empty() }) {
+		n.cfg.Log.Debug("balancing changed", "ports", len(b.Fronts))
+	}
+	return errors.Join(taken, n.paths.ensure(h, want), n.flows.settle(h, want, moved))
+}
+
+// Publish implements runtime.Network.
+func (n *Network) Publish(ctx context.Context, ports []runtime.PublishedPort) error {
+	var b runtime.Balancing
+	for _, p := range ports {
+		b.Fronts = append(b.Fronts, runtime.Front{Service: p.Service, Address: p.Address, Port: p.Port, Protocol: p.Protocol, Targets: p.Targets})
+	}
+	return n.Balance(ctx, b)
+}

@@ -1,0 +1,189 @@
+package network
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/google/nftables"
+	"github.com/google/nftables/userdata"
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+)
+
+// read returns what the kernel's tables balance, by family, and whether they
+// are the ones we write. A table that is missing balances nothing.
+func (r *rules) read() (have []balance, whole bool, err error) {
+	c, err := r.connect()
+	if err != nil {
+		return nil, false, err
+	}
+	defer func() {
+		if err != nil {
+			r.disconnect()
+		}
+	}()
+	tables, err := c.ListTables()
+	if err != nil {
+		return nil, false, explain(err)
+	}
+	whole = !slices.ContainsFunc(tables, r.leftover)
+	for _, f := range r.cfg.families() {
+		there := slices.ContainsFunc(tables, func(t *nftables.Table) bool { return t.Name == r.cfg.Table && t.Family == f.table })
+		if !there {
+			have, whole = append(have, balance{fronts: fronts{}}), false
+			continue
+		}
+		got, sets, err := r.readSets(c, f)
+		if err != nil {
+			return nil, false, err
+		}
+		b, known := f.balanceOf(got)
+		stand, err := r.rulesStand(c, f, b)
+		if err != nil {
+			return nil, false, err
+		}
+		have = append(have, b)
+		whole = whole && sets && known && stand && sameElements(got, f.diff(balance{}, b).add)
+	}
+	return have, whole, nil
+}
+
+// readSets returns the elements of all our sets; false if one is missing.
+func (r *rules) readSets(c *nftables.Conn, f family) (elements, bool, error) {
+	got, all := elements{}, true
+	for name, s := range newSets(f, r.table(f)) {
+		if s.Dynamic {
+			continue
+		}
+		found, err := c.GetSetElements(s)
+		if errors.Is(err, os.ErrNotExist) {
+			all = false
+			continue
+		}
+		if err != nil {
+			return nil, false, fmt.Errorf("set %s: %w", name, err)
+		}
+		got[name] = found
+	}
+	return got, all, nil
+}
+
+// balanceOf is what elements mean; false if some mean nothing, which then is
+// left out.
+func (f family) balanceOf(got elements) (b balance, known bool) {
+	b.fronts, known = fronts{}, true
+	for _, name := range []string{setDispatch, setHosts} {
+		for _, e := range got[name] {
+			at, ok := f.frontOf(e.Key)
+			s, leads := parseSpread(chainOf(e.Val))
+			if !ok || !leads && chainOf(e.Val) != "" {
+				known = false
+				continue
+			}
+			b.fronts[at] = led{host: name == setHosts, affinity: leads && s.over == byClient}
+		}
+	}
+	for _, e := range got[setTargets] {
+		at, ok := f.frontOf(e.Key[:max(0, len(e.Key)-4)])
+		t, ok2 := f.targetOf(e.Val)
+		if l, there := b.fronts[at]; ok && ok2 && there {
+			l.targets = append(l.targets, t)
+			b.fronts[at] = l
+		} else {
+			known = false
+		}
+	}
+	for at, l := range b.fronts {
+		slices.SortFunc(l.targets, netip.AddrPort.Compare)
+		l.targets = slices.Compact(l.targets)
+		b.fronts[at] = l
+	}
+	for _, e := range got[setFleet] {
+		if a, ok := netip.AddrFromSlice(e.Key); ok {
+			b.fleet = append(b.fleet, a)
+		}
+	}
+	slices.SortFunc(b.fleet, netip.Addr.Compare)
+	var sound bool
+	b.services, sound = rangesOf(got[setServices])
+	return b, known && sound
+}
+
+// chainOf is the chain that a verdict goes to, "" = none.
+func chainOf(verdict []byte) string {
+	attrs, err := nl.ParseRouteAttr(verdict)
+	if err != nil {
+		return ""
+	}
+	for _, a := range attrs {
+		if a.Attr.Type == unix.NFTA_VERDICT_CHAIN {
+			return strings.TrimRight(string(a.Value), "\x00")
+		}
+	}
+	return ""
+}
+
+// sameElements reports whether the sets hold exactly what we would write.
+func sameElements(got, want elements) bool {
+	for _, name := range ourSets {
+		if len(got[name]) != len(want[name]) {
+			return false
+		}
+		have := make(map[string]nftables.SetElement, len(got[name]))
+		for _, e := range got[name] {
+			have[elementKey(e)] = e
+		}
+		for _, e := range want[name] {
+			h, ok := have[elementKey(e)]
+			switch {
+			case !ok:
+				return false
+			case e.VerdictData != nil && chainOf(h.Val) != e.VerdictData.Chain:
+				return false
+			case e.VerdictData == nil && !bytes.Equal(h.Val, e.Val):
+				return false
+			}
+		}
+	}
+	return true
+}
+
+func elementKey(e nftables.SetElement) string {
+	if e.IntervalEnd {
+		return "end " + string(e.Key)
+	}
+	return string(e.Key)
+}
+
+// rulesStand compares the comments of all rules, chain by chain: they name
+// version and settings, and a rule that somebody else put there has none.
+func (r *rules) rulesStand(c *nftables.Conn, f family, have balance) (bool, error) {
+	mark, err := r.mark(f)
+	if err != nil {
+		return false, err
+	}
+	for _, want := range f.chains(have) {
+		got, err := c.GetRules(r.table(f), &nftables.Chain{Name: want.name})
+		if errors.Is(err, os.ErrNotExist) {
+			return false, nil
+		}
+		if err != nil {
+			return false, fmt.Errorf("chain %s: %w", want.name, err)
+		}
+		if len(got) != len(want.rules) {
+			return false, nil
+		}
+		for i, rule := range want.rules {
+			comment, _ := userdata.GetString(got[i].UserData, userdata.TypeComment)
+			if comment != rule.signed(mark) {
+				return false, nil
+			}
+		}
+	}
+	return true, nil
+}
