@@ -67,10 +67,10 @@ func TestNetwork(t *testing.T) {
 			if _, bounded := ctx.Deadline(); !bounded {
 				t.Error("a look at the network without a bound")
 			}
-			return &api.NetworkState{Bridge: "orpheus0", Names: &api.NameServer{Queries: 7}}, fault
+			return &api.NetworkState{Bridge: "orpheus0", Names: &api.NameServer{Local: 7}}, fault
 		}
 	})
-	if got, err := w.client.Network(t.Context()); err != nil || got.Bridge != "orpheus0" || got.Names.Queries != 7 {
+	if got, err := w.client.Network(t.Context()); err != nil || got.Bridge != "orpheus0" || got.Names.Local != 7 {
 		t.Errorf("%+v, %v", got, err)
 	}
 	fault = errors.New("netlink is away")

@@ -25,14 +25,19 @@ type NetworkState struct {
 
 // NameServer is the process that answers for the names of services.
 type NameServer struct {
-	PID     int    `json:"pid,omitempty"`
+	PID int `json:"pid,omitempty"` // 0 = none answers
+	// Version is that of its program: a hash of the file.
 	Version string `json:"version,omitempty"`
 	// Since is when it was started.
 	Since    time.Time `json:"since,omitzero"`
 	Listen   []string  `json:"listen,omitempty"`
-	Upstream []string  `json:"upstream,omitempty"`
-	Services int       `json:"services"` // whose names it knows
-	Queries  uint64    `json:"queries"`  // answered since it was started
-	// Error says why names are not answered; those of before may still be.
-	Error string `json:"error,omitempty"`
+	Upstream []string  `json:"upstream,omitempty"` // asked for all other names
+	Services int       `json:"services"`           // whose names it knows
+	// Since it was started: questions about services, those handed on, and those
+	// of them that had no answer.
+	Local     uint64 `json:"local"`
+	Forwarded uint64 `json:"forwarded"`
+	Failed    uint64 `json:"failed"`
+	// Faults are what keeps it from doing all its work.
+	Faults []string `json:"faults,omitempty"`
 }

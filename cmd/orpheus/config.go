@@ -85,6 +85,9 @@ type networkConfig struct {
 
 type apiConfig struct {
 	Address string `json:"address"` // host:port on loopback; "" = 127.0.0.1:7717, "none" = the unix socket only
+	// BridgePort is where instances of this node may read its endpoints; 0 =
+	// nowhere.
+	BridgePort int `json:"bridgePort"`
 }
 
 type logsConfig struct {
@@ -265,6 +268,7 @@ func (c *config) validate() error {
 			fault("api.address: %q is not on loopback; write %s, another port of 127.0.0.1, or none", address, defaultAPIAddress)
 		}
 	}
+	c.bridgeFaults(fault)
 	c.Webhook.validate(fault)
 	if c.Log.Format != "text" && c.Log.Format != "json" {
 		fault("log.format: %q is neither text nor json", c.Log.Format)

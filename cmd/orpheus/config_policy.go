@@ -39,6 +39,9 @@ func (c *config) policy() planner.Policy {
 	if addr, err := netip.ParseAddrPort(c.API.Address); err == nil {
 		p.ReservedPorts = append(p.ReservedPorts, int(addr.Port()))
 	}
+	if c.API.BridgePort > 0 {
+		p.ReservedPorts = append(p.ReservedPorts, c.API.BridgePort)
+	}
 	listens := []string{c.Webhook.Listen}
 	if c.Coordination != coordinationNone {
 		listens = append(listens, c.Peer.Listen)

@@ -15,9 +15,9 @@ import (
 func init() {
 	platformChecks = append(platformChecks, func(e *env) []check {
 		n := examinedNode(e.configFile)
+		n.agents = []*env{e, {socket: n.config.socket()}}
 		n.running = func(ctx context.Context) bool {
-			there := &env{socket: n.config.socket()}
-			return e.answers(ctx, n.config.Node.Name) || there.answers(ctx, n.config.Node.Name)
+			return slices.ContainsFunc(n.agents, func(e *env) bool { return e.answers(ctx, n.config.Node.Name) })
 		}
 		return append([]check{
 			{"privileges", checkPrivileges},

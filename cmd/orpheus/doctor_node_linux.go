@@ -22,6 +22,7 @@ type nodeExam struct {
 	file    string                     // "" = there is none
 	err     error                      // of the configuration
 	running func(context.Context) bool // whether this node's agent answers
+	agents  []*env                     // where it may answer
 	fleet   *planner.Fleet             // as the repository was found to say
 }
 
@@ -87,7 +88,7 @@ func (n *nodeExam) wired() []check {
 		checks = append(checks, check{p.Name, func(context.Context) (level, string, string) { return n.pluginHealth(p) }})
 	}
 	if nodes.network != nil {
-		checks = append(checks, check{"network", func(ctx context.Context) (level, string, string) { return networkHealth(ctx, nodes.network) }})
+		checks = append(checks, n.networkChecks(nodes.network)...)
 	}
 	return checks
 }
@@ -133,12 +134,4 @@ func (n *nodeExam) driverHealth(ctx context.Context, name string, d runtime.Driv
 		return levelWarn, err.Error(), "install and start it, or name its socket in the agent's configuration"
 	}
 	return levelOK, strings.Join(append([]string{strings.TrimSpace(info.Name + " " + info.Version)}, info.Notes...), "; "), ""
-}
-
-func networkHealth(ctx context.Context, n runtime.Network) (level, string, string) {
-	info, err := n.Info(ctx)
-	if err != nil {
-		return levelFail, err.Error(), "without it no container can have a network of its own"
-	}
-	return levelOK, strings.Join(append([]string{"bridge " + info.Bridge + ", subnet " + info.Subnet}, info.Notes...), "; "), ""
 }

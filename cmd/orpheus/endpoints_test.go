@@ -51,16 +51,24 @@ func endpointScreens() map[string]func(*screen) {
 	hostile := testEndpoints()
 	hostile.Services[0].Name, hostile.Services[0].Endpoints[1].Reason = "web\x1b[2J", "evil\x1b[2J \u202e"
 	hostile.Services[0].Ports[0].Name, hostile.Services[0].Endpoints[0].Targets = "h\x1b[2J", []string{"\x1b[2J:1", "x"}
+	silent := networkReport{
+		Network: &api.NetworkState{
+			Bridge: "orpheus0", Subnet: "10.231.0.0/20", MTU: 1500,
+			Names: &api.NameServer{Faults: []string{"start the name server: no space left on device"}},
+		},
+		Endpoints: &api.Endpoints{Node: "node-1", Balanced: api.Balanced{Error: "another program listens on port 80", ErrorSince: ago(90 * time.Minute)}},
+	}
 	down := networkReport{Network: &api.NetworkState{Error: "nftables is missing in this kernel"}, EndpointsError: "the agent does not know its endpoints yet"}
 	return map[string]func(*screen){
-		"all":        func(s *screen) { drawAllEndpoints(s, all, testNow) },
-		"stale":      func(s *screen) { drawAllEndpoints(s, stale, testNow) },
-		"hostile":    func(s *screen) { drawAllEndpoints(s, hostile, testNow) },
-		"none":       func(s *screen) { drawAllEndpoints(s, &api.Endpoints{Node: "node-1"}, testNow) },
-		"web":        func(s *screen) { drawEndpoints(s, all, all.Services[0], testNow) },
-		"dns":        func(s *screen) { drawEndpoints(s, all, all.Services[1], testNow) },
-		"network":    func(s *screen) { drawNetwork(s, testNetworkReport(), testNow) },
-		"no network": func(s *screen) { drawNetwork(s, down, testNow) },
+		"all":          func(s *screen) { drawAllEndpoints(s, all, testNow) },
+		"stale":        func(s *screen) { drawAllEndpoints(s, stale, testNow) },
+		"hostile":      func(s *screen) { drawAllEndpoints(s, hostile, testNow) },
+		"none":         func(s *screen) { drawAllEndpoints(s, &api.Endpoints{Node: "node-1"}, testNow) },
+		"web":          func(s *screen) { drawEndpoints(s, all, all.Services[0], testNow) },
+		"dns":          func(s *screen) { drawEndpoints(s, all, all.Services[1], testNow) },
+		"network":      func(s *screen) { drawNetwork(s, testNetworkReport(), testNow) },
+		"names silent": func(s *screen) { drawNetwork(s, silent, testNow) },
+		"no network":   func(s *screen) { drawNetwork(s, down, testNow) },
 	}
 }
 
@@ -71,8 +79,8 @@ func testNetworkReport() networkReport {
 			Notes:        []string{"net.ipv4.ip_forward was off and was switched on for instances; it stays on"},
 			ForeignRules: []string{"ip filter DOCKER-USER: meta mark & 0x1000 == 0x1000 accept"},
 			Names: &api.NameServer{
-				PID: 4711, Version: "0.1.0", Since: ago(26 * time.Hour), Listen: []string{"10.231.0.1:53", "[fd6f:7214:ae7::1]:53"},
-				Upstream: []string{"192.0.2.53:53"}, Services: 3, Queries: 90210,
+				PID: 4711, Version: "3f8a5d21c07be9446d1102b9", Since: ago(26 * time.Hour), Listen: []string{"10.231.0.1:53", "[fd6f:7214:ae7::1]:53"},
+				Upstream: []string{"192.0.2.53:53"}, Services: 3, Local: 90210, Forwarded: 1234, Failed: 2,
 			},
 		},
 		Endpoints: testEndpoints(),

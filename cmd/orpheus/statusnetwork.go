@@ -79,25 +79,29 @@ func drawNameServer(s *screen, n *api.NameServer, now time.Time) {
 	if n == nil {
 		return
 	}
-	if n.Error != "" {
-		s.labelled("NAMES", red, n.Error)
+	for i, fault := range n.Faults {
+		s.labelled(first(i, "NAMES"), red, fault)
 	}
-	if len(n.Listen) == 0 {
+	if n.PID == 0 {
 		return
 	}
 	text := "answered on " + strings.Join(n.Listen, ", ")
-	if !n.Since.IsZero() {
-		text += ", up " + age(now.Sub(n.Since))
+	if len(n.Listen) == 0 {
+		text = "answered nowhere"
 	}
-	if n.Version != "" {
-		text += ", orpheus " + n.Version
-	}
-	s.labelled(first(len(n.Error), "NAMES"), plain, fmt.Sprintf("%s, %s, %d queries", text, count(n.Services, "service"), n.Queries))
-	if len(n.Upstream) > 0 {
-		s.labelled("", plain, "other names are asked of "+strings.Join(n.Upstream, ", "))
-	} else {
+	const enough = 8 // of a hash
+	s.labelled(first(len(n.Faults), "NAMES"), plain, fmt.Sprintf("%s by process %d, program %s, up %s",
+		text, n.PID, clip(n.Version, enough+1), age(now.Sub(n.Since))))
+	s.labelled("", plain, fmt.Sprintf("%s, %d questions about them", count(n.Services, "service"), n.Local))
+	if len(n.Upstream) == 0 {
 		s.labelled("", yellow, "other names are not answered: this node names no other name server")
+		return
 	}
+	others := fmt.Sprintf("%d about others, asked of %s", n.Forwarded, strings.Join(n.Upstream, ", "))
+	if n.Failed > 0 {
+		others += fmt.Sprintf(", %d without an answer", n.Failed)
+	}
+	s.labelled("", plain, others)
 }
 
 // drawBalanced counts what connections are led from and to.
