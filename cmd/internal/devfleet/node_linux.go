@@ -53,6 +53,9 @@ func (n *Node) Cgroup() string { return n.cgroup }
 // next start on, instead of what the options said.
 func (n *Node) Configure(config string) { n.opts.config = config }
 
+// Program replaces the binary that the next agent runs, as an upgrade does.
+func (n *Node) Program(path string) { n.opts.orpheus = path }
+
 // Environ gives the agent variables (NAME=value) beside this program's, from
 // its next start on.
 func (n *Node) Environ(variables ...string) { n.env = variables }

@@ -9,8 +9,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -45,6 +47,8 @@ type Result struct {
 	Hosts                map[string]int // answers by host name
 	Errors               map[string]int // by text, a few
 	Longest              time.Duration  // of the requests that were answered
+	// FailedAt is when new connections that failed were begun, the last few.
+	FailedAt []time.Time
 }
 
 // Run is one server being asked.
@@ -84,13 +88,8 @@ func (r *Run) SoFar() Result {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	now := r.result
-	now.Hosts, now.Errors = map[string]int{}, map[string]int{}
-	for k, v := range r.result.Hosts {
-		now.Hosts[k] = v
-	}
-	for k, v := range r.result.Errors {
-		now.Errors[k] = v
-	}
+	now.FailedAt = slices.Clone(now.FailedAt)
+	now.Hosts, now.Errors = maps.Clone(now.Hosts), maps.Clone(now.Errors)
 	return now
 }
 
@@ -125,6 +124,10 @@ func (r *Run) one() {
 	defer r.mu.Unlock()
 	r.result.Asked++
 	r.note(host, err, time.Since(began), &r.result.Failed)
+	if err != nil {
+		r.result.FailedAt = append(r.result.FailedAt, began)
+		r.result.FailedAt = r.result.FailedAt[max(0, len(r.result.FailedAt)-1000):]
+	}
 }
 
 func (r *Run) note(host string, err error, took time.Duration, failed *int) {
