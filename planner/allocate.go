@@ -73,9 +73,11 @@ func (a Addresses) Sound(n FleetNetwork) Addresses {
 type allocation struct {
 	before Addresses
 	places uint32
+	digits int // of a place
 	taken  map[uint32]bool
 	of     map[ServiceID]*placing
 	bytes  int // of the record
+	listed int // services that fit into it
 	// noPlace and noRoom say what went without: the range is full, or the record
 	// is.
 	noPlace, noRoom lacking
@@ -91,7 +93,7 @@ type placing struct {
 
 // newAllocation begins with those of the addresses that can be.
 func newAllocation(a Addresses, places uint32) *allocation {
-	al := &allocation{before: a, places: places, taken: map[uint32]bool{}, of: map[ServiceID]*placing{}}
+	al := &allocation{before: a, places: places, digits: len(strconv.FormatUint(uint64(places), 10)), taken: map[uint32]bool{}, of: map[ServiceID]*placing{}}
 	for key, given := range a {
 		if id, ok := parseAddressKey(key); ok {
 			al.of[id] = &placing{id: id, at: given.At, slots: maps.Clone(given.Slots), unknown: given.Unknown}
@@ -174,7 +176,7 @@ func (al *allocation) dropSlots(p *placing, but []string) {
 // no room for. What stands comes before what is new.
 func (al *allocation) services(services map[ServiceID]Service) {
 	for _, p := range al.sorted() {
-		if p.at != 0 && !al.fits(p.size()) {
+		if p.at != 0 && !al.fitsService(p) {
 			al.noRoom.service(p.id)
 			al.drop(p)
 		}
@@ -192,7 +194,7 @@ func (al *allocation) services(services map[ServiceID]Service) {
 		if p.at, ok = al.find(id.addressKey(), false); !ok {
 			al.noPlace.service(id)
 			al.drop(p)
-		} else if !al.fits(p.size()) {
+		} else if !al.fitsService(p) {
 			al.noRoom.service(id)
 			al.drop(p)
 		}
@@ -203,7 +205,7 @@ func (al *allocation) services(services map[ServiceID]Service) {
 func (al *allocation) slots(of []*placing, services map[ServiceID]Service, slots map[ServiceID][]string) {
 	for _, p := range of {
 		for _, slot := range p.names() {
-			if !al.fits(slotSize(slot)) {
+			if !al.fits(al.slotSize(slot)) {
 				al.noRoom.slot(p.id, slot)
 				delete(al.taken, p.slots[slot])
 				delete(p.slots, slot)
@@ -223,7 +225,7 @@ func (al *allocation) slots(of []*placing, services map[ServiceID]Service, slots
 }
 
 func (al *allocation) slot(p *placing, slot string) {
-	if !al.fits(slotSize(slot)) {
+	if len(p.slots) == maxItems || !al.fits(al.slotSize(slot)) {
 		al.noRoom.slot(p.id, slot)
 		return
 	}
@@ -238,6 +240,10 @@ func (al *allocation) slot(p *placing, slot string) {
 	p.slots[slot] = at
 }
 
+// maxAddressBytes bounds what addresses take of a fleet record; the rest is for
+// its other fields.
+const maxAddressBytes = maxBody - 12<<10
+
 // fits counts bytes of the record, if they fit.
 func (al *allocation) fits(n int) bool {
 	if al.bytes+n > maxAddressBytes {
@@ -247,21 +253,21 @@ func (al *allocation) fits(n int) bool {
 	return true
 }
 
-// maxAddressBytes bounds what addresses take of a fleet record; the rest is for
-// its other fields.
-const maxAddressBytes = maxBody - 12<<10
-
-// size is at least what a service without slots takes of a record.
-func (p *placing) size() int {
-	n := len("\n    \"\": {\"at\": 4294967295, \"slots\": {}},") + len(p.id.addressKey())
+// fitsService does the same for a service without its slots.
+func (al *allocation) fitsService(p *placing) bool {
+	n := len("\n    \"\": {\"at\": , \"slots\": {}},") + len(p.id.addressKey()) + al.digits
 	if p.unknown != "" {
 		n += 2 * len(escapeUnprintable(string(p.unknown)))
 	}
-	return n
+	if al.listed == maxItems || !al.fits(n) {
+		return false
+	}
+	al.listed++
+	return true
 }
 
-// slotSize is at least what a slot takes of a record.
-func slotSize(name string) int { return len("\"\":4294967295,") + len(name) }
+// slotSize is what a slot takes of a record at most.
+func (al *allocation) slotSize(name string) int { return len("\"\":,") + len(name) + al.digits }
 
 // result is the addresses as they are to be.
 func (al *allocation) result() Addresses {
