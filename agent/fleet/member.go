@@ -81,6 +81,13 @@ type Sighting struct {
 	Blind    bool               // it cannot read the repository
 }
 
+// Announced is what a node told this one directly: which of its instances take
+// connections.
+type Announced struct {
+	Node planner.NodeName
+	planner.Announcement
+}
+
 // Report is what the node tells the fleet of itself: the part of its status
 // that the agent knows.
 type Report struct {

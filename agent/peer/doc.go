@@ -7,4 +7,9 @@
 // both sides compare with those of the records; nobody else gets past the
 // handshake. Nothing crosses but "look now", a list of names and one flag, and
 // a peer's word is never more than a hint.
+//
+// Beside that each node tells all others which instances of it take
+// connections, and they acknowledge once they go by it (Announce, Awaited;
+// Announcements, Applied): sooner than its status reaches them through the
+// repository, and also while there is none.
 package peer

@@ -52,6 +52,9 @@ type Stats struct {
 	Pokes   uint64 // sent
 	Poked   uint64 // received
 	Refused uint64 // connections of strangers, and those that came too often
+	// Announced and Heard count announcements sent and received, Greeted the
+	// connections that were made for it without a session to resume.
+	Announced, Heard, Greeted uint64
 	// Problem says why nobody can call; "" = they can, or Listen is "".
 	Problem string
 }
@@ -61,15 +64,20 @@ type Stats struct {
 type Peers struct {
 	cfg    Config
 	server *tls.Config
-	notes  *notebook
-	gate   *gate
-	pokes  chan planner.NodeName
-	probed chan planner.NodeName
+	// probing is server, for callers that do not announce.
+	probing   *tls.Config
+	notes     *notebook
+	announcer *announcer
+	hearsay   *hearsay
+	gate      *gate
+	pokes     chan planner.NodeName
+	probed    chan planner.NodeName
 
 	// What goes out, as frames.
 	frame, pokeFrame atomic.Pointer[[]byte]
 
 	probes, missed, poked, pokesSent, refused atomic.Uint64
+	announced, heard, greeted                 atomic.Uint64
 
 	mu        sync.Mutex
 	ctx       context.Context // of Run; nil = not running yet
@@ -77,6 +85,7 @@ type Peers struct {
 	running   sync.WaitGroup
 	probers   map[planner.NodeName]*prober
 	callers   map[string]*caller // by key: who may call
+	lines     uint64             // accepted so far
 	errands   errands
 	said      words
 	toldProbe time.Time
@@ -103,9 +112,12 @@ func New(cfg Config) (*Peers, error) {
 		probers: map[planner.NodeName]*prober{}, callers: map[string]*caller{},
 	}
 	p.server = &tls.Config{
-		MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{cfg.Certificate}, NextProtos: []string{protocol},
-		ClientAuth: tls.RequireAnyClientCert, VerifyConnection: p.admit, SessionTicketsDisabled: true,
+		MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{cfg.Certificate}, NextProtos: []string{announcing},
+		ClientAuth: tls.RequireAnyClientCert, VerifyConnection: p.admit, GetConfigForClient: p.forProbes,
 	}
+	p.probing = p.server.Clone()
+	p.probing.NextProtos, p.probing.SessionTicketsDisabled = []string{protocol}, true
+	p.announcer, p.hearsay = newAnnouncer(p), newHearsay()
 	p.Say(nil, false)
 	return p, nil
 }
@@ -131,6 +143,8 @@ func (p *Peers) Run(ctx context.Context) error {
 		p.running.Go(func() { p.listen(ctx) })
 	}
 	p.running.Go(func() { p.notes.tell(ctx) })
+	p.running.Go(func() { p.hearsay.tell(ctx) })
+	p.running.Go(func() { p.announcer.run(ctx) })
 	for tick := time.NewTicker(p.notes.expiry / 2); ; {
 		select {
 		case <-ctx.Done():
@@ -235,6 +249,7 @@ func (p *Peers) Stats() Stats {
 	return Stats{
 		Probes: p.probes.Load(), Missed: p.missed.Load(), Pokes: p.pokesSent.Load(),
 		Poked: p.poked.Load(), Refused: p.refused.Load(), Problem: p.problem,
+		Announced: p.announced.Load(), Heard: p.heard.Load(), Greeted: p.greeted.Load(),
 	}
 }
 

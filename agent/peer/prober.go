@@ -116,9 +116,14 @@ func (r *prober) note(err error) {
 func (r *prober) set(s planner.ProbeState) {
 	r.peers.mu.Lock()
 	defer r.peers.mu.Unlock()
+	was := r.state
 	r.state = s
-	if r.peers.probers[r.peer.Node] == r {
-		r.peers.notes.probed(r.peer.Node, s)
+	if r.peers.probers[r.peer.Node] != r {
+		return
+	}
+	r.peers.notes.probed(r.peer.Node, s)
+	if was == planner.ProbeDown && s == planner.ProbeUp {
+		r.peers.announcer.reached(r.peer.Node)
 	}
 }
 

@@ -31,8 +31,12 @@ const (
 // caller is who may call.
 type caller struct {
 	node   planner.NodeName
+	gone   bool       // it may not call any more
 	lines  []net.Conn // oldest first
 	bucket bucket
+	// The connections over which it announces, and what it may.
+	hears   []net.Conn
+	hearing bucket
 }
 
 // admitOnly sets who may call; p.mu is held.
@@ -41,15 +45,19 @@ func (p *Peers) admitOnly(known map[string]planner.NodeName) {
 		if known[key] == c.node {
 			continue
 		}
-		for _, conn := range c.lines {
+		for _, conn := range slices.Concat(c.lines, c.hears) {
 			conn.Close()
 		}
+		c.gone = true
 		delete(p.callers, key)
 		p.notes.said(c.node, words{})
+		p.hearsay.forget(c.node)
 	}
 	for key, node := range known {
 		if p.callers[key] == nil && node != p.cfg.Node {
-			p.callers[key] = &caller{node: node, bucket: bucket{rate: callerRate, burst: callerBurst}}
+			p.callers[key] = &caller{
+				node: node, bucket: bucket{rate: callerRate, burst: callerBurst}, hearing: bucket{rate: hearRate, burst: hearBurst},
+			}
 		}
 	}
 }
@@ -151,41 +159,59 @@ func (p *Peers) receive(ctx context.Context, conn net.Conn) {
 		p.cfg.Log.Debug("caller on the peer port refused", "from", conn.RemoteAddr(), "err", err)
 		return
 	}
-	key, err := p.keyOf(secure.ConnectionState())
+	state := secure.ConnectionState()
+	key, err := p.keyOf(state)
 	if err != nil {
 		return
 	}
-	c := p.join(key, conn)
+	announces := state.NegotiatedProtocol == announcing
+	c, line := p.join(key, conn, announces)
 	if c == nil {
 		return
 	}
 	defer p.part(c, conn)
-	err = p.answer(ctx, c, secure)
+	if announces {
+		err = p.hear(ctx, c, secure, line)
+	} else {
+		err = p.answer(ctx, c, secure)
+	}
 	p.cfg.Log.Debug("call of a peer ended", "node", c.node, "err", err)
 }
 
-// join adds a connection to those of its caller, in the place of the oldest
-// if there are too many; nil = it may not call any more.
-func (p *Peers) join(key string, conn net.Conn) *caller {
+// join adds a connection to those of its caller, in the place of the oldest of
+// its kind if there are too many, and numbers it; nil = it may not call any
+// more.
+func (p *Peers) join(key string, conn net.Conn, announces bool) (c *caller, line uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	c := p.callers[key]
-	if c == nil {
-		return nil
+	if c = p.callers[key]; c == nil {
+		return nil, 0
 	}
-	if len(c.lines) == callerLines {
-		c.lines[0].Close()
-		c.lines = slices.Delete(c.lines, 0, 1)
+	p.lines++
+	if announces {
+		c.hears = within(c.hears, conn, hearLines)
+		c.hearing.take(hearLineCosts, time.Now())
+	} else {
+		c.lines = within(c.lines, conn, callerLines)
+		c.bucket.take(lineCosts, time.Now())
 	}
-	c.lines = append(c.lines, conn)
-	c.bucket.take(lineCosts, time.Now())
-	return c
+	return c, p.lines
+}
+
+// within adds a connection to a bounded number of them: the oldest ends.
+func within(lines []net.Conn, conn net.Conn, most int) []net.Conn {
+	if len(lines) == most {
+		lines[0].Close()
+		lines = slices.Delete(lines, 0, 1)
+	}
+	return append(lines, conn)
 }
 
 func (p *Peers) part(c *caller, conn net.Conn) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	c.lines = slices.DeleteFunc(c.lines, func(o net.Conn) bool { return o == conn })
+	own := func(o net.Conn) bool { return o == conn }
+	c.lines, c.hears = slices.DeleteFunc(c.lines, own), slices.DeleteFunc(c.hears, own)
 }
 
 // answer replies to what a caller says, no faster than it may, until an error
@@ -199,7 +225,7 @@ func (p *Peers) answer(ctx context.Context, c *caller, conn net.Conn) error {
 		if buf, err = readFrame(conn, buf); err != nil {
 			return err
 		}
-		if err := p.pace(ctx, c); err != nil {
+		if err := p.pace(ctx, &c.bucket, 1); err != nil {
 			return err
 		}
 		if last == nil || !bytes.Equal(buf, last) {
@@ -217,9 +243,9 @@ func (p *Peers) answer(ctx context.Context, c *caller, conn net.Conn) error {
 }
 
 // pace waits while a caller says more than it may.
-func (p *Peers) pace(ctx context.Context, c *caller) error {
+func (p *Peers) pace(ctx context.Context, b *bucket, n float64) error {
 	p.mu.Lock()
-	wait := c.bucket.take(1, time.Now())
+	wait := b.take(n, time.Now())
 	p.mu.Unlock()
 	if wait == 0 {
 		return nil
