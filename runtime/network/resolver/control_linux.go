@@ -38,7 +38,9 @@ const (
 	// wantSockets is answered with handover and the descriptors. wantEnd in the
 	// same connection then says that the sockets are served.
 	wantSockets = "sockets"
-	wantEnd     = "end" // the helper finishes its answers and ends
+	wantEnd     = "end"
+	// wantStop ends the helper without another in its place.
+	wantStop = "stop"
 )
 
 // handover lists what the descriptors are that come with it: the lock of the

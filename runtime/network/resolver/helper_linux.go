@@ -250,7 +250,7 @@ func (h *Helper) Stop(ctx context.Context) error {
 	if err != nil {
 		return ignoreNotExist(err)
 	}
-	err = send(c.conn, request{wantEnd}, nil)
+	err = send(c.conn, request{wantStop}, nil)
 	c.close()
 	if err == nil {
 		err = h.awaitEnd(ctx)

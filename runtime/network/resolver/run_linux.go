@@ -172,21 +172,21 @@ func (r *running) takeOver(ctx context.Context, dir string) error {
 // run serves until ctx ends or the next helper has taken over.
 func (r *running) run(ctx context.Context, parts []Part) {
 	partsCtx, endParts := context.WithCancel(ctx)
-	defer endParts()
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
+	ctx, endServing := context.WithCancel(ctx)
+	end := func(after time.Duration) {
+		endServing()
+		time.AfterFunc(after, endParts)
+	}
+	defer end(0)
 	var serving, working sync.WaitGroup
 	for _, p := range parts {
 		working.Go(func() { p.keep(partsCtx, r.server.dir, r.log) })
 	}
 	serving.Go(func() { r.server.follow(ctx) })
-	serving.Go(func() { r.answerControl(ctx, cancel) })
+	serving.Go(func() { r.answerControl(ctx, end) })
 	<-ctx.Done()
 	r.control.Close()
 	serving.Wait()
-	if len(parts) > 0 {
-		time.AfterFunc(partsOverlap, endParts)
-	}
 	r.server.close()
 	working.Wait()
 }
@@ -214,8 +214,8 @@ func (p Part) keep(ctx context.Context, dir string, log *slog.Logger) {
 }
 
 // answerControl answers on the control socket; end is called when the next
-// helper serves, or somebody wants the end.
-func (r *running) answerControl(ctx context.Context, end func()) {
+// helper serves, or somebody wants the end, with how long the parts go on.
+func (r *running) answerControl(ctx context.Context, end func(parts time.Duration)) {
 	var conns sync.WaitGroup
 	defer conns.Wait()
 	places := make(chan struct{}, 32)
@@ -244,7 +244,7 @@ func (r *running) answerControl(ctx context.Context, end func()) {
 }
 
 // converse answers one client until it goes.
-func (r *running) converse(conn *net.UnixConn, end func()) {
+func (r *running) converse(conn *net.UnixConn, end func(parts time.Duration)) {
 	if peer, err := peerOf(conn); err != nil || int(peer.Uid) != os.Geteuid() && peer.Uid != 0 {
 		return
 	}
@@ -262,7 +262,10 @@ func (r *running) converse(conn *net.UnixConn, end func()) {
 		case wantSockets:
 			err = r.handOver(conn)
 		case wantEnd:
-			end()
+			end(partsOverlap)
+			return
+		case wantStop:
+			end(0)
 			return
 		default:
 			return
