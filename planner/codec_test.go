@@ -3,6 +3,7 @@ package planner_test
 import (
 	"errors"
 	"reflect"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -33,13 +34,15 @@ func fullStatus() planner.NodeStatus {
 		Format: 1, Node: "web-1", Incarnation: "i1", Applied: "c1",
 		Rejected: &planner.RejectedCommit{Commit: "c2", Reason: `web.yaml:3: "imaeg" <unknown>`},
 		Instances: []planner.InstanceStatus{
-			{Slot: planner.SlotID{Service: web, Name: "0"}, Token: 3, Revision: "r1-aa", Phase: planner.PhaseReady},
+			{Slot: planner.SlotID{Service: web, Name: "0"}, Token: 3, Revision: "r1-aa", Phase: planner.PhaseReady,
+				Endpoints: []planner.Endpoint{{Container: 8080, Host: 20000}, {Container: 53, Protocol: "udp", Host: 20001}}},
 			{Slot: planner.SlotID{Service: web, Name: "1"}, Revision: "r1-aa", Phase: planner.PhaseFailed, Reason: "exit code 1", Restarts: 4},
 		},
 		Refusals: []planner.Refusal{{Service: web, Revision: "r1-bb", Reason: "no such image"}},
 		Images:   []planner.ResolvedImages{{Service: web, Revision: "r1-aa", Images: map[string]string{"nginx:1": "sha256:00"}}},
 		Ended:    []planner.EndedSlot{{Slot: planner.SlotID{Service: web, Name: "0"}, Token: 2}},
 		Pressure: []string{"disk"},
+		Serving:  7,
 	}
 }
 
@@ -63,7 +66,10 @@ func fullDoc() planner.LeaseDoc {
 }
 
 func fullFleet() planner.FleetRecord {
-	return planner.FleetRecord{Format: 1, Floor: "c1", Generation: 3, Tokens: 44, By: "web-1"}
+	return planner.FleetRecord{Format: 1, Floor: "c1", Generation: 3, Tokens: 44, By: "web-1", Addresses: planner.Addresses{
+		"shop/web":    {At: 65534, Slots: map[string]uint32{"0": 40000, "web-1": 40001}, Unknown: `{"later":{"a":[1]}}`},
+		"default/web": {At: 1},
+	}}
 }
 
 func TestBodiesRoundTrip(t *testing.T) {
@@ -144,6 +150,65 @@ func TestBodyForm(t *testing.T) {
 }`
 	if got := fullDoc().Body(); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
+
+// Addresses are one service per line.
+func TestFleetBodyForm(t *testing.T) {
+	const want = `{
+  "format": 1,
+  "floor": "c1",
+  "generation": 3,
+  "tokens": 44,
+  "addresses": {
+    "default/web": {"at": 1},
+    "shop/web": {"at": 65534, "slots": {"0":40000,"web-1":40001}, "later": {"a":[1]}}
+  },
+  "by": "web-1"
+}`
+	if got := fullFleet().Body(); got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
+
+// TestStatusWithEndpointsFits: 500 instances with three endpoints each fit the record, and
+// where names are so long that they do not, all but the endpoints does: peers
+// are told of them directly.
+func TestStatusWithEndpointsFits(t *testing.T) {
+	status := func(service planner.ServiceID, node, reason string) planner.NodeStatus {
+		s := planner.NodeStatus{Format: 1, Node: planner.NodeName(node), Incarnation: strings.Repeat("i", 32), Applied: strings.Repeat("c", 40), Serving: 1 << 40}
+		for i := range 500 {
+			s.Instances = append(s.Instances, planner.InstanceStatus{
+				Slot: planner.SlotID{Service: service, Name: strconv.Itoa(i)}, Token: 1 << 40, Phase: planner.PhaseReady, Restarts: 1000,
+				Revision: planner.Revision("r1-" + strings.Repeat("f", 64)), Reason: reason,
+				Endpoints: []planner.Endpoint{{Container: 65535, Host: 29999}, {Container: 65534, Host: 29998}, {Container: 65533, Protocol: "udp", Host: 29997}},
+			})
+		}
+		return s
+	}
+	long := planner.ServiceID{Namespace: strings.Repeat("n", 63), Name: strings.Repeat("s", 58)}
+	tests := []struct {
+		name      string
+		status    planner.NodeStatus
+		endpoints int
+	}{
+		{"as fleets have them", status(planner.ServiceID{Namespace: "production", Name: "checkout-backend"}, "node-17", ""), 3},
+		{"that crash", status(planner.ServiceID{Namespace: "production", Name: "checkout-backend"}, "node-17", strings.Repeat("exited with code 1; ", 20)), 3},
+		{"with the longest names", status(long, strings.Repeat("x", 63), strings.Repeat("é", 200)), 0},
+	}
+	for _, tt := range tests {
+		body := tt.status.Body()
+		got, err := planner.ParseNodeStatus(body)
+		if err != nil || len(body) > planner.MaxRecordBytes-4<<10 {
+			t.Errorf("%s: %d bytes, %v", tt.name, len(body), err)
+			continue
+		}
+		if len(got.Instances) != 500 || len(got.Instances[499].Endpoints) != tt.endpoints || (got.Serving != 0) != (tt.endpoints > 0) {
+			t.Errorf("%s: %d bytes, %d instances, serving %d", tt.name, len(body), len(got.Instances), got.Serving)
+		}
+		if len(tt.status.Instances[0].Endpoints) != 3 {
+			t.Errorf("%s: the status itself was changed", tt.name)
+		}
 	}
 }
 

@@ -103,6 +103,7 @@ var overMaps = map[string]struct {
 	"Serving":         {1, "each list is sorted by itself"},
 	"keysOf":          {1, "sorted before it returns"},
 	"encode":          {1, "looks up one key"},
+	"down":            {1, "sorted before they are looked at"},
 	"documents":       {1, "sorted before it returns"},
 	"settleNodes":     {1, "each node is kept by itself"},
 	"stillGone":       {1, "each deleted service is kept or forgotten by itself"},

@@ -110,6 +110,11 @@ func TestAttack33GarbledOthers(t *testing.T) {
 	status := func(b string) error { _, err := planner.ParseNodeStatus(b); return err }
 	refuse(t, fullStatus().Body(), status, []garbled{
 		{"instance of no slot", `"name": "0"`, `"name": "-"`, "instances[0].slot.name: "},
+		{"an endpoint of no port", `"port": 8080`, `"port": 0`, "instances[0].endpoints[0].port: 0 is no port"},
+		{"an endpoint at no port", `"hostPort": 20001`, `"hostPort": 65536`, "instances[0].endpoints[1].hostPort: 65536 is no port"},
+		{"a protocol that is none", `"udp"`, `"u dp"`, "instances[0].endpoints[1].protocol: "},
+		{"endpoints without end", `"endpoints": [`, `"endpoints": [` + strings.Repeat(`{"port": 1, "hostPort": 1},`, planner.MaxEndpoints), "endpoints: 66 are more than 64"},
+		{"serving as text", `"serving": 7`, `"serving": "7"`, "serving: not a number"},
 		{"restarts negative", `"restarts": 4`, `"restarts": -4`, "instances[1].restarts: "},
 		{"refusal of no service", `"refusals": [
     {"service": {"namespace": "default"`, `"refusals": [

@@ -29,27 +29,19 @@ type Taken struct {
 // are taken on in order, each beside all before it, so that leases that come
 // together do not each take the same room.
 func TakeOn(st NodeState, capacity ResourceList, policy func(Service) string, refused map[RevisionKey]string) Taken {
-	t := &taker{st: st, capacity: capacity, policy: policy, holds: map[SlotID]ResourceList{}, ends: map[SlotID]ResourceList{}, ports: map[hostPort][]slotPort{}, everywhere: everywhere{},
-		here: map[slotRevision]bool{}, alive: map[slotRevision]bool{}, without: map[slotRevision]bool{}}
-	t.out = Taken{Docs: maps.Clone(st.Docs), Behind: map[LeaseKey]string{}, Refused: map[RevisionKey]string{}}
-	t.occupy()
+	t := newTaker(st)
+	t.capacity, t.policy = capacity, policy
 	for key := range refused {
 		if why := t.still(key); why != "" {
 			t.out.Refused[key] = why
 		}
 	}
-	ids := slices.SortedFunc(maps.Keys(st.Docs), ServiceID.Compare)
-	for _, down := range []bool{true, false} { // what is here and down comes before what is new
-		for _, id := range ids {
-			for _, l := range st.Docs[id].Leases {
-				at := slotRevision{SlotID{Service: id, Name: l.Slot}, l.Revision}
-				if l.Node == st.Node && !t.alive[at] && t.here[at] == down && !t.takes(at, l.Token) {
-					t.without[at] = true
-				}
-			}
+	t.down(func(at slotRevision, token uint64) {
+		if !t.takes(at, token) {
+			t.without[at] = true
 		}
-	}
-	for _, id := range ids {
+	})
+	for _, id := range slices.SortedFunc(maps.Keys(st.Docs), ServiceID.Compare) {
 		doc := st.Docs[id]
 		kept := slices.DeleteFunc(slices.Clone(doc.Leases), func(l Lease) bool {
 			return l.Node == st.Node && t.without[slotRevision{SlotID{Service: id, Name: l.Slot}, l.Revision}]
@@ -60,6 +52,41 @@ func TakeOn(st NodeState, capacity ResourceList, policy func(Service) string, re
 		}
 	}
 	return t.out
+}
+
+// PortsBehind says of leases that a node takes on why they cannot start yet:
+// something else that runs here, or that begins before them, has a port of the
+// node that they need. It is for a node that grants leases to itself; TakeOn
+// sees to it on others.
+func PortsBehind(st NodeState) map[LeaseKey]string {
+	t := newTaker(st)
+	t.down(func(at slotRevision, token uint64) {
+		key := RevisionKey{Service: at.slot.Service, Revision: at.revision}
+		spec, known := t.spec(key)
+		if !known {
+			return
+		}
+		if why, _ := t.portTaken(at.slot, spec); why != "" {
+			t.out.Behind[LeaseKey{Service: key.Service, Token: token}] = why
+		}
+		t.claim(at.slot, spec, false)
+	})
+	return t.out.Behind
+}
+
+// down goes through the leases of which nothing runs. What is here and down
+// comes before what is new.
+func (t *taker) down(do func(at slotRevision, token uint64)) {
+	for _, here := range []bool{true, false} {
+		for _, id := range slices.SortedFunc(maps.Keys(t.st.Docs), ServiceID.Compare) {
+			for _, l := range t.st.Docs[id].Leases {
+				at := slotRevision{SlotID{Service: id, Name: l.Slot}, l.Revision}
+				if l.Node == t.st.Node && !t.alive[at] && t.here[at] == here {
+					do(at, l.Token)
+				}
+			}
+		}
+	}
 }
 
 // slotRevision is what an instance and the leases that cover it have in common.
@@ -83,6 +110,18 @@ type taker struct {
 	// are not taken on.
 	here, alive, without map[slotRevision]bool
 	out                  Taken
+}
+
+// newTaker looks at what runs or begins.
+func newTaker(st NodeState) *taker {
+	t := &taker{
+		st: st, holds: map[SlotID]ResourceList{}, ends: map[SlotID]ResourceList{},
+		ports: map[hostPort][]slotPort{}, everywhere: everywhere{},
+		here: map[slotRevision]bool{}, alive: map[slotRevision]bool{}, without: map[slotRevision]bool{},
+		out: Taken{Docs: maps.Clone(st.Docs), Behind: map[LeaseKey]string{}, Refused: map[RevisionKey]string{}},
+	}
+	t.occupy()
+	return t
 }
 
 // slotPort is a port of the node that a slot has.
