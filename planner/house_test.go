@@ -51,6 +51,7 @@ var arrows = map[string][]string{
 	"agent/notify":             {"planner", "runtime", "gitsync"},
 	"agent/peer":               {"planner", "gitsync/trust", "agent/fleet"},
 	"agent/probe":              {"planner", "runtime", "gitsync"},
+	"agent/reach":              {"planner", "runtime"},
 	"agent/webhook":            {},
 	// As other people's drivers are written: nothing else of ours.
 	"examples/driver-sandbox": {"planner", "runtime", "runtime/plugin"},
