@@ -171,13 +171,13 @@ func TestFleetBodyForm(t *testing.T) {
 	}
 }
 
-// TestStatusWithEndpointsFits: 500 instances with three endpoints each fit the record, and
-// where names are so long that they do not, all but the endpoints does: peers
-// are told of them directly.
+// TestStatusWithEndpointsFits: 500 instances with three endpoints each fit the
+// record, whatever their names. Where there are more all but the endpoints
+// fits: peers are told of them directly.
 func TestStatusWithEndpointsFits(t *testing.T) {
-	status := func(service planner.ServiceID, node, reason string) planner.NodeStatus {
+	status := func(n int, service planner.ServiceID, node, reason string) planner.NodeStatus {
 		s := planner.NodeStatus{Format: 1, Node: planner.NodeName(node), Incarnation: strings.Repeat("i", 32), Applied: strings.Repeat("c", 40), Serving: 1 << 40}
-		for i := range 500 {
+		for i := range n {
 			s.Instances = append(s.Instances, planner.InstanceStatus{
 				Slot: planner.SlotID{Service: service, Name: strconv.Itoa(i)}, Token: 1 << 40, Phase: planner.PhaseReady, Restarts: 1000,
 				Revision: planner.Revision("r1-" + strings.Repeat("f", 64)), Reason: reason,
@@ -192,9 +192,10 @@ func TestStatusWithEndpointsFits(t *testing.T) {
 		status    planner.NodeStatus
 		endpoints int
 	}{
-		{"as fleets have them", status(planner.ServiceID{Namespace: "production", Name: "checkout-backend"}, "node-17", ""), 3},
-		{"that crash", status(planner.ServiceID{Namespace: "production", Name: "checkout-backend"}, "node-17", strings.Repeat("exited with code 1; ", 20)), 3},
-		{"with the longest names", status(long, strings.Repeat("x", 63), strings.Repeat("é", 200)), 0},
+		{"as fleets have them", status(500, planner.ServiceID{Namespace: "production", Name: "checkout-backend"}, "node-17", ""), 3},
+		{"that crash", status(500, planner.ServiceID{Namespace: "production", Name: "checkout-backend"}, "node-17", strings.Repeat("exited with code 1; ", 20)), 3},
+		{"with the longest names", status(500, long, strings.Repeat("x", 63), strings.Repeat("é", 200)), 3},
+		{"and more of them", status(600, long, strings.Repeat("x", 63), strings.Repeat("é", 200)), 0},
 	}
 	for _, tt := range tests {
 		body := tt.status.Body()
@@ -203,7 +204,7 @@ func TestStatusWithEndpointsFits(t *testing.T) {
 			t.Errorf("%s: %d bytes, %v", tt.name, len(body), err)
 			continue
 		}
-		if len(got.Instances) != 500 || len(got.Instances[499].Endpoints) != tt.endpoints || (got.Serving != 0) != (tt.endpoints > 0) {
+		if len(got.Instances) != len(tt.status.Instances) || len(got.Instances[499].Endpoints) != tt.endpoints || (got.Serving != 0) != (tt.endpoints > 0) {
 			t.Errorf("%s: %d bytes, %d instances, serving %d", tt.name, len(body), len(got.Instances), got.Serving)
 		}
 		if len(tt.status.Instances[0].Endpoints) != 3 {
