@@ -6,10 +6,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
-	"github.com/google/nftables"
 	"golang.org/x/sys/unix"
 
 	"github.com/orpheus-cd/orpheus/runtime"
@@ -38,9 +36,13 @@ func (n *Network) Info(ctx context.Context) (runtime.NetworkInfo, error) {
 		return info, fmt.Errorf("bridge %s: %w", n.cfg.Bridge, err)
 	} else if err := n.checkOwner(link); err != nil {
 		return info, err
+	} else {
+		info.MTU = link.Attrs().MTU
 	}
-	info.Notes = []string{"IPv4 only: IPv6 is off inside instances, and published ports do not answer on ::1"}
-	for _, note := range []func() (string, error){n.forwardingNote, n.nameNote, n.portNote, n.foreignNote} {
+	if info.MTU == 0 {
+		info.MTU = n.wantedMTU(h, ethernet)
+	}
+	for _, note := range []func() (string, error){n.ipv6Note, n.forwardingNote, n.nameNote, n.portNote} {
 		text, err := note()
 		if err != nil {
 			return info, err
@@ -49,13 +51,22 @@ func (n *Network) Info(ctx context.Context) (runtime.NetworkInfo, error) {
 			info.Notes = append(info.Notes, text)
 		}
 	}
+	rules, notes := n.firewall.info()
+	info.ForeignRules, info.Notes = rules, append(info.Notes, notes...)
 	return info, nil
+}
+
+func (n *Network) ipv6Note() (string, error) {
+	if n.cfg.Subnet6.IsValid() {
+		return "", nil
+	}
+	return "IPv4 only: IPv6 is off inside instances", nil
 }
 
 // tryRules writes the whole table into the calling thread's namespace, which
 // is thrown away: the one sure way to know that the kernel takes it.
 func (n *Network) tryRules() error {
-	sample, err := parse(n.cfg.families(), runtime.Balancing{Services: []string{"192.0.2.0/24", "2001:db8::/112"}, Fronts: []runtime.Front{
+	sample, _, err := parse(n.cfg.families(), runtime.Balancing{Services: []string{"192.0.2.0/24", "2001:db8::/112"}, Fronts: []runtime.Front{
 		{Port: 1, Protocol: "tcp", Targets: []runtime.Target{{Address: "192.0.2.1", Port: 1}, {Address: "192.0.2.2", Port: 1}}},
 		{Port: 2, Protocol: "tcp", Affinity: true, Targets: []runtime.Target{{Address: "192.0.2.1", Port: 1}, {Address: "2001:db8::1", Port: 1}}},
 		{Port: 1, Protocol: "udp"},
@@ -77,48 +88,30 @@ func (n *Network) tryRules() error {
 }
 
 func (n *Network) forwardingNote() (string, error) {
-	const name = "net.ipv4.ip_forward"
-	if _, err := os.Lstat(filepath.Join(n.cfg.StateDir, forwardingMark)); err == nil {
-		return name + " was off and was switched on for instances; it stays on", nil
-	}
-	on, err := sysctl("/proc/sys/net/ipv4/ip_forward")
-	if err == nil && on == "0" {
-		return name + " is off and will be switched on with the first instance", nil
-	}
-	return "", err
-}
-
-// foreignNote names firewalls that drop what we forward. A packet must pass
-// every table, so ours cannot overrule them.
-func (n *Network) foreignNote() (string, error) {
-	c, err := openNFTables()
-	if err != nil {
-		return "", err
-	}
-	chains, err := c.ListChains()
-	if err != nil {
-		return "", fmt.Errorf("list nftables chains: %w", err)
-	}
-	var dropping []string
-	for _, ch := range chains {
-		ipv4 := ch.Table.Family == nftables.TableFamilyIPv4 || ch.Table.Family == nftables.TableFamilyINet
-		if !ipv4 || ch.Hooknum == nil || *ch.Hooknum != *nftables.ChainHookForward {
+	var notes []string
+	for _, s := range []struct {
+		name, path, mark string
+		wanted           bool
+	}{
+		{"net.ipv4.ip_forward", "/proc/sys/net/ipv4/ip_forward", forwardingMark, true},
+		{"net.ipv6.conf.all.forwarding", confIPv6 + "all/forwarding", forwardingMark6, n.cfg.Subnet6.IsValid()},
+	} {
+		if _, err := os.Lstat(filepath.Join(n.cfg.StateDir, s.mark)); err == nil {
+			notes = append(notes, s.name+" was off and was switched on for instances; it stays on")
 			continue
 		}
-		if ch.Policy != nil && *ch.Policy == nftables.ChainPolicyDrop {
-			dropping = append(dropping, ch.Table.Name+" "+ch.Name)
+		if !s.wanted {
+			continue
+		}
+		on, err := sysctl(s.path)
+		if err != nil {
+			return "", err
+		}
+		if on == "0" {
+			notes = append(notes, s.name+" is off and will be switched on with the first instance")
 		}
 	}
-	// The old iptables shows its tables here and its rules to nobody.
-	if names, err := os.ReadFile("/proc/net/ip_tables_names"); err == nil && slices.Contains(strings.Fields(string(names)), "filter") {
-		dropping = append(dropping, "iptables-legacy FORWARD (its policy cannot be seen)")
-	}
-	if len(dropping) == 0 {
-		return "", nil
-	}
-	slices.Sort(dropping)
-	return fmt.Sprintf("another firewall drops what it does not know when it is forwarded (%s): let it accept packets from and to %s",
-		strings.Join(dropping, ", "), n.cfg.Bridge), nil
+	return strings.Join(notes, "; "), nil
 }
 
 // privileged reports what the process lacks to make namespaces and links.

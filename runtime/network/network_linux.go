@@ -24,6 +24,8 @@ type Network struct {
 	rules rules
 	flows flows
 	paths paths
+	// firewall is our rules in tables of other programs.
+	firewall firewall
 
 	// setup is held while bridge and table are looked at and repaired.
 	setup sync.Mutex
@@ -55,6 +57,7 @@ func New(cfg Config) (*Network, error) {
 	n.rules = rules{cfg: cfg}
 	n.flows = flows{cfg: cfg}
 	n.paths = paths{cfg: cfg}
+	n.firewall = firewall{cfg: cfg, generation: n.ruleGeneration}
 	return n, nil
 }
 
@@ -104,10 +107,14 @@ func (n *Network) ensure(ctx context.Context) (*netlink.Handle, error) {
 	if err := n.ensureSysctls(); err != nil {
 		return nil, err
 	}
-	if !whole {
-		return h, n.reconnect(h)
+	if whole {
+		return h, nil
 	}
-	return h, nil
+	if err := n.firewall.ensure(); err != nil {
+		// Instances are better off without a way through than not at all.
+		n.cfg.Log.Warn("another firewall may drop what instances send", "err", err)
+	}
+	return h, n.reconnect(h)
 }
 
 func (n *Network) step(name string) {

@@ -404,7 +404,7 @@ func TestForeignTablesUntouched(t *testing.T) {
 	n := testNetwork(t)
 	info, err := n.Info(context.Background())
 	must(t, err)
-	if notes := strings.Join(info.Notes, "\n"); !strings.Contains(notes, "filter FORWARD") {
+	if notes := strings.Join(info.Notes, "\n"); !strings.Contains(notes, "chain FORWARD") {
 		t.Errorf("notes name no dropping firewall:\n%s", notes)
 	}
 	web := attach(t, n, "web-0")

@@ -135,7 +135,7 @@ func (n *Network) Teardown(ctx context.Context) error {
 	if err := n.rules.remove(); err != nil {
 		return err
 	}
-	var faults []error
+	faults := []error{n.firewall.remove()}
 	for _, path := range []string{n.pool.dir, filepath.Join(n.cfg.StateDir, forwardingMark), filepath.Join(n.cfg.StateDir, forwardingMark6), n.netns(""), n.names("")} {
 		if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 			faults = append(faults, fmt.Errorf("remove the node's network: %w", err))
