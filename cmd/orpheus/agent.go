@@ -203,6 +203,7 @@ func runAgent(ctx context.Context, c config) error {
 	n.webhooks(ctx, a, &helpers, metrics)
 	serving, err := api.Listen(api.Options{
 		Address: c.apiAddress(), Socket: c.socket(), Status: a.Status, Health: a.Health, Metrics: metrics.Handler(),
+		Network: n.networkState(nil),
 		LogRoot: agent.LogRoot(c.StateDir), Sync: n.hintNow, ResetFloor: n.resetFloor(a),
 		Hold: a.Hold, Release: a.Release, Restart: a.Restart, Exec: a.Exec, Events: events, Log: log,
 	})

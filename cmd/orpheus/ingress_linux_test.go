@@ -400,8 +400,8 @@ func TestIngressServices(t *testing.T) {
 		}
 	}
 	for file, names := range map[string][]string{
-		"base/shop.yaml":               {"name: shop", "endpointMode: dnsrr", "name: http", "_http._tcp.shop.default.orpheus.internal"},
-		"base/blog.yaml":               {"name: blog", "port: 80", "blog.default.orpheus.internal:80"},
+		"base/shop.yaml":          {"name: shop", "endpointMode: dnsrr", "name: http", "_http._tcp.shop.default.orpheus.internal"},
+		"base/blog.yaml":          {"name: blog", "port: 80", "blog.default.orpheus.internal:80"},
 		"containers/ingress.yaml": {"port: 8404", "/ready", "bind 127.0.0.1:8404", "monitor-uri /ready", "SIGUSR1", "hard-stop-after 25s", "terminationGracePeriodSeconds: 30"},
 		"processes/ingress.yaml":  {"port: 8404", "/ready", "containerPort: 443", "bind :443", "SIGUSR1"},
 	} {
