@@ -38,6 +38,8 @@ var arrows = map[string][]string{
 	"runtime":                  {"planner"},
 	"runtime/containerd":       {"planner", "runtime"},
 	"runtime/network":          {"planner", "runtime"},
+	"runtime/network/relay":    {},
+	"runtime/network/resolver": {},
 	"runtime/oom":              {},
 	"runtime/plugin":           {"planner", "runtime", "runtime/oom", "runtime/plugin/pluginpb"},
 	"runtime/plugin/pluginpb":  {},
