@@ -38,7 +38,7 @@ var arrows = map[string][]string{
 	"runtime":                  {"planner"},
 	"runtime/containerd":       {"planner", "runtime"},
 	"runtime/network":          {"planner", "runtime"},
-	"runtime/network/relay":    {},
+	"runtime/network/relay":    {"runtime"},
 	"runtime/network/resolver": {},
 	"runtime/oom":              {},
 	"runtime/plugin":           {"planner", "runtime", "runtime/oom", "runtime/plugin/pluginpb"},
