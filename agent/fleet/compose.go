@@ -52,7 +52,10 @@ func (m *Member) addPlain(out *outgoing) {
 			m.addLeases(out, d)
 		}
 	}
-	if m.floorDue() {
+	switch {
+	case m.addressesDue():
+		m.addAddresses(out)
+	case m.floorDue():
 		m.addFloor(out)
 	}
 	riding := len(out.push.Changes) > 0

@@ -32,6 +32,7 @@ func (m *Member) decide(todo *Todo) {
 	m.decided = m.cfg.Coordinate(m.followed, m.view, m.now)
 	m.decideAt = m.decided.Next
 	m.decided.Docs = m.patient(m.decided.Docs)
+	m.address()
 	var ask time.Duration
 	m.suspects, ask = planner.Suspects(m.followed, m.view, m.now)
 	m.decideAt = soonest(m.decideAt, ask, m.now.Boot)
@@ -231,6 +232,9 @@ func (m *Memory) standing() planner.Standing {
 type Watchlist struct {
 	Probe []Peer
 	Known map[string]planner.NodeName // by key
+	// Tell lists all other live nodes that can be reached, ordered by name: whom
+	// the node announces to what of it takes connections.
+	Tell []Peer
 }
 
 // Peers is the watchlist as it is now: the same pointer as long as it is the
@@ -241,6 +245,10 @@ func (m *Member) Peers() *Watchlist {
 	}
 	w := &Watchlist{Known: map[string]planner.NodeName{}}
 	m.watchlist = w
+	if !m.whole && m.own.foreign == "" {
+		m.rememberedPeers(w)
+		return w
+	}
 	if !m.own.registered || m.own.foreign != "" {
 		return w
 	}
@@ -253,7 +261,27 @@ func (m *Member) Peers() *Watchlist {
 		rec := m.view.Nodes[name].Record
 		w.Probe = append(w.Probe, Peer{Node: name, Address: rec.Address, Key: rec.Key})
 	}
+	for _, name := range m.everybody() {
+		if rec := m.view.Nodes[name].Record; rec.Address != "" {
+			w.Tell = append(w.Tell, Peer{Node: name, Address: rec.Address, Key: rec.Key})
+		}
+	}
 	return w
+}
+
+// rememberedPeers is for a start without Git: the nodes as they were last seen.
+// They tell each other what takes connections. What they say of others is not
+// heeded before the records were read.
+func (m *Member) rememberedPeers(w *Watchlist) {
+	for _, name := range slices.Sorted(maps.Keys(m.memory.Keys)) {
+		if name == m.self {
+			continue
+		}
+		w.Known[m.memory.Keys[name]] = name
+		if at := m.memory.Hosts[name]; at != "" {
+			w.Tell = append(w.Tell, Peer{Node: name, Address: at, Key: m.memory.Keys[name]})
+		}
+	}
 }
 
 // Suspected lists the nodes this one cannot reach: what it tells its peers.

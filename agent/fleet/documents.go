@@ -11,7 +11,9 @@ import (
 // addNew writes the documents of services that had none, beside the fleet
 // record as it was read, all or nothing: the ref of a document that was deleted
 // is as empty as before the first, and only the fleet record tells the two
-// apart. Without transactions nothing is ever deleted, and a plain push does.
+// apart. Where addresses are missing the fleet record gets them in the same
+// push, those of all new services, so that whose turn is next finds them there
+// and need not change it again. Without transactions nothing is ever deleted, and a plain push does.
 func (m *Member) addNew(out *outgoing) {
 	e := m.entries[planner.FleetRef]
 	if !m.pusher.atomic || e == nil || e.hash == "" || e.bad != "" || !slices.ContainsFunc(m.decided.Docs, isNew) {
@@ -26,8 +28,13 @@ func (m *Member) addNew(out *outgoing) {
 		return
 	}
 	out.push.Atomic = true
-	record := e.record
-	m.add(out, planner.FleetRef, &record, piece{what: "unchanged", pokes: next})
+	if len(m.addresses.lacks) > 0 && !m.laterFleet {
+		m.addSigned(out, planner.FleetRef, addressSubject(m.addresses.lacks), m.fleetRecord().Body(), "", piece{pokes: m.everybody()})
+	}
+	if len(out.push.Changes) == 0 {
+		record := e.record
+		m.add(out, planner.FleetRef, &record, piece{what: "unchanged", pokes: next})
+	}
 	for _, d := range m.decided.Docs {
 		if isNew(d) {
 			m.addLeases(out, d)
@@ -145,8 +152,7 @@ func (m *Member) addDeletions(out *outgoing) {
 	}
 	// The floor of tokens rises above all they ever gave, in the same push.
 	out.push.Atomic = true
-	rec := m.view.Fleet
-	rec.Format, rec.By = planner.FormatFleet, m.self
+	rec := m.fleetRecord()
 	for _, d := range gone {
 		rec.Tokens = max(rec.Tokens, d.Doc.Tokens, m.memory.tokens(d.Doc.Service))
 	}

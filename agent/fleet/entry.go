@@ -201,6 +201,7 @@ func (m *Member) takeFleet(ref planner.Ref, record planner.Record) error {
 		return err
 	}
 	m.view.Fleet, m.laterFleet = rec, later != nil
+	m.recordedAddresses(rec.Addresses)
 	m.ledger.saw(m, rec.By)
 	m.adoptGeneration(rec)
 	return nil

@@ -35,8 +35,7 @@ func (m *Member) addFleet(out *outgoing) {
 	if !m.spend(leases) {
 		return
 	}
-	rec := m.view.Fleet
-	rec.Format, rec.By = planner.FormatFleet, m.self
+	rec := m.fleetRecord()
 	rec.Generation, rec.Tokens = max(rec.Generation, m.memory.Generation), max(rec.Tokens, m.memory.FleetTokens)
 	if e := m.entries[planner.FleetRef]; e != nil && e.bad != "" {
 		// The value that was garbled may have said more than this member saw.
@@ -87,8 +86,8 @@ func (m *Member) addFloor(out *outgoing) {
 	if floor != "" && m.cfg.Relate(floor, commit) != planner.RelationAncestor {
 		return
 	}
-	rec := m.view.Fleet
-	rec.Format, rec.By, rec.Floor = planner.FormatFleet, m.self, commit
+	rec := m.fleetRecord()
+	rec.Floor = commit
 	m.addSigned(out, planner.FleetRef, "floor moves to "+m.followed.Commit.Short(), rec.Body(), "", piece{})
 }
 

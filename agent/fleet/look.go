@@ -207,7 +207,9 @@ func (m *Member) looked() {
 	m.fresh = true
 	maps.DeleteFunc(m.entries, func(_ planner.Ref, e *entry) bool { return e.hash == "" && m.now.Boot > e.settled+maxLookWait })
 	first := !m.whole
-	m.whole = true
+	if m.whole = true; first {
+		m.watchlist = nil
+	}
 	m.checkRegress()
 	if first {
 		m.dirty = true

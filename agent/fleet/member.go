@@ -101,6 +101,8 @@ type Report struct {
 	Volumes []planner.SlotID
 	// Drivers that work and may be used, ordered.
 	Drivers []string
+	// Serving counts the changes of endpoints, from 1: see planner.NodeStatus.
+	Serving uint64
 	// Specs are the templates by revision of what this node runs.
 	Specs map[planner.Revision]planner.Template
 }
@@ -148,6 +150,7 @@ type Member struct {
 	watchlist *Watchlist // nil = to be made anew
 	decideAt  time.Duration
 	standing  planner.Standing
+	addresses addressState
 	resolved  map[planner.RevisionKey]bool // asked for
 	missing   []string                     // commits whose templates are to be asked for
 	asked     map[string]time.Duration     // when the templates of a commit were asked for
@@ -170,6 +173,7 @@ func New(cfg Config, now planner.Time) *Member {
 		Unresolvable: map[planner.RevisionKey]string{}, Specs: map[planner.Revision]planner.Template{},
 		Health: planner.Health{Started: now.Boot}, FollowedSince: now.Boot, NodesSince: now.Boot,
 	}
+	m.recordedAddresses(m.memory.Addresses)
 	m.own = newOwn(m)
 	m.pusher.unwritable, m.pusher.half = map[planner.Ref]string{}, map[planner.NodeName]half{}
 	m.stretch()

@@ -31,6 +31,12 @@ type Memory struct {
 	Behind []BehindLease      `json:"behind,omitempty"`
 	// Keys are those under which the nodes' names were last seen.
 	Keys map[planner.NodeName]string `json:"keys,omitempty"`
+	// Hosts are the addresses of the nodes' peer ports as last seen; "" = the
+	// node is not live.
+	Hosts map[planner.NodeName]string `json:"hosts,omitempty"`
+	// Addresses are those of services that last stood. What is in it is never
+	// changed.
+	Addresses planner.Addresses `json:"addresses,omitempty"`
 }
 
 // DocTokens is the highest token seen of a service.
@@ -47,7 +53,7 @@ type BehindLease struct {
 }
 
 func (m Memory) clone() Memory {
-	m.Epochs, m.Keys = maps.Clone(m.Epochs), maps.Clone(m.Keys)
+	m.Epochs, m.Keys, m.Hosts = maps.Clone(m.Epochs), maps.Clone(m.Keys), maps.Clone(m.Hosts)
 	m.Tokens, m.Docs = slices.Clone(m.Tokens), slices.Clone(m.Docs)
 	m.Keep, m.Behind = slices.Clone(m.Keep), slices.Clone(m.Behind)
 	if m.Epochs == nil {
@@ -55,6 +61,9 @@ func (m Memory) clone() Memory {
 	}
 	if m.Keys == nil {
 		m.Keys = map[planner.NodeName]string{}
+	}
+	if m.Hosts == nil {
+		m.Hosts = map[planner.NodeName]string{}
 	}
 	return m
 }

@@ -113,6 +113,13 @@ func (m *Member) setNode(name planner.NodeName, rec planner.NodeRecord) {
 	if m.memory.Keys[name] != rec.Key {
 		m.memory.Keys[name], m.unsaved = rec.Key, true
 	}
+	host := rec.Address
+	if !rec.Live() {
+		host = ""
+	}
+	if m.memory.Hosts[name] != host {
+		m.memory.Hosts[name], m.unsaved = host, true
+	}
 	if !known || before.Salt != rec.Salt || before.Epoch != rec.Epoch {
 		m.beatsAnew(name)
 	}

@@ -34,10 +34,15 @@ type ownState struct {
 const (
 	// maxTold bounds the instances in a status, which is read by every node.
 	maxTold = 1000
+	// maxToldEndpoints bounds their endpoints. Peers are told all directly.
+	maxToldEndpoints = 1500
 	// quietStatus is how long a change of status waits that nobody acts on, and
 	// scarceStatus where pushes are few: it rides along with other pushes.
 	quietStatus  = 5 * time.Second
 	scarceStatus = 30 * time.Second
+	// servingStatus is how long a change of endpoints waits for others: peers are
+	// told directly, sooner.
+	servingStatus = 2 * time.Second
 	// settleMargin is what a start waits beyond one poll, for others who start
 	// at the same time to be seen.
 	settleMargin = time.Second
@@ -201,12 +206,30 @@ func (m *Member) ownStatus() planner.NodeStatus {
 		slices.SortStableFunc(told, func(a, b planner.InstanceStatus) int { return cmp.Compare(min(b.Token, 1), min(a.Token, 1)) })
 		told = told[:maxTold]
 	}
+	told, serving := boundEndpoints(told, m.report.Serving)
 	return planner.NodeStatus{
 		Format: planner.FormatStatus, Node: m.self, Incarnation: m.own.incarnation,
 		Applied: m.report.Applied, Rejected: m.report.Rejected, Instances: told,
 		Refusals: m.report.Refusals, Images: m.report.Images, Pressure: m.report.Pressure,
-		Ended: before.Ended, Unknown: before.Unknown,
+		Ended: before.Ended, Serving: serving, Unknown: before.Unknown,
 	}
+}
+
+// boundEndpoints leaves out the endpoints beyond what a status has room for; it
+// then does not tell which change of them it has.
+func boundEndpoints(told []planner.InstanceStatus, serving uint64) ([]planner.InstanceStatus, uint64) {
+	n := 0
+	for k, i := range told {
+		if n += len(i.Endpoints); n <= maxToldEndpoints {
+			continue
+		}
+		told = slices.Clone(told)
+		for j := range told[k:] {
+			told[k+j].Endpoints = nil
+		}
+		return told, 0
+	}
+	return told, serving
 }
 
 // statusDue reports whether the status is to be written, and with what haste:
@@ -231,10 +254,25 @@ func (m *Member) statusDue() (st planner.NodeStatus, due, urgent bool) {
 		quiet = scarceStatus
 	}
 	urgent = before.Incarnation != st.Incarnation || matters(before, st)
-	if !urgent {
-		m.own.wait = soonest(m.own.wait, m.own.differs+quiet, m.now.Boot)
+	if urgent {
+		return st, true, true
 	}
-	return st, urgent || m.now.Boot >= m.own.differs+quiet, urgent
+	if !reflect.DeepEqual(endpoints(before), endpoints(st)) {
+		quiet, urgent = servingStatus, true
+	}
+	m.own.wait = soonest(m.own.wait, m.own.differs+quiet, m.now.Boot)
+	return st, m.now.Boot >= m.own.differs+quiet, urgent
+}
+
+// endpoints are the instances that take connections by a status.
+func endpoints(st planner.NodeStatus) []planner.ServingInstance {
+	var out []planner.ServingInstance
+	for _, i := range st.Instances {
+		if len(i.Endpoints) > 0 {
+			out = append(out, planner.ServingInstance{Slot: i.Slot, Revision: i.Revision, Endpoints: i.Endpoints})
+		}
+	}
+	return out
 }
 
 // matters reports whether coordinators decide by what changed.

@@ -130,8 +130,7 @@ func (m *Member) ResetFloor(commit string, now planner.Time) error {
 // floorReset is the record that carries out a reset: one generation up, and no
 // token below any that this node has ever seen is given again.
 func (m *Member) floorReset() planner.FleetRecord {
-	rec := m.view.Fleet
-	rec.Format, rec.By = planner.FormatFleet, m.self
+	rec := m.fleetRecord()
 	rec.Floor = m.own.resetTo
 	rec.Generation = max(rec.Generation, m.memory.Generation) + 1
 	rec.Tokens = m.highestToken()

@@ -71,6 +71,7 @@ func Chaos(o Options, length time.Duration) (Result, error) {
 			m.address = "" // peers cannot reach it
 		}
 	}
+	c.wanted.fleet.Network = network
 	c.wanted.fleet.FastFailover = c.rng.IntN(4) == 0
 	for range 1 + c.rng.IntN(c.most) {
 		c.deploys()
@@ -321,6 +322,7 @@ func (c *chaos) checkConverged() {
 			}
 		}
 	}
+	c.checkAddresses()
 	for _, m := range c.machines {
 		for _, iid := range sortedKeys(m.instances) {
 			if m.instances[iid].Alive() && !covered[m.known(iid)] {

@@ -38,14 +38,16 @@ func service(name string, k kind, replicas int, version string, millis int64) pl
 		}},
 		TerminationGracePeriodSeconds: &zero,
 	}
+	ports := []planner.Port{{Container: 8080, Protocol: "tcp", Port: 80}}
 	switch k {
 	case single:
+		ports = nil
 		t.HostNetwork = true
 	case volumed:
 		t.Volumes = []planner.Volume{{Name: "data", Local: &planner.LocalVolume{}}}
 		t.Containers[0].VolumeMounts = []planner.VolumeMount{{Name: "data", MountPath: "/data"}}
 	}
-	s := planner.Service{ID: id, File: name + ".yaml", Line: 1, Replicas: replicas, Template: t, Revision: planner.RevisionOf(t)}
+	s := planner.Service{ID: id, File: name + ".yaml", Line: 1, Replicas: replicas, Template: t, Revision: planner.RevisionOf(t), Ports: ports}
 	if k == everyNode {
 		s.EveryNode, s.Replicas = true, 0
 	}

@@ -19,6 +19,8 @@ type witness struct {
 	wrote  map[planner.NodeName]time.Duration // when a node last wrote its own record
 	docs   map[planner.ServiceID]planner.LeaseDoc
 	fleet  planner.FleetRecord
+	// addresses are those that a genuine fleet record had last.
+	addresses planner.Addresses
 
 	given   map[planner.ServiceID]map[uint64]planner.Lease // every lease ever given, by token
 	deleted map[planner.ServiceID]bool                     // documents that an agent deleted
@@ -200,6 +202,7 @@ func (wit *witness) change(p *process, before *witness, parts planner.Parts, rec
 		old := wit.fleet
 		wit.take(parts, record)
 		wit.fleetChanged(p, old, wit.fleet)
+		wit.addressed(p, wit.fleet.Addresses)
 	}
 }
 
@@ -384,6 +387,7 @@ func (wit *witness) justRestored() bool {
 func (wit *witness) restored() {
 	wit.reload()
 	wit.restoredAt = wit.w.now
+	wit.addresses = wit.fleet.Addresses
 	for name, b := range wit.beats {
 		b.strange = true
 		wit.beats[name] = b
