@@ -48,6 +48,9 @@ type NetworkInfo struct {
 	Notes     []string
 	// ForeignRules are rules of ours in tables of other programs.
 	ForeignRules []string
+	// Blocking are firewalls of others that drop what instances send or get, each
+	// with what a person has to do: no rule of ours is allowed, or known, there.
+	Blocking []string
 }
 
 // Names is what an instance is called and how it calls others.

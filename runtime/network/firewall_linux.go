@@ -176,8 +176,9 @@ func (f *firewall) remove() error {
 	return errors.Join(faults...)
 }
 
-// info says what stands and what people should know. It changes nothing.
-func (f *firewall) info() (rules, notes []string) {
+// info says what stands, what people should know, and what is left for them to
+// do. It changes nothing.
+func (f *firewall) info() (rules, notes, blocking []string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	all, err := f.openings()
@@ -189,12 +190,12 @@ func (f *firewall) info() (rules, notes []string) {
 		case o.stands:
 			rules = append(rules, o.where+": "+o.rule)
 		case o.needed && (f.cfg.NoForeignRules || o.open == nil):
-			notes = append(notes, fmt.Sprintf("%s drops what it does not know, also from and to instances: %s", o.where, o.byHand))
+			blocking = append(blocking, fmt.Sprintf("%s drops what it does not know, also from and to instances: %s", o.where, o.byHand))
 		case o.needed:
 			notes = append(notes, fmt.Sprintf("%s drops what it does not know: our rule is put there with the first instance (%s)", o.where, o.rule))
 		}
 	}
-	return rules, notes
+	return rules, notes, blocking
 }
 
 // openings are all places that we know how to open, and chains that drop and

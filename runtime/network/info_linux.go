@@ -51,8 +51,8 @@ func (n *Network) Info(ctx context.Context) (runtime.NetworkInfo, error) {
 			info.Notes = append(info.Notes, text)
 		}
 	}
-	rules, notes := n.firewall.info()
-	info.ForeignRules, info.Notes = rules, append(info.Notes, notes...)
+	rules, notes, blocking := n.firewall.info()
+	info.ForeignRules, info.Blocking, info.Notes = rules, blocking, append(append(info.Notes, notes...), blocking...)
 	return info, nil
 }
 
