@@ -12,10 +12,12 @@ import (
 var _ runtime.Balancer = (*Network)(nil)
 
 // Balance implements runtime.Balancer. It changes only what differs from what
-// stands, in one transaction; nothing is written when nothing differs. What the
-// node has no IPv6 for is left out.
+// stands, in one transaction; nothing is written when nothing differs. Ports
+// published on ::1 are left out and reported; those of every address answer
+// there as if nobody listened, so that programs go on to 127.0.0.1. Without
+// IPv6 on the node, so are ports published on an IPv6 address.
 func (n *Network) Balance(ctx context.Context, b runtime.Balancing) error {
-	want, err := parse(n.cfg.families(), b)
+	want, left, err := parse(n.cfg.families(), b)
 	if err != nil {
 		return err
 	}
@@ -34,7 +36,7 @@ func (n *Network) Balance(ctx context.Context, b runtime.Balancing) error {
 	if slices.ContainsFunc(changes, func(c change) bool { return !c.empty() }) {
 		n.cfg.Log.Debug("balancing changed", "ports", len(b.Fronts))
 	}
-	return errors.Join(taken, n.paths.ensure(h, want), n.flows.settle(h, want, moved))
+	return errors.Join(left, taken, n.paths.ensure(h, want), n.flows.settle(h, want, moved))
 }
 
 // Publish implements runtime.Network.

@@ -18,7 +18,12 @@ type family struct {
 	addrType     nftables.SetDatatype
 	any          netip.Addr // stands for every address of the node
 	loopback     netip.Prefix
-	unreachable  byte // ICMP code "port unreachable"
+	// loops says that connections from loopback can be led away: the kernel
+	// drops an IPv6 packet to ::1 that a link brings, and answers become one
+	// before it looks where the link is a bridge that netfilter watches
+	// (br_netfilter, as Docker has it).
+	loops       bool
+	unreachable byte // ICMP code "port unreachable"
 
 	bridge  string
 	subnet  netip.Prefix
@@ -33,7 +38,7 @@ func (c Config) families() []family {
 	all := []family{{
 		table: nftables.TableFamilyIPv4, routes: unix.AF_INET, nfproto: unix.NFPROTO_IPV4,
 		addrLen: 4, saddr: 12, daddr: 16, addrType: nftables.TypeIPAddr,
-		any: netip.IPv4Unspecified(), loopback: netip.MustParsePrefix("127.0.0.0/8"), unreachable: 3,
+		any: netip.IPv4Unspecified(), loopback: netip.MustParsePrefix("127.0.0.0/8"), unreachable: 3, loops: true,
 		bridge: c.Bridge, subnet: c.Subnet, gateway: c.gateway(),
 	}}
 	if !c.Subnet6.IsValid() {

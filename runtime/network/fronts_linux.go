@@ -62,23 +62,23 @@ func (b balance) serves(a netip.Addr) bool {
 var protocols = map[string]uint8{"tcp": unix.IPPROTO_TCP, "udp": unix.IPPROTO_UDP}
 
 // parse checks what is to be balanced, all of it: one bad front means that
-// nothing changes. It returns one balance for each of the families.
-func parse(families []family, b runtime.Balancing) ([]balance, error) {
+// nothing changes. It returns one balance for each of the families, and what is
+// sound but nothing that this node can open.
+func parse(families []family, b runtime.Balancing) (want []balance, left, err error) {
 	if len(b.Fronts) > maxFronts {
-		return nil, fmt.Errorf("%d ports are more than the %d one node balances: %w", len(b.Fronts), maxFronts, runtime.ErrInvalid)
+		return nil, nil, fmt.Errorf("%d ports are more than the %d one node balances: %w", len(b.Fronts), maxFronts, runtime.ErrInvalid)
 	}
 	all, err := parseAround(families, b)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", err, runtime.ErrInvalid)
+		return nil, nil, fmt.Errorf("%w: %w", err, runtime.ErrInvalid)
 	}
-	elements := make([]int, len(families))
+	p := parser{families: families, balances: all, elements: make([]int, len(families)), given: b.Fronts}
 	for i := range b.Fronts {
-		p := parser{families: families, balances: all, elements: elements, given: b.Fronts}
 		if err := p.add(i); err != nil {
-			return nil, fmt.Errorf("%s: %w: %w", describe(b.Fronts[i]), err, runtime.ErrInvalid)
+			return nil, nil, fmt.Errorf("%s: %w: %w", describe(b.Fronts[i]), err, runtime.ErrInvalid)
 		}
 	}
-	return all, nil
+	return all, errors.Join(p.left...), nil
 }
 
 // describe names a front for people.
@@ -144,9 +144,10 @@ type parser struct {
 	balances []balance
 	elements []int // so far, by family
 	given    []runtime.Front
+	left     []error
 }
 
-func (p parser) add(source int) error {
+func (p *parser) add(source int) error {
 	f := p.given[source]
 	proto := protocols[f.Protocol]
 	if proto == 0 {
@@ -172,6 +173,14 @@ func (p parser) add(source int) error {
 	if err != nil {
 		return err
 	}
+	if addr.Is6() && f.Kind == runtime.FrontPublished && (addr.IsLoopback() || len(p.families) == 1) {
+		why := "the node's network has no IPv6"
+		if addr.IsLoopback() {
+			why = "the kernel leads nothing away from ::1: publish it on 127.0.0.1"
+		}
+		p.left = append(p.left, fmt.Errorf("port %d/%s of %s is not opened on %s: %s: %w", f.Port, f.Protocol, f.Service, addr, why, runtime.ErrInvalid))
+		return nil
+	}
 	for k, family := range p.families {
 		if !addr.IsValid() || family.has(addr) {
 			if err := p.addTo(k, addr, proto, source, targets); err != nil {
@@ -183,7 +192,7 @@ func (p parser) add(source int) error {
 }
 
 // addTo adds a front to the balance of one family.
-func (p parser) addTo(k int, addr netip.Addr, proto uint8, source int, targets []netip.AddrPort) error {
+func (p *parser) addTo(k int, addr netip.Addr, proto uint8, source int, targets []netip.AddrPort) error {
 	f, family, b := p.given[source], p.families[k], p.balances[k]
 	if !addr.IsValid() {
 		addr = family.any

@@ -112,8 +112,7 @@ const loopbackMark = "route_localnet-was-off-"
 
 // ensureLoopback lets connections from 127.0.0.1 to published ports leave by
 // the links that lead to their targets, and the answers in again: the kernel
-// takes neither unless told. Chain guard drops what others send to 127/8. IPv6
-// needs nothing of the kind.
+// takes neither unless told. Chain guard drops what others send to 127/8.
 func (p *paths) ensureLoopback(h *netlink.Handle, want []balance) error {
 	targets := targetsElsewhere(want[0], p.cfg.families()[0])
 	if slices.Equal(targets, p.targets) {

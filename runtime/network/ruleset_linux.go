@@ -113,9 +113,13 @@ func (f family) prerouting() chain {
 }
 
 func (f family) output() chain {
+	local := toLocal()
+	if !f.loops {
+		local = exprs(f.within(f.daddr, f.loopback, false), local)
+	}
 	return chain{name: "output", hook: nftables.ChainHookOutput, kind: nftables.ChainTypeNAT, priority: *nftables.ChainPriorityNATDest, rules: []rule{
 		{"from this node to services", exprs(f.addrIn(f.daddr, setServices), verdict(expr.VerdictGoto, "services"))},
-		{"from this node to itself", exprs(toLocal(), verdict(expr.VerdictJump, "fronts"))},
+		{"from this node to itself", exprs(local, verdict(expr.VerdictJump, "fronts"))},
 	}}
 }
 
