@@ -63,6 +63,9 @@ type agentFlags struct {
 	file   string
 	labels []string
 	config config
+	// noForeignRules is a flag that only takes away: a file cannot be overruled
+	// to allow them.
+	noForeignRules bool
 }
 
 func (a *agentFlags) add(cmd *cobra.Command) {
@@ -84,6 +87,7 @@ func (a *agentFlags) add(cmd *cobra.Command) {
 	f.StringVar(&c.StateDir, "state-dir", "", "folder for what must survive a reboot (default "+defaultStateDir()+")")
 	f.StringVar(&c.RunDir, "run-dir", "", "folder for sockets and mounts (default "+defaultRunDir()+")")
 	f.StringVar(&c.Containerd.Address, "containerd", "", "socket of containerd (default its usual place)")
+	f.BoolVar(&a.noForeignRules, "no-foreign-rules", false, "put no rule into other firewalls of this machine (Docker's, ufw's, firewalld's), also where they drop what instances send")
 	f.StringVar(&c.API.Address, "listen", "", "loopback address of status and metrics, or none (default "+defaultAPIAddress+")")
 	f.StringVar(&c.Log.Level, "log-level", "", "debug, info, warn or error (default info)")
 	f.StringVar(&c.Log.Format, "log-format", "", "text or json (default text)")
@@ -117,6 +121,9 @@ func (a *agentFlags) load() (config, error) {
 	}
 	if err != nil {
 		return c, err
+	}
+	if a.noForeignRules {
+		c.Network.ForeignRules = new(bool)
 	}
 	if err := c.complete(); err != nil {
 		return c, fmt.Errorf("configuration: %w", err)
@@ -198,6 +205,7 @@ func runAgent(ctx context.Context, c config) error {
 	defer stop()
 	helpers.Go(func() { n.endOldPlugins(ctx) })
 	helpers.Go(func() { n.watch(ctx) })
+	helpers.Go(func() { n.keepNetwork(ctx) })
 	helpers.Go(func() { n.watchGitFiles(ctx) })
 	helpers.Go(func() { n.hangups(ctx, hup) })
 	n.webhooks(ctx, a, &helpers, metrics)

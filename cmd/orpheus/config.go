@@ -76,13 +76,6 @@ type processConfig struct {
 	Cgroup string `json:"cgroup"`
 }
 
-type networkConfig struct {
-	Bridge string `json:"bridge"`
-	Subnet string `json:"subnet"`
-	Table  string `json:"table"`
-	MTU    int    `json:"mtu"`
-}
-
 type apiConfig struct {
 	Address string `json:"address"` // host:port on loopback; "" = 127.0.0.1:7717, "none" = the unix socket only
 	// BridgePort is where instances of this node may read its endpoints; 0 =
@@ -244,11 +237,7 @@ func (c *config) validate() error {
 			fault("%s: %q must be an absolute path: the agent may be started in any folder", field, path)
 		}
 	})
-	if c.Network.Subnet != "" {
-		if _, err := netip.ParsePrefix(c.Network.Subnet); err != nil {
-			fault("network.subnet: %q is no subnet; write one such as 10.231.0.0/20", c.Network.Subnet)
-		}
-	}
+	faults = append(faults, c.Network.faults()...)
 	if _, err := resource.ParseQuantity(c.Logs.MaxSize); err != nil {
 		fault("logs.maxSize: %q is no size; write one such as 10Mi", c.Logs.MaxSize)
 	}

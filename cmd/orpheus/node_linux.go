@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/netip"
 	"os"
 	"path/filepath"
 	goruntime "runtime"
@@ -109,14 +108,7 @@ func (n *node) addNetwork() error {
 	if c.Containerd.Disabled && len(c.Plugins) == 0 || os.Geteuid() != 0 {
 		return nil
 	}
-	var subnet netip.Prefix
-	if c.Network.Subnet != "" {
-		subnet = netip.MustParsePrefix(c.Network.Subnet) // validated
-	}
-	net, err := network.New(network.Config{
-		Bridge: c.Network.Bridge, Subnet: subnet, Table: c.Network.Table, MTU: c.Network.MTU,
-		StateDir: filepath.Join(c.StateDir, "network"), RunDir: filepath.Join(c.RunDir, "network"), Log: n.log,
-	})
+	net, err := network.New(c.network(n.log))
 	if err != nil {
 		return fmt.Errorf("network: %w", err)
 	}
@@ -152,6 +144,13 @@ func (n *node) agent() (*agent.Agent, *agent.Metrics, error) {
 		LogMaxBytes: maxSize.Value(), LogFiles: c.Logs.Files, Pressure: c.pressure(),
 	})
 	return a, metrics, err
+}
+
+// keepNetwork restores what other programs take away of the node's network.
+func (n *node) keepNetwork(ctx context.Context) {
+	if net, ok := n.network.(*network.Network); ok {
+		net.Run(ctx)
+	}
 }
 
 // hintNow asks for a look at the repository; a hint that is waiting serves
