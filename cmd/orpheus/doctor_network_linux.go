@@ -61,7 +61,25 @@ func (x *netExam) health(ctx context.Context) (level, string, string) {
 	if x.info.HostPorts != "" {
 		text += ", host ports " + x.info.HostPorts
 	}
-	return levelOK, strings.Join(append([]string{text}, x.info.Notes...), "; "), ""
+	notes := slices.DeleteFunc(slices.Clone(x.info.Notes), func(n string) bool { return slices.Contains(x.info.Blocking, n) })
+	return levelOK, strings.Join(append([]string{text}, notes...), "; "), ""
+}
+
+// firewall looks for programs that drop what they do not know. A packet must
+// pass every table: only a rule in theirs helps.
+func (x *netExam) firewall(context.Context) (level, string, string) {
+	return judgeFirewall(x.info.Blocking, x.info.ForeignRules)
+}
+
+func judgeFirewall(blocking, rules []string) (level, string, string) {
+	switch {
+	case len(blocking) > 0:
+		return levelWarn, strings.Join(blocking, "; "),
+			"do that for each of them, in that firewall's own configuration, so that it survives a reboot; where the agent was told to leave other tables alone (network.noForeignRules), allowing it is enough"
+	case len(rules) > 0:
+		return levelOK, "lets the node's network pass, by rules of ours: " + strings.Join(rules, "; "), ""
+	}
+	return levelOK, "no other firewall drops what it does not know", ""
 }
 
 // forwarding finds what has switched the agent's settings back.
@@ -180,7 +198,7 @@ func judgeMTU(bridge string, mtu int, link string, out int) (level, string, stri
 	text := fmt.Sprintf("%s has %d, %s %d", bridge, mtu, link, out)
 	if mtu > out {
 		return levelWarn, text + ": larger packets of instances depend on messages that firewalls like to drop; connections hang with the first large answer then",
-			fmt.Sprintf("set network.mtu to %d in the agent's configuration; it counts for a bridge that is made anew", out)
+			fmt.Sprintf("set network.mtu to %d in the agent's configuration", out)
 	}
 	return levelOK, text, ""
 }

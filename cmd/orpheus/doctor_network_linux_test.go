@@ -25,8 +25,6 @@ func TestNetworkFindings(t *testing.T) {
 		{"services", "spec.network in fleet.yaml", p("10.232.0.0/16")},
 		{"services", "spec.network in fleet.yaml", p("fd6f:7270:6865:7573::/112")},
 	}
-	drop := []hookChain{{"ip", "filter", "FORWARD", false}, {"ip6", "filter", "FORWARD", false}}
-	input := []hookChain{{"ip", "filter", "ufw-before-input", true}}
 	refused := fmt.Errorf("dial: %w", syscall.ECONNREFUSED)
 	timeout := errors.New("i/o timeout")
 	type result struct {
@@ -58,13 +56,9 @@ func TestNetworkFindings(t *testing.T) {
 		{"two, loose", found(judgeReversePath(map[string]int{"eth0": 2, "eth1": 0})), levelOK, "", ""},
 		{"two, strict", found(judgeReversePath(map[string]int{"eth1": 1, "eth0": 1})), levelWarn, "2 ways out, and what comes in by eth0, eth1", "net.ipv4.conf.eth0.rp_filter to 2"},
 
-		{"no other firewall", found(judgeFirewall(nil, nil, true, false)), levelOK, "no other firewall", ""},
-		{"Docker, before the first instance", found(judgeFirewall(drop, nil, false, false)), levelOK, "with the first instance", ""},
-		{"Docker, without our rule", found(judgeFirewall(drop, nil, true, false)), levelWarn, "filter FORWARD", "nft insert rule ip filter FORWARD meta mark & 0x1000 == 0x1000 accept"},
-		{"Docker, with our rule in one family", found(judgeFirewall(drop, []string{"ip filter DOCKER-USER: mark 0x1000 accept"}, true, false)), levelWarn, "filter FORWARD", "nft insert rule ip6 filter FORWARD"},
-		{"Docker, with our rules", found(judgeFirewall(drop, []string{"ip filter DOCKER-USER: a", "ip6 filter DOCKER-USER: a"}, true, false)), levelOK, "by rules of ours: ip filter DOCKER-USER", ""},
-		{"ufw drops questions of instances", found(judgeFirewall(input, nil, true, false)), levelWarn, "what is for this machine", "ip filter ufw-before-input meta mark"},
-		{"the old iptables", found(judgeFirewall(nil, nil, true, true)), levelWarn, "shows to no other program", "iptables-legacy -I FORWARD"},
+		{"no other firewall", found(judgeFirewall(nil, nil)), levelOK, "no other firewall", ""},
+		{"Docker, with our rule", found(judgeFirewall(nil, []string{"iptables, chain DOCKER-USER: a"})), levelOK, "by rules of ours: iptables, chain DOCKER-USER", ""},
+		{"one that has no place for others", found(judgeFirewall([]string{"nftables, chain ip own forward drops: nft insert rule ip own forward"}, []string{"b"})), levelWarn, "nft insert rule", "survives a reboot"},
 
 		{"no other node", found(judgePeers(nil, "20000-29999")), levelOK, "no other live node", ""},
 		{"all answer", found(judgePeers([]peerPort{{node: "b", address: "192.0.2.2:7718"}, {node: "b", address: "192.0.2.2:20001", host: true}}, "20000-29999")), levelOK, "1 other node answered, on 2 ports", ""},
