@@ -92,6 +92,9 @@ func (o *ownState) reset(m *Member) {
 	m.view.Settled = planner.Never
 }
 
+// Incarnation names this process in the node's record.
+func (m *Member) Incarnation() string { return m.own.incarnation }
+
 // mine reports whether the record shows this life, so that its leases count.
 func (m *Member) mine() bool {
 	rec := m.view.Nodes[m.self].Record
