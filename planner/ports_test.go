@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"pgregory.net/rapid"
 )
 
 // The services of these tests: web as it is, and two more.
@@ -111,6 +113,91 @@ func samePlaces(a, b string) bool {
 	}
 	return maps.Equal(count(a), count(b))
 }
+
+// TestPlacePortsProperties: services that want few ports of few nodes. No node
+// gets an instance that clashes with another, what is not placed has a reason,
+// and of ports of every node only one service has each.
+func TestPlacePortsProperties(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		nodes := []string{"n1", "n2", "n3"}[:rapid.IntRange(1, 3).Draw(t, "nodes")]
+		f := Followed{Commit: Commit{Hash: hash("c")}, Services: map[ServiceID]Service{}}
+		v := View{Docs: map[ServiceID]DocView{}, Specs: map[Revision]Template{}, Nodes: map[NodeName]NodeView{}}
+		for _, name := range nodes {
+			v.Nodes[NodeName(name)] = NodeView{Record: NodeRecord{Node: NodeName(name), Epoch: 1}}
+		}
+		for _, name := range []string{"a", "b", "c", "d"} {
+			id, replicas := inDefault(name), rapid.IntRange(0, 3).Draw(t, "replicas")
+			port := rapid.IntRange(80, 81).Draw(t, "port")
+			address := rapid.SampledFrom([]string{"", "192.0.2.1", "192.0.2.2"}).Draw(t, "address")
+			mode := rapid.SampledFrom([]string{"node", "fleet", "process", "none"}).Draw(t, "mode")
+			s := service(id, replicas, plainA)
+			switch mode {
+			case "process":
+				s = listening(id, replicas)
+				s.Template.Containers[0].Ports[0].ContainerPort = port
+				s.Revision = RevisionOf(s.Template)
+			case "node", "fleet":
+				s.Ports = []Port{{Container: 8080, Protocol: "tcp", Publish: &Publish{Port: port, Mode: mode, Address: address}}}
+			}
+			f.Services[id] = s
+			v.Specs[s.Revision] = s.Template
+		}
+		for range 2 { // the second time with what was placed standing
+			got := placed(f, v)
+			for slot := range got.nodes {
+				s := f.Services[slot.Service]
+				for other, node := range got.nodes {
+					if other == slot || node != got.nodes[slot] {
+						continue
+					}
+					o := f.Services[other.Service]
+					for _, c := range s.claims(s.Template) {
+						for _, oc := range o.claims(o.Template) {
+							if c.clashes(oc, slot.Service == other.Service) {
+								t.Fatalf("%v and %v are both on %s, and want port %s", slot, other, node, c)
+							}
+						}
+					}
+				}
+				for id, o := range f.Services {
+					for _, c := range s.claims(s.Template) {
+						for _, oc := range o.published(Publish.OnEveryNode) {
+							if id != slot.Service && placedAny(got, id) && c.clashes(oc, false) && placedAny(got, slot.Service) && s.publishesEverywhere() {
+								t.Fatalf("%v is placed, and %v has port %s of every node", slot, id, c)
+							}
+						}
+					}
+				}
+			}
+			for _, u := range got.unplaced {
+				if len(u.Reasons) != len(nodes) || !strings.Contains(u.Reasons[0].Reason, "is taken by") {
+					t.Fatalf("%v has no place, and no reason: %v", u.Slot, u.Reasons)
+				}
+			}
+			for id, s := range f.Services {
+				doc := LeaseDoc{Service: id}
+				for i := range s.Replicas {
+					slot := SlotID{id, fmt.Sprint(i)}
+					if node, ok := got.nodes[slot]; ok {
+						doc.Leases = append(doc.Leases, Lease{Slot: slot.Name, Node: node, Epoch: 1, Token: uint64(i + 1), Revision: s.Revision})
+					}
+				}
+				v.Docs[id] = DocView{Doc: doc}
+			}
+		}
+	})
+}
+
+func placedAny(p placement, id ServiceID) bool {
+	for slot := range p.nodes {
+		if slot.Service == id {
+			return true
+		}
+	}
+	return false
+}
+
+func (s Service) publishesEverywhere() bool { return len(s.published(Publish.OnEveryNode)) > 0 }
 
 // TestTakeOnPorts: one node, what is leased to it, what runs there, and what
 // becomes of it.
