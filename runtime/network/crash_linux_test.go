@@ -19,7 +19,7 @@ import (
 )
 
 // steps are the points at which an agent can die and leave something behind.
-var steps = []string{"address", "names", "namespace", "link", "address set", "alias", "link removed", "namespace removed"}
+var steps = []string{"address", "names", "namespace", "link", "address set", "alias", "link removed", "namespace removed", "connections forgotten"}
 
 // victim is the agent that dies. spec is its folder and the step at which it
 // kills itself, or "" to attach and detach until somebody else does.
@@ -38,6 +38,10 @@ func victim(spec string) {
 		}
 		fmt.Println("published")
 		select {}
+	}
+	if churning, ok := strings.CutPrefix(last, "churn "); ok {
+		churn(n, churning)
+		return
 	}
 	n.crash = func(step string) {
 		fmt.Println(step)
