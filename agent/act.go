@@ -234,7 +234,7 @@ func contentOf(files []planner.File) func(string) ([]byte, error) {
 // ending returns the work of a stop or remove.
 func (a *Agent) ending(action planner.Action, d *driverState) func(context.Context) (*runtime.Attachment, error) {
 	id := action.Instance
-	drain := action.Kind == planner.ActionStop && a.relieved(action.Slot.Service)
+	drain := action.Kind == planner.ActionStop && a.relieved(action.Slot.Service, id)
 	farewell := a.farewellOf(id)
 	return func(ctx context.Context) (*runtime.Attachment, error) {
 		if drain && !pause(ctx, drainTime) {

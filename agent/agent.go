@@ -18,6 +18,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -27,6 +28,7 @@ import (
 
 	"github.com/orpheus-cd/orpheus/agent/api"
 	"github.com/orpheus-cd/orpheus/agent/probe"
+	"github.com/orpheus-cd/orpheus/agent/reach"
 	"github.com/orpheus-cd/orpheus/gitsync"
 	"github.com/orpheus-cd/orpheus/planner"
 	"github.com/orpheus-cd/orpheus/runtime"
@@ -42,6 +44,14 @@ type Config struct {
 	Source   Source
 	Drivers  map[string]runtime.Driver
 	Network  runtime.Network // nil: instances of this node cannot have their own network
+	// Balancer leads connections to instances; nil: nobody does on this node.
+	// HostPorts gives instances ports for other nodes, nil: those that have their
+	// own network are reached from this one only.
+	Balancer  runtime.Balancer
+	HostPorts runtime.HostPorts
+	Names     Names // nil: nobody answers for the names of services on this node
+	// Dial tries whether what is elsewhere answers; nil = over TCP.
+	Dial     func(ctx context.Context, address string) (net.Conn, error)
 	Volumes  runtime.Volumes
 	Policy   planner.Policy
 	Clock    Clock // nil = SystemClock
@@ -98,48 +108,56 @@ type Agent struct {
 	startedAt time.Time
 
 	// mailbox carries messages to the loop; closures run on it, one at a time.
-	mailbox chan func()
-	ended   chan struct{} // closed when the loop has ended
-	workers sync.WaitGroup
-	starts  gate
-	stops   gate
-	pulls   gate
-	shown   livePulls
-	polling atomic.Int64 // the fleet's poll interval
+	mailbox  chan func()
+	ended    chan struct{} // closed when the loop has ended
+	workers  sync.WaitGroup
+	starts   gate
+	stops    gate
+	pulls    gate
+	shown    livePulls
+	ledShown shownLed
+	reach    *reach.Watch // nil = nothing elsewhere is watched
+	polling  atomic.Int64 // the fleet's poll interval
 
 	// Everything below belongs to the loop.
-	state     state
-	here      []planner.ServiceID // services that run here by what is followed, in no order
-	desired   *planner.Desired    // newest accepted reading in this process
-	approved  []string            // with desired, not settled yet
-	source    sourceState
-	floor     *floor // nil in a fleet
-	forgetful bool   // there was no floor when the process began
-	statefile bool   // this process has read or written the state file
-	drivers   map[string]*driverState
-	tracks    map[string]*track                    // by instance id
-	flights   map[string]*flight                   // by instance id
-	prepares  map[planner.RevisionKey]*preparation // wanted or done in this process
-	waits     map[planner.LeaseKey]planner.Wait    // of the last plan
-	observed  []planner.Action                     // that the last plan leaves to people
-	attached  map[string]runtime.Attachment        // by instance id
-	restored  bool                                 // attached was read from the network
-	published publication
-	network   *api.Network      // what the node's network says of itself
-	problems  map[string]string // by what failed
-	timer     *time.Timer
-	swept     time.Duration   // boot time of the last sweep; 0 = none yet
-	sweeping  map[string]bool // what a sweep under way spares; nil = none
-	unwritten bool            // the last pass could not write the leases it decided
-	unsaved   bool            // followed changed since the state was last saved
-	orders    []order         // of people
-	ends      ends            // of runs
-	restarts  []restart       // of services here, at most one each
-	pressure  *pressure
-	probes    *probe.Engine
-	probeNews chan struct{} // probes have news
-	decideAt  time.Duration // boot time at which leases are decided again by time alone
-	fleet     *membership   // nil = coordination: none
+	state      state
+	here       []planner.ServiceID // services that run here by what is followed, in no order
+	followings uint64              // how often what is followed was replaced
+	desired    *planner.Desired    // newest accepted reading in this process
+	approved   []string            // with desired, not settled yet
+	source     sourceState
+	floor      *floor // nil in a fleet
+	forgetful  bool   // there was no floor when the process began
+	statefile  bool   // this process has read or written the state file
+	drivers    map[string]*driverState
+	tracks     map[string]*track                        // by instance id
+	flights    map[string]*flight                       // by instance id
+	prepares   map[planner.RevisionKey]*preparation     // wanted or done in this process
+	waits      map[planner.LeaseKey]planner.Wait        // of the last plan
+	observed   []planner.Action                         // that the last plan leaves to people
+	attached   map[string]runtime.Attachment            // by instance id
+	restored   bool                                     // attached was read from the network
+	hostPorts  map[string]map[runtime.ContainerPort]int // by instance id
+	balance    balance
+	serving    serving
+	net        networkMemory
+	names      names
+	network    *api.Network      // what the node's network says of itself; nil = nothing yet
+	subnets    [2]string         // of the node's network: IPv4, IPv6; "" = none
+	problems   map[string]string // by what failed
+	timer      *time.Timer
+	swept      time.Duration   // boot time of the last sweep; 0 = none yet
+	sweeping   map[string]bool // what a sweep under way spares; nil = none
+	unwritten  bool            // the last pass could not write the leases it decided
+	unsaved    bool            // followed changed since the state was last saved
+	orders     []order         // of people
+	ends       ends            // of runs
+	restarts   []restart       // of services here, at most one each
+	pressure   *pressure
+	probes     *probe.Engine
+	probeNews  chan struct{} // probes have news
+	decideAt   time.Duration // boot time at which leases are decided again by time alone
+	fleet      *membership   // nil = coordination: none
 }
 
 const (
@@ -170,6 +188,8 @@ func New(cfg Config) (*Agent, error) {
 		flights:   map[string]*flight{},
 		prepares:  map[planner.RevisionKey]*preparation{},
 		attached:  map[string]runtime.Attachment{},
+		hostPorts: map[string]map[runtime.ContainerPort]int{},
+		serving:   serving{heard: map[planner.NodeName]planner.Heard{}, applied: map[planner.NodeName]heardOf{}},
 		problems:  map[string]string{},
 		probeNews: make(chan struct{}, 1),
 	}
@@ -204,6 +224,13 @@ func New(cfg Config) (*Agent, error) {
 		a.problem(problemFloorFile, dropFloor(cfg.StateDir, cfg.Floor.Copy))
 		a.problem("restarts", dropRestarts(filepath.Join(cfg.StateDir, restartsPath)))
 	}
+	if cfg.Balancer != nil {
+		a.balance.kernel = &balancer{to: cfg.Balancer}
+		a.problem("network memory", a.loadNetwork())
+		if a.fleet != nil {
+			a.reach = a.newReach()
+		}
+	}
 	a.statefile = a.state.followed.Commit.Hash != ""
 	a.followed(a.state.followed)
 	a.report()
@@ -235,6 +262,12 @@ func (a *Agent) Run(ctx context.Context) error {
 	if a.fleet != nil {
 		a.watchPeers(ctx)
 		a.watchVolumes(ctx)
+	}
+	if a.reach != nil {
+		a.work(func() { _ = a.reach.Run(ctx) }) // ends with ctx only
+	}
+	if a.cfg.Names != nil {
+		a.followNames(ctx)
 	}
 	a.log.Info("agent started", "commit", a.state.followed.Commit.Short())
 	for {

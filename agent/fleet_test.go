@@ -48,10 +48,12 @@ type player struct {
 	boot    int
 	repo    *fakeSource
 	driver  *runtimetest.Fake
+	network *runtimetest.FakeNetwork
 	gauges  *gauges // nil = the node is never short of anything
 	noGit   atomic.Bool
 	loses   atomic.Bool // every push comes too late
 	noPeers atomic.Bool
+	deaf    atomic.Bool // it acknowledges no announcement
 	agent   *Agent
 	kill    context.CancelFunc
 	ended   chan error
@@ -68,6 +70,7 @@ func play(t *testing.T, n int, f func(b *band)) {
 			p := &player{
 				band: b, name: planner.NodeName(fmt.Sprintf("n%d", i+1)), state: filepath.Join(dir, fmt.Sprint(i)),
 				repo: newFakeSource(), driver: runtimetest.NewFake(planner.DriverContainerd),
+				network: runtimetest.NewFakeNetwork(),
 			}
 			for _, image := range []string{"a", "b", "c"} {
 				p.driver.PushImage("registry.example.com/" + image)
@@ -92,13 +95,13 @@ func (p *player) start() {
 	a, err := New(Config{
 		Node: planner.Node{Name: p.name}, Version: "test", StateDir: p.state, Source: p.repo,
 		Drivers: map[string]runtime.Driver{planner.DriverContainerd: p.driver},
-		Network: runtimetest.NewFakeNetwork(), Volumes: runtimetest.NewFakeVolumes(), Log: slog.New(slog.DiscardHandler),
+		Network: p.network, Balancer: p.network, HostPorts: p.network, Volumes: runtimetest.NewFakeVolumes(), Log: slog.New(slog.DiscardHandler),
 		Clock:  func() planner.Time { return planner.Time{Boot: time.Since(p.band.booted), Wall: time.Now()} },
 		Relate: p.band.relate, Pressure: p.gauges.pressure(),
 		Fleet: &Fleet{
 			Member: fleet.Config{
 				Self: planner.NodeRecord{
-					Node: p.name, Key: key, Address: string(p.name) + ":7718",
+					Node: p.name, Key: key, Address: p.address(),
 					Life: planner.Life{Machine: "m", State: string(p.name), Boot: fmt.Sprint(p.boot)},
 				},
 				Sign: func(ref planner.Ref, body string) (string, error) { return testSignature(key, ref, body), nil },
@@ -128,6 +131,9 @@ func (p *player) start() {
 	go func() { ended <- a.Run(ctx); close(ended) }()
 	p.up.Store(true)
 }
+
+// address is where its peers reach the node: 192.0.2.1:7718 of n1.
+func (p *player) address() string { return "192.0.2." + string(p.name[1:]) + ":7718" }
 
 func (p *player) crash() {
 	if p.kill == nil {
@@ -282,10 +288,13 @@ type fakePeers struct {
 	seen   chan fleet.Sighting
 	pokes  chan planner.NodeName
 	probed chan planner.NodeName
+	news   *tidings
+	// heardOf are the nodes this process has heard an announcement of.
+	heardOf map[planner.NodeName]bool
 }
 
 func newFakePeers(p *player) *fakePeers {
-	return &fakePeers{player: p, seen: make(chan fleet.Sighting), pokes: make(chan planner.NodeName, 1), probed: make(chan planner.NodeName, 1)}
+	return &fakePeers{player: p, news: newTidings(), heardOf: map[planner.NodeName]bool{}, seen: make(chan fleet.Sighting), pokes: make(chan planner.NodeName, 1), probed: make(chan planner.NodeName, 1)}
 }
 
 func (f *fakePeers) Watch(peers []fleet.Peer, _ map[string]planner.NodeName) {
@@ -335,6 +344,7 @@ func (f *fakePeers) Run(ctx context.Context) error {
 	misses := map[planner.NodeName]int{}
 	last := map[planner.NodeName]string{}
 	for {
+		f.spread()
 		f.mu.Lock()
 		watch := f.watch
 		f.mu.Unlock()

@@ -33,7 +33,7 @@ func TestRestQuiet(t *testing.T) {
 			}
 		}
 		// 60 intervals of 10 s; sweeps, and infos of driver and network, are now and then.
-		for verb, limit := range map[string]int{"List": 61, "Info": 7, "Publish": 61, "Sweep": 6} {
+		for verb, limit := range map[string]int{"List": 61, "Info": 7, "Balance": 61, "Sweep": 6} {
 			if count[verb] > limit {
 				t.Errorf("%d × %s in ten minutes, want at most %d", count[verb], verb, limit)
 			}
@@ -240,7 +240,7 @@ func TestUnreachableNetworkEndsNoTarget(t *testing.T) {
 		w.commit(service("web", "a", published(80)))
 		w.settle(5 * time.Second)
 		full := func(_ context.Context, c runtimetest.Call) error {
-			if c.Verb == "Publish" {
+			if c.Verb == "Balance" {
 				return errors.New("netlink: no buffer space")
 			}
 			return nil

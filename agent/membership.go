@@ -53,6 +53,17 @@ type Peers interface {
 	Sightings() <-chan fleet.Sighting
 	Pokes() <-chan planner.NodeName
 	Probed() <-chan planner.NodeName
+	// Announce says which instances of this node take connections, to these
+	// peers, until each has acknowledged it.
+	Announce(a planner.Announcement, to []fleet.Peer)
+	Announcements() <-chan fleet.Announced
+	// Applied acknowledges an announcement: connections are led by it here.
+	Applied(node planner.NodeName, incarnation string, serving uint64)
+	// Awaited lists the peers that are worth waiting for until they lead
+	// connections by what was announced as this number. Acknowledgements tells
+	// that there may be fewer.
+	Awaited(serving uint64) []planner.NodeName
+	Acknowledgements() <-chan struct{}
 	// Problem says why other nodes cannot reach this one; "" = they can.
 	Problem() string
 }
@@ -143,6 +154,7 @@ func (a *Agent) watchPeers(ctx context.Context) {
 			a.post(func() { a.problem("peers", err) })
 		}
 	})
+	a.hearPeers(ctx)
 	a.work(func() {
 		for {
 			select {
@@ -178,6 +190,7 @@ func (a *Agent) takePart(ctx context.Context, all []planner.Instance) {
 	}
 	if p := ms.cfg.Peers; p != nil {
 		a.tellPeers(p)
+		a.announce()
 	}
 	a.polling.Store(int64(a.sourceInterval()))
 	view := ms.member.View()

@@ -137,6 +137,7 @@ func (a *Agent) settle() {
 func (a *Agent) followed(f planner.Followed) {
 	a.layRestarts(f)
 	a.state.followed = f
+	a.followings++
 	a.polling.Store(int64(f.Fleet.PollInterval))
 	if a.fleet != nil {
 		a.fleet.member.Followed(f, a.cfg.Clock())
@@ -182,7 +183,7 @@ func (a *Agent) letGo(id planner.ServiceID) {
 // nothing and stops nothing itself. What it waits for: writes to the state
 // folder; how a commit stands to the floor, and in a fleet to those of others
 // (Config.Relate bounds that); addresses and ports in the kernel, each bounded
-// by publishTimeout.
+// by balanceTimeout.
 func (a *Agent) pass(ctx context.Context) {
 	begin, now := time.Now(), a.cfg.Clock().Boot
 	if a.source.retryAt != 0 && a.source.retryAt <= now {
@@ -200,11 +201,11 @@ func (a *Agent) pass(ctx context.Context) {
 	a.keepHeld()
 	a.tendPressure()
 	plan := a.plan()
-	a.publish(ctx, plan)
+	a.lead(ctx, plan)
 	a.followProbes()
 	a.cancelSuperseded()
 	for _, action := range plan.Actions {
-		if (a.sweeping == nil || a.sweeping[action.Instance]) && !a.connected(action) {
+		if (a.sweeping == nil || a.sweeping[action.Instance]) && !a.connected(action) && !a.departing(action) {
 			a.launch(ctx, action)
 		}
 	}
@@ -402,7 +403,10 @@ func (a *Agent) schedule(plan planner.Plan, began time.Duration) {
 	due(a.decideAt)
 	due(a.source.retryAt)
 	due(a.swept + sweepInterval)
-	due(a.published.retry)
+	due(a.balance.retry)
+	for _, d := range a.serving.departures {
+		due(d.since + departTime)
+	}
 	if a.fleet != nil {
 		due(a.fleet.next)
 		due(a.fleet.begun + firstLook)
@@ -417,6 +421,9 @@ func (a *Agent) schedule(plan planner.Plan, began time.Duration) {
 		if !p.done && !p.active {
 			due(p.backoff.NotBefore)
 		}
+	}
+	if a.balance.news { // to be told with the next report
+		a.balance.news, next = false, now
 	}
 	a.timer.Reset(max(0, next-now))
 }

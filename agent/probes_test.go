@@ -247,7 +247,7 @@ func TestAgentRestartChangesNoProbe(t *testing.T) {
 		}
 		w.commit(services...)
 		w.settle(15 * time.Second)
-		var ready []runtime.PublishedPort
+		var ready []runtime.Front
 		for _, p := range w.network.Published() {
 			if len(p.Targets) == 1 {
 				ready = append(ready, p)
@@ -258,7 +258,7 @@ func TestAgentRestartChangesNoProbe(t *testing.T) {
 		}
 		a.set("liveness", 1)
 		w.settle(10 * time.Second) // one failure each
-		published := len(w.network.Called("Publish"))
+		published := len(w.network.Called("Balance"))
 		w.killHard()
 		a.took()
 		w.start()

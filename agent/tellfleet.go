@@ -17,6 +17,7 @@ func (a *Agent) tellFleet(all []planner.Instance) fleet.Report {
 	r := fleet.Report{
 		Applied: a.state.followed.Commit.Hash, Specs: a.state.specs, Volumes: ms.volumes, Drivers: a.usableDrivers(),
 		Images: a.resolvedImages(all), Pressure: a.shortResources(),
+		Serving: a.serving.number,
 	}
 	if src := a.source; src.refused != "" {
 		r.Rejected = &planner.RejectedCommit{Commit: src.failed.Hash, Reason: src.refused}
@@ -39,7 +40,9 @@ func (a *Agent) tellFleet(all []planner.Instance) fleet.Report {
 	for _, i := range all {
 		if !told[i.ID] {
 			phase, _ := a.toldPhase(i)
-			r.Instances = append(r.Instances, planner.InstanceStatus{Slot: i.Slot, Revision: i.Revision, Phase: phase})
+			r.Instances = append(r.Instances, planner.InstanceStatus{
+				Slot: i.Slot, Revision: i.Revision, Phase: phase, Endpoints: a.serving.endpointsOf(i.Slot, i.Revision),
+			})
 		}
 	}
 	slices.SortStableFunc(r.Instances, func(x, y planner.InstanceStatus) int {
@@ -66,7 +69,10 @@ func (a *Agent) tellFleet(all []planner.Instance) fleet.Report {
 // tellLease describes a lease by the instance it covers. Nothing in it changes
 // with time alone, or every node would have news all the time.
 func (a *Agent) tellLease(slot planner.SlotID, l planner.Lease, have []planner.Instance) (out planner.InstanceStatus, covered []string) {
-	out = planner.InstanceStatus{Slot: slot, Token: l.Token, Revision: l.Revision, Phase: planner.PhasePending}
+	out = planner.InstanceStatus{
+		Slot: slot, Token: l.Token, Revision: l.Revision, Phase: planner.PhasePending,
+		Endpoints: a.serving.endpointsOf(slot, l.Revision), // also those a former process told of, until this one knows better
+	}
 	id := planner.InstanceID(slot, l)
 	running := false
 	for _, i := range have {

@@ -87,7 +87,7 @@ func (w *world) start() {
 	a, err := New(Config{
 		Node: planner.Node{Name: w.name}, Version: "test", StateDir: w.state, Source: w.repo,
 		Drivers: drivers,
-		Network: w.network, Volumes: w.volumes, Policy: w.policy, Log: slog.New(w.log), Pressure: w.pressure,
+		Network: w.network, Balancer: w.network, HostPorts: w.network, Volumes: w.volumes, Policy: w.policy, Log: slog.New(w.log), Pressure: w.pressure,
 		Relate: w.repo.relate, Floor: w.floor,
 		Clock: func() planner.Time { return planner.Time{Boot: time.Since(w.booted), Wall: time.Now()} },
 	})

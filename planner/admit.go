@@ -29,6 +29,9 @@ type Policy struct {
 	KnownRegistries []string
 	// ReservedPorts may not be published: the agent's own.
 	ReservedPorts []int
+	// HostPorts are the first and the last of the node's ports that lead other
+	// nodes to instances: they may not be published. Zero = there are none.
+	HostPorts [2]int
 	// ReservedPaths may not be reached by any hostPath, whatever HostPaths
 	// allows: the agent's state, the sockets of its drivers.
 	ReservedPaths []string
@@ -58,11 +61,25 @@ func Admit(p Policy, s Service) []string {
 		a.container(c)
 	}
 	for _, port := range s.Ports {
-		if port.Publish != nil && slices.Contains(p.ReservedPorts, port.Publish.Port) {
-			a.reasons = append(a.reasons, fmt.Sprintf("spec.ports: port %d is the agent's own on this node; publish another", port.Publish.Port))
+		if port.Publish == nil {
+			continue
+		}
+		if why := p.MayPublish(port.Publish.Port); why != "" {
+			a.reasons = append(a.reasons, "spec.ports: "+why)
 		}
 	}
 	return a.reasons
+}
+
+// MayPublish says why a port may not be published on the node; "" = it may.
+func (p Policy) MayPublish(port int) string {
+	switch first, last := p.HostPorts[0], p.HostPorts[1]; {
+	case slices.Contains(p.ReservedPorts, port):
+		return fmt.Sprintf("port %d is the agent's own on this node; publish another", port)
+	case first > 0 && port >= first && port <= last:
+		return fmt.Sprintf("port %d is one of those (%d-%d) by which other nodes reach instances of this one; publish another, or set network.hostPorts in the agent's configuration", port, first, last)
+	}
+	return ""
 }
 
 type admission struct {

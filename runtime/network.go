@@ -6,9 +6,8 @@ import (
 	"github.com/orpheus-cd/orpheus/planner"
 )
 
-// Network is the node's network: a namespace and an address per instance, and
-// the published ports, all kept in the kernel so that they work while the
-// agent is down. Every method may be repeated and called concurrently.
+// Network is the node's network: a namespace and addresses per instance, kept
+// in the kernel so that they work while the agent is down. Every method may be repeated and called concurrently.
 type Network interface {
 	// Info describes the node's network for status and doctor, and fails when
 	// it cannot work here, with the remedy.
@@ -23,14 +22,6 @@ type Network interface {
 
 	// Attachments lists what is attached, by instance id.
 	Attachments(ctx context.Context) (map[string]Attachment, error)
-
-	// Publish makes exactly these ports reachable on loopback and on the
-	// node's addresses, in one atomic step: ports that are not in the list are
-	// closed. New connections are spread over the targets; a port without
-	// targets refuses them at once. Connections that stand are not touched. A
-	// port that a program of the machine already listens on is left out and
-	// reported (ErrInvalid); the others are published all the same.
-	Publish(ctx context.Context, ports []PublishedPort) error
 
 	Sweeper
 }

@@ -209,12 +209,16 @@ func runAgent(ctx context.Context, c config) error {
 	helpers.Go(func() { n.watchGitFiles(ctx) })
 	helpers.Go(func() { n.hangups(ctx, hup) })
 	n.webhooks(ctx, a, &helpers, metrics)
-	serving, err := api.Listen(api.Options{
+	served := api.Options{
 		Address: c.apiAddress(), Socket: c.socket(), Status: a.Status, Health: a.Health, Metrics: metrics.Handler(),
-		Network: n.networkState(nil),
+		Network: n.networkState(n.describeNames),
 		LogRoot: agent.LogRoot(c.StateDir), Sync: n.hintNow, ResetFloor: n.resetFloor(a),
 		Hold: a.Hold, Release: a.Release, Restart: a.Restart, Exec: a.Exec, Events: events, Log: log,
-	})
+	}
+	if n.network != nil {
+		served.Endpoints = a.Endpoints
+	}
+	serving, err := api.Listen(served)
 	if err != nil {
 		return err
 	}
@@ -223,6 +227,7 @@ func runAgent(ctx context.Context, c config) error {
 			log.Error("status cannot be served", "err", err)
 		}
 	})
+	helpers.Go(func() { n.serveBridge(ctx, a.Endpoints) })
 	helpers.Go(func() { manager.follow(ctx, a.Alive, a.Status) })
 	return a.Run(ctx)
 }

@@ -31,6 +31,7 @@ type node struct {
 	source  *gitSource
 	drivers map[string]runtime.Driver
 	network runtime.Network // nil without containers of their own network
+	names   *nameServer     // nil without network
 	volumes runtime.Volumes
 	hint    chan struct{} // look at the repository now
 	closers []func() error
@@ -112,8 +113,20 @@ func (n *node) addNetwork() error {
 	if err != nil {
 		return fmt.Errorf("network: %w", err)
 	}
-	n.network = net
+	n.network, n.names = net, newNameServer(c, net, n.log)
 	return nil
+}
+
+// hostPorts are the ports of this node by which others reach instances: none of
+// a node alone.
+func (n *node) hostPorts() [2]int {
+	if n.config.Coordination == coordinationNone {
+		return [2]int{}
+	}
+	if ports, err := n.config.Network.hostPorts(); err == nil && ports != [2]int{} {
+		return ports
+	}
+	return network.DefaultHostPorts
 }
 
 func (c *config) containerdAddress() string {
@@ -133,16 +146,21 @@ func (n *node) agent() (*agent.Agent, *agent.Metrics, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	a, err := agent.New(agent.Config{
+	settings := agent.Config{
 		Fleet: part, Relate: n.source.relate(n.log),
 		Floor: agent.FloorConfig{Pin: strings.ToLower(c.Repository.Floor), Copy: filepath.Join(c.RunDir, "floor.json")},
 		Node: planner.Node{
 			Name: planner.NodeName(c.Node.Name), Labels: c.Node.Labels, OS: goruntime.GOOS, Arch: goruntime.GOARCH,
 		},
 		Version: programVersion(), StateDir: c.StateDir, Source: n.source,
-		Drivers: n.drivers, Network: n.network, Volumes: n.volumes, Policy: c.policy(), Log: n.log, Metrics: metrics,
+		Drivers: n.drivers, Volumes: n.volumes, Policy: c.policy(), Log: n.log, Metrics: metrics,
 		LogMaxBytes: maxSize.Value(), LogFiles: c.Logs.Files, Pressure: c.pressure(),
-	})
+	}
+	if net, ok := n.network.(*network.Network); ok {
+		settings.Network, settings.Balancer, settings.HostPorts, settings.Names = net, net, net, n.names
+		settings.Policy.HostPorts = n.hostPorts()
+	}
+	a, err := agent.New(settings)
 	return a, metrics, err
 }
 

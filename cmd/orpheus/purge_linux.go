@@ -17,7 +17,7 @@ var stateMarks = []string{"state.json", "life"}
 // stateNames is what agents keep in their state folder, beside the marks; files
 // of that name may have one of stateSuffixes.
 var stateNames = []string{
-	"ends.json", "events.jsonl", "files", "floor.json", "git", "holds.json", "lock", "logs", "membership.json", "network", nodeKeyFile,
+	"ends.json", "events.jsonl", "files", "floor.json", "git", "holds.json", "lock", "logs", "membership.json", namesFolder, "network", "network.json", nodeKeyFile,
 	"plugins", "probes", "processes", "restarts.json", "revisions.json", "scratch", "volumes",
 }
 

@@ -106,7 +106,7 @@ func (n *node) clear(ctx context.Context) error {
 		return err
 	}
 	if net, ok := n.network.(*network.Network); ok {
-		return net.Teardown(ctx)
+		return errors.Join(n.names.helper.Stop(ctx), net.Teardown(ctx))
 	}
 	return nil
 }

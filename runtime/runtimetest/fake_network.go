@@ -10,22 +10,32 @@ import (
 	"github.com/orpheus-cd/orpheus/runtime"
 )
 
-// FakeNetwork is a runtime.Network in memory. Addresses are given once and
-// kept until Detach; nothing is reachable at them.
+// FakeNetwork is a runtime.Network, Balancer and HostPorts in memory. Addresses
+// and ports are given once and kept until Detach; nothing is reachable at them.
 type FakeNetwork struct {
-	Calls // Info, Attach, Detach, Attachments, Publish, Sweep
+	Calls // Info, Attach, Detach, Attachments, Sweep, Balance, Traffic, Forget, HostPorts
 
 	mu        sync.Mutex
 	attached  map[string]runtime.Attachment
-	published []runtime.PublishedPort
+	hostPorts map[string]map[runtime.ContainerPort]int
+	balancing runtime.Balancing
+	history   []runtime.Balancing
+	traffic   []runtime.Traffic
+	forgotten []runtime.Target
 	given     int
+	ports     int
+	six       bool
 }
 
-var _ runtime.Network = (*FakeNetwork)(nil)
+var (
+	_ runtime.Network   = (*FakeNetwork)(nil)
+	_ runtime.Balancer  = (*FakeNetwork)(nil)
+	_ runtime.HostPorts = (*FakeNetwork)(nil)
+)
 
 // NewFakeNetwork returns a network without attachments.
 func NewFakeNetwork() *FakeNetwork {
-	return &FakeNetwork{attached: map[string]runtime.Attachment{}}
+	return &FakeNetwork{attached: map[string]runtime.Attachment{}, hostPorts: map[string]map[runtime.ContainerPort]int{}}
 }
 
 // enter begins a call. After a nil error the lock is held.
@@ -44,7 +54,11 @@ func (n *FakeNetwork) Info(ctx context.Context) (runtime.NetworkInfo, error) {
 		return runtime.NetworkInfo{}, end(err)
 	}
 	defer n.mu.Unlock()
-	return runtime.NetworkInfo{Bridge: "fake0", Subnet: "10.99.0.0/16"}, end(nil)
+	info := runtime.NetworkInfo{Bridge: "fake0", Subnet: "10.99.0.0/16"}
+	if n.six {
+		info.Subnet6 = "fd99::/64"
+	}
+	return info, end(nil)
 }
 
 // Attach implements runtime.Network.
@@ -62,6 +76,9 @@ func (n *FakeNetwork) Attach(ctx context.Context, id string, _ runtime.Names) (r
 			Address: fmt.Sprintf("10.99.%d.%d", n.given/250, n.given%250+2),
 			Gateway: "10.99.0.1",
 		}
+		if n.six {
+			a.Address6, a.Gateway6 = fmt.Sprintf("fd99::%x", n.given+1), "fd99::1"
+		}
 		n.attached[id] = a
 	}
 	return a, end(nil)
@@ -74,6 +91,7 @@ func (n *FakeNetwork) Detach(ctx context.Context, id string) error {
 		return end(err)
 	}
 	defer n.mu.Unlock()
+	delete(n.hostPorts, id)
 	delete(n.attached, id)
 	return end(nil)
 }
@@ -88,15 +106,63 @@ func (n *FakeNetwork) Attachments(ctx context.Context) (map[string]runtime.Attac
 	return maps.Clone(n.attached), end(nil)
 }
 
-// Publish implements runtime.Network.
-func (n *FakeNetwork) Publish(ctx context.Context, ports []runtime.PublishedPort) error {
-	end, err := n.enter(ctx, Call{Verb: "Publish"})
+// Balance implements runtime.Balancer.
+func (n *FakeNetwork) Balance(ctx context.Context, b runtime.Balancing) error {
+	end, err := n.enter(ctx, Call{Verb: "Balance"})
 	if err != nil {
 		return end(err)
 	}
 	defer n.mu.Unlock()
-	n.published = copyPorts(ports)
+	n.balancing = copyBalancing(b)
+	n.history = append(n.history, n.balancing)
 	return end(nil)
+}
+
+// Traffic implements runtime.Balancer.
+func (n *FakeNetwork) Traffic(ctx context.Context) ([]runtime.Traffic, error) {
+	if err := ctx.Err(); err != nil { // not logged: it is asked for often
+		return nil, err
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return slices.Clone(n.traffic), nil
+}
+
+// Forget implements runtime.Balancer.
+func (n *FakeNetwork) Forget(ctx context.Context, targets []runtime.Target) error {
+	end, err := n.enter(ctx, Call{Verb: "Forget"})
+	if err != nil {
+		return end(err)
+	}
+	defer n.mu.Unlock()
+	n.forgotten = append(n.forgotten, targets...)
+	return end(nil)
+}
+
+// HostPorts implements runtime.HostPorts.
+func (n *FakeNetwork) HostPorts(ctx context.Context, id string, ports []runtime.ContainerPort) (map[runtime.ContainerPort]int, error) {
+	end, err := n.enter(ctx, Call{Verb: "HostPorts", ID: id})
+	if err != nil {
+		return nil, end(err)
+	}
+	defer n.mu.Unlock()
+	if _, attached := n.attached[id]; !attached {
+		return nil, end(fmt.Errorf("host ports of %s: %w", id, runtime.ErrNotFound))
+	}
+	given := n.hostPorts[id]
+	if given == nil {
+		given = map[runtime.ContainerPort]int{}
+		n.hostPorts[id] = given
+	}
+	out := map[runtime.ContainerPort]int{}
+	for _, p := range ports {
+		if given[p] == 0 {
+			n.ports++
+			given[p] = 20000 + n.ports
+		}
+		out[p] = given[p]
+	}
+	return out, end(nil)
 }
 
 // Sweep implements runtime.Sweeper.
@@ -107,6 +173,7 @@ func (n *FakeNetwork) Sweep(ctx context.Context, live map[string]bool) error {
 	}
 	defer n.mu.Unlock()
 	maps.DeleteFunc(n.attached, func(id string, _ runtime.Attachment) bool { return !live[id] })
+	maps.DeleteFunc(n.hostPorts, func(id string, _ map[runtime.ContainerPort]int) bool { return !live[id] })
 	return end(nil)
 }
 
@@ -117,17 +184,50 @@ func (n *FakeNetwork) Attached() map[string]runtime.Attachment {
 	return maps.Clone(n.attached)
 }
 
-// Published returns the ports of the last Publish that succeeded.
-func (n *FakeNetwork) Published() []runtime.PublishedPort {
+// GiveIPv6 gives the network IPv6 from now on.
+func (n *FakeNetwork) GiveIPv6() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return copyPorts(n.published)
+	n.six = true
 }
 
-func copyPorts(ports []runtime.PublishedPort) []runtime.PublishedPort {
-	ports = slices.Clone(ports)
-	for k := range ports {
-		ports[k].Targets = slices.Clone(ports[k].Targets)
+// Balancing is that of the last Balance that succeeded, without a call.
+func (n *FakeNetwork) Balancing() runtime.Balancing {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return copyBalancing(n.balancing)
+}
+
+// Balanced are those of every Balance that succeeded, in order.
+func (n *FakeNetwork) Balanced() []runtime.Balancing {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return slices.Clone(n.history)
+}
+
+// Published returns the fronts of the last Balance that are open to the world.
+func (n *FakeNetwork) Published() []runtime.Front {
+	return slices.DeleteFunc(n.Balancing().Fronts, func(f runtime.Front) bool { return f.Kind != runtime.FrontPublished })
+}
+
+// SetTraffic is what Traffic tells from now on.
+func (n *FakeNetwork) SetTraffic(t ...runtime.Traffic) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.traffic = t
+}
+
+// Forgotten returns the targets of all Forgets.
+func (n *FakeNetwork) Forgotten() []runtime.Target {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return slices.Clone(n.forgotten)
+}
+
+func copyBalancing(b runtime.Balancing) runtime.Balancing {
+	b.Fronts, b.Fleet, b.Services = slices.Clone(b.Fronts), slices.Clone(b.Fleet), slices.Clone(b.Services)
+	for k := range b.Fronts {
+		b.Fronts[k].Targets = slices.Clone(b.Fronts[k].Targets)
 	}
-	return ports
+	return b
 }
