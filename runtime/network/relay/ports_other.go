@@ -1,0 +1,5 @@
+//go:build !linux
+
+package relay
+
+func lowestPort() int { return 1024 }
