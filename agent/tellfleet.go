@@ -110,10 +110,12 @@ func (a *Agent) tellLease(slot planner.SlotID, l planner.Lease, have []planner.I
 }
 
 // takeOn decides which leases this node takes on, and keeps the list of what it
-// refuses (design L8).
+// refuses (design L8). A node that stands alone runs them all, but for those
+// whose ports are taken.
 func (a *Agent) takeOn(st planner.NodeState) planner.NodeState {
 	ms := a.fleet
 	if ms == nil {
+		st.Behind = planner.PortsBehind(st)
 		return st
 	}
 	policy := func(s planner.Service) string {

@@ -84,7 +84,8 @@ func (sv *survey) yields(ss *serviceState, st *slotState, h *host) []Lease {
 // revision.
 type choice struct {
 	needs
-	// barred says which service has one of the ports on every node.
+	// barred says which service has one of the ports on every node: no further
+	// slot of this one begins. What runs goes on, and moves.
 	barred string
 	open   []*host      // that take new slots, as far as rules go
 	shut   []NodeReason // the others
@@ -109,9 +110,6 @@ func (sv *survey) choice(ss *serviceState, rev Revision) *choice {
 		why := h.closed(ss.s)
 		if reason, refused := sv.refused(ss, h.name, rev); why == "" && refused {
 			why = "refuses: " + reason
-		}
-		if why == "" {
-			why = c.barred
 		}
 		if why == "" {
 			c.open = append(c.open, h)
@@ -140,7 +138,11 @@ func (sv *survey) choose(ss *serviceState, st *slotState) (*host, []NodeReason) 
 		}
 		return nil, []NodeReason{{only, why}}
 	}
-	for _, name := range sv.already(ss, st) {
+	already := sv.already(ss, st)
+	if c.barred != "" && len(st.leases) == 0 && len(already) == 0 {
+		return nil, c.reasons(func(*host) string { return c.barred })
+	}
+	for _, name := range already {
 		h, ok := sv.byName[name]
 		switch {
 		case !ok || h.unfit(ss.s) != "":
@@ -157,19 +159,22 @@ func (sv *survey) choose(ss *serviceState, st *slotState) (*host, []NodeReason) 
 	if best != nil {
 		return best, nil
 	}
-	reasons := slices.Clone(c.shut)
-	for _, h := range c.open {
-		why := sv.full(ss, st, c, h)
-		if why == "" {
-			why = sv.crowded(ss, st, h)
-		}
-		reasons = append(reasons, NodeReason{h.name, why})
-	}
-	slices.SortFunc(reasons, func(a, b NodeReason) int { return cmp.Compare(a.Node, b.Node) })
+	reasons := c.reasons(func(h *host) string { return cmp.Or(sv.full(ss, st, c, h), sv.crowded(ss, st, h)) })
 	if len(st.leases) == 0 {
 		c.failed = reasons
 	}
 	return nil, reasons
+}
+
+// reasons says of every node why it does not take a slot, in order; why is asked
+// for those that are open.
+func (c *choice) reasons(why func(*host) string) []NodeReason {
+	reasons := slices.Clone(c.shut)
+	for _, h := range c.open {
+		reasons = append(reasons, NodeReason{h.name, why(h)})
+	}
+	slices.SortFunc(reasons, func(a, b NodeReason) int { return cmp.Compare(a.Node, b.Node) })
+	return reasons
 }
 
 // onlyNode is the one node a slot can be on: where its data is, or the node it
@@ -210,7 +215,7 @@ func (sv *survey) rejects(ss *serviceState, st *slotState, c *choice, node NodeN
 	if reason, refused := sv.refused(ss, node, st.want); refused {
 		return "refuses: " + reason
 	}
-	if why := cmp.Or(h.strained(), c.barred); why != "" {
+	if why := h.strained(); why != "" {
 		return why
 	}
 	return sv.full(ss, st, c, h)

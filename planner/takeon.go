@@ -102,10 +102,7 @@ type taker struct {
 	// holds is the room that slots take for good, ends what others will give
 	// back soon. Instances of one slot that replace each other count once.
 	holds, ends map[SlotID]ResourceList
-	// ports are those that slots have here, everywhere those that services have on
-	// every node.
-	ports      map[hostPort][]slotPort
-	everywhere everywhere
+	ports       map[hostPort][]slotPort // that slots have here
 	// here and alive are the leases that cover an instance; without those that
 	// are not taken on.
 	here, alive, without map[slotRevision]bool
@@ -116,8 +113,8 @@ type taker struct {
 func newTaker(st NodeState) *taker {
 	t := &taker{
 		st: st, holds: map[SlotID]ResourceList{}, ends: map[SlotID]ResourceList{},
-		ports: map[hostPort][]slotPort{}, everywhere: everywhere{},
-		here: map[slotRevision]bool{}, alive: map[slotRevision]bool{}, without: map[slotRevision]bool{},
+		ports: map[hostPort][]slotPort{},
+		here:  map[slotRevision]bool{}, alive: map[slotRevision]bool{}, without: map[slotRevision]bool{},
 		out: Taken{Docs: maps.Clone(st.Docs), Behind: map[LeaseKey]string{}, Refused: map[RevisionKey]string{}},
 	}
 	t.occupy()
@@ -133,9 +130,6 @@ type slotPort struct {
 
 // occupy counts what runs or begins.
 func (t *taker) occupy() {
-	for _, id := range slices.SortedFunc(maps.Keys(t.st.Followed.Services), ServiceID.Compare) {
-		t.everywhere.add(t.st.Followed.Services[id])
-	}
 	listed := map[string]bool{}
 	for _, i := range t.st.Have {
 		listed[i.ID] = true
@@ -177,12 +171,11 @@ func (t *taker) claim(slot SlotID, spec Template, ends bool) {
 	}
 }
 
-// portTaken says what else has one of the ports that a slot needs, here or on
-// every node, and whether that is to be waited for: it is about to give it
-// back, or is of the same service. Instances of the slot replace each other.
+// portTaken says what else has one of the ports here that a slot needs, and
+// whether that is to be waited for: it is about to give it back, or is of the
+// same service. Instances of the slot replace each other.
 func (t *taker) portTaken(slot SlotID, spec Template) (why string, wait bool) {
-	claims := t.st.Followed.Services[slot.Service].claims(spec)
-	for _, c := range claims {
+	for _, c := range t.st.Followed.Services[slot.Service].claims(spec) {
 		for _, p := range t.ports[c.hostPort] {
 			same := p.slot.Service == slot.Service
 			switch {
@@ -193,12 +186,6 @@ func (t *taker) portTaken(slot SlotID, spec Template) (why string, wait bool) {
 				return c.takenBy(p.slot.Service, slot.Service), false
 			}
 		}
-	}
-	other := t.everywhere.taken(slot.Service, claims, func(other ServiceID) bool {
-		return len(t.st.Docs[other].Leases) > 0 && other.Compare(slot.Service) < 0
-	})
-	if other != "" {
-		return other, false
 	}
 	return why, wait
 }
