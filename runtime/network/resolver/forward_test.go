@@ -108,6 +108,8 @@ func TestForwardedQuestionsAreOurs(t *testing.T) {
 	for range 8 {
 		asked(t, "udp", addr, question(t, "example.com.", dnsmessage.TypeA, secret))
 	}
+	mu.Lock()
+	defer mu.Unlock()
 	ids := map[uint16]bool{}
 	for _, q := range seen {
 		ids[q.ID] = true

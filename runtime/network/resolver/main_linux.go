@@ -21,7 +21,7 @@ func Main(ctx context.Context, dir string, parts ...Part) error {
 	unix.CloseOnExec(readyFD)
 	pipe := os.NewFile(readyFD, "ready")
 	log := slog.New(slog.NewTextHandler(&boundedLog{path: filepath.Join(dir, LogFile), file: os.Stderr}, nil))
-	return Run(ctx, dir, log, func(_ Health, err error) {
+	return Run(ctx, dir, os.Getenv(versionVariable), log, func(_ Health, err error) {
 		s := started{}
 		if err != nil && !errors.Is(err, errServed) {
 			s.Error = err.Error()

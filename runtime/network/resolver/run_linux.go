@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -40,18 +41,18 @@ type Part struct {
 	// exists.
 	File string
 	// Serve does the part's work until ctx ends; when it returns earlier it is
-	// called again. During an upgrade it runs in the old and in the new process at
-	// once for partsOverlap: what both listen on needs SO_REUSEPORT.
+	// called again. In an upgrade ctx ends partsOverlap after the new process has
+	// begun: both run at once, and Serve may finish what stands in its own time.
 	Serve func(ctx context.Context, dir string, log *slog.Logger) error
 }
 
-// Run is the helper's process: it serves the zone in dir until ctx ends or the
-// next version has taken over. ready is called once, as soon as it serves or
+// Run is the helper's process: it serves the zone in dir until ctx ends or a
+// helper of another version has taken over. ready is called once, as soon as it serves or
 // with the reason why it will not.
-func Run(ctx context.Context, dir string, log *slog.Logger, ready func(Health, error), parts ...Part) error {
+func Run(ctx context.Context, dir, version string, log *slog.Logger, ready func(Health, error), parts ...Part) error {
 	debug.SetGCPercent(50)
 	debug.SetMemoryLimit(memoryLimit)
-	r, err := start(ctx, dir, log)
+	r, err := start(ctx, dir, version, log)
 	if err != nil {
 		ready(Health{}, err)
 		return err
@@ -67,6 +68,7 @@ func Run(ctx context.Context, dir string, log *slog.Logger, ready func(Health, e
 	}
 	log.Info("name server serves", "pid", os.Getpid(), "version", r.server.version)
 	ready(r.server.health(), nil)
+	forgetProgram()
 	r.run(ctx, parts)
 	log.Info("name server ends", "pid", os.Getpid())
 	return nil
@@ -84,18 +86,15 @@ type running struct {
 // start takes the folder's lock and opens all sockets, or takes both over from
 // the helper that has them. It fails with errServed where that is of the same
 // version.
-func start(ctx context.Context, dir string, log *slog.Logger) (*running, error) {
+func start(ctx context.Context, dir, version string, log *slog.Logger) (*running, error) {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	version, err := versionOf("/proc/self/exe")
-	if err != nil {
-		return nil, err
-	}
 	r := &running{server: newServer(dir, version, log), log: log}
 	if err := r.acquire(ctx, dir); err != nil {
 		return nil, err
 	}
 	r.server.look()
+	var err error
 	if r.control, err = listenControl(dir); err != nil {
 		r.lock.Close()
 		return nil, err
@@ -173,7 +172,9 @@ func (r *running) takeOver(ctx context.Context, dir string) error {
 func (r *running) run(ctx context.Context, parts []Part) {
 	partsCtx, endParts := context.WithCancel(ctx)
 	ctx, endServing := context.WithCancel(ctx)
+	var handedOver atomic.Bool
 	end := func(after time.Duration) {
+		handedOver.Store(after > 0)
 		endServing()
 		time.AfterFunc(after, endParts)
 	}
@@ -188,6 +189,10 @@ func (r *running) run(ctx context.Context, parts []Part) {
 	r.control.Close()
 	serving.Wait()
 	r.server.close()
+	if handedOver.Load() {
+		// The next helper's alone, however long the parts take to finish.
+		r.lock.Close()
+	}
 	working.Wait()
 }
 

@@ -24,6 +24,10 @@ import (
 // readyFD is where the helper tells whether it serves.
 const readyFD = 3
 
+// versionVariable tells the helper what version it is: hashing itself would only
+// make the time longer in which nobody answers.
+const versionVariable = "ORPHEUS_RESOLVER_VERSION"
+
 // started is what it tells, once.
 type started struct {
 	Error string `json:"error,omitempty"`
@@ -62,19 +66,19 @@ func (h *Helper) start(ctx context.Context) error {
 	defer stop()
 	ready.SetReadDeadline(time.Now().Add(2 * startTimeout))
 	text, err := io.ReadAll(io.LimitReader(ready, maxControl))
-	if err == nil {
-		var s started
-		switch err = json.Unmarshal(text, &s); {
-		case err != nil:
-			err = fmt.Errorf("it ended at once; see %s", filepath.Join(h.Dir, LogFile))
-		case s.Error != "":
-			return errors.New(s.Error)
-		}
-	}
-	if err != nil {
+	var s started
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err() // it may be about to serve: it goes on
+	case err != nil:
 		_ = cmd.Process.Kill() // or it has ended
+		return err
+	case json.Unmarshal(text, &s) != nil:
+		return fmt.Errorf("it ended at once; see %s", filepath.Join(h.Dir, LogFile))
+	case s.Error != "":
+		return errors.New(s.Error)
 	}
-	return err
+	return nil
 }
 
 // spawn starts the process: in a session and, where that can be, a cgroup of its
@@ -87,7 +91,7 @@ func (h *Helper) spawn(ready *os.File) (*exec.Cmd, error) {
 	defer log.Close()
 	cmd := &exec.Cmd{
 		Path: h.exe(), Args: slices.Concat([]string{"orpheus"}, h.Args, []string{"--dir", h.Dir}), Dir: "/",
-		Env:    []string{"GOMAXPROCS=2", "GOTRACEBACK=single"},
+		Env:    []string{"GOMAXPROCS=2", "GOTRACEBACK=single", versionVariable + "=" + h.version},
 		Stdout: log, Stderr: log, ExtraFiles: []*os.File{ready},
 	}
 	unified, v1 := h.groups()
