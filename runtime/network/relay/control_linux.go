@@ -106,8 +106,9 @@ func (s *server) listenControl() (l *net.UnixListener, err error) {
 	return l, err
 }
 
-// answerControl answers until the listener is closed.
-func (s *server) answerControl(ctx context.Context, l *net.UnixListener) {
+// answerControl answers until the listener is closed, and returns after the last
+// answer: a hand-over that has begun is not broken off.
+func (s *server) answerControl(l *net.UnixListener) {
 	var asked sync.WaitGroup
 	defer asked.Wait()
 	askers := make(chan struct{}, maxAskers)
@@ -129,9 +130,8 @@ func (s *server) answerControl(ctx context.Context, l *net.UnixListener) {
 		asked.Go(func() {
 			defer func() { <-askers }()
 			defer conn.Close()
-			defer context.AfterFunc(ctx, func() { conn.Close() })()
 			conn.SetDeadline(time.Now().Add(controlTimeout))
-			if err := s.answer(conn); err != nil && ctx.Err() == nil {
+			if err := s.answer(conn); err != nil {
 				s.log.Warn("answer who asked the relay", "err", err)
 			}
 		})

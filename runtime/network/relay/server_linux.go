@@ -65,11 +65,11 @@ func Serve(ctx context.Context, dir string, log *slog.Logger) error {
 	}
 	// Now that this one listens, too.
 	former.finish()
-	var serving sync.WaitGroup
-	defer serving.Wait()
-	defer control.Close()
-	serving.Go(func() { s.answerControl(ctx, control) })
+	var answering sync.WaitGroup
+	answering.Go(func() { s.answerControl(control) })
 	s.follow(ctx)
+	control.Close()
+	answering.Wait()
 	select {
 	case <-s.handedOver:
 		s.drain()
