@@ -13,6 +13,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -26,11 +27,13 @@ const (
 	lookEvery   = time.Second
 	expireEvery = 5 * time.Second
 
-	// maxConnections stand at once; further ones wait to be accepted.
+	// maxConnections stand at once, and as many clients have UDP sessions;
+	// further connections wait to be accepted.
 	maxConnections = 10000
-	// filesOfConnection are its two sockets, and a pipe for each direction.
-	filesOfConnection = 6
-	filesForRest      = 512
+	// filesOfBoth are the two sockets and two pipes of a connection, and the
+	// socket of a session.
+	filesOfBoth  = 7
+	filesForRest = 512
 
 	// maxDrain is how long connections may go on in a process that has handed
 	// over.
@@ -83,6 +86,7 @@ type server struct {
 	log *slog.Logger
 
 	places    chan struct{}  // one per standing connection
+	sessions  atomic.Int64   // of all udp fronts, at most as many as places
 	accepting sync.WaitGroup // who listens
 	standing  sync.WaitGroup // connections
 	over      context.Context
@@ -122,7 +126,7 @@ func connectionLimit() int {
 		return maxConnections
 	}
 	n := min(files.Max, 1<<30)
-	return int(min(maxConnections, max(64, (max(n, filesForRest)-filesForRest)/filesOfConnection)))
+	return int(min(maxConnections, max(64, (max(n, filesForRest)-filesForRest)/filesOfBoth)))
 }
 
 // follow keeps to the file until ctx ends, or until the sockets are another's

@@ -18,9 +18,6 @@ import (
 const (
 	// sessionIdle is how long a client's packets keep to one target without any.
 	sessionIdle = time.Minute
-	// maxSessions bounds the clients of one front. A further one takes the place
-	// of one that was silent for long.
-	maxSessions = 10000
 	maxPacket   = 1 << 16
 )
 
@@ -101,6 +98,7 @@ func (f *udpFront) endWhere(is func(*session) bool) {
 func (f *udpFront) end(s *session) {
 	if f.sessions[s.client] == s {
 		delete(f.sessions, s.client)
+		f.relay.sessions.Add(-1)
 	}
 	s.upstream.Close()
 }
@@ -138,8 +136,8 @@ func (f *udpFront) session(c client) *session {
 	if s := f.sessions[c]; s != nil || f.closed {
 		return s
 	}
-	if len(f.sessions) >= maxSessions {
-		f.makePlace()
+	if f.relay.sessions.Load() >= int64(cap(f.relay.places)) && !f.makePlace() {
+		return nil
 	}
 	f.turn++
 	for _, t := range f.choice.Load().order(c.from.Addr(), f.turn) {
@@ -150,15 +148,16 @@ func (f *udpFront) session(c client) *session {
 		s := &session{front: f, client: c, target: t, upstream: up}
 		s.last.Store(time.Now().UnixNano())
 		f.sessions[c] = s
+		f.relay.sessions.Add(1)
 		f.relay.accepting.Go(s.answer)
 		return s
 	}
 	return nil
 }
 
-// makePlace ends the longest silent of a few sessions: to find the longest
-// silent of all takes longer than packets may wait.
-func (f *udpFront) makePlace() {
+// makePlace ends the longest silent of a few sessions, if there are any: to find
+// the longest silent of all takes longer than packets may wait.
+func (f *udpFront) makePlace() bool {
 	var oldest *session
 	looked := 0
 	for _, s := range f.sessions {
@@ -169,7 +168,10 @@ func (f *udpFront) makePlace() {
 			break
 		}
 	}
-	f.end(oldest)
+	if oldest != nil {
+		f.end(oldest)
+	}
+	return oldest != nil
 }
 
 // answer leads the target's packets back until the session ends. It holds a
