@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/orpheus-cd/orpheus/runtime/network/relay"
 	"github.com/orpheus-cd/orpheus/runtime/network/resolver"
 )
 
@@ -14,8 +15,9 @@ func init() { platformCommands = append(platformCommands, newResolverCommand) }
 // resolverVerb is the verb that the agent starts its name server with.
 const resolverVerb = "resolver"
 
-// newResolverCommand is the process that outlives the agent and answers for the
-// names of services.
+// newResolverCommand is the process that outlives the agent: it answers for the
+// names of services and, where the agent may not use the kernel's, balances
+// connections.
 func newResolverCommand(*env) *cobra.Command {
 	var dir string
 	cmd := &cobra.Command{
@@ -26,7 +28,7 @@ func newResolverCommand(*env) *cobra.Command {
 			signal.Ignore(syscall.SIGHUP, syscall.SIGINT) // a terminal's are for the agent
 			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGTERM)
 			defer stop()
-			return resolver.Main(ctx, dir)
+			return resolver.Main(ctx, dir, resolver.Part{Name: "relay", File: relay.File, Serve: relay.Serve})
 		},
 	}
 	cmd.Flags().StringVar(&dir, "dir", "", "`folder` of the zone")

@@ -367,6 +367,42 @@ func TestPartOutlivesAgent(t *testing.T) {
 	eventually(t, "and ends", log("begin\nbegin\nend\nend\n"))
 }
 
+// A helper that has handed over and still finishes a part's connections is in
+// nobody's way: not when its successor dies, nor when that is replaced.
+func TestFormerHelperFinishesItsParts(t *testing.T) {
+	exes := versions(t, 3)
+	h, addr := newHelper(t, shop())
+	slow := filepath.Join(h.Dir, slowPart.File)
+	if err := os.WriteFile(slow, []byte("{}"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.Remove(slow) }) // before the helper is stopped
+	h.Exe = exes[0]
+	first := ensured(t, h)
+	h.Exe = exes[1]
+	second := ensured(t, h)
+	unix.Kill(second.PID, unix.SIGKILL)
+	eventually(t, "the successor is dead", func() bool { _, err := dial(context.Background(), h.Dir); return err != nil })
+	third := ensured(t, h)
+	h.Exe = exes[2]
+	fourth := ensured(t, h)
+	if third.PID == second.PID || fourth.PID == third.PID {
+		t.Errorf("processes %d, %d, %d, %d", first.PID, second.PID, third.PID, fourth.PID)
+	}
+	if m := asked(t, "udp", addr, question(t, "web.default.", dnsmessage.TypeA)); len(m.Answers) != 1 {
+		t.Error("no answer")
+	}
+	if err := unix.Kill(first.PID, 0); err != nil {
+		t.Errorf("the first did not wait for its part: %v", err)
+	}
+	if err := os.Remove(slow); err != nil {
+		t.Fatal(err)
+	}
+	for _, former := range []Health{first, third} {
+		eventually(t, "the former end", func() bool { return unix.Kill(former.PID, 0) == unix.ESRCH })
+	}
+}
+
 // Nothing but the agent's user may talk to the helper, and what it is sent is
 // bounded.
 func TestControlSocket(t *testing.T) {

@@ -31,7 +31,7 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 3 && os.Args[1] == helperVerb {
 		ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 		defer stop()
-		if Main(ctx, os.Args[3], echoPart) != nil {
+		if Main(ctx, os.Args[3], echoPart, slowPart) != nil {
 			os.Exit(1)
 		}
 		return
@@ -56,6 +56,17 @@ var echoPart = Part{Name: "echo", File: "echo.json", Serve: func(ctx context.Con
 	<-ctx.Done()
 	_, err = io.WriteString(f, "end\n")
 	return err
+}}
+
+// slowPart takes its time to end: connections of its own stand.
+var slowPart = Part{Name: "slow", File: "slow.json", Serve: func(ctx context.Context, dir string, _ *slog.Logger) error {
+	<-ctx.Done()
+	for {
+		if _, err := os.Stat(filepath.Join(dir, "slow.json")); err != nil {
+			return nil
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
 }}
 
 // eventually polls until ok, with a deadline that also a busy machine keeps.
