@@ -17,12 +17,12 @@ var _ runtime.Balancer = (*Network)(nil)
 // there as if nobody listened, so that programs go on to 127.0.0.1. Without
 // IPv6 on the node, so are ports published on an IPv6 address.
 func (n *Network) Balance(ctx context.Context, b runtime.Balancing) error {
-	want, left, err := parse(n.cfg.families(), b)
+	n.paths.mu.Lock()
+	defer n.paths.mu.Unlock()
+	want, left, err := n.paths.memory.parse(n.cfg.families(), b)
 	if err != nil {
 		return err
 	}
-	n.paths.mu.Lock()
-	defer n.paths.mu.Unlock()
 	h, err := n.ensure(ctx)
 	if err != nil {
 		return fmt.Errorf("set up the node's network: %w", err)

@@ -354,7 +354,7 @@ func TestPublishedOnLoopback6(t *testing.T) {
 		{both[:1], "", ""},
 		{both[:1], "2001:db8::1", "has no IPv6"},
 	} {
-		want, left, err := parse(c.families, runtime.Balancing{Fronts: []runtime.Front{web("127.0.0.1"), web(c.address)}})
+		want, left, err := new(memory).parse(c.families, runtime.Balancing{Fronts: []runtime.Front{web("127.0.0.1"), web(c.address)}})
 		must(t, err)
 		if (c.left == "") != (left == nil) || left != nil && (!errors.Is(left, runtime.ErrInvalid) || !strings.Contains(left.Error(), c.left)) {
 			t.Errorf("on %q: reported %v, want %q", c.address, left, c.left)
@@ -387,7 +387,7 @@ func TestAttack18BadBalancingChangesNothing(t *testing.T) {
 		"node by name":              {Fleet: []string{"node-1"}},
 		"many nodes":                {Fleet: strings.Split(strings.Repeat("10.0.0.1 ", maxFleet)+"10.0.0.1", " ")},
 	} {
-		if _, _, err := parse((Config{}).withDefaults().families(), b); !errors.Is(err, runtime.ErrInvalid) {
+		if _, _, err := new(memory).parse((Config{}).withDefaults().families(), b); !errors.Is(err, runtime.ErrInvalid) {
 			t.Errorf("%s: %v, want invalid", name, err)
 		}
 	}

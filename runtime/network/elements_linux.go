@@ -13,20 +13,24 @@ import (
 	"github.com/google/nftables"
 	"github.com/google/nftables/binaryutil"
 	"github.com/google/nftables/expr"
+
+	"github.com/orpheus-cd/orpheus/runtime"
 )
 
-// The sets of a table. dispatch and hosts name the chain that leads on from a
-// front; targets has the targets of all fronts, by front and number; refused
+// The sets of a table. dispatch, services and hosts name the chain that leads
+// on from a front of their kind (the kernel follows every path to a chain when
+// one is added: each map is on few); targets has the targets of all fronts, by front and number; refused
 // and hosts-refused have the fronts without targets. The last three are
 // written by the kernel as packets pass, and fade.
 const (
 	setDispatch     = "dispatch"
+	setServices     = "services"
 	setHosts        = "hosts"
 	setTargets      = "targets"
 	setRefused      = "refused"
 	setHostsRefused = "hosts-refused"
 	setFleet        = "fleet"
-	setServices     = "services"
+	setRanges       = "ranges"
 	setTried        = "tried"
 	setAnswered     = "answered"
 	setResets       = "resets"
@@ -34,12 +38,12 @@ const (
 
 // ourSets are those we write, in the order of writing: a front is dispatched
 // when its targets are there.
-var ourSets = []string{setTargets, setRefused, setHostsRefused, setFleet, setServices, setDispatch, setHosts}
+var ourSets = []string{setTargets, setRefused, setHostsRefused, setFleet, setRanges, setDispatch, setServices, setHosts}
 
 // setIDs are how a transaction calls the sets.
 var setIDs = map[string]uint32{
 	setDispatch: 1, setTargets: 2, setRefused: 3, setHosts: 4, setHostsRefused: 5,
-	setFleet: 6, setServices: 7, setTried: 8, setAnswered: 9, setResets: 10,
+	setFleet: 6, setRanges: 7, setServices: 8, setTried: 9, setAnswered: 10, setResets: 11,
 }
 
 // trafficWindow is for how long the kernel remembers a target's last
@@ -57,12 +61,13 @@ func newSets(f family, table *nftables.Table) map[string]*nftables.Set {
 	targetType := nftables.MustConcatSetType(f.addrType, nftables.TypeInetService)
 	all := map[string]*nftables.Set{
 		setDispatch:     {IsMap: true, Concatenation: true, KeyType: frontType, DataType: nftables.TypeVerdict},
+		setServices:     {IsMap: true, Concatenation: true, KeyType: frontType, DataType: nftables.TypeVerdict},
 		setHosts:        {IsMap: true, Concatenation: true, KeyType: frontType, DataType: nftables.TypeVerdict},
 		setTargets:      {IsMap: true, Concatenation: true, KeyType: pickType, DataType: targetType},
 		setRefused:      {Concatenation: true, KeyType: frontType},
 		setHostsRefused: {Concatenation: true, KeyType: frontType},
 		setFleet:        {KeyType: f.addrType},
-		setServices:     {KeyType: f.addrType, Interval: true},
+		setRanges:       {KeyType: f.addrType, Interval: true},
 	}
 	for _, name := range []string{setTried, setAnswered, setResets} {
 		all[name] = &nftables.Set{Concatenation: true, KeyType: frontType, Dynamic: true, HasTimeout: true, Timeout: trafficWindow, Size: maxTraffic}
@@ -104,8 +109,8 @@ func (f family) diff(have, want balance) change {
 		}
 	}
 	if !slices.Equal(have.services, want.services) {
-		c.del[setServices] = rangeElements(have.services)
-		c.add[setServices] = rangeElements(want.services)
+		c.del[setRanges] = rangeElements(have.services)
+		c.add[setRanges] = rangeElements(want.services)
 		c.udp = true
 	}
 	return c
@@ -169,8 +174,10 @@ func (f family) dispatch(at front, l led, there bool) dispatch {
 	switch {
 	case !there:
 		return dispatch{}
-	case l.host:
+	case l.kind == runtime.FrontHost:
 		d = dispatch{set: setHosts, refused: setHostsRefused}
+	case l.kind == runtime.FrontService:
+		d.set = setServices
 	}
 	if len(l.targets) > 0 {
 		d.refused, d.chain = "", at.spread(f, l).name()

@@ -84,14 +84,14 @@ func (s standingFlows) leads(c connection, node bool) (led, bool) {
 	at := front{c.to.Addr(), c.proto, c.to.Port()}
 	everywhere := front{s.any, c.proto, c.to.Port()}
 	_, friend := slices.BinarySearchFunc(s.fleet, c.from.Addr(), netip.Addr.Compare)
-	for _, host := range []bool{true, false} {
+	for _, host := range []bool{true, false} { // in the order of the rules
 		if host && !friend {
 			continue
 		}
-		if l, ok := s.fronts[at]; ok && l.host == host {
+		if l, ok := s.fronts[at]; ok && l.host() == host {
 			return l, true
 		}
-		if l, ok := s.fronts[everywhere]; ok && l.host == host && node {
+		if l, ok := s.fronts[everywhere]; ok && l.host() == host && node {
 			return l, true
 		}
 	}

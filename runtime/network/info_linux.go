@@ -66,7 +66,7 @@ func (n *Network) ipv6Note() (string, error) {
 // tryRules writes the whole table into the calling thread's namespace, which
 // is thrown away: the one sure way to know that the kernel takes it.
 func (n *Network) tryRules() error {
-	sample, _, err := parse(n.cfg.families(), runtime.Balancing{Services: []string{"192.0.2.0/24", "2001:db8::/112"}, Fronts: []runtime.Front{
+	sample, _, err := new(memory).parse(n.cfg.families(), runtime.Balancing{Services: []string{"192.0.2.0/24", "2001:db8::/112"}, Fronts: []runtime.Front{
 		{Port: 1, Protocol: "tcp", Targets: []runtime.Target{{Address: "192.0.2.1", Port: 1}, {Address: "192.0.2.2", Port: 1}}},
 		{Port: 2, Protocol: "tcp", Affinity: true, Targets: []runtime.Target{{Address: "192.0.2.1", Port: 1}, {Address: "2001:db8::1", Port: 1}}},
 		{Port: 1, Protocol: "udp"},

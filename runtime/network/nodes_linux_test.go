@@ -76,6 +76,7 @@ func (l *lan) join(ns string) *lanHost {
 		}
 		must(t, netlink.LinkSetUp(link(t, "eth0")))
 	})
+	t.Cleanup(func() { h.do(t, func() { must(t, netlink.LinkDel(link(t, "eth0"))) }) })
 	within(t, l.wire, func() {
 		must(t, netlink.LinkSetMaster(link(t, plug), link(t, "wire")))
 		must(t, netlink.LinkSetUp(link(t, plug)))
@@ -90,7 +91,7 @@ func (l *lan) node(ns string) *lanHost {
 		n, err := New(testConfig(l.t.TempDir()))
 		must(l.t, err)
 		h.network = n
-		l.t.Cleanup(func() { h.do(l.t, func() { must(l.t, n.Sweep(context.Background(), nil)) }) })
+		l.t.Cleanup(func() { h.do(l.t, func() { leave(l.t, n) }) })
 	})
 	return h
 }
@@ -103,6 +104,13 @@ func (h *lanHost) do(t testing.TB, f func()) {
 	} else {
 		within(t, h.ns, f)
 	}
+}
+
+// leave removes all there is: benchmarks share one namespace.
+func leave(t testing.TB, n *Network) {
+	t.Helper()
+	must(t, n.Sweep(context.Background(), nil))
+	must(t, n.Teardown(context.Background()))
 }
 
 func (h *lanHost) attach(t testing.TB, id string) runtime.Attachment {

@@ -13,6 +13,8 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/orpheus-cd/orpheus/runtime"
 )
 
 // paths are what packets need besides the tables: routes for the ranges of
@@ -21,7 +23,8 @@ import (
 type paths struct {
 	cfg Config
 
-	mu sync.Mutex // held throughout Balance
+	mu     sync.Mutex // held throughout Balance
+	memory memory
 	// routed are the ranges whose routes were last made whole, on the bridge
 	// with this index.
 	routed []netip.Prefix
@@ -183,8 +186,8 @@ func loopbackSysctl(link string) string {
 // to, sorted.
 func targetsElsewhere(b balance, f family) []netip.Addr {
 	seen := map[netip.Addr]bool{}
-	for at, l := range b.fronts {
-		if l.host || b.serves(at.addr) {
+	for _, l := range b.fronts {
+		if l.kind != runtime.FrontPublished {
 			continue
 		}
 		for _, t := range l.targets {

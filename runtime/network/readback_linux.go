@@ -13,6 +13,8 @@ import (
 	"github.com/google/nftables/userdata"
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
+
+	"github.com/orpheus-cd/orpheus/runtime"
 )
 
 // read returns what the kernel's tables balance, by family, and whether they
@@ -77,7 +79,7 @@ func (r *rules) readSets(c *nftables.Conn, f family) (elements, bool, error) {
 // left out.
 func (f family) balanceOf(got elements) (b balance, known bool) {
 	b.fronts, known = fronts{}, true
-	for _, name := range []string{setDispatch, setHosts} {
+	for name, kind := range map[string]runtime.FrontKind{setDispatch: runtime.FrontPublished, setServices: runtime.FrontService, setHosts: runtime.FrontHost} {
 		for _, e := range got[name] {
 			at, ok := f.frontOf(e.Key)
 			s, leads := parseSpread(chainOf(e.Val))
@@ -85,7 +87,7 @@ func (f family) balanceOf(got elements) (b balance, known bool) {
 				known = false
 				continue
 			}
-			b.fronts[at] = led{host: name == setHosts, affinity: leads && s.over == byClient}
+			b.fronts[at] = led{kind: kind, affinity: leads && s.over == byClient}
 		}
 	}
 	for _, e := range got[setTargets] {
@@ -110,7 +112,7 @@ func (f family) balanceOf(got elements) (b balance, known bool) {
 	}
 	slices.SortFunc(b.fleet, netip.Addr.Compare)
 	var sound bool
-	b.services, sound = rangesOf(got[setServices])
+	b.services, sound = rangesOf(got[setRanges])
 	return b, known && sound
 }
 

@@ -18,7 +18,7 @@ import (
 //	prerouting, output (nat)  to a service address             →  jump services
 //	                          of the fleet, to this node       →  jump hosts
 //	                          to this node                     →  jump fronts
-//	services, hosts, fronts   address . protocol . port vmap @dispatch or @hosts
+//	services, hosts, fronts   address . protocol . port vmap @services, @hosts or @dispatch
 //	any-3, one-3              dnat to front . random(3) map @targets
 //	any-hash, one-hash        dnat to front . hash(client) map @targets
 //	postrouting (nat)         masquerade what must come back by this node; note in @tried
@@ -66,7 +66,7 @@ func (f family) shared() []chain {
 			{"nobody is there", exprs(&expr.Reject{Type: unix.NFT_REJECT_ICMP_UNREACH, Code: f.unreachable})},
 		}},
 		{name: "services", rules: []rule{
-			{"service address", exprs(f.front(false), vmap(setDispatch))},
+			{"service address", exprs(f.front(false), vmap(setServices))},
 		}},
 		{name: "hosts", rules: []rule{
 			{"host port of this address", exprs(f.front(false), vmap(setHosts))},
@@ -106,7 +106,7 @@ func (f family) guard() chain {
 
 func (f family) prerouting() chain {
 	return chain{name: "prerouting", hook: nftables.ChainHookPrerouting, kind: nftables.ChainTypeNAT, priority: *nftables.ChainPriorityNATDest, rules: []rule{
-		{"instances to services", exprs(iif(true, f.bridge), f.addrIn(f.daddr, setServices), verdict(expr.VerdictGoto, "services"))},
+		{"instances to services", exprs(iif(true, f.bridge), f.addrIn(f.daddr, setRanges), verdict(expr.VerdictGoto, "services"))},
 		{"other nodes to instances", exprs(f.addrIn(f.saddr, setFleet), toLocal(), verdict(expr.VerdictJump, "hosts"))},
 		{"to this node", exprs(toLocal(), verdict(expr.VerdictJump, "fronts"))},
 	}}
@@ -118,7 +118,7 @@ func (f family) output() chain {
 		local = exprs(f.within(f.daddr, f.loopback, false), local)
 	}
 	return chain{name: "output", hook: nftables.ChainHookOutput, kind: nftables.ChainTypeNAT, priority: *nftables.ChainPriorityNATDest, rules: []rule{
-		{"from this node to services", exprs(f.addrIn(f.daddr, setServices), verdict(expr.VerdictGoto, "services"))},
+		{"from this node to services", exprs(f.addrIn(f.daddr, setRanges), verdict(expr.VerdictGoto, "services"))},
 		{"from this node to itself", exprs(local, verdict(expr.VerdictJump, "fronts"))},
 	}}
 }
@@ -157,7 +157,7 @@ func (f family) forward() chain {
 	pass := verdict(expr.VerdictGoto, "pass")
 	return chain{name: "forward", hook: nftables.ChainHookForward, kind: nftables.ChainTypeFilter, priority: beforeFilter, rules: []rule{
 		{"balanced", exprs(balanced(), verdict(expr.VerdictGoto, "balanced"))},
-		{"no such service", exprs(from, to, f.addrIn(f.daddr, setServices), verdict(expr.VerdictGoto, "refuse"))},
+		{"no such service", exprs(from, to, f.addrIn(f.daddr, setRanges), verdict(expr.VerdictGoto, "refuse"))},
 		{"from an instance", exprs(from, pass)},
 		{"answers", exprs(to, answers(), pass)},
 		{"not published", exprs(to, verdict(expr.VerdictDrop, ""))},
@@ -166,7 +166,7 @@ func (f family) forward() chain {
 
 func (f family) outputFilter() chain {
 	return chain{name: "leave", hook: nftables.ChainHookOutput, kind: nftables.ChainTypeFilter, priority: beforeFilter, rules: []rule{
-		{"no such service", exprs(fresh(), f.addrIn(f.daddr, setServices), verdict(expr.VerdictGoto, "refuse"))},
+		{"no such service", exprs(fresh(), f.addrIn(f.daddr, setRanges), verdict(expr.VerdictGoto, "refuse"))},
 	}}
 }
 
