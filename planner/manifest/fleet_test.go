@@ -37,7 +37,7 @@ func TestFleetSpec(t *testing.T) {
 		{"{records: {url: /srv/git/records.git}}", planner.Fleet{Records: &planner.RecordsPlace{URL: "/srv/git/records.git"}}},
 		{"{network: {services: 10.232.0.0/16, services6: \"fd6f:7270:6865:7573::/112\"}}", planner.Fleet{}},
 		{"{network: {services: 172.20.0.0/20}}", planner.Fleet{Network: planner.FleetNetwork{Services: "172.20.0.0/20"}}},
-		{"{network: {services: 10.0.0.0/8, services6: \"fd00:0:0:1::/64\"}}", planner.Fleet{Network: planner.FleetNetwork{Services: "10.0.0.0/8", Services6: "fd00:0:0:1::/64"}}},
+		{"{network: {services: 100.64.0.0/10, services6: \"fd00:0:0:1::/64\"}}", planner.Fleet{Network: planner.FleetNetwork{Services: "100.64.0.0/10", Services6: "fd00:0:0:1::/64"}}},
 	}
 	for _, row := range rows {
 		row.want.Name = "test"
@@ -46,10 +46,13 @@ func TestFleetSpec(t *testing.T) {
 			t.Errorf("%s: %+v\n%s", row.spec, d.Fleet, lines(d.Faults))
 		}
 	}
-	// Addresses of the internet are allowed: a fleet may have some of its own.
-	public := load(t, newTree(map[string]string{"fleet.yaml": fleetOf("{network: {services: 203.0.113.0/24}}")}))
-	if len(public.Faults) != 1 || !public.Faults[0].Warning || public.Fleet.Network.Services != "203.0.113.0/24" {
-		t.Errorf("public range: %+v\n%s", public.Fleet.Network, lines(public.Faults))
+	// Addresses of the internet are allowed: a fleet may have some of its own. So
+	// are those of instances: nodes may take them from elsewhere.
+	for cidr, want := range map[string]string{"203.0.113.0/24": "is not a private range", "10.0.0.0/8": "holds 10.231.0.0/20"} {
+		d := load(t, newTree(map[string]string{"fleet.yaml": fleetOf("{network: {services: " + cidr + "}}")}))
+		if len(d.Faults) != 1 || !d.Faults[0].Warning || !strings.Contains(d.Faults[0].Reason, want) || d.Fleet.Network.Services != cidr {
+			t.Errorf("%s: %+v\n%s", cidr, d.Fleet.Network, lines(d.Faults))
+		}
 	}
 	d := load(t, newTree(map[string]string{"fleet.yaml": fleetOf("{records: {url: \"http://git.example.com/r.git\"}}")}))
 	if len(d.Faults) != 1 || !d.Faults[0].Warning || d.Fleet.Records == nil {

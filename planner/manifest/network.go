@@ -36,6 +36,10 @@ var unrouted = []netip.Prefix{
 	netip.MustParsePrefix("100.64.0.0/10"), netip.MustParsePrefix("198.18.0.0/15"), netip.MustParsePrefix("fc00::/7"),
 }
 
+// instanceRange is where nodes take the addresses of their instances from,
+// unless their configuration names another.
+var instanceRange = netip.MustParsePrefix("10.231.0.0/20")
+
 // serviceRange reads a range of service addresses; the default is "".
 func (d *decoder) serviceRange(v value, six bool, byDefault string) string {
 	s, ok := d.text(v, anyText)
@@ -58,6 +62,9 @@ func (d *decoder) serviceRange(v value, six bool, byDefault string) string {
 	}
 	if !private {
 		d.warn(v.path, p.String()+" is not a private range: what really has these addresses cannot be reached from the fleet's nodes", "write one such as "+byDefault)
+	}
+	if p.Overlaps(instanceRange) {
+		d.warn(v.path, p.String()+" holds "+instanceRange.String()+", where nodes take the addresses of their instances from unless their configuration names another", "write one such as "+byDefault)
 	}
 	if p.String() == netip.MustParsePrefix(byDefault).String() {
 		return ""
