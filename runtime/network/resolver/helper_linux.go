@@ -22,8 +22,9 @@ const (
 	// silentTimeout is how long a helper that lives may answer nothing before it
 	// is replaced by force.
 	silentTimeout = 10 * time.Second
-	// stopTimeout is how long Stop waits for a helper to end by itself.
-	stopTimeout = 15 * time.Second
+	// stopTimeout is how long Stop waits for a helper to end by itself, which is
+	// after its last answer.
+	stopTimeout = askAltogether + 3*time.Second
 )
 
 // Helper is the name server's process as the agent sees it: one per folder,
@@ -240,6 +241,21 @@ func (h *Helper) linger(ctx context.Context, c *control) {
 	defer stop()
 	var nothing struct{}
 	_, _ = receive(c.conn, &nothing) // nobody sends: it is the end, or time
+}
+
+// ReadHealth asks the helper of a folder how it is, without starting one.
+// fs.ErrNotExist: none runs.
+func ReadHealth(ctx context.Context, dir string) (Health, error) {
+	c, err := dial(ctx, dir)
+	if err != nil {
+		return Health{}, err
+	}
+	defer c.close()
+	var health Health
+	if _, err := c.ask(wantHealth, &health); err != nil {
+		return Health{}, fmt.Errorf("ask the name server: %w", err)
+	}
+	return health, nil
 }
 
 // Stop ends the helper, if one runs. The folder stays.

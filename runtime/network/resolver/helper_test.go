@@ -5,8 +5,10 @@ package resolver
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net"
 	"os"
@@ -173,13 +175,9 @@ func TestHelperOutlivesAgent(t *testing.T) {
 	startAgent()
 	defer func() { killAgent() }()
 	var first Health
-	eventually(t, "the helper serves", func() bool {
-		c, err := dial(context.Background(), h.Dir)
-		if err != nil {
-			return false
-		}
-		defer c.close()
-		_, err = c.ask(wantHealth, &first)
+	eventually(t, "the helper serves", func() (ok bool) {
+		var err error
+		first, err = ReadHealth(context.Background(), h.Dir)
 		return err == nil
 	})
 	if sid, err := unix.Getsid(first.PID); err != nil || sid != first.PID {
@@ -339,6 +337,9 @@ func TestStopHelper(t *testing.T) {
 	}
 	if err := h.Stop(context.Background()); err != nil {
 		t.Error(err)
+	}
+	if _, err := ReadHealth(context.Background(), h.Dir); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("nobody is there, and says %v", err)
 	}
 }
 
