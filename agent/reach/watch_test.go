@@ -273,3 +273,27 @@ func TestUnreadableTraffic(t *testing.T) {
 		}
 	})
 }
+
+// One that may not be ejected is checked for as long as clients try it.
+func TestChecksEndWithTraffic(t *testing.T) {
+	one := remote("web", 0, "n1", "tcp")
+	w := newWorld(t, fleetOf(0, one))
+	w.run(0, func() {
+		w.does(hangs, one.flow().address())
+		for range 10 {
+			w.mu.Lock()
+			w.connectTo(one.Key)
+			w.mu.Unlock()
+			time.Sleep(time.Second)
+		}
+		if n := w.checksOf(one.flow().address()); n < 8 || n > 11 {
+			t.Errorf("%d checks in 10 s", n)
+		}
+		time.Sleep(6 * time.Second)
+		before := w.checksOf(one.flow().address())
+		time.Sleep(time.Hour)
+		if after := w.checksOf(one.flow().address()); after != before {
+			t.Errorf("%d checks after the last client had gone", after-before)
+		}
+	})
+}
