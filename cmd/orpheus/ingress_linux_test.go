@@ -64,7 +64,6 @@ func TestIngressExample(t *testing.T) {
 		return
 	}
 	w := newIngressWorld(t)
-	w.serveNames("shop", 0, 1, 2)
 	w.startProxy(haproxy)
 
 	t.Run("http goes to https", func(t *testing.T) {
@@ -142,6 +141,7 @@ func newIngressWorld(t *testing.T) *ingressWorld {
 	}
 	w.serveHTTP(blogAddress+":80", "blog")
 	w.join()
+	w.serveNames("shop", 0, 1, 2)
 	w.startNames()
 	return w
 }
@@ -189,7 +189,7 @@ func (w *ingressWorld) startNames() {
 	ready, done := make(chan error, 1), make(chan struct{})
 	go func() {
 		defer close(done)
-		_ = resolver.Run(ctx, w.dir, slog.New(slog.DiscardHandler), func(_ resolver.Health, err error) { ready <- err })
+		_ = resolver.Run(ctx, w.dir, "test", slog.New(slog.DiscardHandler), func(_ resolver.Health, err error) { ready <- err })
 	}()
 	w.t.Cleanup(func() { cancel(); <-done })
 	w.must(<-ready)
