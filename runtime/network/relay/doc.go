@@ -10,7 +10,7 @@
 // The agent's half is Client, a runtime.Balancer that writes a file. Serve reads
 // it, in a process that outlives the agent, and hands its listening sockets to
 // the next version, so that no connection is refused in between; connections
-// that stand end where they began. What differs from the kernel's balancing:
+// that stand end where they began; a UDP flow begins anew there. What differs from the kernel's balancing:
 // instances see this machine's address instead of their client's, and a
 // published port that is also the port its instances listen on is open on
 // their nodes only, by themselves: the relay would be in the way of an instance
