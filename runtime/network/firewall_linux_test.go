@@ -2,6 +2,7 @@ package network
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -135,6 +136,12 @@ func testForeignFirewalls(t *testing.T, variant string) {
 	needIPTables(t, variant)
 	far := outside(t)
 	serve(t, far, "far", ":9000")
+	// As Docker has it: what passes a bridge passes its rules, too.
+	for _, name := range []string{"bridge-nf-call-iptables", "bridge-nf-call-ip6tables"} {
+		if err := setSysctl("/proc/sys/net/bridge/"+name, "1"); err != nil && !errors.Is(err, os.ErrNotExist) {
+			t.Fatal(err)
+		}
+	}
 	cfg := testConfig(t.TempDir())
 	for _, f := range foreigns {
 		restore(t, variant, nil, f.rules)
@@ -165,13 +172,20 @@ func letsThrough(t *testing.T, cfg Config, far, variant string, f foreign) {
 	n = newNetwork(t, cfg)
 	attach(t, n, "web-0")
 	defer serveNames(t, web.Gateway)()
+	other := attach(t, n, "other-0")
+	ways := []struct{ from, address, name string }{
+		{far, nodeAddress + ":80", "web"},
+		{web.NetNS, outsideAddress + ":9000", "far"},
+		{other.NetNS, web.Address + ":8080", "web"},
+	}
+	if web.Address6 != "" {
+		serve6(t, web.NetNS, "web", "["+web.Address6+"]:8080")
+		ways = append(ways, struct{ from, address, name string }{other.NetNS, "[" + web.Address6 + "]:8080", "web"})
+	}
 	passes := func(when string) {
 		t.Helper()
-		for _, c := range []struct{ from, address, name string }{
-			{far, nodeAddress + ":80", "web"},
-			{web.NetNS, outsideAddress + ":9000", "far"},
-		} {
-			if name, _ := ask(t, c.from, c.address); name != c.name {
+		for _, c := range ways {
+			if name, _ := askOn(t, c.from, "tcp", c.address); name != c.name {
 				t.Errorf("%s, %s: %s answered by %q, want %s", f.name, when, c.address, name, c.name)
 			}
 		}
