@@ -131,7 +131,10 @@ func (a *announcer) set(n planner.Announcement, to []fleet.Peer) {
 		}
 		a.at, a.frame, a.left = at, frame, left
 	}
-	a.aim(to)
+	aimed := a.aim(to)
+	if !news && !aimed {
+		return
+	}
 	for _, t := range a.told {
 		if !news || t.deaf {
 			continue
@@ -155,8 +158,8 @@ func (t *told) owe(at position, now time.Time) {
 	}
 }
 
-// aim sets whom to tell; a.mu is held.
-func (a *announcer) aim(to []fleet.Peer) {
+// aim sets whom to tell, and reports whether that is news; a.mu is held.
+func (a *announcer) aim(to []fleet.Peer) bool {
 	wanted := map[planner.NodeName]fleet.Peer{}
 	for _, peer := range to {
 		if peer.Node != a.peers.cfg.Node && peer.Address != "" && peer.Key != "" {
@@ -183,6 +186,7 @@ func (a *announcer) aim(to []fleet.Peer) {
 		own, _ := slices.BinarySearch(names, a.peers.cfg.Node)
 		a.order = slices.Concat(names[own:], names[:own])
 	}
+	return !same
 }
 
 // hangUp ends the line to a peer that nobody uses; a.mu is held.
@@ -343,6 +347,12 @@ func (a *announcer) note(t *told, out outcome, now time.Time) {
 	if t.line != nil {
 		a.kept++
 	}
+	was := *t
+	defer func() {
+		if t.heard != was.heard || t.applied != was.applied || t.deaf != was.deaf {
+			signal(a.acks)
+		}
+	}()
 	t.deaf = out.deaf
 	switch {
 	case out.err != nil:
@@ -367,7 +377,6 @@ func (a *announcer) note(t *told, out outcome, now time.Time) {
 	if t.again {
 		t.next = now
 	}
-	signal(a.acks)
 }
 
 // jitter spreads an interval by a quarter to either side.
