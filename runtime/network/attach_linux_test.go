@@ -176,6 +176,33 @@ func TestSubnetOverlapRefused(t *testing.T) {
 	}
 }
 
+// With another subnet the bridge is known again, and what it had of the old one
+// goes.
+func TestSubnetChanges(t *testing.T) {
+	if !isolated(t) {
+		return
+	}
+	cfg := testConfig(t.TempDir())
+	attach(t, newNetwork(t, cfg), "web-0")
+	cfg.Subnet = netip.MustParsePrefix("10.77.0.0/24")
+	n := newNetwork(t, cfg)
+	attach(t, n, "web-1")
+	must(t, n.Sweep(context.Background(), map[string]bool{"web-1": true}))
+	addrs, err := netlink.AddrList(link(t, DefaultBridge), netlink.FAMILY_ALL)
+	must(t, err)
+	for _, a := range addrs {
+		p, _ := prefix(a.IPNet)
+		if p.Addr() != n.cfg.gateway() && p.Addr() != n.cfg.gateway6() && !p.Addr().IsLinkLocalUnicast() {
+			t.Errorf("address %s stays", p)
+		}
+	}
+	routes, err := netlink.RouteList(nil, netlink.FAMILY_V4)
+	must(t, err)
+	if len(routes) != 1 || routes[0].Dst.String() != "10.77.0.0/24" {
+		t.Errorf("routes %v", routes)
+	}
+}
+
 // Ids and settings become paths, link names and rules.
 func TestAttack23HostileNames(t *testing.T) {
 	n, err := New(testConfig(t.TempDir()))

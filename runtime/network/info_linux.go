@@ -60,7 +60,10 @@ func (n *Network) ipv6Note() (string, error) {
 	if n.cfg.Subnet6.IsValid() {
 		return "", nil
 	}
-	return "IPv4 only: IPv6 is off inside instances", nil
+	if n.cfg.NoIPv6 {
+		return "instances have IPv4 only: network.subnet6 says so", nil
+	}
+	return "instances have IPv4 only: the kernel has no IPv6, or net.ipv6.conf.all.disable_ipv6 or net.ipv6.conf.default.disable_ipv6 switches it off (the agent looks when it starts)", nil
 }
 
 // tryRules writes the whole table into the calling thread's namespace, which

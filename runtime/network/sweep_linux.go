@@ -9,10 +9,12 @@ import (
 	"strings"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 )
 
-// Sweep implements runtime.Sweeper: links, namespaces, name files and
-// addresses of instances that are not live go away.
+// Sweep implements runtime.Sweeper: of instances that are not live, links,
+// namespaces, name files, connections, addresses and ports go away; and from the
+// bridge, addresses that it had with another configuration.
 func (n *Network) Sweep(ctx context.Context, live map[string]bool) error {
 	h, err := n.handle()
 	if err != nil {
@@ -75,6 +77,7 @@ func (n *Network) sweepLinks(h *netlink.Handle, live map[string]bool) error {
 		return fmt.Errorf("list links: %w", err)
 	}
 	bridge := -1
+	var faults []error
 	for _, l := range links {
 		if l.Attrs().Name != n.cfg.Bridge {
 			continue
@@ -83,8 +86,8 @@ func (n *Network) sweepLinks(h *netlink.Handle, live map[string]bool) error {
 			return nil // another's links
 		}
 		bridge = l.Attrs().Index
+		faults = append(faults, n.sweepAddresses(h, l))
 	}
-	var faults []error
 	for _, l := range links {
 		a := l.Attrs()
 		ours := a.MasterIndex == bridge || strings.HasPrefix(a.Alias, n.alias(""))
@@ -98,9 +101,32 @@ func (n *Network) sweepLinks(h *netlink.Handle, live map[string]bool) error {
 	return errors.Join(faults...)
 }
 
+// sweepAddresses takes away what is no address of our bridge any more, and with
+// it the route to what was its subnet.
+func (n *Network) sweepAddresses(h *netlink.Handle, bridge netlink.Link) error {
+	if bridge.Attrs().Alias != n.owner() {
+		return nil // half made: not for long
+	}
+	addrs, err := dump(func() ([]netlink.Addr, error) { return h.AddrList(bridge, netlink.FAMILY_ALL) })
+	if err != nil {
+		return fmt.Errorf("list addresses: %w", err)
+	}
+	var faults []error
+	for _, a := range addrs {
+		p, ok := prefix(a.IPNet)
+		if !ok || p.Addr() == n.cfg.gateway() || p.Addr() == n.cfg.gateway6() || p.Addr().IsLinkLocalUnicast() {
+			continue
+		}
+		if err := h.AddrDel(bridge, &netlink.Addr{IPNet: a.IPNet}); err != nil && !errors.Is(err, unix.EADDRNOTAVAIL) {
+			faults = append(faults, fmt.Errorf("remove address %s of %s: %w", p, n.cfg.Bridge, err))
+		}
+	}
+	return errors.Join(faults...)
+}
+
 // Teardown removes bridge, table and folders, for a node that leaves. It
-// refuses while anything is attached. net.ipv4.ip_forward stays as it is:
-// others may have come to rely on it.
+// refuses while anything is attached. Our rules in other firewalls go, too.
+// Forwarding stays as it is: others may have come to rely on it.
 func (n *Network) Teardown(ctx context.Context) error {
 	ids, err := n.known()
 	if err != nil {
