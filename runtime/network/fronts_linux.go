@@ -76,19 +76,20 @@ func (m *memory) parse(families []family, b runtime.Balancing) (want []balance, 
 		return nil, nil, fmt.Errorf("%w: %w", err, runtime.ErrInvalid)
 	}
 	p := parser{families: families, balances: all, elements: make([]int, len(families)), given: b.Fronts,
-		before: m.targets, now: make(map[frontID]parsedTargets, len(b.Fronts))}
+		before: m.fronts, now: make([]parsedFront, 0, len(b.Fronts))}
 	for i := range b.Fronts {
 		if err := p.add(i); err != nil {
 			return nil, nil, fmt.Errorf("%s: %w: %w", describe(b.Fronts[i]), err, runtime.ErrInvalid)
 		}
 	}
-	m.targets = p.now
+	m.fronts = p.now
 	return all, errors.Join(p.left...), nil
 }
 
-// memory is what targets of fronts were read as last time: reading 10,000 takes
-// longer than all else that Balance does when little changes.
-type memory struct{ targets map[frontID]parsedTargets }
+// memory is what fronts were read as last time, in the order they were given:
+// reading 10,000 targets takes longer than all else that Balance does when
+// little changes.
+type memory struct{ fronts []parsedFront }
 
 type frontID struct {
 	kind              runtime.FrontKind
@@ -96,7 +97,8 @@ type frontID struct {
 	port              int
 }
 
-type parsedTargets struct {
+type parsedFront struct {
+	id     frontID
 	given  []runtime.Target
 	parsed []netip.AddrPort
 }
@@ -166,7 +168,8 @@ type parser struct {
 	given    []runtime.Front
 	left     []error
 
-	before, now map[frontID]parsedTargets
+	before, now []parsedFront
+	byID        map[frontID]parsedFront // of before, once the order is another
 }
 
 func (p *parser) add(source int) error {
@@ -247,16 +250,34 @@ func (p *parser) addTo(k int, addr netip.Addr, proto uint8, source int, targets 
 }
 
 func (p *parser) targets(f runtime.Front) ([]netip.AddrPort, error) {
-	id := frontID{f.Kind, f.Address, f.Protocol, f.Port}
-	if was, ok := p.before[id]; ok && slices.Equal(was.given, f.Targets) {
-		p.now[id] = was
-		return was.parsed, nil
+	now := parsedFront{id: frontID{f.Kind, f.Address, f.Protocol, f.Port}}
+	was := p.remembered(now.id)
+	if slices.Equal(was.given, f.Targets) {
+		now.given, now.parsed = was.given, was.parsed
+	} else {
+		var err error
+		now.given = slices.Clone(f.Targets)
+		if now.parsed, err = parseTargets(f.Targets); err != nil {
+			return nil, err
+		}
 	}
-	parsed, err := parseTargets(f.Targets)
-	if err == nil {
-		p.now[id] = parsedTargets{slices.Clone(f.Targets), parsed}
+	p.now = append(p.now, now)
+	return now.parsed, nil
+}
+
+// remembered is what the front was read as last time: most often at the same
+// place in the list.
+func (p *parser) remembered(id frontID) parsedFront {
+	if k := len(p.now); k < len(p.before) && p.before[k].id == id {
+		return p.before[k]
 	}
-	return parsed, err
+	if p.byID == nil {
+		p.byID = make(map[frontID]parsedFront, len(p.before))
+		for _, f := range p.before {
+			p.byID[f.id] = f
+		}
+	}
+	return p.byID[id]
 }
 
 // parseTargets sorts the targets and drops repetitions, so that equal sets are

@@ -265,25 +265,35 @@ func reaches(t testing.TB, ns, network, address, name, client string) {
 	}
 }
 
-// refuses fails unless connections or packets are refused. The kernel tells of
-// few packets a second that nobody wants them: more are sent until it does.
+// refuses fails unless connections or packets are refused.
 func refuses(t testing.TB, ns, network, address string) {
 	t.Helper()
+	what := fmt.Sprintf("%s %s from %q", network, address, filepath.Base(ns))
 	c, err := dialWithin(t, patience, ns, network, address)
 	if err == nil {
 		defer c.Close()
-		for deadline := time.Now().Add(patience); time.Now().Before(deadline); {
-			if _, err = c.Write([]byte("?")); err == nil {
-				c.SetReadDeadline(time.Now().Add(250 * time.Millisecond))
-				_, err = c.Read(make([]byte, 100))
-			}
-			if err == nil || isRefused(err) || network == "tcp" {
-				break
-			}
+		isRefusedOver(t, c, network, what)
+	} else if !isRefused(err) {
+		t.Errorf("%s: %v, want connection refused", what, err)
+	}
+}
+
+// isRefusedOver sends packets until one is refused: the kernel tells of few a
+// second that nobody wants them.
+func isRefusedOver(t testing.TB, c net.Conn, network, what string) {
+	t.Helper()
+	var err error
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); {
+		c.SetDeadline(time.Now().Add(250 * time.Millisecond))
+		if _, err = c.Write([]byte("?")); err == nil {
+			_, err = c.Read(make([]byte, 100))
+		}
+		if err == nil || isRefused(err) || network == "tcp" {
+			break
 		}
 	}
 	if !isRefused(err) {
-		t.Errorf("%s %s from %q: %v, want connection refused", network, address, filepath.Base(ns), err)
+		t.Errorf("%s: %v, want connection refused", what, err)
 	}
 }
 

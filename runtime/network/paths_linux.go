@@ -42,8 +42,10 @@ func (p *paths) ensure(h *netlink.Handle, want []balance) error {
 // know them again. Names of such numbers are in /etc/iproute2/rt_protos.
 const routeProtocol = 0x6f
 
-// ensureRoutes leads the ranges of service addresses, and no others any more,
-// over the bridge. Nothing goes there: what is no front is refused.
+// ensureRoutes leads the ranges of service addresses over the bridge. Nothing
+// goes there: what is no front is refused. Another range takes the place of the
+// one before; that of a node that is given none any more stays until then, for
+// connections that stand.
 func (p *paths) ensureRoutes(h *netlink.Handle, want []balance) error {
 	bridge, err := h.LinkByName(p.cfg.Bridge)
 	if err != nil {
@@ -52,6 +54,9 @@ func (p *paths) ensureRoutes(h *netlink.Handle, want []balance) error {
 	var ranges []netip.Prefix
 	for _, b := range want {
 		ranges = append(ranges, b.services...)
+	}
+	if len(ranges) == 0 {
+		return nil
 	}
 	index := bridge.Attrs().Index
 	if p.bridge == index && slices.Equal(p.routed, ranges) && !slices.ContainsFunc(ranges, func(r netip.Prefix) bool { return !leadsTo(h, r, index) }) {

@@ -2,10 +2,8 @@ package network
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"net/netip"
-	"os"
 	"slices"
 	"strings"
 
@@ -57,22 +55,38 @@ func (r *rules) read() (have []balance, whole bool, err error) {
 
 // readSets returns the elements of all our sets; false if one is missing.
 func (r *rules) readSets(c *nftables.Conn, f family) (elements, bool, error) {
+	there, err := r.setsOf(c, f)
+	if err != nil {
+		return nil, false, err
+	}
 	got, all := elements{}, true
 	for name, s := range newSets(f, r.table(f)) {
-		if s.Dynamic {
-			continue
-		}
-		found, err := c.GetSetElements(s)
-		if errors.Is(err, os.ErrNotExist) {
+		if !there[name] {
 			all = false
 			continue
 		}
-		if err != nil {
+		if s.Dynamic {
+			continue
+		}
+		if got[name], err = c.GetSetElements(s); err != nil {
 			return nil, false, fmt.Errorf("set %s: %w", name, err)
 		}
-		got[name] = found
 	}
 	return got, all, nil
+}
+
+// setsOf are the names of the sets that a family's table has: one of an older
+// version has fewer.
+func (r *rules) setsOf(c *nftables.Conn, f family) (map[string]bool, error) {
+	sets, err := c.GetSets(r.table(f))
+	if err != nil {
+		return nil, fmt.Errorf("list sets: %w", err)
+	}
+	there := map[string]bool{}
+	for _, s := range sets {
+		there[s.Name] = true
+	}
+	return there, nil
 }
 
 // balanceOf is what elements mean; false if some mean nothing, which then is
@@ -171,9 +185,6 @@ func (r *rules) rulesStand(c *nftables.Conn, f family, have balance) (bool, erro
 	}
 	for _, want := range f.chains(have) {
 		got, err := c.GetRules(r.table(f), &nftables.Chain{Name: want.name})
-		if errors.Is(err, os.ErrNotExist) {
-			return false, nil
-		}
 		if err != nil {
 			return false, fmt.Errorf("chain %s: %w", want.name, err)
 		}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"os"
 	"slices"
 	"time"
 
@@ -39,10 +38,12 @@ func (r *rules) traffic() ([]runtime.Traffic, error) {
 	var all []runtime.Traffic
 	for _, f := range r.cfg.families() {
 		some, err := r.familyTraffic(c, f)
-		if errors.Is(err, os.ErrNotExist) {
-			continue // no table, or that of another version: until Balance
-		}
 		if err != nil {
+			// No table, or that of another version, until Balance; nftables
+			// answers without a type that could be asked for.
+			if there, err := r.setsOf(c, f); err == nil && !(there[setTried] && there[setAnswered] && there[setResets]) {
+				continue
+			}
 			r.disconnect()
 			return nil, explain(err)
 		}
