@@ -143,13 +143,14 @@ func (a *Agent) gatherFleet() {
 		}
 	}
 	for name, n := range view.Nodes {
-		if name == view.Self || !n.Live() {
+		if name == view.Self || n.Record.Retired {
 			continue
 		}
+		// Also where it was fenced: what it runs goes on, and needs what runs here.
 		if host, why := view.Reach(name); why == "" {
 			g.nodes = append(g.nodes, host.String())
 		}
-		if !n.Current() {
+		if !n.Live() || !n.Current() {
 			continue
 		}
 		for _, i := range n.Status.Instances {

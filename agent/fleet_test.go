@@ -54,6 +54,7 @@ type player struct {
 	loses   atomic.Bool // every push comes too late
 	noPeers atomic.Bool
 	deaf    atomic.Bool // it acknowledges no announcement
+	mute    atomic.Bool // nothing at its address answers
 	agent   *Agent
 	kill    context.CancelFunc
 	ended   chan error
@@ -95,7 +96,7 @@ func (p *player) start() {
 	a, err := New(Config{
 		Node: planner.Node{Name: p.name}, Version: "test", StateDir: p.state, Source: p.repo,
 		Drivers: map[string]runtime.Driver{planner.DriverContainerd: p.driver},
-		Network: p.network, Balancer: p.network, HostPorts: p.network, Volumes: runtimetest.NewFakeVolumes(), Log: slog.New(slog.DiscardHandler),
+		Network: p.network, Balancer: p.network, HostPorts: p.network, Dial: p.band.dial, Volumes: runtimetest.NewFakeVolumes(), Log: slog.New(slog.DiscardHandler),
 		Clock:  func() planner.Time { return planner.Time{Boot: time.Since(p.band.booted), Wall: time.Now()} },
 		Relate: p.band.relate, Pressure: p.gauges.pressure(),
 		Fleet: &Fleet{

@@ -2,7 +2,6 @@ package agent
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -39,16 +38,17 @@ func (a *Agent) eject(ctx context.Context, ejected map[reach.Key]reach.Ejection)
 	}
 	err := a.balance.kernel.eject(ctx, out)
 	a.ledShown.showEjected(shown)
-	var unanswered error
-	if len(ejected) > 0 {
-		unanswered = errors.New(describeEjected(ejected))
-	}
-	a.post(func() { a.problem("unanswered", unanswered) })
+	a.work(func() { // the loop may be busy
+		a.post(func() { a.problem("unanswered", describeEjected(a.reach.Ejected())) })
+	})
 	return err
 }
 
-// describeEjected names some of what does not answer.
-func describeEjected(ejected map[reach.Key]reach.Ejection) string {
+// describeEjected names some of what does not answer; nil = all does.
+func describeEjected(ejected map[reach.Key]reach.Ejection) error {
+	if len(ejected) == 0 {
+		return nil
+	}
 	told := map[string]bool{}
 	for key, e := range ejected {
 		told[fmt.Sprintf("%s (%s)", key.Slot, e.Reason)] = true
@@ -62,7 +62,7 @@ func describeEjected(ejected map[reach.Key]reach.Ejection) string {
 	if n := len(all) - maxSilentTold; n > 0 {
 		all, more = all[:maxSilentTold], fmt.Sprintf(" and %d more", n)
 	}
-	return "no connections are led to instances on other nodes that do not answer this one: " + strings.Join(all, ", ") + more
+	return fmt.Errorf("no connections are led to instances on other nodes that do not answer this one: %s%s", strings.Join(all, ", "), more)
 }
 
 // watchReach says which instances elsewhere connections are led to.

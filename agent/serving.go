@@ -198,14 +198,14 @@ func (a *Agent) applied() {
 	}
 }
 
-// depart notes the instances that are to stop, and while others take the
-// connections of their service. It comes after their peers were told.
+// depart notes the instances that are to stop while others take the connections
+// of their service. It comes after peers were told.
 func (a *Agent) depart(plan planner.Plan) {
 	now := a.cfg.Clock().Boot
 	before := a.serving.departures
 	a.serving.departures = map[string]departure{}
 	for _, action := range plan.Actions {
-		if action.Kind != planner.ActionStop || a.fleet == nil || a.fleet.cfg.Peers == nil {
+		if !stops(action) || a.fleet == nil || a.fleet.cfg.Peers == nil {
 			continue
 		}
 		d, known := before[action.Instance]
@@ -219,11 +219,16 @@ func (a *Agent) depart(plan planner.Plan) {
 	}
 }
 
+// stops reports whether an action ends what runs.
+func stops(action planner.Action) bool {
+	return action.Kind == planner.ActionStop || action.Kind == planner.ActionKill
+}
+
 // departing reports whether an instance that is to stop still waits for other
 // nodes. It holds up nothing else.
 func (a *Agent) departing(action planner.Action) bool {
 	d, waits := a.serving.departures[action.Instance]
-	if !waits || action.Kind != planner.ActionStop || a.cfg.Clock().Boot-d.since >= departTime {
+	if !waits || !stops(action) || a.cfg.Clock().Boot-d.since >= departTime {
 		return false
 	}
 	return len(a.fleet.cfg.Peers.Awaited(d.number)) > 0

@@ -42,7 +42,10 @@ type world struct {
 	floor    FloorConfig
 	more     map[string]runtime.Driver // beside driver
 	log      slog.Handler
-	process  *process
+	names    Names
+	// noNetwork: instances cannot have a network of their own.
+	noNetwork bool
+	process   *process
 }
 
 // process is the life of one agent. The fakes see in a call's context whose it
@@ -84,13 +87,17 @@ func (w *world) start() {
 	w.t.Helper()
 	drivers := map[string]runtime.Driver{planner.DriverContainerd: w.driver}
 	maps.Copy(drivers, w.more)
-	a, err := New(Config{
+	cfg := Config{
 		Node: planner.Node{Name: w.name}, Version: "test", StateDir: w.state, Source: w.repo,
 		Drivers: drivers,
-		Network: w.network, Balancer: w.network, HostPorts: w.network, Volumes: w.volumes, Policy: w.policy, Log: slog.New(w.log), Pressure: w.pressure,
+		Network: w.network, Balancer: w.network, HostPorts: w.network, Names: w.names, Volumes: w.volumes, Policy: w.policy, Log: slog.New(w.log), Pressure: w.pressure,
 		Relate: w.repo.relate, Floor: w.floor,
 		Clock: func() planner.Time { return planner.Time{Boot: time.Since(w.booted), Wall: time.Now()} },
-	})
+	}
+	if w.noNetwork {
+		cfg.Network, cfg.HostPorts = nil, nil
+	}
+	a, err := New(cfg)
 	if err != nil {
 		w.t.Fatal(err)
 	}

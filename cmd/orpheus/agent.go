@@ -211,12 +211,9 @@ func runAgent(ctx context.Context, c config) error {
 	n.webhooks(ctx, a, &helpers, metrics)
 	served := api.Options{
 		Address: c.apiAddress(), Socket: c.socket(), Status: a.Status, Health: a.Health, Metrics: metrics.Handler(),
-		Network: n.networkState(n.describeNames),
+		Network: n.networkState(n.describeNames), Endpoints: n.endpoints(a.Endpoints),
 		LogRoot: agent.LogRoot(c.StateDir), Sync: n.hintNow, ResetFloor: n.resetFloor(a),
 		Hold: a.Hold, Release: a.Release, Restart: a.Restart, Exec: a.Exec, Events: events, Log: log,
-	}
-	if n.network != nil {
-		served.Endpoints = a.Endpoints
 	}
 	serving, err := api.Listen(served)
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"reflect"
 	"strings"
@@ -54,6 +55,9 @@ func (s *nameServer) Write(z resolver.Zone) error {
 	z.Listen, z.Allow = listenOn(info)
 	z.Reverse = append(z.Reverse, z.Allow...)
 	z.Upstream = s.network.Upstream()
+	if err := os.MkdirAll(s.helper.Dir, 0o700); err != nil {
+		return fmt.Errorf("write names of services: %w", err)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := s.write(z); err != nil {
@@ -80,7 +84,7 @@ func (s *nameServer) write(z resolver.Zone) error {
 
 // Run implements agent.Names.
 func (s *nameServer) Run(ctx context.Context, tell func(error)) {
-	told := "?"
+	told := ""
 	s.helper.Watch(ctx, func(h resolver.Health, err error) {
 		if err == nil && len(h.Faults) > 0 {
 			err = errors.New(strings.Join(h.Faults, "; "))
@@ -91,7 +95,7 @@ func (s *nameServer) Run(ctx context.Context, tell func(error)) {
 			err = errors.Join(err, s.followUpstream())
 		}
 		s.mu.Unlock()
-		if text := fmt.Sprint(err); text != told {
+		if text := describeError(err); text != told {
 			told = text
 			tell(err)
 		}

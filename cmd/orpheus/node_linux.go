@@ -32,6 +32,7 @@ type node struct {
 	drivers map[string]runtime.Driver
 	network runtime.Network // nil without containers of their own network
 	names   *nameServer     // nil without network
+	relay   relayed         // leads connections where there is no network
 	volumes runtime.Volumes
 	hint    chan struct{} // look at the repository now
 	closers []func() error
@@ -40,7 +41,7 @@ type node struct {
 // newNode wires a node from its configuration. It touches neither the
 // network, nor Git, nor a driver's backend.
 func newNode(c config, log *slog.Logger) (_ *node, err error) {
-	n := &node{config: c, log: log, hint: make(chan struct{}, 1), drivers: map[string]runtime.Driver{}}
+	n := &node{config: c, log: log, hint: make(chan struct{}, 1), drivers: map[string]runtime.Driver{}, relay: newRelayed(c, log)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, n.close())
@@ -159,6 +160,8 @@ func (n *node) agent() (*agent.Agent, *agent.Metrics, error) {
 	if net, ok := n.network.(*network.Network); ok {
 		settings.Network, settings.Balancer, settings.HostPorts, settings.Names = net, net, net, n.names
 		settings.Policy.HostPorts = n.hostPorts()
+	} else {
+		settings.Balancer, settings.Names = n.relay, n.relay
 	}
 	a, err := agent.New(settings)
 	return a, metrics, err

@@ -108,5 +108,5 @@ func (n *node) clear(ctx context.Context) error {
 	if net, ok := n.network.(*network.Network); ok {
 		return errors.Join(n.names.helper.Stop(ctx), net.Teardown(ctx))
 	}
-	return nil
+	return n.relay.helper.Stop(ctx)
 }

@@ -6,12 +6,10 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
-	"time"
 
 	"github.com/orpheus-cd/orpheus/gitsync/gitsynctest"
 	"github.com/orpheus-cd/orpheus/planner"
 	"github.com/orpheus-cd/orpheus/runtime/containerd/imagetest"
-	"github.com/orpheus-cd/orpheus/runtime/network/resolver"
 )
 
 // Options of a fleet.
@@ -93,7 +91,7 @@ func New(ctx context.Context, opts Options) (_ *Fleet, err error) {
 func (f *Fleet) Close() error {
 	var errs []error
 	if f.Node != nil {
-		errs = append(errs, f.EndAgent(syscall.SIGTERM), f.endNames())
+		errs = append(errs, f.EndAgent(syscall.SIGTERM))
 		if f.Containerd != nil {
 			errs = append(errs, f.Containerd.Close())
 		}
@@ -105,14 +103,6 @@ func (f *Fleet) Close() error {
 		errs = append(errs, f.KillProcesses(), f.Unmount(), removeCgroups(f.cgroup))
 	}
 	return errors.Join(append(errs, os.RemoveAll(f.Dir))...)
-}
-
-// endNames ends the process that answers for names of services, if there is
-// one: it outlives the agent.
-func (f *Fleet) endNames() error {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
-	return (&resolver.Helper{Dir: filepath.Join(f.StateDir(), "names")}).Stop(ctx)
 }
 
 // KillProcesses ends what the process driver left running: everything that

@@ -90,7 +90,7 @@ func (h *Helper) spawn(ready *os.File) (*exec.Cmd, error) {
 	}
 	defer log.Close()
 	cmd := &exec.Cmd{
-		Path: h.exe(), Args: slices.Concat([]string{"orpheus"}, h.Args, []string{"--dir", h.Dir}), Dir: "/",
+		Path: h.exe(), Args: slices.Concat([]string{"orpheus"}, h.Args, []string{"--dir", h.Dir}), Dir: h.Dir, // tells whose it is
 		Env:    []string{"GOMAXPROCS=2", "GOTRACEBACK=single", versionVariable + "=" + h.version},
 		Stdout: log, Stderr: log, ExtraFiles: []*os.File{ready},
 	}
