@@ -8,11 +8,15 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/coreos/go-iptables/iptables"
 	"github.com/google/nftables"
 )
+
+// lockPatience is how many seconds to wait for iptables' own lock.
+const lockPatience = 5
 
 // foreignChain is a chain that a program makes for rules of others, below the
 // chain that drops.
@@ -119,8 +123,7 @@ func (f *firewall) filterTable(proto iptables.Protocol, legacy bool) filterTable
 		if err != nil || name == t.command && !ofVariant(path, legacy) {
 			continue
 		}
-		const patience = 5 // seconds, for iptables' own lock
-		if t.program, err = iptables.New(iptables.IPFamily(proto), iptables.Path(path), iptables.Timeout(patience)); err == nil {
+		if t.program, err = iptables.New(iptables.IPFamily(proto), iptables.Path(path), iptables.Timeout(lockPatience)); err == nil {
 			t.command, t.path = name, path
 			f.programs = append(f.programs, t)
 			return t
@@ -137,7 +140,7 @@ func (t *filterTable) read() error {
 	if t.program == nil {
 		return nil
 	}
-	out, err := exec.Command(t.path, "-S").Output()
+	out, err := exec.Command(t.path, "--wait", strconv.Itoa(lockPatience), "-S").Output()
 	if err != nil {
 		return fmt.Errorf("read firewall rules with %s: %w", t.command, err)
 	}
