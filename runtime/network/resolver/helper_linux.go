@@ -148,35 +148,47 @@ func (h *Helper) meet(ctx context.Context) (Health, *control, error) {
 		return Health{}, nil, fmt.Errorf("the name server runs and does not answer: %w", err)
 	}
 	h.log().Error("the name server is killed: it does not answer", "since", h.silent, "err", err)
-	if err := h.kill(ctx); err != nil {
+	process, err := h.process(ctx)
+	if err != nil {
+		return Health{}, nil, err
+	}
+	defer process.Release()
+	if err := h.kill(ctx, process); err != nil {
 		return Health{}, nil, err
 	}
 	h.silent = time.Time{}
 	return Health{}, nil, fmt.Errorf("the name server was killed: %w", fs.ErrNotExist)
 }
 
-// kill ends the process that listens on the control socket. That it is this
-// process and no later one with its number is sure: it listens before and after
-// a handle to it is opened.
-func (h *Helper) kill(ctx context.Context) error {
-	c, err := dial(ctx, h.Dir)
-	if err != nil {
-		return ignoreNotExist(err)
+// process returns a handle to the helper. That it is this process and no later
+// one with its number is sure: it listens before and after the handle is made.
+// fs.ErrNotExist: none runs.
+func (h *Helper) process(ctx context.Context) (*os.Process, error) {
+	for {
+		c, err := dial(ctx, h.Dir)
+		if err != nil {
+			return nil, err
+		}
+		defer c.close()
+		process, err := os.FindProcess(c.pid)
+		if err != nil {
+			return nil, fmt.Errorf("find process %d: %w", c.pid, err)
+		}
+		again, err := dial(ctx, h.Dir)
+		if err != nil {
+			process.Release()
+			return nil, err
+		}
+		defer again.close()
+		if again.pid == c.pid {
+			return process, nil
+		}
+		process.Release() // another one serves by now
 	}
-	defer c.close()
-	process, err := os.FindProcess(c.pid)
-	if err != nil {
-		return fmt.Errorf("find process %d: %w", c.pid, err)
-	}
-	defer process.Release()
-	again, err := dial(ctx, h.Dir)
-	if err != nil {
-		return ignoreNotExist(err)
-	}
-	defer again.close()
-	if again.pid != c.pid {
-		return nil // another one serves by now
-	}
+}
+
+// kill ends a process and waits until it has let go of the folder.
+func (h *Helper) kill(ctx context.Context, process *os.Process) error {
 	if err := process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return fmt.Errorf("kill the name server: %w", err)
 	}
@@ -262,17 +274,21 @@ func ReadHealth(ctx context.Context, dir string) (Health, error) {
 func (h *Helper) Stop(ctx context.Context) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	c, err := dial(ctx, h.Dir)
+	process, err := h.process(ctx)
 	if err != nil {
 		return ignoreNotExist(err)
 	}
-	err = send(c.conn, request{wantStop}, nil)
-	c.close()
+	defer process.Release()
+	c, err := dial(ctx, h.Dir)
 	if err == nil {
+		err = send(c.conn, request{wantStop}, nil)
+		c.close()
+	}
+	if ignoreNotExist(err) == nil {
 		err = h.awaitEnd(ctx)
 	}
 	if err != nil && ctx.Err() == nil {
-		err = h.kill(ctx)
+		err = h.kill(ctx, process)
 	}
 	return err
 }

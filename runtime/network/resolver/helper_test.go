@@ -65,6 +65,16 @@ func ensured(t testing.TB, h *Helper) Health {
 	return health
 }
 
+// freeze stops a process, which goes on until the kernel says that it is.
+func freeze(t testing.TB, pid int) {
+	t.Helper()
+	unix.Kill(pid, unix.SIGSTOP)
+	eventually(t, "it is frozen", func() bool {
+		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		return err == nil && bytes.Contains(stat, []byte(") T "))
+	})
+}
+
 // versions are n programs that differ in nothing but their hash.
 func versions(t testing.TB, n int) []string {
 	t.Helper()
@@ -303,7 +313,7 @@ func TestOneHelperPerFolder(t *testing.T) {
 func TestSilentHelperIsReplaced(t *testing.T) {
 	h, addr := newHelper(t, shop())
 	before := ensured(t, h)
-	unix.Kill(before.PID, unix.SIGSTOP)
+	freeze(t, before.PID)
 	if _, err := h.Ensure(context.Background()); err == nil || !strings.Contains(err.Error(), "does not answer") {
 		t.Errorf("a silent helper: %v", err)
 	}
@@ -324,7 +334,7 @@ func TestStopHelper(t *testing.T) {
 	for _, stop := range []func(Health) error{
 		func(Health) error { return h.Stop(context.Background()) },
 		func(now Health) error { return unix.Kill(now.PID, unix.SIGTERM) },
-		func(now Health) error { unix.Kill(now.PID, unix.SIGSTOP); return h.Stop(context.Background()) },
+		func(now Health) error { freeze(t, now.PID); return h.Stop(context.Background()) },
 	} {
 		now := ensured(t, h)
 		if err := stop(now); err != nil {

@@ -6,6 +6,7 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"os"
@@ -111,18 +112,20 @@ func asked(t testing.TB, network, addr string, msg []byte) dnsmessage.Message {
 	return unpack(t, out)
 }
 
-// freeAddress is an address on loopback that nobody listens on, udp nor tcp.
+// freeAddress is an address on loopback that nobody listens on, udp nor tcp, and
+// that no client is given as its own: those have 127.0.0.1 and higher ports.
 func freeAddress(t testing.TB) string {
 	t.Helper()
 	for {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+		addr := netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, byte(10 + rand.IntN(200)), byte(rand.IntN(256)), 1}), uint16(10_000+rand.IntN(10_000))).String()
+		l, err := net.Listen("tcp", addr)
 		if err != nil {
-			t.Fatal(err)
+			continue
 		}
-		defer l.Close()
-		if p, err := net.ListenPacket("udp", l.Addr().String()); err == nil {
+		l.Close()
+		if p, err := net.ListenPacket("udp", addr); err == nil {
 			p.Close()
-			return l.Addr().String()
+			return addr
 		}
 	}
 }

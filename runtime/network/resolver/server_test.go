@@ -138,7 +138,7 @@ func TestWrite(t *testing.T) {
 // An address that somebody else has is told with the remedy, and taken when it
 // is free.
 func TestAddressInUse(t *testing.T) {
-	busy, err := net.ListenPacket("udp", "127.0.0.1:0")
+	busy, err := net.ListenPacket("udp", freeAddress(t))
 	if err != nil {
 		t.Fatal(err)
 	}
