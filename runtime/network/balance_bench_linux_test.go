@@ -6,7 +6,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
-	"os/exec"
+	"os"
 	"slices"
 	"testing"
 	"time"
@@ -118,30 +118,35 @@ func newPair(b testing.TB) pair {
 	p.there.balance(b, runtime.Balancing{Fleet: p.here.addr[:], Fronts: fronts})
 	pingPong(b, instance.NetNS, 8080)
 	sink(b, instance.NetNS, 8081)
-	// Plain routing: between the very same namespaces, nothing translated. Both
-	// nodes have the same subnet, so the instance gets one more address.
-	within(b, instance.NetNS, func() { addAddress(b, "eth0", "10.99.0.2/24") })
-	within(b, p.client.NetNS, func() { addAddress(b, "eth0", "10.98.0.2/24") })
-	p.here.do(b, func() {
-		addAddress(b, DefaultBridge, "10.98.0.1/24")
-		routeVia(b, "10.99.0.0/24", p.there.addr[0])
-	})
-	p.there.do(b, func() {
-		addAddress(b, DefaultBridge, "10.99.0.1/24")
-		routeVia(b, "10.98.0.0/24", p.here.addr[0])
-	})
+	// Plain routing: between the same namespaces over the same kinds of links,
+	// but bridges that our tables know nothing of.
+	p.here.plug(b, p.client.NetNS, "10.98.0.1", "10.98.0.2")
+	p.there.plug(b, instance.NetNS, "10.99.0.1", "10.99.0.2")
+	p.here.do(b, func() { routeVia(b, "10.99.0.0/24", p.there.addr[0]) })
+	p.there.do(b, func() { routeVia(b, "10.98.0.0/24", p.here.addr[0]) })
 	within(b, p.client.NetNS, func() { routeVia(b, "10.99.0.0/24", "10.98.0.1") })
 	within(b, instance.NetNS, func() { routeVia(b, "10.98.0.0/24", "10.99.0.1") })
-	// The tables of both nodes know nothing of these addresses.
-	for _, h := range []*lanHost{p.here, p.there} {
-		h.do(b, func() {
-			out, err := exec.Command("nft", "insert rule ip orpheus guard ip saddr 10.98.0.0/15 accept; insert rule ip orpheus forward ip saddr 10.98.0.0/15 ip daddr 10.98.0.0/15 accept").CombinedOutput()
-			if err != nil {
-				b.Fatalf("%v: %s", err, out)
-			}
-		})
-	}
 	return p
+}
+
+// plug joins a namespace to the host by a bridge beside ours.
+func (h *lanHost) plug(b testing.TB, ns, gateway, address string) {
+	inside, err := os.Open(ns)
+	must(b, err)
+	defer inside.Close()
+	h.do(b, func() {
+		must(b, netlink.LinkAdd(&netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "plain0"}}))
+		addAddress(b, "plain0", gateway+"/24")
+		must(b, netlink.LinkSetUp(link(b, "plain0")))
+		must(b, netlink.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "plain1"}, PeerName: "plain", PeerNamespace: netlink.NsFd(int(inside.Fd()))}))
+		must(b, netlink.LinkSetMaster(link(b, "plain1"), link(b, "plain0")))
+		must(b, netlink.LinkSetUp(link(b, "plain1")))
+	})
+	b.Cleanup(func() { h.do(b, func() { must(b, netlink.LinkDel(link(b, "plain0"))) }) })
+	within(b, ns, func() {
+		addAddress(b, "plain", address+"/24")
+		must(b, netlink.LinkSetUp(link(b, "plain")))
+	})
 }
 
 func (p pair) lead(b testing.TB, services int) {
