@@ -419,6 +419,9 @@ func TestNetworkWithoutAgents(t *testing.T) {
 	})
 	goesOn("Git stopped, agents started again")
 	f.must(f.StartGit())
+	f.await("all is told again", patience, func(all []*api.Status) string {
+		return placesOf(all).exactly(map[string]int{"web": 3, "client": 1})
+	})
 	f.untouched("agents killed", before)
 }
 
@@ -449,11 +452,17 @@ func TestNoConnectionFails(t *testing.T) {
 			return ""
 		})
 	}
+	f.await("all is told again", patience, func(all []*api.Status) string {
+		return placesOf(all).exactly(map[string]int{"web": 3, "client": 1})
+	})
 	f.untouched("kills and upgrades", before)
 	inside := load.Result{}
 	f.must(f.page(&inside, "/loaded/web", nil))
 	for what, got := range map[string]load.Result{"outside, published port": outside.Stop(), "container, service address": inside} {
 		t.Logf("%s: %s", what, got)
+		if got.Longest > 3*time.Second {
+			t.Errorf("%s: an answer took %s", what, got.Longest)
+		}
 		if got.Asked < 200 || got.Kept < 60 || got.Lines < 20 {
 			t.Errorf("%s: too little was asked for", what)
 		}
