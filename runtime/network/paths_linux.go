@@ -30,8 +30,9 @@ type paths struct {
 	routed []netip.Prefix
 	bridge int
 	// targets are those elsewhere that published ports led to when leave was
-	// last given.
+	// last given, and links those it was given on.
 	targets []netip.Addr
+	links   []string
 }
 
 func (p *paths) ensure(h *netlink.Handle, want []balance) error {
@@ -123,11 +124,21 @@ const loopbackMark = "route_localnet-was-off-"
 // takes neither unless told. Chain guard drops what others send to 127/8.
 func (p *paths) ensureLoopback(h *netlink.Handle, want []balance) error {
 	targets := targetsElsewhere(want[0], p.cfg.families()[0])
-	if slices.Equal(targets, p.targets) {
-		return nil
+	if !slices.Equal(targets, p.targets) {
+		p.links, p.targets = linksTo(h, targets), targets
 	}
-	p.targets = nil
-	names := map[string]bool{}
+	for _, link := range p.links {
+		if err := p.openLoopback(link); err != nil {
+			p.targets = nil
+			return err
+		}
+	}
+	return nil
+}
+
+// linksTo are the names of the links that lead to hosts elsewhere.
+func linksTo(h *netlink.Handle, targets []netip.Addr) []string {
+	var names []string
 	for _, t := range targets {
 		routes, err := h.RouteGet(net.IP(t.AsSlice()))
 		if err != nil || len(routes) == 0 || routes[0].Type == unix.RTN_LOCAL {
@@ -137,20 +148,21 @@ func (p *paths) ensureLoopback(h *netlink.Handle, want []balance) error {
 		if err != nil {
 			continue
 		}
-		names[link.Attrs().Name] = true
-	}
-	for name := range names {
-		if err := p.openLoopback(name); err != nil {
-			return err
+		if name := link.Attrs().Name; !slices.Contains(names, name) {
+			names = append(names, name)
 		}
 	}
-	p.targets = targets
-	return nil
+	return names
 }
 
 func (p *paths) openLoopback(link string) error {
 	path := loopbackSysctl(link)
-	if on, err := sysctl(path); err != nil || on != "0" {
+	on, err := sysctl(path)
+	if errors.Is(err, os.ErrNotExist) {
+		p.targets = nil // the link is gone: look for another next time
+		return nil
+	}
+	if err != nil || on != "0" {
 		return err
 	}
 	if err := os.MkdirAll(p.cfg.StateDir, 0o700); err != nil {
@@ -178,7 +190,6 @@ func (p *paths) closeLoopback() error {
 			return fmt.Errorf("remove the note on loopback: %w", err)
 		}
 	}
-	p.targets = nil
 	return nil
 }
 

@@ -2,6 +2,7 @@ package network
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -252,6 +253,39 @@ func TestIPv6SwitchedOff(t *testing.T) {
 	must(t, n.Teardown(context.Background()))
 	if out := run(t, "nft", "list tables"); strings.Contains(out, "orpheus") {
 		t.Errorf("tables after teardown: %s", out)
+	}
+}
+
+// As much as a node is meant to hold goes in as one transaction, and is known
+// again.
+func TestTwentyThousandFronts(t *testing.T) {
+	if !isolated(t) {
+		return
+	}
+	n := testNetwork(t)
+	b := runtime.Balancing{Services: serviceRanges}
+	for s := range 20000 {
+		b.Fronts = append(b.Fronts, runtime.Front{Kind: runtime.FrontService, Address: fmt.Sprintf("10.232.%d.%d", 1+s/250, 1+s%250), Port: 80, Protocol: "tcp",
+			Targets: []runtime.Target{to(fmt.Sprintf("10.231.%d.%d", s%16, 2+s/16%250), 8080), to("198.51.100.2", 1000+s)}})
+	}
+	for range 2 {
+		must(t, n.Balance(context.Background(), b))
+		before, err := n.rules.generation()
+		must(t, err)
+		again := newNetwork(t, n.cfg)
+		must(t, again.Balance(context.Background(), b))
+		if after, _ := n.rules.generation(); after != before {
+			t.Errorf("a new agent wrote %d transactions, want none", after-before)
+		}
+		for s := range b.Fronts { // 64 elements each, as far as the bound allows
+			b.Fronts[s].Affinity = s < 1000
+		}
+	}
+	for s := range b.Fronts {
+		b.Fronts[s].Affinity = true
+	}
+	if err := n.Balance(context.Background(), b); !errors.Is(err, runtime.ErrInvalid) {
+		t.Errorf("%d elements: %v, want invalid", len(b.Fronts)*buckets, err)
 	}
 }
 
