@@ -19,10 +19,11 @@ import (
 const (
 	// receiveBuffer keeps questions while the machine is busy.
 	receiveBuffer = 2 << 20
-	// idleStream is how long a TCP connection may be silent, and lastStream how
-	// long one is listened to when the socket closes.
-	idleStream = 10 * time.Second
-	lastStream = 100 * time.Millisecond
+	// idleStream is how long a TCP connection may be silent. When the socket
+	// closes that is lastStream, but firstStream where nothing was asked yet.
+	idleStream  = 10 * time.Second
+	firstStream = 4 * time.Second
+	lastStream  = 100 * time.Millisecond
 )
 
 // socket is an address that is answered on, over UDP and TCP.
@@ -34,7 +35,7 @@ type socket struct {
 	readers sync.WaitGroup
 	work    sync.WaitGroup // connections, and questions that others were asked
 	closing atomic.Bool
-	conns   sync.Map // *net.TCPConn to nothing
+	conns   sync.Map // *net.TCPConn to *atomic.Bool: something was asked
 }
 
 // listen opens a socket. The address need not be there yet.
@@ -99,8 +100,12 @@ func (s *socket) pause() {
 func (s *socket) close() {
 	s.tcp.Close()
 	s.closing.Store(true)
-	s.conns.Range(func(conn, _ any) bool {
-		conn.(*net.TCPConn).SetReadDeadline(time.Now().Add(lastStream))
+	s.conns.Range(func(conn, asked any) bool {
+		wait := firstStream
+		if asked.(*atomic.Bool).Load() {
+			wait = lastStream
+		}
+		conn.(*net.TCPConn).SetReadDeadline(time.Now().Add(wait))
 		return true
 	})
 	s.work.Wait()
@@ -158,8 +163,9 @@ func (s *socket) acceptStreams(h *handler, log *slog.Logger) {
 			continue
 		}
 		s.work.Go(func() {
-			s.conns.Store(conn, nil)
-			s.answerStream(h, conn, from)
+			var asked atomic.Bool
+			s.conns.Store(conn, &asked)
+			s.answerStream(h, conn, from, &asked)
 			s.conns.Delete(conn)
 			conn.Close()
 			leave()
@@ -168,16 +174,21 @@ func (s *socket) acceptStreams(h *handler, log *slog.Logger) {
 }
 
 // answerStream answers the questions of a connection one after the other.
-func (s *socket) answerStream(h *handler, conn *net.TCPConn, from netip.Addr) {
+func (s *socket) answerStream(h *handler, conn *net.TCPConn, from netip.Addr, asked *atomic.Bool) {
 	for {
 		conn.SetDeadline(time.Now().Add(idleStream))
 		if s.closing.Load() {
-			return
+			if asked.Load() {
+				return
+			}
+			conn.SetDeadline(time.Now().Add(firstStream))
 		}
 		msg, err := readFrame(conn, maxQuery)
 		if err != nil {
 			return // also io.EOF: it has no more questions
 		}
+		asked.Store(true)
+		conn.SetDeadline(time.Now().Add(idleStream))
 		reply, t := h.handle(msg, from, true, nil)
 		if t != nil {
 			reply = h.do(context.Background(), t)
