@@ -47,6 +47,7 @@ type Result struct {
 	Hosts                map[string]int // answers by host name
 	Errors               map[string]int // by text, a few
 	Longest              time.Duration  // of the requests that were answered
+	Slow                 int            // answered requests that took longer than a second and a half
 	// FailedAt is when new connections that failed were begun, the last few.
 	FailedAt []time.Time
 }
@@ -134,6 +135,9 @@ func (r *Run) note(host string, err error, took time.Duration, failed *int) {
 	if err == nil {
 		r.result.Hosts[host]++
 		r.result.Longest = max(r.result.Longest, took)
+		if took > 1500*time.Millisecond {
+			r.result.Slow++
+		}
 		return
 	}
 	*failed++
@@ -229,6 +233,6 @@ func (r *Run) read(ctx context.Context) error {
 
 // String is one line for a test's log.
 func (r Result) String() string {
-	return fmt.Sprintf("%d new connections, %d failed; %d requests on kept ones, %d failed, %d opened anew; stream %d lines %s; longest answer %s; errors %v",
-		r.Asked, r.Failed, r.Kept, r.KeptFailed, r.Reopened, r.Lines, r.StreamBroken, r.Longest.Round(time.Millisecond), r.Errors)
+	return fmt.Sprintf("%d new connections, %d failed; %d requests on kept ones, %d failed, %d opened anew; stream %d lines %s; longest answer %s, %d over 1.5 s; errors %v",
+		r.Asked, r.Failed, r.Kept, r.KeptFailed, r.Reopened, r.Lines, r.StreamBroken, r.Longest.Round(time.Millisecond), r.Slow, r.Errors)
 }
