@@ -313,6 +313,21 @@ func TestZone(t *testing.T) {
 	})
 }
 
+// A headless service on several nodes is not answered for in a family in which
+// only the slots of this node are reached.
+func TestHeadlessFamilies(t *testing.T) {
+	web := service("web", "a", served(80), headless)
+	l := led{service: web, slots: map[string]addresses{"0": {"10.232.0.1", "fd00::1"}, "1": {"10.232.0.2", "fd00::2"}}}
+	l.here = []local{{id: "web-0", slot: "0", takes: true, address: addresses{"10.99.0.2", "fd99::2"}, ports: []int{8080}, hostPorts: []int{0}}}
+	if got := l.names().Addresses; !slices.Equal(got, []string{"10.232.0.1", "fd00::1"}) {
+		t.Errorf("alone: %q, want both families", got)
+	}
+	l.there = []remote{{node: "n2", slot: "1", address: "192.0.2.2", ports: []int{20001}}}
+	if got := l.names().Addresses; !slices.Equal(got, []string{"10.232.0.1", "10.232.0.2"}) {
+		t.Errorf("with another node: %q, want IPv4 alone", got)
+	}
+}
+
 // What the API tells of endpoints.
 func TestEndpointsAreShown(t *testing.T) {
 	inWorld(t, func(w *world) {

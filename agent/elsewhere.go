@@ -2,6 +2,7 @@ package agent
 
 import (
 	"hash/maphash"
+	"maps"
 	"reflect"
 	"slices"
 	"strings"
@@ -32,6 +33,12 @@ type recordsKey struct {
 	leases uint64
 }
 
+// same reports whether two keys are of the same; the zero value, of nothing
+// gathered yet, is the same as none.
+func (k recordsKey) same(o recordsKey) bool {
+	return o.nodes != nil && k.known == o.known && k.leases == o.leases && maps.Equal(k.nodes, o.nodes)
+}
+
 type nodeKey struct {
 	address, incarnation, says string
 	live                       bool
@@ -52,7 +59,8 @@ var leaseSeed = maphash.MakeSeed()
 
 func (a *Agent) recordsKey() recordsKey {
 	view := a.fleet.member.View()
-	k := recordsKey{known: a.knowsFleet(), nodes: make(map[planner.NodeName]nodeKey, len(view.Nodes))}
+	// Records that went back tell of another time.
+	k := recordsKey{known: a.knowsFleet() && view.Alarm == "", nodes: make(map[planner.NodeName]nodeKey, len(view.Nodes))}
 	for name, n := range view.Nodes {
 		k.nodes[name] = nodeKey{
 			address: n.Record.Address, incarnation: n.Record.Incarnation, says: n.Status.Incarnation, live: n.Live(), since: n.StatusSince,
@@ -99,7 +107,7 @@ func (a *Agent) gatherElsewhere() bool {
 		g.followed, g.subnets, changed = a.followings, a.subnets, true
 	}
 	if a.fleet != nil {
-		if key := a.recordsKey(); !reflect.DeepEqual(key, g.records) {
+		if key := a.recordsKey(); !key.same(g.records) {
 			g.records, changed = key, true
 			a.gatherFleet()
 		}

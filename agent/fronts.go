@@ -77,13 +77,13 @@ func (l *led) behind(i local) []runtime.Front {
 		return nil // others reach it without
 	}
 	var out []runtime.Front
-	var seen []int
+	var seen []runtime.ContainerPort
 	for k, p := range l.service.Ports {
-		port := i.hostPorts[k]
-		if port == 0 || slices.Contains(seen, port) {
+		port, listens := i.hostPorts[k], runtime.ContainerPort{Port: i.ports[k], Protocol: p.Protocol}
+		if port == 0 || slices.Contains(seen, listens) {
 			continue
 		}
-		seen = append(seen, port)
+		seen = append(seen, listens)
 		targets := i.targets(k)
 		if !i.takes && !(i.runs && !l.taken(i.id)) {
 			targets = l.relief(k, i.id)

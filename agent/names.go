@@ -80,13 +80,13 @@ func (l *led) names() resolver.Service {
 		slotPorts = append(slotPorts, resolver.Port{Name: p.Name, Protocol: p.Protocol, Port: p.Container})
 	}
 	if !l.service.Headless {
-		out.Addresses = l.answered(l.address, scope{})
+		out.Addresses = l.answered(l.address, scope{}, scope{})
 	}
 	for _, name := range slices.SortedFunc(maps.Keys(l.slots), compareSlots) {
-		slot := resolver.Slot{Name: name, Addresses: l.answered(l.slots[name], scope{slot: name}), Ports: slotPorts}
+		slot := resolver.Slot{Name: name, Addresses: l.answered(l.slots[name], scope{slot: name}, scope{slot: name}), Ports: slotPorts}
 		if l.service.Headless && l.slotTakes(name) {
 			slot.Ready = true
-			out.Addresses = append(out.Addresses, slot.Addresses...)
+			out.Addresses = append(out.Addresses, l.answered(l.slots[name], scope{slot: name}, scope{})...)
 		}
 		out.Slots = append(out.Slots, slot)
 	}
@@ -100,20 +100,27 @@ func (l *led) slotTakes(slot string) bool {
 }
 
 // answered are the addresses that a name resolves to: of the families in which
-// as many instances are reached as in any. An address that leads to half of
-// them would be preferred by half of the clients.
-func (l *led) answered(address addresses, of scope) []string {
-	var reached [2]int
-	for k := range l.service.Ports {
-		for family := range reached {
-			reached[family] += len(ofFamily(l.targets(k, of), family))
-		}
-	}
+// as many instances are reached as in any, also within the service that
+// clients choose from. A family that leads to half of them would be preferred
+// by half of the clients.
+func (l *led) answered(address addresses, of, within scope) []string {
 	var out []string
+	own, all := l.reached(of), l.reached(within)
 	for family, a := range address {
-		if a != "" && reached[family] == max(reached[0], reached[1]) {
+		if a != "" && own[family] == max(own[0], own[1]) && all[family] == max(all[0], all[1]) {
 			out = append(out, a)
 		}
 	}
 	return out
+}
+
+// reached counts the targets of all ports by family.
+func (l *led) reached(of scope) (n [2]int) {
+	for k := range l.service.Ports {
+		targets := l.targets(k, of)
+		for family := range n {
+			n[family] += len(ofFamily(targets, family))
+		}
+	}
+	return n
 }

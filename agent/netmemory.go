@@ -157,7 +157,7 @@ func (a *Agent) keepNetwork() {
 	if reflect.DeepEqual(f, a.net.networkFile) {
 		return
 	}
-	a.net.networkFile, a.net.writing = f, true
+	a.net.networkFile, a.net.nodes, a.net.writing = f, f.Nodes, true
 	path := filepath.Join(a.cfg.StateDir, networkPath)
 	a.work(func() {
 		err := writeNetwork(path, f)

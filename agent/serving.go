@@ -103,6 +103,9 @@ func kept(told, serves []planner.ServingInstance) []planner.ServingInstance {
 // of this node take connections.
 func (a *Agent) tell(list []planner.ServingInstance) {
 	s := &a.serving
+	if a.fleet == nil {
+		return
+	}
 	if !sameServing(list, s.told) || s.number == 0 {
 		s.told = list
 		s.number++

@@ -82,8 +82,12 @@ func (s *nameServer) write(z resolver.Zone) error {
 	return resolver.Write(filepath.Join(s.helper.Dir, resolver.ZoneFile), z)
 }
 
-// Run implements agent.Names.
+// Run implements agent.Names. Nothing answers before there is anything to say:
+// this agent or one before has written it.
 func (s *nameServer) Run(ctx context.Context, tell func(error)) {
+	if !awaitFile(ctx, filepath.Join(s.helper.Dir, resolver.ZoneFile)) {
+		return
+	}
 	told := ""
 	s.helper.Watch(ctx, func(h resolver.Health, err error) {
 		if err == nil && len(h.Faults) > 0 {

@@ -35,15 +35,8 @@ func (relayed) Write(resolver.Zone) error { return nil }
 
 // Run implements agent.Names. Nothing runs before there is anything to lead.
 func (r relayed) Run(ctx context.Context, tell func(error)) {
-	for {
-		if _, err := os.Stat(filepath.Join(r.Dir, relay.File)); err == nil {
-			break
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(time.Second):
-		}
+	if !awaitFile(ctx, filepath.Join(r.Dir, relay.File)) {
+		return
 	}
 	told := ""
 	r.helper.Watch(ctx, func(h resolver.Health, err error) {
@@ -55,6 +48,20 @@ func (r relayed) Run(ctx context.Context, tell func(error)) {
 			tell(err)
 		}
 	})
+}
+
+// awaitFile waits until a file is there, and reports whether ctx still stands.
+func awaitFile(ctx context.Context, path string) bool {
+	for {
+		if _, err := os.Stat(path); err == nil {
+			return true
+		}
+		select {
+		case <-ctx.Done():
+			return false
+		case <-time.After(200 * time.Millisecond):
+		}
+	}
 }
 
 func describeError(err error) string {
