@@ -113,6 +113,7 @@ func (a *Agent) balanceNow(ctx context.Context) bool {
 	b := &a.balance
 	now := a.cfg.Clock().Boot
 	if b.at == 0 && len(b.wanted.Fronts) == 0 && len(a.attached) == 0 && !a.net.balanced {
+		b.retry, b.fails, b.why = 0, 0, nil
 		return true // nothing was ever led anywhere
 	}
 	ctx, cancel := context.WithTimeout(ctx, balanceTimeout)

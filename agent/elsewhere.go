@@ -119,7 +119,7 @@ func (a *Agent) gatherElsewhere() bool {
 	g.v4, g.v6 = "", ""
 	if v4, v6, err := a.state.followed.Fleet.Network.Ranges(); err == nil {
 		g.v4 = v4.String()
-		if a.ownAddress()[1] != "" {
+		if a.subnets[1] != "" {
 			g.v6 = v6.String()
 		}
 	}

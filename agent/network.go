@@ -52,11 +52,11 @@ func (a *Agent) restoreNetwork(ctx context.Context) error {
 
 // ownAddress is where this node reaches what has its own network: the bridge's
 // address or, without a network, loopback.
-func (a *Agent) ownAddress() addresses {
+func (a *Agent) ownAddress() string {
 	if a.cfg.Network == nil {
-		return addresses{"127.0.0.1"}
+		return "127.0.0.1"
 	}
-	return addresses{firstOf(a.subnets[0]), firstOf(a.subnets[1])}
+	return firstOf(a.subnets[0])
 }
 
 // firstOf is the first address of a network: the bridge's.

@@ -85,7 +85,8 @@ func (a *Agent) placeLocal(i planner.Instance, s planner.Service) local {
 		l.ports = append(l.ports, containerPort(spec, p))
 	}
 	if d := a.drivers[i.Driver]; d == nil || !d.info.Capabilities.NetNS || spec.HostNetwork {
-		l.address = a.ownAddress()
+		// By IPv4 alone: many programs listen on nothing else.
+		l.address = addresses{a.ownAddress()}
 		return l
 	}
 	at := a.attached[i.ID]
