@@ -214,14 +214,14 @@ func (f *firewall) openings() ([]opening, error) {
 	zones, err := f.firewalld(c, chains, tables)
 	all = append(all, zones...)
 	faults = append(faults, err)
-	all = append(all, f.unknown(chains)...)
+	all = append(all, f.unknown(c, chains)...)
 	slices.SortStableFunc(all, func(a, b opening) int { return cmp.Compare(a.where, b.where) })
 	return all, errors.Join(faults...)
 }
 
-// unknown are chains of nftables that drop by default and belong to nobody we
-// know.
-func (f *firewall) unknown(chains []*nftables.Chain) []opening {
+// unknown are chains of nftables that drop by default, belong to nobody we know
+// and were not told by people to let us pass.
+func (f *firewall) unknown(c *nftables.Conn, chains []*nftables.Chain) []opening {
 	var all []opening
 	for _, ch := range chains {
 		if ch.Hooknum == nil || ch.Policy == nil || *ch.Policy != nftables.ChainPolicyDrop {
@@ -232,6 +232,10 @@ func (f *firewall) unknown(chains []*nftables.Chain) []opening {
 			continue
 		}
 		if xtable(ch) || ch.Table.Name == firewalldTable && ch.Table.Family == nftables.TableFamilyINet || ch.Table.Name == f.cfg.Table {
+			continue
+		}
+		// One that is gone by now says nothing.
+		if rules, err := c.GetRules(ch.Table, ch); err == nil && slices.ContainsFunc(rules, nftAcceptsMarked) {
 			continue
 		}
 		family := map[nftables.TableFamily]string{nftables.TableFamilyIPv4: "ip", nftables.TableFamilyIPv6: "ip6", nftables.TableFamilyINet: "inet"}[ch.Table.Family]

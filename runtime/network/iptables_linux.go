@@ -20,15 +20,28 @@ const lockPatience = 5
 
 // foreignChain is a chain that a program makes for rules of others, below the
 // chain that drops.
-type foreignChain struct{ program, guard, name string }
+type foreignChain struct {
+	program, guard, name string
+	// keeps is what a person adds to which file, so that a rule of theirs is there
+	// again when the program writes its chains anew; "" = it leaves the chain alone.
+	keeps string
+}
 
 // The documented ones. Docker: "Packet filtering and firewalls", DOCKER-USER.
 // ufw: its before.rules, "Custom rules should be added to one of these chains";
 // the rules that people give it with "ufw allow" and "ufw route" stand in these
 // chains already, before ours, and changing them leaves ours alone.
 var foreignChains = map[iptables.Protocol][]foreignChain{
-	iptables.ProtocolIPv4: {{"Docker", "FORWARD", "DOCKER-USER"}, {"ufw", "FORWARD", "ufw-before-forward"}, {"ufw", "INPUT", "ufw-before-input"}},
-	iptables.ProtocolIPv6: {{"Docker", "FORWARD", "DOCKER-USER"}, {"ufw", "FORWARD", "ufw6-before-forward"}, {"ufw", "INPUT", "ufw6-before-input"}},
+	iptables.ProtocolIPv4: {
+		{"Docker", "FORWARD", "DOCKER-USER", ""},
+		{"ufw", "FORWARD", "ufw-before-forward", kept("ufw-after-forward", "/etc/ufw/after.rules")},
+		{"ufw", "INPUT", "ufw-before-input", kept("ufw-after-input", "/etc/ufw/after.rules")},
+	},
+	iptables.ProtocolIPv6: {
+		{"Docker", "FORWARD", "DOCKER-USER", ""},
+		{"ufw", "FORWARD", "ufw6-before-forward", kept("ufw6-after-forward", "/etc/ufw/after6.rules")},
+		{"ufw", "INPUT", "ufw6-before-input", kept("ufw6-after-input", "/etc/ufw/after6.rules")},
+	},
 }
 
 // filterTable is a table "filter" of iptables: of the new one, which keeps it
@@ -176,7 +189,7 @@ func (f *firewall) openingsIn(t filterTable) []opening {
 	if t.program == nil {
 		return []opening{{
 			where: t.command + ", chain FORWARD", needed: true,
-			byHand: fmt.Sprintf("it cannot be read without that program, so install it; or, if it drops, run \"%s\" where it is", f.command(t, "-I", "FORWARD")),
+			byHand: fmt.Sprintf("it cannot be read without that program, so install it; or, if it drops, run \"%s\" where it is", t.byHand("FORWARD", 0)),
 		}}
 	}
 	var all []opening
@@ -184,7 +197,7 @@ func (f *firewall) openingsIn(t filterTable) []opening {
 		if guard == "INPUT" && f.cfg.NoNames {
 			continue // nothing of instances is meant for the host itself
 		}
-		drops := dropsByDefault(t.chains[guard])
+		drops := dropsByDefault(t.chains[guard]) && !f.letsPass(t.chains, guard)
 		known := t.chains[firewalldChain] != nil
 		for _, c := range foreignChains[t.proto] {
 			if c.guard == guard && t.chains[c.name] != nil {
@@ -195,7 +208,7 @@ func (f *firewall) openingsIn(t filterTable) []opening {
 		if drops && !known {
 			all = append(all, opening{
 				where: fmt.Sprintf("%s, chain %s", t.command, guard), needed: true,
-				byHand: fmt.Sprintf("let it accept what is marked, such as by \"%s\"", f.command(t, "-I", guard)),
+				byHand: fmt.Sprintf("let it accept what is marked, such as by \"%s\"", t.byHand(guard, 0)),
 			})
 		}
 	}
@@ -208,7 +221,7 @@ func (f *firewall) openingOf(t filterTable, c foreignChain, needed bool) opening
 	return opening{
 		where:  fmt.Sprintf("%s, chain %s of %s", t.command, c.name, c.program),
 		rule:   fmt.Sprintf("accept what has mark %#x (%s)", forwardMark, f.comment()),
-		byHand: fmt.Sprintf("let it accept what is marked, such as by \"%s\"", f.command(t, "-A", c.name)),
+		byHand: fmt.Sprintf("let it accept what is marked, such as by \"%s\"%s", t.byHand(c.name, place(rules)), c.keeps),
 		needed: needed,
 		stands: slices.ContainsFunc(rules, f.isOurs),
 		open:   func() error { return t.program.Insert("filter", c.name, place(rules), f.rule()...) },
@@ -258,20 +271,5 @@ func dropsByDefault(rules []string) bool {
 
 // rule is what we put into chains of iptables.
 func (f *firewall) rule() []string {
-	return []string{"-m", "mark", "--mark", fmt.Sprintf("%#x/%#x", forwardMark, forwardMark), "-m", "comment", "--comment", f.comment(), "-j", "ACCEPT"}
-}
-
-func (f *firewall) command(t filterTable, verb, chain string) string {
-	return strings.Join(append([]string{t.command, verb, chain}, shellWords(f.rule())...), " ")
-}
-
-// shellWords quotes what has a space.
-func shellWords(words []string) []string {
-	quoted := slices.Clone(words)
-	for k, w := range quoted {
-		if strings.Contains(w, " ") {
-			quoted[k] = "'" + w + "'"
-		}
-	}
-	return quoted
+	return []string{"-m", "mark", "--mark", marked, "-m", "comment", "--comment", f.comment(), "-j", "ACCEPT"}
 }
