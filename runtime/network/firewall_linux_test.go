@@ -164,7 +164,7 @@ func letsThrough(t *testing.T, cfg Config, far, variant string, f foreign) {
 	unreachable(t, far, nodeAddress+":80")
 	info, err := n.Info(ctx)
 	must(t, err)
-	if notes := strings.Join(info.Notes, "\n"); !strings.Contains(notes, "iptables-"+variant+" -A ") || !strings.Contains(notes, "0x1000/0x1000") || len(info.ForeignRules) > 0 {
+	if notes := strings.Join(info.Notes, "\n"); !strings.Contains(notes, "iptables-"+variant+" -I ") || !strings.Contains(notes, "0x1000/0x1000") || len(info.ForeignRules) > 0 {
 		t.Errorf("%s, foreign rules forbidden: %+v, want what to do by hand", f.name, info)
 	}
 
@@ -353,6 +353,10 @@ func TestUnknownFirewalls(t *testing.T) {
 	}
 	if len(info.ForeignRules) > 0 {
 		t.Errorf("rules %q, want none", info.ForeignRules)
+	}
+	byHand(t, n)
+	if info, err = n.Info(context.Background()); err != nil || len(info.Blocking) > 0 {
+		t.Errorf("people did as they were told: still %q (%v)", info.Blocking, err)
 	}
 }
 
