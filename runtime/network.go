@@ -1,13 +1,10 @@
 package runtime
 
-import (
-	"context"
-
-	"github.com/orpheus-cd/orpheus/planner"
-)
+import "context"
 
 // Network is the node's network: a namespace and addresses per instance, kept
-// in the kernel so that they work while the agent is down. Every method may be repeated and called concurrently.
+// in the kernel so that they work while the agent is down. Every method may be
+// repeated and called concurrently.
 type Network interface {
 	// Info describes the node's network for status and doctor, and fails when
 	// it cannot work here, with the remedy.
@@ -62,16 +59,7 @@ type Attachment struct {
 	ResolvConf, Hosts string
 }
 
-// PublishedPort is one port open to the world and where it leads.
-type PublishedPort struct {
-	Service  planner.ServiceID
-	Address  string // "" = all addresses of the node and loopback
-	Port     int
-	Protocol string // "tcp" or "udp"
-	Targets  []Target
-}
-
-// Target is one endpoint of a published port.
+// Target is where connections to a front are led to.
 type Target struct {
 	Address string
 	Port    int

@@ -246,7 +246,7 @@ func TestAttack24BadPortsChangeNothing(t *testing.T) {
 	ok := runtime.Target{Address: "10.231.0.2", Port: 80}
 	n, err := New(testConfig(t.TempDir()))
 	must(t, err)
-	for name, ports := range map[string][]runtime.PublishedPort{
+	for name, ports := range map[string][]runtime.Front{
 		"twice":           {port("tcp", 80, ok), port("tcp", 80, ok)},
 		"port 0":          {port("tcp", 0, ok)},
 		"port 65536":      {port("tcp", 65536, ok)},
@@ -256,9 +256,9 @@ func TestAttack24BadPortsChangeNothing(t *testing.T) {
 		"target port":     {port("tcp", 80, runtime.Target{Address: "10.0.0.1"})},
 		"target loopback": {port("tcp", 80, runtime.Target{Address: "127.0.0.1", Port: 80})},
 		"many targets":    {port("tcp", 80, make([]runtime.Target, maxTargets+1)...)},
-		"many ports":      make([]runtime.PublishedPort, maxFronts+1),
+		"many ports":      make([]runtime.Front, maxFronts+1),
 	} {
-		if err := n.Publish(t.Context(), ports); !errors.Is(err, runtime.ErrInvalid) {
+		if err := n.Balance(t.Context(), runtime.Balancing{Fronts: ports}); !errors.Is(err, runtime.ErrInvalid) {
 			t.Errorf("%s: %v, want invalid", name, err)
 		}
 	}
@@ -275,7 +275,7 @@ func TestAnotherAgentsBridge(t *testing.T) {
 	publish(t, mine, port("tcp", 80, target(web)))
 	_, attachErr := other.Attach(context.Background(), "web-1", testNames)
 	_, infoErr := other.Info(context.Background())
-	for what, err := range map[string]error{"attach": attachErr, "info": infoErr, "publish": other.Publish(context.Background(), nil), "teardown": other.Teardown(context.Background())} {
+	for what, err := range map[string]error{"attach": attachErr, "info": infoErr, "publish": other.Balance(context.Background(), runtime.Balancing{}), "teardown": other.Teardown(context.Background())} {
 		if err == nil || !strings.Contains(err.Error(), "belongs to another agent") {
 			t.Errorf("%s: %v, want a refusal", what, err)
 		}
@@ -305,7 +305,7 @@ func TestWithoutPrivileges(t *testing.T) {
 		}
 		_, infoErr := n.Info(context.Background())
 		_, attachErr := n.Attach(context.Background(), "web-0", testNames)
-		for what, err := range map[string]error{"info": infoErr, "attach": attachErr, "publish": n.Publish(context.Background(), nil), "teardown": n.Teardown(context.Background())} {
+		for what, err := range map[string]error{"info": infoErr, "attach": attachErr, "publish": n.Balance(context.Background(), runtime.Balancing{}), "teardown": n.Teardown(context.Background())} {
 			if err == nil || !strings.Contains(err.Error(), "run the agent as root") {
 				t.Errorf("%s: %v, want the remedy", what, err)
 			}
@@ -389,7 +389,7 @@ func BenchmarkPublish(b *testing.B) {
 		}
 	})
 	b.Run("1000 ports of 10, one target changes", func(b *testing.B) {
-		var many []runtime.PublishedPort
+		var many []runtime.Front
 		for p := range 1000 {
 			var to []runtime.Target
 			for i := range 10 {

@@ -38,12 +38,3 @@ func (n *Network) Balance(ctx context.Context, b runtime.Balancing) error {
 	}
 	return errors.Join(left, taken, n.paths.ensure(h, want), n.flows.settle(h, want, moved))
 }
-
-// Publish implements runtime.Network.
-func (n *Network) Publish(ctx context.Context, ports []runtime.PublishedPort) error {
-	var b runtime.Balancing
-	for _, p := range ports {
-		b.Fronts = append(b.Fronts, runtime.Front{Service: p.Service, Address: p.Address, Port: p.Port, Protocol: p.Protocol, Targets: p.Targets})
-	}
-	return n.Balance(ctx, b)
-}

@@ -32,7 +32,7 @@ func victim(spec string) {
 	}
 	if address, ok := strings.CutPrefix(last, "publish "); ok {
 		to := runtime.Target{Address: address, Port: 8080}
-		if err := n.Publish(context.Background(), []runtime.PublishedPort{port("tcp", 80, to)}); err != nil {
+		if err := n.Balance(context.Background(), runtime.Balancing{Fronts: []runtime.Front{port("tcp", 80, to)}}); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}

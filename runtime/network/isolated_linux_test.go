@@ -112,13 +112,13 @@ func attach(t testing.TB, n *Network, id string) runtime.Attachment {
 	return a
 }
 
-func publish(t testing.TB, n *Network, ports ...runtime.PublishedPort) {
+func publish(t testing.TB, n *Network, ports ...runtime.Front) {
 	t.Helper()
-	must(t, n.Publish(context.Background(), ports))
+	must(t, n.Balance(context.Background(), runtime.Balancing{Fronts: ports}))
 }
 
-func port(protocol string, number int, targets ...runtime.Target) runtime.PublishedPort {
-	return runtime.PublishedPort{Port: number, Protocol: protocol, Targets: targets}
+func port(protocol string, number int, targets ...runtime.Target) runtime.Front {
+	return runtime.Front{Port: number, Protocol: protocol, Targets: targets}
 }
 
 func target(a runtime.Attachment) runtime.Target {

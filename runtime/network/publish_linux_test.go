@@ -186,7 +186,7 @@ func TestOpenConnectionStaysWhenTargetsChange(t *testing.T) {
 		open = append(open, c)
 		expect(t, c, "", "old")
 	}
-	for _, step := range [][]runtime.PublishedPort{
+	for _, step := range [][]runtime.Front{
 		{port("tcp", 80, target(young))},
 		{port("tcp", 80)}, // no target
 		{},                // not published
@@ -234,14 +234,14 @@ func TestUDPFlowMovesWithItsTargets(t *testing.T) {
 	must(t, err)
 	defer lo.Close()
 	for _, step := range []struct {
-		ports []runtime.PublishedPort
+		ports []runtime.Front
 		want  string
 	}{
 		{nil, "host"}, // the flow is there before the port is published
-		{[]runtime.PublishedPort{port("udp", 53, target(a))}, "a"},
-		{[]runtime.PublishedPort{port("udp", 53, target(b))}, "b"},
+		{[]runtime.Front{port("udp", 53, target(a))}, "a"},
+		{[]runtime.Front{port("udp", 53, target(b))}, "b"},
 		{nil, "host"},
-		{[]runtime.PublishedPort{{Address: nodeAddress, Port: 53, Protocol: "udp", Targets: []runtime.Target{target(a)}}}, "a"},
+		{[]runtime.Front{{Address: nodeAddress, Port: 53, Protocol: "udp", Targets: []runtime.Target{target(a)}}}, "a"},
 	} {
 		publish(t, n, step.ports...)
 		stop, own := func() error { return nil }, step.want
@@ -265,8 +265,8 @@ func TestAddressLimitedPort(t *testing.T) {
 	inner, outer := attach(t, n, "inner"), attach(t, n, "outer")
 	serve(t, inner.NetNS, "inner", ":8080")
 	serve(t, outer.NetNS, "outer", ":8080")
-	limited := func(addr string, targets ...runtime.Target) runtime.PublishedPort {
-		return runtime.PublishedPort{Address: addr, Port: 80, Protocol: "tcp", Targets: targets}
+	limited := func(addr string, targets ...runtime.Target) runtime.Front {
+		return runtime.Front{Address: addr, Port: 80, Protocol: "tcp", Targets: targets}
 	}
 	publish(t, n, limited("127.0.0.1", target(inner)))
 	if name, _ := ask(t, "", "127.0.0.1:80"); name != "inner" {
@@ -366,7 +366,7 @@ func TestTableRestored(t *testing.T) {
 	n := testNetwork(t)
 	web := attach(t, n, "web-0")
 	serve(t, web.NetNS, "web", ":8080")
-	ports := []runtime.PublishedPort{port("tcp", 80, target(web)), port("tcp", 81)}
+	ports := []runtime.Front{port("tcp", 80, target(web)), port("tcp", 81)}
 	publish(t, n, ports...)
 	want := run(t, "nft", "list ruleset")
 	for _, damage := range []string{
@@ -419,8 +419,8 @@ func TestForeignTablesUntouched(t *testing.T) {
 	}
 }
 
-func manyPorts(ports, targets int) []runtime.PublishedPort {
-	var all []runtime.PublishedPort
+func manyPorts(ports, targets int) []runtime.Front {
+	var all []runtime.Front
 	for p := range ports {
 		var to []runtime.Target
 		for i := range 1 + p%targets {
@@ -452,9 +452,9 @@ func TestPortOfTheHostIsNotTaken(t *testing.T) {
 	serve(t, web.NetNS, "web", ":8080")
 	serve(t, "/proc/self/ns/net", "sshd", ":22")
 	target := runtime.Target{Address: web.Address, Port: 8080}
-	ports := []runtime.PublishedPort{port("tcp", 22, target), port("tcp", 80, target)}
+	ports := []runtime.Front{port("tcp", 22, target), port("tcp", 80, target)}
 	for range 2 { // also when the rest stands already
-		err := n.Publish(t.Context(), ports)
+		err := n.Balance(t.Context(), runtime.Balancing{Fronts: ports})
 		if !errors.Is(err, runtime.ErrInvalid) || !strings.Contains(err.Error(), "port 22/tcp") || strings.Contains(err.Error(), "port 80/tcp") {
 			t.Fatalf("publish: %v, want port 22 reported and nothing else", err)
 		}
