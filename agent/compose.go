@@ -20,7 +20,7 @@ func (a *Agent) compose(here map[planner.ServiceID][]local) bool {
 	news := before == nil || all // for who is told how connections are led
 	changed := before == nil     // for the kernel
 	for id, s := range a.ledServices(all) {
-		l := a.ledService(s, here[id], before[id], all)
+		l := a.ledService(s, here[id], before[id], all, anew)
 		if old := before[id]; old != nil && !anew && l.same(old.led) {
 			next[id] = old
 			continue
@@ -88,15 +88,20 @@ func (a *Agent) ledServices(anew bool) map[planner.ServiceID]planner.Service {
 	return b.services
 }
 
-// ledService is one service as it is now.
-func (a *Agent) ledService(s planner.Service, here []local, before *composed, anew bool) *led {
+// ledService is one service as it is now. Without all only what runs here may
+// have changed since before, without anew neither manifests nor ranges.
+func (a *Agent) ledService(s planner.Service, here []local, before *composed, all, anew bool) *led {
 	l := &led{service: s, here: here}
-	if !anew && before != nil {
+	if !all && before != nil {
 		l.place, l.address, l.slots, l.there = before.place, before.address, before.slots, before.there
 		return l
 	}
 	l.there = a.remotes(s)
 	l.place, _ = a.balance.gather.given.Of(s.ID)
+	if !anew && before != nil && before.place.At == l.place.At && maps.Equal(before.place.Slots, l.place.Slots) {
+		l.address, l.slots = before.address, before.slots
+		return l
+	}
 	if l.place.At != 0 {
 		l.address = a.addressesAt(l.place.At)
 	}

@@ -17,7 +17,6 @@ import (
 type gathered struct {
 	followed uint64 // number of what is followed
 	records  recordsKey
-	subnets  [2]string // of the node
 	places   planner.Addresses
 	given    planner.Addresses // as they count
 	v4, v6   string            // the ranges of service addresses
@@ -103,8 +102,8 @@ func (a *Agent) knowsFleet() bool {
 func (a *Agent) gatherElsewhere() bool {
 	g := &a.balance.gather
 	changed := false
-	if g.followed != a.followings || g.subnets != a.subnets {
-		g.followed, g.subnets, changed = a.followings, a.subnets, true
+	if g.followed != a.followings {
+		g.followed, changed = a.followings, true
 	}
 	if a.fleet != nil {
 		if key := a.recordsKey(); !key.same(g.records) {

@@ -2,7 +2,6 @@ package agent
 
 import (
 	"maps"
-	"net/netip"
 	"slices"
 	"strings"
 
@@ -156,10 +155,7 @@ func ordered(targets []runtime.Target) []runtime.Target {
 }
 
 // six reports whether an address is one of IPv6.
-func six(address string) bool {
-	a, err := netip.ParseAddr(address)
-	return err == nil && a.Is6() && !a.Is4In6()
-}
+func six(address string) bool { return strings.Contains(address, ":") }
 
 // ofFamily are the targets of one family: 0 is IPv4, 1 is IPv6.
 func ofFamily(targets []runtime.Target, family int) []runtime.Target {

@@ -29,8 +29,9 @@ func (a *Agent) lookedAtNetwork(info runtime.NetworkInfo, err error) {
 	if err != nil {
 		told.Error = err.Error()
 	}
-	if err == nil || a.network == nil {
-		a.subnets = [2]string{info.Subnet, info.Subnet6}
+	if now := [2]string{info.Subnet, info.Subnet6}; (err == nil || a.network == nil) && now != a.subnets {
+		a.subnets = now
+		a.followings++ // what follows from a commit follows from them, too
 	}
 	a.network = told
 }

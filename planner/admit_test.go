@@ -228,3 +228,18 @@ func TestAdmitListsAll(t *testing.T) {
 		}
 	}
 }
+
+// Ports by which other nodes reach instances are not published, one before and
+// one behind them are.
+func TestAdmitHostPorts(t *testing.T) {
+	for port, allowed := range map[int]bool{19999: true, 20000: false, 25000: false, 29999: false, 30000: true} {
+		s := with(func(*Template) {})
+		s.Ports = []Port{{Container: 80, Protocol: "tcp", Publish: &Publish{Port: port}}}
+		if got := Admit(Policy{HostPorts: [2]int{20000, 29999}}, s); (len(got) == 0) != allowed {
+			t.Errorf("port %d: %q", port, got)
+		}
+		if got := Admit(Policy{}, s); len(got) != 0 {
+			t.Errorf("port %d of a node without such ports: %q", port, got)
+		}
+	}
+}
