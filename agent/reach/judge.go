@@ -112,8 +112,9 @@ func newJudge() *judge {
 	return j
 }
 
-// set replaces what is judged. What is known of endpoints that stay is kept.
-func (j *judge) set(f Fleet, now time.Time) {
+// set replaces what is judged, and returns what is judged no more. What is known
+// of endpoints that stay is kept.
+func (j *judge) set(f Fleet, now time.Time) (gone []*endpoint) {
 	former, services, nodes := j.endpoints, j.services, j.nodes
 	j.endpoints, j.flows = map[Key]*endpoint{}, map[flow]*endpoint{}
 	j.services, j.nodes, j.ports = map[planner.ServiceID]*service{}, map[planner.NodeName]*node{}, map[port]int{}
@@ -152,6 +153,12 @@ func (j *judge) set(f Fleet, now time.Time) {
 		j.ports[p] += j.services[p.service].local
 	}
 	j.withinShare(now)
+	for k, e := range former {
+		if j.endpoints[k] != e {
+			gone = append(gone, e)
+		}
+	}
+	return gone
 }
 
 // read notes what the balancer saw. An endpoint it does not mention was not

@@ -3,9 +3,7 @@ package reach
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
-	"maps"
 	"net"
 	"sync"
 	"syscall"
@@ -22,7 +20,8 @@ type Config struct {
 	// Apply makes the balancer lead nothing to what is Ejected, and is called
 	// whenever that changed: never twice at once, again a second later if it
 	// fails. Connections that wait for an ejected endpoint are let go
-	// afterwards: before, they would only be led there again.
+	// afterwards: before, they would only be led there again. So are those that
+	// wait for an endpoint that is watched no more.
 	Apply func(ctx context.Context) error
 	// Dial connects to address (host:port); nil = over TCP, as the node does.
 	Dial func(ctx context.Context, address string) (net.Conn, error)
@@ -40,11 +39,12 @@ type Balancer interface {
 type Watch struct {
 	cfg    Config
 	wake   chan struct{}
-	change chan struct{}
+	change chan struct{} // of what is ejected
+	gone   chan struct{} // departed has more
 
-	mu     sync.Mutex
-	judge  *judge
-	forget map[Key]*Ejection // not yet forgotten by the balancer
+	mu       sync.Mutex
+	judge    *judge
+	departed map[flow]*departure
 
 	deaf bool // the last reading failed; of look alone
 	read time.Time
@@ -58,17 +58,19 @@ func New(cfg Config) *Watch {
 		}
 	}
 	return &Watch{
-		cfg: cfg, wake: make(chan struct{}, 1), change: make(chan struct{}, 1),
-		judge: newJudge(), forget: map[Key]*Ejection{},
+		cfg: cfg, wake: make(chan struct{}, 1), change: make(chan struct{}, 1), gone: make(chan struct{}, 1),
+		judge: newJudge(), departed: map[flow]*departure{},
 	}
 }
 
 // Set makes these the endpoints that are watched. What is known of those that
 // stay is kept.
 func (w *Watch) Set(f Fleet) {
+	now := time.Now()
 	w.mu.Lock()
-	w.judge.set(f, time.Now())
+	gone := w.judge.set(f, now)
 	w.publish()
+	w.left(gone, now)
 	w.mu.Unlock()
 	nudge(w.wake)
 }
@@ -194,8 +196,8 @@ func (w *Watch) publish() {
 	}
 	w.tell(w.judge.news)
 	for _, n := range w.judge.news {
-		if delete(w.forget, n.endpoint.Key); n.ejection != nil {
-			w.forget[n.endpoint.Key] = n.ejection
+		if delete(w.departed, n.endpoint.flow()); n.ejection != nil {
+			w.depart(n.endpoint.flow(), n.ejection.Since)
 		}
 	}
 	w.judge.news = nil
@@ -238,46 +240,35 @@ func (w *Watch) tell(all []news) {
 	}
 }
 
-// apply has changes applied until ctx ends.
+// apply has changes applied, and connections let go, until ctx ends.
 func (w *Watch) apply(ctx context.Context) {
-	retry := time.NewTimer(time.Hour)
-	defer retry.Stop()
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	changed := false
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-w.change:
-		case <-retry.C:
+			changed = true
+		case <-w.gone:
+		case <-timer.C:
 		}
-		retry.Stop()
-		if err := w.applyOnce(ctx); err != nil && ctx.Err() == nil {
-			w.cfg.Log.Warn("connections are still led to what does not answer", "err", err)
-			retry.Reset(time.Second)
+		timer.Stop()
+		if changed {
+			if err := w.cfg.Apply(ctx); err != nil {
+				if ctx.Err() == nil {
+					w.cfg.Log.Warn("connections are still led to what does not answer", "err", err)
+				}
+				timer.Reset(time.Second)
+				continue
+			}
+			changed = false
+		}
+		if next := w.letGo(ctx); !next.IsZero() {
+			timer.Reset(time.Until(next))
 		}
 	}
-}
-
-func (w *Watch) applyOnce(ctx context.Context) error {
-	w.mu.Lock()
-	forget := maps.Clone(w.forget)
-	w.mu.Unlock()
-	if err := w.cfg.Apply(ctx); err != nil {
-		return fmt.Errorf("balance without them: %w", err)
-	}
-	if len(forget) == 0 {
-		return nil
-	}
-	var targets []runtime.Target
-	for k := range forget {
-		targets = append(targets, k.Target)
-	}
-	if err := w.cfg.Balancer.Forget(ctx, targets); err != nil {
-		return fmt.Errorf("let waiting connections go elsewhere: %w", err)
-	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	maps.DeleteFunc(w.forget, func(k Key, e *Ejection) bool { return forget[k] == e })
-	return nil
 }
 
 func nudge(c chan struct{}) {
