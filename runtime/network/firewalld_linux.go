@@ -24,8 +24,10 @@ const (
 
 // zone is what we know of the bridge's zone in firewalld.
 type zone struct {
-	name  string // "" = none
-	asked time.Time
+	name string // "" = none
+	// forGood says that people put it there: ours is of this run of firewalld only.
+	forGood bool
+	asked   time.Time
 }
 
 // firewalld is asked to take the bridge into a zone: its tables are its own. It
@@ -52,32 +54,46 @@ func (f *firewall) firewalld(c *nftables.Conn, chains []*nftables.Chain, tables 
 	// come or gone, and now and then.
 	const often = 30 * time.Second
 	if !native || f.names(c, chains) != (f.zone.name != "") || time.Since(f.zone.asked) > often {
-		name, err := f.askZone(command)
+		z, err := f.askZone(command)
 		if err != nil {
 			return []opening{o}, err
 		}
-		f.zone = zone{name: name, asked: time.Now()}
+		f.zone = z
 	}
-	switch f.zone.name {
-	case "":
-	case trustedZone:
-		o.stands = true
-	default:
-		return nil, nil // people put it elsewhere: they know what passes
+	if z := f.zone; z.forGood || z.name != "" && z.name != trustedZone {
+		return nil, nil // people put it there: they know what passes
 	}
+	o.stands = f.zone.name == trustedZone
 	o.open = func() error { return f.setZone(command, "--change-interface=") }
 	o.close = func() error { return f.setZone(command, "--remove-interface=") }
 	return []opening{o}, nil
 }
 
-// askZone returns the zone that the bridge is in; "" = none.
-func (f *firewall) askZone(command string) (string, error) {
-	const noZone = 2 // exit status
-	out, err := firewallCmd(command, "--get-zone-of-interface="+f.cfg.Bridge)
-	if status := new(exec.ExitError); errors.As(err, &status) && status.ExitCode() == noZone {
-		return "", nil
+// askZone finds the zone that the bridge is in.
+func (f *firewall) askZone(command string) (zone, error) {
+	const noZone, no = 2, 1 // exit status
+	name, err := firewallCmd(command, "--get-zone-of-interface="+f.cfg.Bridge)
+	if exitStatus(err) == noZone {
+		name, err = "", nil
 	}
-	return out, err
+	z := zone{name: name, asked: time.Now()}
+	if err != nil || name != trustedZone {
+		return z, err
+	}
+	_, err = firewallCmd(command, "--permanent", "--zone="+trustedZone, "--query-interface="+f.cfg.Bridge)
+	z.forGood = err == nil
+	if exitStatus(err) == no {
+		err = nil
+	}
+	return z, err
+}
+
+// exitStatus is that of a program that ended with an error; -1 = it did not.
+func exitStatus(err error) int {
+	if status := new(exec.ExitError); errors.As(err, &status) {
+		return status.ExitCode()
+	}
+	return -1
 }
 
 func (f *firewall) setZone(command, verb string) error {
