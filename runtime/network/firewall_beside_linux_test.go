@@ -10,7 +10,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	goruntime "runtime"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -41,6 +43,16 @@ const (
 	farHTTPPort = 9001
 	nodePort    = 9100 // of the node's own, not meant for others
 )
+
+// isolatedBeside is isolated, for tests that mostly wait: they run at the same
+// time.
+func isolatedBeside(t *testing.T) bool {
+	t.Helper()
+	if os.Getenv(envIsolated) == "" {
+		t.Parallel()
+	}
+	return isolated(t)
+}
 
 func newBeside(t *testing.T, variant string) *beside {
 	t.Helper()
@@ -167,22 +179,24 @@ func byHand(t *testing.T, n *Network) {
 		t.Fatalf("%+v, want only what to do by hand", info)
 	}
 	for _, note := range info.Blocking {
-		parts := strings.Split(note, `"`) // words, command, words, line, words and file
+		parts := strings.Split(note, `"`) // words, command, words, command or line, words
 		if len(parts) < 3 {
 			t.Fatalf("note %q: no command in it", note)
 		}
-		run(t, "sh", "-c", parts[1])
-		if len(parts) < 5 {
-			continue
+		for k := 1; k < len(parts)-1; k += 2 {
+			if !strings.HasSuffix(parts[k-1], " by the line ") {
+				run(t, "sh", "-c", parts[k])
+				continue
+			}
+			file := parts[k+1][strings.LastIndex(parts[k+1], " ")+1:]
+			text, err := os.ReadFile(file)
+			must(t, err)
+			end := strings.LastIndex(string(text), "COMMIT")
+			if end < 0 {
+				t.Fatalf("note %q: no COMMIT in %s", note, file)
+			}
+			must(t, os.WriteFile(file, []byte(string(text[:end])+parts[k]+"\n"+string(text[end:])), 0o640))
 		}
-		file := parts[4][strings.LastIndex(parts[4], " ")+1:]
-		text, err := os.ReadFile(file)
-		must(t, err)
-		end := strings.LastIndex(string(text), "COMMIT")
-		if end < 0 {
-			t.Fatalf("note %q: no COMMIT in %s", note, file)
-		}
-		must(t, os.WriteFile(file, []byte(string(text[:end])+parts[3]+"\n"+string(text[end:])), 0o640))
 	}
 }
 
@@ -275,4 +289,62 @@ func privateRun(t *testing.T) {
 	t.Helper()
 	must(t, unix.Mount("tmpfs", "/run", "tmpfs", 0, "mode=755"))
 	t.Cleanup(func() { must(t, unix.Unmount("/run", unix.MNT_DETACH)) })
+}
+
+// daemon is a program that runs beside, in a process namespace that ends with
+// it, and a mount namespace.
+type daemon struct {
+	t       *testing.T
+	log     string
+	process *os.Process
+	ended   chan struct{}
+}
+
+// startDaemon runs a script that becomes, or waits for, the program.
+func startDaemon(t *testing.T, log, script string, args ...string) *daemon {
+	t.Helper()
+	cmd := exec.Command("sh", append([]string{"-c", "mount -t proc proc /proc && " + script, "sh"}, args...)...)
+	out, err := os.OpenFile(log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	must(t, err)
+	defer out.Close()
+	cmd.Stdout, cmd.Stderr = out, out
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWPID | unix.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
+	started, ended := make(chan error), make(chan struct{})
+	go func() {
+		goruntime.LockOSThread() // Pdeathsig is bound to the thread
+		defer goruntime.UnlockOSThread()
+		defer close(ended)
+		err := cmd.Start()
+		started <- err
+		if err == nil {
+			cmd.Wait()
+		}
+	}()
+	must(t, <-started)
+	d := &daemon{t: t, log: log, process: cmd.Process, ended: ended}
+	t.Cleanup(d.stop)
+	return d
+}
+
+// alive fails if it has ended.
+func (d *daemon) alive() {
+	d.t.Helper()
+	select {
+	case <-d.ended:
+		log, _ := os.ReadFile(d.log)
+		d.t.Fatalf("%s ended:\n%s", filepath.Base(d.log), log[max(0, len(log)-4000):])
+	default:
+	}
+}
+
+func (d *daemon) stop() {
+	d.t.Helper()
+	d.process.Signal(syscall.SIGTERM)
+	select {
+	case <-d.ended:
+	case <-time.After(time.Minute):
+		d.t.Errorf("%s does not end when it is told to", filepath.Base(d.log))
+		d.process.Kill()
+		<-d.ended
+	}
 }

@@ -11,16 +11,12 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
-	goruntime "runtime"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/vishvananda/netlink"
-	"golang.org/x/sys/unix"
 
 	"github.com/orpheus-cd/orpheus/runtime"
 	"github.com/orpheus-cd/orpheus/runtime/containerd/imagetest"
@@ -32,7 +28,7 @@ func TestBesideDockerWithLegacy(t *testing.T) { testBesideDocker(t, "legacy") }
 // The real Docker with a container that publishes a port, in both orders of
 // start, and restarted while ours runs.
 func testBesideDocker(t *testing.T, variant string) {
-	if !isolated(t) {
+	if !isolatedBeside(t) {
 		return
 	}
 	d := newDocker(t)
@@ -126,8 +122,8 @@ func (b *beside) bothWork(d *docker, when string) {
 	if got, want := b.ours(), b.hooks(); got != want || want == 0 {
 		b.t.Errorf("%s: %d rules of ours, want %d:\n%s", when, got, want, filterRules(b.t, b.variant))
 	}
+	b.dockerWorks(d, when) // first: it goes on with its rules until its container runs
 	b.passes(when)
-	b.dockerWorks(d, when)
 	// Docker's container to a published port of ours, and an instance to Docker's.
 	b.answers(when, b.far.ns, fmt.Sprintf("/datagrams?n=1&to=%s", at(b.here.addr[0], localPort)), `"web":1`)
 	b.answers(when, b.other.NetNS, "/", "docker ")
@@ -154,23 +150,41 @@ func (b *beside) answers(when, from, path, want string) {
 	}
 }
 
-// keepsToItself fails if Docker's container reaches what is not published.
+// keepsToItself fails if Docker's container reaches what is not published, or if
+// the rule for people who want the same the other way round does not hold.
 func (b *beside) keepsToItself() {
 	b.t.Helper()
 	b.answers("not published", b.far.ns, "/datagrams?n=1&to="+at(b.web.Address, 8080), `"lost":1`)
+	rule := strings.Fields("DOCKER-USER -i orpheus0 -o docker0 -m conntrack ! --ctstate DNAT,RELATED,ESTABLISHED -j DROP")
+	run(b.t, "iptables-"+b.variant, append([]string{"-I"}, rule...)...)
+	c, err := dial(b.t, b.other.NetNS, "udp", at(dockerContainer, 8080)) // published is 8080/tcp
+	must(b.t, err)
+	defer c.Close()
+	_, err = c.Write([]byte("?"))
+	must(b.t, err)
+	c.SetReadDeadline(time.Now().Add(500 * time.Millisecond))
+	if _, err := c.Read(make([]byte, 100)); !errors.Is(err, os.ErrDeadlineExceeded) {
+		b.t.Errorf("an instance asks Docker's container at a port that is not published: %v, want no answer", err)
+	}
+	b.answers("with a rule of people", b.other.NetNS, "/", "docker ")
+	run(b.t, "iptables-"+b.variant, append([]string{"-D"}, rule...)...)
 }
 
-const dockerPort = 81
+const (
+	dockerBridge    = "172.17.0.1/16"
+	dockerContainer = "172.17.0.2" // the first
+	dockerPort      = 81
+)
 
 // docker is a Docker of the test's own: its folders, its containerd, its
 // namespaces. What it starts is in a process namespace that ends with it.
 type docker struct {
-	t       *testing.T
-	dir     string
-	cgroup  string
-	api     *http.Client
-	process *os.Process
-	ended   chan struct{}
+	*daemon // as started last
+
+	t      *testing.T
+	dir    string
+	cgroup string
+	api    *http.Client
 }
 
 func newDocker(t *testing.T) *docker {
@@ -187,10 +201,7 @@ func newDocker(t *testing.T) *docker {
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, "unix", d.socket())
 		}}}
-	t.Cleanup(func() {
-		d.stop()
-		d.removeCgroups()
-	})
+	t.Cleanup(d.removeCgroups)
 	return d
 }
 
@@ -200,61 +211,14 @@ func (d *docker) socket() string { return filepath.Join(d.dir, "socket") }
 func (d *docker) start() {
 	d.t.Helper()
 	must(d.t, os.RemoveAll(filepath.Join(d.dir, "pid")))
-	cmd := exec.Command("sh", "-c", `mount -t proc proc /proc && exec dockerd "$@"`, "sh",
+	d.daemon = startDaemon(d.t, filepath.Join(d.dir, "Docker"), `exec dockerd "$@"`,
 		"--data-root", filepath.Join(d.dir, "data"), "--exec-root", filepath.Join(d.dir, "exec"), "--pidfile", filepath.Join(d.dir, "pid"),
-		"--host", "unix://"+d.socket(), "--storage-driver", "vfs",
+		"--host", "unix://"+d.socket(), "--bip", dockerBridge, "--storage-driver", "vfs",
 		"--exec-opt", "native.cgroupdriver=cgroupfs", "--cgroup-parent", "/"+d.cgroup)
-	log, err := os.OpenFile(d.log(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-	must(d.t, err)
-	defer log.Close()
-	cmd.Stdout, cmd.Stderr = log, log
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWPID | unix.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
-	started, ended := make(chan error), make(chan struct{})
-	go func() {
-		goruntime.LockOSThread() // Pdeathsig is bound to the thread
-		defer goruntime.UnlockOSThread()
-		defer close(ended)
-		err := cmd.Start()
-		started <- err
-		if err == nil {
-			cmd.Wait()
-		}
-	}()
-	must(d.t, <-started)
-	d.process, d.ended = cmd.Process, ended
 	eventually(d.t, "answer of Docker", func() bool {
 		d.alive()
 		return d.ask("GET", "/_ping", "", nil) == nil
 	})
-}
-
-func (d *docker) log() string { return filepath.Join(d.dir, "log") }
-
-// alive fails if Docker has ended.
-func (d *docker) alive() {
-	d.t.Helper()
-	select {
-	case <-d.ended:
-		log, _ := os.ReadFile(d.log())
-		d.t.Fatalf("Docker ended:\n%s", log[max(0, len(log)-4000):])
-	default:
-	}
-}
-
-func (d *docker) stop() {
-	d.t.Helper()
-	if d.process == nil {
-		return
-	}
-	d.process.Signal(syscall.SIGTERM)
-	select {
-	case <-d.ended:
-	case <-time.After(time.Minute):
-		d.t.Error("Docker does not end when it is told to")
-		d.process.Kill()
-		<-d.ended
-	}
-	d.process = nil
 }
 
 func (d *docker) ask(method, path, kind string, body []byte) error {

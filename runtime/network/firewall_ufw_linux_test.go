@@ -16,7 +16,7 @@ func TestBesideUFWWithLegacy(t *testing.T) { testBesideUFW(t, "legacy") }
 // The real ufw, which denies what comes in and what is routed, in both orders of
 // start, and through what it does while ours runs.
 func testBesideUFW(t *testing.T, variant string) {
-	if !isolated(t) {
+	if !isolatedBeside(t) {
 		return
 	}
 	needUFW(t)
