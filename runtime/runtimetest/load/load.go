@@ -35,19 +35,16 @@ type Options struct {
 
 // Result is what became of the requests.
 type Result struct {
-	Asked  int // requests on connections of their own
-	Failed int
-	Kept   int // requests on kept connections
-	// KeptFailed counts those that failed on a connection that had answered
-	// before; a kept connection that the server closed between two requests is
-	// opened anew, as every HTTP client does, and is in Reopened.
-	KeptFailed, Reopened int
-	StreamBroken         string         // what ended the stream; "" = nothing did
-	Lines                int            // of the stream
-	Hosts                map[string]int // answers by host name
-	Errors               map[string]int // by text, a few
-	Longest              time.Duration  // of the requests that were answered
-	Slow                 int            // answered requests that took longer than a second and a half
+	Asked        int // requests on connections of their own
+	Failed       int
+	Kept         int            // requests on kept connections
+	KeptFailed   int            // those whose connection broke, or could not be opened
+	StreamBroken string         // what ended the stream; "" = nothing did
+	Lines        int            // of the stream
+	Hosts        map[string]int // answers by host name
+	Errors       map[string]int // by text, a few
+	Longest      time.Duration  // of the requests that were answered
+	Slow         int            // answered requests that took longer than a second and a half
 	// FailedAt is when new connections that failed were begun, the last few.
 	FailedAt []time.Time
 }
@@ -153,6 +150,11 @@ func (r *Run) ask(c *http.Client) (host string, err error) {
 	if err != nil {
 		return "", err
 	}
+	return read(answer)
+}
+
+// read takes the host name out of an answer.
+func read(answer *http.Response) (host string, err error) {
 	defer answer.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(answer.Body, 4096))
 	if err != nil {
@@ -165,30 +167,35 @@ func (r *Run) ask(c *http.Client) (host string, err error) {
 	return host, nil
 }
 
-// kept asks over one connection, and opens another only when the server has
-// closed it between two requests.
+// kept asks over one connection, and opens another only when it is broken. It
+// does without http.Transport, which hides what breaks between two requests.
 func (r *Run) kept(ctx context.Context) {
-	opened := 0
-	transport := &http.Transport{MaxIdleConnsPerHost: 1, MaxConnsPerHost: 1,
-		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
-			opened++
-			return r.opts.Dial(ctx, network, address)
-		}}
-	defer transport.CloseIdleConnections()
-	client := &http.Client{Timeout: r.opts.Timeout, Transport: transport}
+	var line *line
+	defer func() {
+		if line != nil {
+			line.conn.Close()
+		}
+	}()
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
-			r.mu.Lock()
-			r.result.Reopened += max(0, opened-1)
-			r.mu.Unlock()
 			return
 		case <-tick.C:
 		}
 		began := time.Now()
-		host, err := r.ask(client)
+		var host string
+		var err error
+		if line == nil {
+			line, err = r.open()
+		}
+		if err == nil {
+			if host, err = line.ask(r.opts.Timeout); err != nil {
+				line.conn.Close()
+				line = nil
+			}
+		}
 		r.mu.Lock()
 		r.result.Kept++
 		r.note(host, err, time.Since(began), &r.result.KeptFailed)
@@ -196,9 +203,48 @@ func (r *Run) kept(ctx context.Context) {
 	}
 }
 
+// line is a connection that is kept.
+type line struct {
+	conn    net.Conn
+	answers *bufio.Reader
+	request *http.Request
+}
+
+func (r *Run) open() (*line, error) {
+	request, err := http.NewRequest(http.MethodGet, r.opts.URL, nil)
+	if err != nil {
+		return nil, err
+	}
+	address := request.URL.Host
+	if request.URL.Port() == "" {
+		address = net.JoinHostPort(request.URL.Hostname(), "80")
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), r.opts.Timeout)
+	defer cancel()
+	conn, err := r.opts.Dial(ctx, "tcp", address)
+	if err != nil {
+		return nil, err
+	}
+	return &line{conn: conn, answers: bufio.NewReader(conn), request: request}, nil
+}
+
+func (l *line) ask(timeout time.Duration) (host string, err error) {
+	if err := l.conn.SetDeadline(time.Now().Add(timeout)); err != nil {
+		return "", err
+	}
+	if err := l.request.Write(l.conn); err != nil {
+		return "", fmt.Errorf("kept connection: %w", err)
+	}
+	answer, err := http.ReadResponse(l.answers, l.request)
+	if err != nil {
+		return "", fmt.Errorf("kept connection: %w", err)
+	}
+	return read(answer)
+}
+
 // stream reads one answer that never ends.
 func (r *Run) stream(ctx context.Context) {
-	err := r.read(ctx)
+	err := r.follow(ctx)
 	if err == nil || ctx.Err() != nil {
 		return
 	}
@@ -207,7 +253,7 @@ func (r *Run) stream(ctx context.Context) {
 	r.result.StreamBroken = err.Error()
 }
 
-func (r *Run) read(ctx context.Context) error {
+func (r *Run) follow(ctx context.Context) error {
 	ask, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(r.opts.URL, "/")+"/stream", nil)
 	if err != nil {
 		return err
@@ -233,6 +279,6 @@ func (r *Run) read(ctx context.Context) error {
 
 // String is one line for a test's log.
 func (r Result) String() string {
-	return fmt.Sprintf("%d new connections, %d failed; %d requests on kept ones, %d failed, %d opened anew; stream %d lines %s; longest answer %s, %d over 1.5 s; errors %v",
-		r.Asked, r.Failed, r.Kept, r.KeptFailed, r.Reopened, r.Lines, r.StreamBroken, r.Longest.Round(time.Millisecond), r.Slow, r.Errors)
+	return fmt.Sprintf("%d new connections, %d failed; %d requests on kept ones, %d failed; stream %d lines %s; longest answer %s, %d over 1.5 s; errors %v",
+		r.Asked, r.Failed, r.Kept, r.KeptFailed, r.Lines, r.StreamBroken, r.Longest.Round(time.Millisecond), r.Slow, r.Errors)
 }
