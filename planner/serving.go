@@ -71,6 +71,16 @@ func port(field string, n int) error {
 	return nil
 }
 
+// noNodes are addresses that no node has: broadcast, and what clouds answer on
+// for the machine that asks, credentials too, beside link-local addresses.
+var noNodes = []netip.Addr{
+	netip.AddrFrom4([4]byte{255, 255, 255, 255}),
+	netip.MustParseAddr("fd00:ec2::254"),   // Amazon
+	netip.MustParseAddr("fd20:ce::254"),    // Google
+	netip.MustParseAddr("168.63.129.16"),   // Microsoft
+	netip.MustParseAddr("100.100.100.200"), // Alibaba
+}
+
 // Host is the address at which other nodes reach the node's instances: the
 // host of its own address. An invalid one comes with the reason.
 func (r NodeRecord) Host() (netip.Addr, string) {
@@ -82,7 +92,7 @@ func (r NodeRecord) Host() (netip.Addr, string) {
 	switch {
 	case err != nil:
 		return netip.Addr{}, "its address " + quote(r.Address) + " is no IP address and port; write one in peer.address of its configuration"
-	case host.IsUnspecified(), host.IsMulticast(), host.IsLinkLocalUnicast(), host == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
+	case host.IsUnspecified(), host.IsMulticast(), host.IsLinkLocalUnicast(), host.Zone() != "", slices.Contains(noNodes, host):
 		return netip.Addr{}, "its address " + quote(r.Address) + " is not one that connections can be led to; write another in peer.address of its configuration"
 	}
 	return host, ""
@@ -107,8 +117,9 @@ func (v View) Reach(node NodeName) (netip.Addr, string) {
 
 // Serving are the instances on other nodes that take connections, by service,
 // each list ordered by slot, node and revision. Their endpoints are good, and
-// say their protocol; one whose node cannot be reached has no address. heard may hold announcements
-// of any node; those of self only count for whether a service has instances.
+// say their protocol; one whose node cannot be reached has no address. heard may
+// hold announcements of any node; those of self only count for whether a service
+// has instances.
 //
 // Of each node the newer counts of its status and what was heard of it. Some
 // instances are in doubt: those of a node that was fenced or retired, those
