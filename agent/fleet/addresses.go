@@ -30,8 +30,8 @@ type addressState struct {
 	wanted planner.Addresses
 	lacks  []planner.ServiceID // with something in wanted that recorded has not, in order
 	since  time.Duration       // when lacks last became more than nothing
-	// gone is since when there is neither a service nor a document, of those
-	// that have an address.
+	// gone is since when there is neither a service nor a document, or a service
+	// that needs none, of those that have an address.
 	gone map[planner.ServiceID]time.Duration
 	full string // why not all have one that need one; "" = they do
 }
@@ -128,25 +128,25 @@ func (m *Member) slotsOf(s planner.Service) []string {
 	return slices.Compact(slots)
 }
 
-// keepsAddress reports whether nothing may be concluded of a service that is
-// not followed: it keeps its address.
+// keepsAddress reports whether nothing may be concluded of a service that needs
+// no address by what is followed: it keeps its own.
 func (m *Member) keepsAddress(id planner.ServiceID) bool {
-	if s, followed := m.followed.Services[id]; followed {
+	if s, followed := m.followed.Services[id]; followed && (s.Orphan || s.NeedsAddress()) {
 		return s.Orphan
 	}
-	_, documented := m.view.Docs[id]
 	since, gone := m.addresses.gone[id]
-	return documented || !gone || m.now.Boot-since < addressRest
+	return !gone || m.now.Boot-since < addressRest
 }
 
-// noteGone notes since when services with an address have been gone for good.
+// noteGone notes since when services with an address have been gone for good,
+// or have needed none.
 func (m *Member) noteGone() {
 	gone := map[planner.ServiceID]time.Duration{}
 	for key := range m.view.Fleet.Addresses {
 		id := serviceOf(key)
-		_, followed := m.followed.Services[id]
+		s, followed := m.followed.Services[id]
 		_, documented := m.view.Docs[id]
-		if followed || documented {
+		if followed && (s.Orphan || s.NeedsAddress()) || !followed && documented || m.followed.Commit.Hash == "" {
 			continue
 		}
 		if since, known := m.addresses.gone[id]; known {

@@ -4,6 +4,7 @@ import (
 	"maps"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -12,13 +13,17 @@ import (
 	"github.com/orpheus-cd/orpheus/planner"
 )
 
-// follow has all members follow services with a port each.
+// follow has all members follow services with a port each, but for those whose
+// name begins with "-".
 func (s *stage) follow(commit string, names ...string) {
 	services := map[planner.ServiceID]planner.Service{}
 	for _, name := range names {
+		name, portless := strings.CutPrefix(name, "-")
 		id := planner.ServiceID{Namespace: "default", Name: name}
 		service := planner.Service{ID: id, Replicas: 1, Template: planner.Template{Driver: planner.DriverProcess, Containers: []planner.Container{{Name: "main", Command: []string{"/" + name}}}}}
-		service.Ports = []planner.Port{{Container: 8080, Protocol: "tcp", Port: 80}}
+		if !portless {
+			service.Ports = []planner.Port{{Container: 8080, Protocol: "tcp", Port: 80}}
+		}
 		service.Revision = planner.RevisionOf(service.Template)
 		services[id] = service
 	}
@@ -198,6 +203,24 @@ func TestAddressRests(t *testing.T) {
 	s.addressesOf("default/a", "default/b", "default/c", "default/d")
 	s.follow(string(first), "a", "c", "d", "e")
 	s.addressesOf("default/a", "default/c", "default/d", "default/e")
+}
+
+// TestAddressRestsWithoutPort: a service that needs no address any more keeps
+// the one it has for ten minutes.
+func TestAddressRestsWithoutPort(t *testing.T) {
+	s := newStage(t, 2)
+	s.begin(1)
+	s.follow(string(first), "a", "b")
+	s.addressesOf("default/a", "default/b")
+	before := s.fleet().Addresses["default/b"]
+	s.follow(string(first), "a", "-b", "c")
+	s.addressesOf("default/a", "default/b", "default/c")
+	if now := s.fleet().Addresses["default/b"]; !reflect.DeepEqual(now, before) {
+		t.Errorf("b has %+v, it had %+v", now, before)
+	}
+	s.run(10 * time.Minute)
+	s.follow(string(first), "a", "-b", "c", "d")
+	s.addressesOf("default/a", "default/c", "default/d")
 }
 
 // TestEndpointsInStatus: endpoints are in the status soon, but not one push for
