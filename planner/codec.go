@@ -9,9 +9,9 @@ import (
 // as the text of an object; "" = none. They are written back.
 type Unknown string
 
-// A body is a JSON object with one field per line and one element of a list,
-// or entry of a map of objects, per line, so that git log and git diff are of use. Equal values have equal
-// bodies, fields of later versions come last, sorted by name. What is read is
+// A body is a JSON object with one field per line and one element of a list, or
+// entry of a map of objects, per line, so that git log and git diff are of use.
+// Equal values have equal bodies, fields of later versions come last, sorted by name. What is read is
 // held to the letter: names match exactly, no key is given twice, nothing
 // follows the object, every number fits its field.
 

@@ -204,7 +204,7 @@ func (w *fleetWorld) coordinate(name NodeName) (written int) {
 		if current, there := w.docs[id]; !reflect.DeepEqual(current, d.Old) && there || there != (d.Old.Format != 0) {
 			continue // lost the swap
 		}
-		if d.Old.Format == 0 && v.Fleet.Body() != w.fleet.Body() {
+		if d.Old.Format == 0 && !reflect.DeepEqual(v.Fleet, w.fleet) {
 			continue // a new document lands only beside the fleet record that was read
 		}
 		w.checkWrite(v, n.followed, d)

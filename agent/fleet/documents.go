@@ -13,7 +13,8 @@ import (
 // is as empty as before the first, and only the fleet record tells the two
 // apart. Where addresses are missing the fleet record gets them in the same
 // push, those of all new services, so that whose turn is next finds them there
-// and need not change it again. Without transactions nothing is ever deleted, and a plain push does.
+// and need not change it again. Without transactions nothing is ever deleted,
+// and a plain push does.
 func (m *Member) addNew(out *outgoing) {
 	e := m.entries[planner.FleetRef]
 	if !m.pusher.atomic || e == nil || e.hash == "" || e.bad != "" || !slices.ContainsFunc(m.decided.Docs, isNew) {
