@@ -127,7 +127,7 @@ func (a *Agent) announce() {
 	if a.fleet == nil || a.fleet.cfg.Peers == nil || !s.begun {
 		return
 	}
-	to := a.livePeers()
+	to := a.fleet.member.Peers().Tell
 	if s.sent.number == s.number && slices.Equal(s.sent.to, to) {
 		return
 	}
@@ -135,19 +135,6 @@ func (a *Agent) announce() {
 	a.fleet.cfg.Peers.Announce(planner.Announcement{
 		Incarnation: a.fleet.member.Incarnation(), Serving: s.number, Instances: s.told,
 	}, to)
-}
-
-// livePeers lists the other nodes that take part, by name.
-func (a *Agent) livePeers() []fleet.Peer {
-	var out []fleet.Peer
-	view := a.fleet.member.View()
-	for name, n := range view.Nodes {
-		if name != view.Self && n.Live() && n.Record.Address != "" {
-			out = append(out, fleet.Peer{Node: name, Address: n.Record.Address, Key: n.Record.Key})
-		}
-	}
-	slices.SortFunc(out, func(a, b fleet.Peer) int { return strings.Compare(string(a.Node), string(b.Node)) })
-	return out
 }
 
 // endpointsOf are what this node says of one instance.
@@ -184,6 +171,7 @@ func (a *Agent) hear(ctx context.Context, said fleet.Announced) {
 		a.log.Warn("announcement of a peer refused", "peer", said.Node, "err", why)
 		return
 	}
+	delete(a.serving.applied, said.Node) // said again, it is acknowledged again
 	a.serving.heard[said.Node] = planner.Heard{Announcement: said.Announcement, At: a.cfg.Clock().Boot}
 	a.rebalance(ctx)
 }

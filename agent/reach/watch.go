@@ -222,7 +222,7 @@ func (w *Watch) tell(all []news) {
 	}
 	for _, n := range all {
 		l := of(n)
-		log := w.cfg.Log.With("node", l.node)
+		log := w.cfg.Log.With("peer", l.node)
 		switch c := count[l]; {
 		case c == 0: // told
 			continue
