@@ -228,8 +228,9 @@ func (p *pool) list() (map[string]record, error) {
 	return maps.Clone(p.byID), nil
 }
 
-// load reads the records once. One that cannot be read or that repeats an
-// address or port is removed: its instance is attached anew when it asks.
+// load reads the records once. One that is torn, or that repeats an address or
+// port, is removed: its instance is attached anew when it asks. One that the
+// disk does not give is no such: its address may be in use.
 func (p *pool) load() error {
 	if p.loaded {
 		return nil
@@ -242,8 +243,12 @@ func (p *pool) load() error {
 	for _, e := range entries {
 		path := filepath.Join(p.dir, e.Name())
 		id, isRecord := strings.CutSuffix(e.Name(), recordSuffix)
-		r, err := p.read(path)
-		if !isRecord || err != nil || p.clashes(r) {
+		body, err := os.ReadFile(path)
+		if err != nil {
+			return fmt.Errorf("read addresses: %w", err)
+		}
+		r, sound := p.parse(body)
+		if !isRecord || !sound || p.clashes(r) {
 			if err := os.Remove(path); err != nil {
 				return fmt.Errorf("remove torn address record: %w", err)
 			}
@@ -271,20 +276,10 @@ func (p *pool) clashes(r record) bool {
 	return taken
 }
 
-// read returns a record only if its address is one of this subnet.
-func (p *pool) read(path string) (record, error) {
-	body, err := os.ReadFile(path)
-	if err != nil {
-		return record{}, err
-	}
-	var r record
-	if err := json.Unmarshal(body, &r); err != nil {
-		return record{}, err
-	}
-	if !p.subnet.Contains(r.Address) {
-		return record{}, fmt.Errorf("%s is not in %s", r.Address, p.subnet)
-	}
-	return r, nil
+// parse reads a record; false = it is torn, or its address none of this subnet.
+func (p *pool) parse(body []byte) (r record, sound bool) {
+	err := json.Unmarshal(body, &r)
+	return r, err == nil && p.subnet.Contains(r.Address)
 }
 
 func (p *pool) path(id string) string { return filepath.Join(p.dir, id+recordSuffix) }

@@ -3,6 +3,7 @@ package network
 import (
 	"fmt"
 	"net/netip"
+	"os"
 	"strings"
 	"testing"
 )
@@ -31,6 +32,23 @@ func TestAddressesAreReusedLate(t *testing.T) {
 	}
 	if _, err := p.take("one-more"); err == nil || !strings.Contains(err.Error(), "larger subnet") {
 		t.Errorf("14th of 13 addresses: %v, want the remedy", err)
+	}
+}
+
+// A record that cannot be read for now is that of an instance that may run: its
+// address must not go to another.
+func TestUnreadableRecordStays(t *testing.T) {
+	cfg := Config{Subnet: netip.MustParsePrefix("10.9.8.0/28")}.withDefaults()
+	p := pool{dir: t.TempDir(), subnet: cfg.Subnet, address6: cfg.address6}
+	path := p.path("web-0")
+	must(t, os.Mkdir(path, 0o700)) // reading it fails, whoever asks
+	if _, err := p.take("web-1"); err == nil {
+		t.Error("an address was given while one is not known to be free")
+	}
+	must(t, os.Remove(path))
+	must(t, os.WriteFile(path, []byte(`{"address":"10.9.8.7"}`), 0o600))
+	if r, err := p.take("web-0"); err != nil || r.Address != netip.MustParseAddr("10.9.8.7") {
+		t.Errorf("%v (%v), want the address on file", r.Address, err)
 	}
 }
 
