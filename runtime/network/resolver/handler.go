@@ -29,12 +29,11 @@ type task struct {
 // handle answers a message, in buf, or returns a task, which must be done. With
 // neither there is nothing to send.
 func (h *handler) handle(msg []byte, from netip.Addr, stream bool, buf []byte) (out []byte, t *task) {
-	from = from.Unmap().WithZone("")
-	x := h.index.Load()
-	if !x.allowed(from) {
-		h.count.refused.Add(1)
+	if !h.mayAsk(from) {
 		return nil, nil
 	}
+	from = from.Unmap().WithZone("")
+	x := h.index.Load()
 	now := time.Now()
 	if !h.sources.allow(from, now) {
 		h.count.limited.Add(1)
@@ -64,6 +63,16 @@ func (h *handler) handle(msg []byte, from netip.Addr, stream bool, buf []byte) (
 	}
 	h.count.forwarded.Add(1)
 	return nil, &task{q, x.upstream, limit, leave}
+}
+
+// mayAsk reports whether anything from an address is listened to, and counts
+// what is not.
+func (h *handler) mayAsk(from netip.Addr) bool {
+	allowed := h.index.Load().allowed(from.Unmap().WithZone(""))
+	if !allowed {
+		h.count.refused.Add(1)
+	}
+	return allowed
 }
 
 // do asks other name servers and returns the answer.

@@ -4,9 +4,11 @@ package resolver
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -279,5 +281,44 @@ func TestBridgeComesAndGoes(t *testing.T) {
 			}
 		}
 		ip("link del br0")
+	}
+}
+
+// Who may not ask does not take the places of streams either.
+func TestStreamsOfOthersAreClosed(t *testing.T) {
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	k := slices.IndexFunc(addrs, func(a net.Addr) bool {
+		p, err := netip.ParsePrefix(a.String())
+		return err == nil && p.Addr().IsGlobalUnicast()
+	})
+	if k < 0 {
+		t.Skip("needs an address besides loopback: there everybody may ask")
+	}
+	own := netip.MustParsePrefix(addrs[k].String()).Addr()
+	s, err := listen(netip.AddrPortFrom(own, 0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := handlerOf(shop())
+	s.serve(h, slog.New(slog.DiscardHandler))
+	defer s.close()
+	defer s.pause()
+	begun := time.Now()
+	for range maxStreamsOne {
+		c, err := net.Dial("tcp", s.tcp.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		c.SetDeadline(time.Now().Add(time.Minute))
+		if n, err := c.Read(make([]byte, 1)); n > 0 || err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Fatalf("read %d bytes, %v; want the connection closed", n, err)
+		}
+	}
+	if h.count.refused.Load() != maxStreamsOne {
+		t.Errorf("%d connections refused in %s, want all %d", h.count.refused.Load(), time.Since(begun), maxStreamsOne)
 	}
 }

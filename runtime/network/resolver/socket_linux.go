@@ -157,6 +157,10 @@ func (s *socket) acceptStreams(h *handler, log *slog.Logger) {
 			continue
 		}
 		from := conn.RemoteAddr().(*net.TCPAddr).AddrPort().Addr()
+		if !h.mayAsk(from) { // nor take the place of who may
+			conn.Close()
+			continue
+		}
 		leave, ok := h.sources.stream(from.Unmap(), time.Now())
 		if !ok {
 			conn.Close()
