@@ -26,6 +26,10 @@ const (
 // addressState is what the member knows of addresses beside the view.
 type addressState struct {
 	recorded planner.Addresses // as the fleet record has them
+	// sound are those of them that count with the ranges soundOf; nil = that is
+	// not known yet.
+	sound   planner.Addresses
+	soundOf *planner.FleetNetwork
 	// wanted is what the record is to have: what lacks in recorded, it says.
 	wanted planner.Addresses
 	lacks  []planner.ServiceID // with something in wanted that recorded has not, in order
@@ -40,17 +44,20 @@ type addressState struct {
 // and this member remembers holds until the record has it again: a server that
 // was restored from a backup takes nobody's address away.
 func (m *Member) recordedAddresses(a planner.Addresses) {
-	m.addresses.recorded = a
+	m.addresses.recorded, m.addresses.soundOf = a, nil
 	m.layAddresses()
 }
 
 // layAddresses lays the addresses that hold into the view.
 func (m *Member) layAddresses() {
-	a := m.addresses.recorded
-	if _, _, err := m.followed.Fleet.Network.Ranges(); err == nil {
-		a = a.Sound(m.followed.Fleet.Network)
+	s, network := &m.addresses, m.followed.Fleet.Network
+	if s.soundOf == nil || *s.soundOf != network {
+		s.sound, s.soundOf = s.recorded, &network
+		if _, _, err := network.Ranges(); err == nil {
+			s.sound = s.recorded.Sound(network)
+		}
 	}
-	m.view.Fleet.Addresses = m.recalled(a)
+	m.view.Fleet.Addresses = m.recalled(s.sound)
 }
 
 // address brings the addresses that are wanted up to date with what is
@@ -241,9 +248,9 @@ func (m *Member) rememberAddresses() {
 	if !m.whole || len(m.alarm) > 0 || e == nil || e.bad != "" || e.hash == "" {
 		return
 	}
-	if now := m.view.Fleet.Addresses; !reflect.DeepEqual(now, m.memory.Addresses) && len(now)+len(m.memory.Addresses) > 0 {
-		m.memory.Addresses, m.unsaved = now, true
-	}
+	now, before := m.view.Fleet.Addresses, m.memory.Addresses
+	m.unsaved = m.unsaved || !reflect.DeepEqual(now, before) && len(now)+len(before) > 0
+	m.memory.Addresses = now // one and the same map is soon compared
 }
 
 // fleetRecord is the fleet record as this member would write it now, with
