@@ -47,7 +47,7 @@ func TestAttachIsIdempotent(t *testing.T) {
 }
 
 func TestConcurrentAttach(t *testing.T) {
-	if !isolated(t) {
+	if !isolatedBeside(t) {
 		return
 	}
 	n := testNetwork(t)

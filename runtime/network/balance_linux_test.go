@@ -23,7 +23,7 @@ func isRefused(err error) bool { return errors.Is(err, unix.ECONNREFUSED) }
 // A service with an instance here and one on another node, seen from all who
 // may reach it.
 func TestServiceAddress(t *testing.T) {
-	if !isolated(t) {
+	if !isolatedBeside(t) {
 		return
 	}
 	l := newLAN(t)
@@ -218,7 +218,7 @@ func TestServiceSpreadsEvenly(t *testing.T) {
 // Payloads larger than a packet, and many connections at once, through a
 // service address to another node.
 func TestLargeAndMany(t *testing.T) {
-	if !isolated(t) {
+	if !isolatedBeside(t) {
 		return
 	}
 	l := newLAN(t)
@@ -297,7 +297,7 @@ func TestLargeAndMany(t *testing.T) {
 // A foreign firewall that drops everything but what has our mark lets all of
 // ours through, and nothing else.
 func TestOneMarkForOtherFirewalls(t *testing.T) {
-	if !isolated(t) {
+	if !isolatedBeside(t) {
 		return
 	}
 	run(t, "nft", fmt.Sprintf(`add table inet wall

@@ -83,7 +83,7 @@ func died(t *testing.T, cmd *exec.Cmd) {
 }
 
 func TestKilledAgentLeavesNothing(t *testing.T) {
-	if !isolated(t) {
+	if !isolatedBeside(t) {
 		return
 	}
 	n := testNetwork(t)

@@ -110,7 +110,7 @@ func talk(a runtime.Attachment) error {
 // 200 attachments, and 50 agents that die in the middle of one: afterwards the
 // machine has what it had before, whatever the step they died at.
 func TestNothingLeaks(t *testing.T) {
-	if !isolated(t) {
+	if !isolatedBeside(t) {
 		return
 	}
 	n := testNetwork(t)

@@ -72,7 +72,7 @@ func TestOutboundIsMasqueraded(t *testing.T) {
 // What is not published cannot be reached by a neighbour who routes to the
 // subnet by way of the node, nor is anything of loopback.
 func TestNothingElseReachable(t *testing.T) {
-	if !isolated(t) {
+	if !isolatedBeside(t) {
 		return
 	}
 	n, far := testNetwork(t), outside(t)

@@ -16,7 +16,7 @@ import (
 // Of a draining instance connections stay, wherever they come from, and no new
 // ones come: here, and by the host port of the node it is on.
 func TestDrainingKeepsStreams(t *testing.T) {
-	if !isolated(t) {
+	if !isolatedBeside(t) {
 		return
 	}
 	l := newLAN(t)
@@ -86,7 +86,7 @@ func TestDrainingKeepsStreams(t *testing.T) {
 
 // UDP flows go elsewhere with the next packet, through every kind of front.
 func TestUDPFlowsMove(t *testing.T) {
-	if !isolated(t) {
+	if !isolatedBeside(t) {
 		return
 	}
 	l := newLAN(t)
