@@ -258,6 +258,7 @@ func (c *config) validate() error {
 		}
 	}
 	c.bridgeFaults(fault)
+	c.hostPortFaults(fault)
 	c.Webhook.validate(fault)
 	if c.Log.Format != "text" && c.Log.Format != "json" {
 		fault("log.format: %q is neither text nor json", c.Log.Format)

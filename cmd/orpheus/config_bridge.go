@@ -19,9 +19,9 @@ func (c *config) bridgeFaults(fault func(format string, args ...any)) {
 	if port == 53 {
 		fault("api.bridgePort: 53 is that of the name server on the bridge; write one such as 7717")
 	}
-	for field, listen := range map[string]string{"peer.listen": c.Peer.Listen, "webhook.listen": c.Webhook.Listen} {
-		if own, ok := portOf(listen); ok && port > 0 && own == port {
-			fault("api.bridgePort: %d is the port of %s; write another one", port, field)
+	for _, own := range c.ownPorts() {
+		if onAll := own.field == "peer.listen" || own.field == "webhook.listen"; onAll && own.port == port {
+			fault("api.bridgePort: %d is the port of %s; write another one", port, own.field)
 		}
 	}
 }

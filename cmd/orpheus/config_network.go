@@ -46,6 +46,17 @@ func (c networkConfig) faults() []error {
 	return faults
 }
 
+// hostPortFaults says which of the agent's own ports are in the range that is
+// written: the kernel would lead the fleet's other nodes on to an instance.
+func (c *config) hostPortFaults(fault func(format string, args ...any)) {
+	ports, _ := c.Network.hostPorts() // faults tells
+	for _, own := range c.ownPorts() {
+		if own.port >= ports[0] && own.port <= ports[1] {
+			fault("network.hostPorts: %s holds port %d of %s; write a range without it, such as 20000-29999", c.Network.HostPorts, own.port, own.field)
+		}
+	}
+}
+
 // hostPorts are the first and the last; zero where there is nothing written.
 func (c networkConfig) hostPorts() (ports [2]int, err error) {
 	if c.HostPorts == "" {

@@ -3,7 +3,6 @@
 package main
 
 import (
-	"net/netip"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -36,22 +35,33 @@ func (c *config) policy() planner.Policy {
 			p.KnownRegistries = append(p.KnownRegistries, host)
 		}
 	}
-	if addr, err := netip.ParseAddrPort(c.API.Address); err == nil {
-		p.ReservedPorts = append(p.ReservedPorts, int(addr.Port()))
-	}
-	if c.API.BridgePort > 0 {
-		p.ReservedPorts = append(p.ReservedPorts, c.API.BridgePort)
-	}
-	listens := []string{c.Webhook.Listen}
-	if c.Coordination != coordinationNone {
-		listens = append(listens, c.Peer.Listen)
-	}
-	for _, listen := range listens {
-		if port, ok := portOf(listen); ok {
-			p.ReservedPorts = append(p.ReservedPorts, port)
-		}
+	for _, own := range c.ownPorts() {
+		p.ReservedPorts = append(p.ReservedPorts, own.port)
 	}
 	return p
+}
+
+// ownPort is a port that the agent listens on, and the field that says so.
+type ownPort struct {
+	field string
+	port  int
+}
+
+func (c *config) ownPorts() (all []ownPort) {
+	add := func(field, listen string) {
+		if port, ok := portOf(listen); ok {
+			all = append(all, ownPort{field, port})
+		}
+	}
+	add("api.address", c.API.Address)
+	if c.API.BridgePort > 0 {
+		all = append(all, ownPort{"api.bridgePort", c.API.BridgePort})
+	}
+	add("webhook.listen", c.Webhook.Listen)
+	if c.Coordination != coordinationNone {
+		add("peer.listen", c.Peer.Listen)
+	}
+	return all
 }
 
 // reservedPaths are the agent's own: its folders, its credentials, the socket

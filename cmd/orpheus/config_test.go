@@ -45,6 +45,8 @@ func TestConfigFaults(t *testing.T) {
 			func(c *config) { c.Network.Subnet6 = "10.0.0.0/24" }},
 		{"one host port", `network.hostPorts: "20000" is no range of ports`, func(c *config) { c.Network.HostPorts = "20000" }},
 		{"a port too high", `network.hostPorts: "60000-70000" is no range of ports`, func(c *config) { c.Network.HostPorts = "60000-70000" }},
+		{"host ports with the peer port", "network.hostPorts: 7000-7999 holds port 7718 of peer.listen", func(c *config) { c.Network.HostPorts, c.Peer.Listen = "7000-7999", ":7718" }},
+		{"the webhook's port on the bridge", "api.bridgePort: 7719 is the port of webhook.listen", func(c *config) { c.API.BridgePort, c.Webhook.Listen = 7719, ":7719" }},
 		{"no IPv6, other host ports", "", func(c *config) { c.Network.Subnet6, c.Network.HostPorts = "none", "40000-40999" }},
 		{"bytes after a quantity", `logs.maxSize: "10MB" is no size; write one such as 10Mi`,
 			func(c *config) { c.Logs.MaxSize = "10MB" }},
