@@ -75,6 +75,11 @@ func note(set string) expr.Any {
 	return &expr.Dynset{SrcRegKey: regAddr, SetName: set, SetID: setIDs[set], Operation: unix.NFT_DYNSET_OP_UPDATE, Timeout: trafficWindow}
 }
 
+// random loads a number below n.
+func random(register uint32, n int) expr.Any {
+	return &expr.Numgen{Register: register, Modulus: uint32(n), Type: unix.NFT_NG_RANDOM}
+}
+
 func verdict(kind expr.VerdictKind, chain string) expr.Any {
 	return &expr.Verdict{Kind: kind, Chain: chain}
 }

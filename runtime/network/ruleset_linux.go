@@ -21,6 +21,7 @@ import (
 //	services, hosts, fronts   address . protocol . port vmap @services, @hosts or @dispatch
 //	any-3, one-3              dnat to front . random(3) map @targets
 //	any-hash, one-hash        dnat to front . hash(client) map @targets
+//	                          where the target has just gone → the first, else drop
 //	postrouting (nat)         masquerade what must come back by this node; note in @tried
 //	input, forward            what we balanced or pass on purpose → mark and accept
 //	                          what has no target → refuse: tcp reset, else icmp port unreachable
@@ -171,22 +172,33 @@ func (f family) outputFilter() chain {
 }
 
 // spreadChain sends a connection to one of the targets of its front: any, or
-// always the same for a client.
+// always the same for a client. The kernel picks by the rules as they were when
+// the packet came, and looks up among the targets as they are now: where that
+// one has just gone the first takes the connection, and where all have the
+// packet is lost, and the next try refused or led elsewhere.
 func (f family) spreadChain(s spread) chain {
-	comment, pick := fmt.Sprintf("one of %d", s.over), exprs(
-		&expr.Numgen{Register: f.regPick(), Modulus: uint32(s.over), Type: unix.NFT_NG_RANDOM})
+	comment, pick := fmt.Sprintf("one of %d", s.over), exprs(random(f.regPick(), s.over))
 	if s.over == byClient {
 		comment, pick = "by client", exprs(
 			f.addr(f.saddr, f.regSpare()),
 			&expr.Hash{SourceRegister: f.regSpare(), DestRegister: f.regPick(), Length: uint32(f.addrLen), Modulus: buckets, Seed: clientSeed, Type: expr.HashTypeJenkins})
 	}
-	return chain{name: s.name(), rules: []rule{{comment, exprs(
+	return chain{name: s.name(), rules: []rule{
+		{comment, f.leadTo(s, pick)},
+		{"that one has gone", f.leadTo(s, exprs(random(f.regPick(), 1)))},
+		{"all have gone", exprs(verdict(expr.VerdictDrop, ""))},
+	}}
+}
+
+// leadTo sends a connection to the target of its front that pick chooses.
+func (f family) leadTo(s spread, pick []expr.Any) []expr.Any {
+	return exprs(
 		f.front(s.any),
 		pick,
 		&expr.Lookup{SourceRegister: regAddr, DestRegister: regAddr, IsDestRegSet: true, SetName: setTargets},
 		markConnection(f.regSpare()),
 		&expr.NAT{Type: expr.NATTypeDestNAT, Family: uint32(f.nfproto), RegAddrMin: regAddr, RegProtoMin: f.regProto()},
-	)}}}
+	)
 }
 
 // sign returns a short digest of all that staticChains, spreadChain and sets
