@@ -45,6 +45,7 @@ const (
 	silent   outcome = iota // nothing, within checkLimit
 	refused                 // the machine answers, the port does not
 	answered                // a connection
+	untried                 // this node could not even try
 )
 
 // judge decides which endpoints are ejected. It is told the time with every
@@ -221,7 +222,7 @@ func (j *judge) done(c check, found outcome, now time.Time) {
 	j.checks--
 	n := j.nodes[c.node]
 	if n != nil && found != silent {
-		n.hear(now)
+		n.hear(now) // untried: nothing is held against it
 	}
 	if c.key == (Key{}) {
 		if n != nil {
@@ -230,7 +231,7 @@ func (j *judge) done(c check, found outcome, now time.Time) {
 	} else if e := j.endpoints[c.key]; e != nil && e.checking {
 		e.checking = false
 		n.under = max(0, n.under-1)
-		e.found, e.open = found, found != answered
+		e.found, e.open = found, found == silent || found == refused
 		if found == answered {
 			e.answer(now)
 			e.refused = false

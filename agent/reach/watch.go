@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -166,6 +167,10 @@ func (w *Watch) hear(ctx context.Context, err error) {
 	}
 }
 
+// ownFaults are errors of a connection that say nothing of who was to answer:
+// this process or machine has too much open, or no memory.
+var ownFaults = []syscall.Errno{syscall.EMFILE, syscall.ENFILE, syscall.EADDRNOTAVAIL, syscall.ENOBUFS, syscall.ENOMEM}
+
 // check makes one check.
 func (w *Watch) check(ctx context.Context, c check) {
 	limited, cancel := context.WithTimeout(ctx, checkLimit)
@@ -178,6 +183,8 @@ func (w *Watch) check(ctx context.Context, c check) {
 		found = answered
 	case errors.Is(err, syscall.ECONNREFUSED):
 		found = refused
+	case slices.ContainsFunc(ownFaults, func(own syscall.Errno) bool { return errors.Is(err, own) }):
+		found = untried
 	}
 	if ctx.Err() != nil {
 		return

@@ -59,6 +59,13 @@ func TestWhatIsEjected(t *testing.T) {
 		{"own network away", fleetOf(0, three...), func(w *world) { w.cutOff(true) }, nil},
 		// It reaches nobody, and does best with what it runs itself.
 		{"own network away beside one here", fleetOf(1, three...), func(w *world) { w.cutOff(true) }, []string{"web-0", "web-1", "web-2"}},
+		// It cannot check anything, for a fault of its own: nothing is known of others.
+		{"too many open files", fleetOf(1, three...), func(w *world) {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			w.full = true
+			*w.places[at(three[0])] = hangs
+		}, nil},
 		// Two nodes at once: the third is witness.
 		{"two dead nodes", fleetOf(0, three...), func(w *world) { w.does(hangs, slices.Concat(w.node("n1"), w.node("n2"))...) }, []string{"web-0", "web-1"}},
 	} {
@@ -92,6 +99,9 @@ func TestWhatIsEjected(t *testing.T) {
 						t.Errorf("a try every %s: balancing changed %d times", every, n)
 					}
 					w.cutOff(false)
+					w.mu.Lock()
+					w.full = false
+					w.mu.Unlock()
 					for _, e := range tc.fleet.Services[three[0].Slot.Service].Remote {
 						w.does(well, w.node(e.Node)...)
 					}

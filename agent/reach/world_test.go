@@ -35,6 +35,7 @@ type world struct {
 
 	mu       sync.Mutex
 	cut      bool // this node's own network is away
+	full     bool // this process has too many files open to check anything
 	deaf     error
 	stubborn error                 // what Apply says
 	places   map[string]*place     // by address
@@ -183,9 +184,11 @@ func (w *world) apply(context.Context) error {
 func (w *world) dial(ctx context.Context, address string) (net.Conn, error) {
 	w.mu.Lock()
 	w.checks[address]++
-	p, cut := *w.places[address], w.cut
+	p, cut, full := *w.places[address], w.cut, w.full
 	w.mu.Unlock()
 	switch {
+	case full:
+		return nil, fmt.Errorf("dial: %w", syscall.EMFILE)
 	case cut || p.delay == never:
 		<-ctx.Done()
 		return nil, ctx.Err()
