@@ -22,7 +22,7 @@ const (
 	// What one instance may ask, so that it does not keep the agent busy.
 	bridgeRate, bridgeBurst = 5, 20
 	maxBridgeClients        = 4096             // that are told apart
-	bridgeLook              = 5 * time.Second  // between two looks whether the bridge is the same
+	bridgeLook              = 5 * time.Second
 	bridgeComplaint         = 10 * time.Minute // between two lines of the log about the same trouble
 )
 
@@ -31,6 +31,7 @@ type BridgeOptions struct {
 	Bridge    string // name of the link
 	Port      int
 	Endpoints func() *Endpoints
+	Look      time.Duration // between two looks whether the bridge is the same; 0 = 5 s
 	Log       *slog.Logger
 }
 
@@ -42,6 +43,9 @@ type BridgeOptions struct {
 func ServeBridge(ctx context.Context, o BridgeOptions) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Look == 0 {
+		o.Look = bridgeLook
 	}
 	log := o.Log.With("bridge", o.Bridge, "port", o.Port)
 	var told string
@@ -55,7 +59,7 @@ func ServeBridge(ctx context.Context, o BridgeOptions) {
 			told, toldAt = err.Error(), time.Now()
 			log.Warn("instances of this node are not served with endpoints", "err", err)
 		}
-		pause(ctx, bridgeLook)
+		pause(ctx, o.Look)
 	}
 }
 
@@ -84,7 +88,7 @@ func (o BridgeOptions) serveOnce(ctx context.Context, began func([]netip.Prefix)
 			errs <- s.serve(ctx, netutil.LimitListener(l, maxBridgeConnections))
 		})
 	}
-	for pause(ctx, bridgeLook) {
+	for pause(ctx, o.Look) {
 		if now, have, err := bridgeNow(o.Bridge); err != nil || now.Index != link.Index || !slices.Equal(have, addresses) {
 			break
 		}

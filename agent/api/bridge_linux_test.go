@@ -154,7 +154,7 @@ func served(t *testing.T, bridge string) *syncBuffer {
 	ctx, cancel := context.WithCancel(context.Background())
 	var done sync.WaitGroup
 	done.Go(func() {
-		api.ServeBridge(ctx, api.BridgeOptions{Bridge: bridge, Port: 7717, Endpoints: testEndpoints, Log: slog.New(slog.NewTextHandler(log, nil))})
+		api.ServeBridge(ctx, api.BridgeOptions{Bridge: bridge, Port: 7717, Endpoints: testEndpoints, Look: 100 * time.Millisecond, Log: slog.New(slog.NewTextHandler(log, nil))})
 	})
 	t.Cleanup(func() { cancel(); done.Wait() })
 	return log
