@@ -24,31 +24,36 @@ const (
 type departure struct {
 	next time.Time // when waiting connections are let go
 	left int       // how often they still are
+	// held says that the balancer still holds an ejection against the target.
+	held bool
 }
 
 // depart has connections that wait for the endpoint let go, first at the time.
 // The lock must be held.
-func (w *Watch) depart(f flow, first time.Time) {
+func (w *Watch) depart(f flow, first time.Time, held bool) {
 	if len(w.departed) < maxDeparted || w.departed[f] != nil {
-		w.departed[f] = &departure{next: first, left: letGoTimes}
+		w.departed[f] = &departure{next: first, left: letGoTimes, held: held}
 	}
 }
 
 // left notes endpoints that are watched no more. Those that were led to until
-// now may have answers on the way: they have as long as a suspect. The lock must
-// be held.
+// now may have answers on the way: they have as long as a suspect. An ejection
+// is held until the balancing without the endpoint stands for sure: before,
+// connections would be led there again. The lock must be held.
 func (w *Watch) left(gone []*endpoint, now time.Time) {
 	for _, e := range gone {
-		switch {
-		case e.ejection != nil:
-			nudge(w.change) // nothing is held against what has its place, now or later
-		case w.judge.flows[e.flow()] == nil:
-			w.depart(e.flow(), now.Add(patience))
+		if w.judge.flows[e.flow()] == nil {
+			w.depart(e.flow(), now.Add(patience), e.ejection != nil)
+		} else if e.ejection != nil {
+			nudge(w.change) // nothing is held against what has its place
 		}
 	}
-	for f := range w.departed {
+	for f, d := range w.departed {
 		if e := w.judge.flows[f]; e != nil && e.ejection == nil {
 			delete(w.departed, f)
+			if d.held {
+				nudge(w.change)
+			}
 		}
 	}
 	if len(w.departed) > 0 {
@@ -67,6 +72,9 @@ func (w *Watch) letGo(ctx context.Context) (next time.Time) {
 			d.next = now.Add(letGoEvery)
 			if d.left--; d.left == 0 {
 				delete(w.departed, f)
+				if d.held {
+					nudge(w.change)
+				}
 				continue
 			}
 		}

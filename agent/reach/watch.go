@@ -204,7 +204,7 @@ func (w *Watch) publish() {
 	w.tell(w.judge.news)
 	for _, n := range w.judge.news {
 		if delete(w.departed, n.endpoint.flow()); n.ejection != nil {
-			w.depart(n.endpoint.flow(), n.ejection.Since)
+			w.depart(n.endpoint.flow(), n.ejection.Since, false)
 		}
 	}
 	w.judge.news = nil

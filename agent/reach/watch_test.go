@@ -291,27 +291,44 @@ func TestConnectionsToWhatIsGoneAreLetGo(t *testing.T) {
 }
 
 // What is ejected and goes may come back: the balancer has to know that nothing
-// is held against it.
+// is held against it; but not before it is told that the endpoint has gone, or
+// it would lead connections there again.
 func TestEjectedEndpointGoesAndComesBack(t *testing.T) {
 	one, other := remote("web", 0, "n1", "tcp"), remote("web", 1, "n2", "tcp")
-	for what, gone := range map[string]Fleet{
-		"gone":                          fleetOf(0, other),
-		"another instance in its place": fleetOf(0, other, Endpoint{Node: "n1", Key: Key{Slot: planner.SlotID{Service: one.Slot.Service, Name: "7"}, Container: 80, Protocol: "tcp", Target: one.Target}}),
+	inPlace := one
+	inPlace.Slot.Name = "7"
+	for _, tc := range []struct {
+		name  string
+		then  []Fleet
+		early bool // at once
+	}{
+		{"gone", []Fleet{fleetOf(0, other)}, false},
+		{"another instance in its place", []Fleet{fleetOf(0, other, inPlace)}, true},
+		{"gone and back", []Fleet{fleetOf(0, other), fleetOf(0, one, other)}, true},
 	} {
 		w := newWorld(t, fleetOf(0, one, other))
 		w.run(10*time.Millisecond, func() {
+			held := func() int {
+				w.mu.Lock()
+				defer w.mu.Unlock()
+				return len(w.without)
+			}
 			w.does(refuses, one.flow().address())
 			time.Sleep(time.Second)
-			if got := w.out(); len(got) != 1 {
-				t.Fatalf("%v are ejected, want web-0", got)
+			if held() != 1 {
+				t.Fatal("nothing is ejected")
 			}
 			w.does(well, one.flow().address())
-			w.watch.Set(gone)
-			time.Sleep(time.Second)
-			w.mu.Lock()
-			defer w.mu.Unlock()
-			if len(w.without) > 0 {
-				t.Errorf("%s: connections are still led away from %v", what, w.without)
+			for _, f := range tc.then {
+				w.watch.Set(f)
+			}
+			time.Sleep(100 * time.Millisecond)
+			if early := held() == 0; early != tc.early {
+				t.Errorf("%s: connections are led there again: %v", tc.name, early)
+			}
+			time.Sleep(2 * time.Second)
+			if held() > 0 {
+				t.Errorf("%s: connections are still led away from it", tc.name)
 			}
 		})
 	}
