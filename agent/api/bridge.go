@@ -21,7 +21,7 @@ const (
 	maxBridgeConnections = 64
 	// What one instance may ask, so that it does not keep the agent busy.
 	bridgeRate, bridgeBurst = 5, 20
-	maxBridgeClients        = 4096             // that are told apart
+	maxBridgeClients        = 4096 // that are told apart
 	bridgeLook              = 5 * time.Second
 	bridgeComplaint         = 10 * time.Minute // between two lines of the log about the same trouble
 )
