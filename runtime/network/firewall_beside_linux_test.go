@@ -82,6 +82,11 @@ func (b *beside) setUp() *Network {
 	done := make(chan struct{})
 	go func() { defer close(done); n.Run(ctx) }()
 	b.stop = []func(){func() { cancel(); <-done }}
+	b.t.Cleanup(func() {
+		if b.stop != nil { // the test ended badly
+			b.tearDown(n)
+		}
+	})
 	b.web, b.other = attach(b.t, n, "web-0"), attach(b.t, n, "other-0")
 	b.stop = append(b.stop, echo(b.t, b.web.NetNS, "web", 8080))
 	must(b.t, n.Balance(context.Background(), b.balancing()))
@@ -139,7 +144,7 @@ func (b *beside) passes(when string) {
 			} {
 				name, client, err := asks(b.t, c.from, network, at(c.address, c.port))
 				if err != nil || name != c.name || c.client != "" && client != c.client {
-					b.t.Errorf("%s, %s %s from %q: %q saw %q (%v), want %q to see %q",
+					b.t.Fatalf("%s, %s %s from %q: %q saw %q (%v), want %q to see %q",
 						when, network, at(c.address, c.port), filepath.Base(c.from), name, client, err, c.name, c.client)
 				}
 			}
