@@ -53,10 +53,7 @@ func (s *stage) addressesOf(names ...string) {
 	s.t.Helper()
 	s.run(time.Minute)
 	now := s.fleet().Addresses
-	var have []string
-	for _, key := range slices.Sorted(maps.Keys(now)) {
-		have = append(have, key)
-	}
+	have := slices.Sorted(maps.Keys(now))
 	if !slices.Equal(have, names) {
 		s.t.Fatalf("addresses of %v, want %v", have, names)
 	}

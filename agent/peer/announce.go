@@ -212,13 +212,6 @@ func (a *announcer) awaited(serving uint64) []planner.NodeName {
 	return out
 }
 
-// position is the announcement in force.
-func (a *announcer) position() position {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.at
-}
-
 // called notes that a peer has called, and what it holds of this node: where
 // that is not the announcement in force, or it could not be told, now is the
 // time.

@@ -177,7 +177,6 @@ func TestAnnounceSilent(t *testing.T) {
 	if took := time.Since(begin); took < ackPatience {
 		t.Errorf("they were waited for %v", took)
 	}
-	begin = time.Now()
 	a.Announce(serving("x", 2, 1, 1), peers)
 	if got := a.Awaited(2); len(got) > 0 {
 		t.Errorf("%v are waited for again", got)
