@@ -3,9 +3,11 @@ package network
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/userdata"
@@ -38,19 +40,52 @@ func (r *rules) read() (have []balance, whole bool, err error) {
 			have, whole = append(have, balance{fronts: fronts{}}), false
 			continue
 		}
-		got, sets, err := r.readSets(c, f)
+		b, sound, err := r.readBalance(c, f)
 		if err != nil {
 			return nil, false, err
 		}
-		b, known := f.balanceOf(got)
 		stand, err := r.rulesStand(c, f, b)
 		if err != nil {
 			return nil, false, err
 		}
-		have = append(have, b)
-		whole = whole && sets && known && stand && sameElements(got, f.diff(balance{}, b).add)
+		have, whole = append(have, b), whole && sound && stand
 	}
 	return have, whole, nil
+}
+
+// readBalance returns what a family's sets say, and whether they are as we write
+// them. The kernel lists a set in pieces, counting, and moves its elements
+// meanwhile when it has grown: some are listed twice then, and others not at
+// all. What makes no sense is therefore believed only when it is read twice.
+func (r *rules) readBalance(c *nftables.Conn, f family) (b balance, sound bool, err error) {
+	const tries, pause = 20, 25 * time.Millisecond
+	var before elements
+	for range tries {
+		got, all, err := r.readSets(c, f)
+		if err != nil {
+			return b, false, err
+		}
+		b, sound = f.balanceOf(got)
+		if sound = sound && all && sameElements(got, f.diff(balance{}, b).add); sound || before != nil && sameListing(before, got) {
+			break
+		}
+		before = got
+		time.Sleep(pause)
+	}
+	return b, sound, nil
+}
+
+// sameListing reports whether two readings of the sets have the same elements.
+func sameListing(a, b elements) bool {
+	return maps.EqualFunc(a, b, func(a, b []nftables.SetElement) bool { return maps.Equal(listed(a), listed(b)) })
+}
+
+func listed(all []nftables.SetElement) map[string]string {
+	m := make(map[string]string, len(all))
+	for _, e := range all {
+		m[elementKey(e)] = string(e.Val)
+	}
+	return m
 }
 
 // readSets returns the elements of all our sets; false if one is missing.
