@@ -45,6 +45,10 @@ func TestMain(m *testing.M) {
 		}
 		return
 	}
+	// Those that run beside each other wait for others, not for a processor.
+	if err := flag.Set("test.parallel", fmt.Sprint(max(4, goruntime.GOMAXPROCS(0)))); err != nil {
+		panic(err)
+	}
 	os.Exit(m.Run())
 }
 
