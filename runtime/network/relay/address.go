@@ -3,8 +3,9 @@ package relay
 import "net/netip"
 
 // raised is how much higher a port is served that needs rights the agent lacks:
-// 80 becomes 8080, 443 becomes 8443.
-const raised = 8000
+// 80 becomes 10080, 443 becomes 10443. Not 8080 and 8443: that is where programs
+// listen themselves.
+const raised = 10000
 
 // Address is the loopback address at which the relay serves a service address:
 // "127.232.0.5" for "10.232.0.5". "" = none: the address is IPv6, or its place

@@ -4,8 +4,14 @@
 // Service addresses cannot be given to an interface without root. But all of
 // 127.0.0.0/8 is this machine's: a service at 10.232.0.5 is served at
 // 127.232.0.5 (Address), on the same port or, where ports below 1024 need
-// rights that the agent lacks, on one 8000 higher (Port). Only programs of this
+// rights that the agent lacks, on one 10000 higher (Port). Only programs of this
 // machine reach it there; IPv6 service addresses have no such place.
+//
+// Who listens on one address of the machine keeps every other program from
+// listening on all of them, and who listens on all answers for every address of
+// which nobody else took the port. Client is therefore a runtime.Listening: it is
+// asked for no port on which instances of the node listen themselves, which the
+// addresses of slots would all be.
 //
 // The agent's half is Client, a runtime.Balancer that writes a file. Serve reads
 // it, in a process that outlives the agent, and hands its listening sockets to

@@ -104,7 +104,7 @@ func TestWithoutRights(t *testing.T) {
 		t.Fatal(err)
 	}
 	first, port := unprivileged(t, exe, dir)
-	if port != 80 && port != 8080 {
+	if port != 80 && port != 10080 {
 		t.Fatalf("port 80 is served on %d", port)
 	}
 	at := table.Fronts[0].Listen

@@ -82,8 +82,9 @@ func Serve(ctx context.Context, dir string, log *slog.Logger) error {
 }
 
 type server struct {
-	dir string
-	log *slog.Logger
+	dir   string
+	log   *slog.Logger
+	since time.Time
 
 	places    chan struct{}  // one per standing connection
 	sessions  atomic.Int64   // of all udp fronts, at most as many as places
@@ -112,7 +113,7 @@ type flow struct {
 
 func newServer(dir string, log *slog.Logger) *server {
 	s := &server{
-		dir: dir, log: log, places: make(chan struct{}, connectionLimit()), handedOver: make(chan struct{}),
+		dir: dir, log: log, since: time.Now(), places: make(chan struct{}, connectionLimit()), handedOver: make(chan struct{}),
 		fronts: map[place][]front{}, adopted: map[place][]front{}, unbound: map[place]string{}, targets: map[flow]*target{},
 	}
 	s.over, s.cut = context.WithCancel(context.Background())
@@ -336,10 +337,13 @@ func (s *server) expire() {
 
 // status is what the relay tells the agent.
 type status struct {
-	Name    string    `json:"name"` // of the table that is served
-	Fault   string    `json:"fault,omitempty"`
-	Unbound []unbound `json:"unbound,omitempty"`
-	Traffic []traffic `json:"traffic,omitempty"`
+	Name        string    `json:"name"` // of the table that is served
+	Fault       string    `json:"fault,omitempty"`
+	Since       time.Time `json:"since"`
+	Open        int       `json:"open"`        // places it listens at
+	Connections int       `json:"connections"` // that stand
+	Unbound     []unbound `json:"unbound,omitempty"`
+	Traffic     []traffic `json:"traffic,omitempty"`
 }
 
 type unbound struct {
@@ -360,7 +364,7 @@ type traffic struct {
 func (s *server) status() status {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	st := status{Name: s.name, Fault: s.fault}
+	st := status{Name: s.name, Fault: s.fault, Since: s.since, Open: len(s.fronts), Connections: len(s.places)}
 	for p, reason := range s.unbound {
 		st.Unbound = append(st.Unbound, unbound{p.listen, p.protocol, reason})
 	}
