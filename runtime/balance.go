@@ -2,6 +2,8 @@ package runtime
 
 import (
 	"context"
+	"fmt"
+	"strings"
 	"time"
 
 	"github.com/orpheus-cd/orpheus/planner"
@@ -16,8 +18,13 @@ type Balancer interface {
 	// client's address where it asks for that; a front without targets refuses
 	// them at once. TCP connections that stand are not touched, also those to a
 	// target that is listed no more; UDP flows to such a one go elsewhere with
-	// their next packet. A published port that a program of the machine already
-	// listens on is left out and reported (ErrInvalid); all else stands.
+	// their next packet.
+	//
+	// A LeftOutError names the fronts that do not stand, since they cannot (a
+	// program of the machine listens on the port to be published, another front
+	// has it, a target makes no sense); all else stands. After any other
+	// error it may stand in part and is to be tried again; but an ErrInvalid that
+	// is no LeftOutError changed nothing.
 	Balance(ctx context.Context, b Balancing) error
 
 	// Traffic tells of every target on another node that was sent a new TCP
@@ -71,6 +78,50 @@ type Front struct {
 	Affinity bool
 	// Targets of a family that the front has no address of are left out.
 	Targets []Target
+}
+
+// LeftOut is a front that does not stand, and why.
+type LeftOut struct {
+	Front  Front
+	Reason string // for people; with a remedy where there is one
+}
+
+// LeftOutError lists what Balance left out; all else stands. It is never joined
+// with another error. It is an ErrInvalid, too: trying again helps only once
+// something else has changed.
+type LeftOutError []LeftOut
+
+// shownLeftOut bounds the length of an error.
+const shownLeftOut = 10
+
+func (e LeftOutError) Error() string {
+	var all []string
+	for _, l := range e[:min(len(e), shownLeftOut)] {
+		all = append(all, fmt.Sprintf("%s is left out: %s", l.Front, l.Reason))
+	}
+	if more := len(e) - shownLeftOut; more > 0 {
+		all = append(all, fmt.Sprintf("and %d more", more))
+	}
+	return strings.ReplaceAll(strings.Join(all, "; "), "\n", " ")
+}
+
+// Is reports whether the target is ErrInvalid.
+func (e LeftOutError) Is(target error) bool { return target == ErrInvalid }
+
+// String names the front for people, on one line.
+func (f Front) String() string {
+	on := ""
+	if f.Address != "" {
+		on = fmt.Sprintf(" on %.60q", f.Address)
+	}
+	switch f.Kind {
+	case FrontService:
+		return fmt.Sprintf("port %d/%.10s%s of %s", f.Port, f.Protocol, on, f.Service)
+	case FrontHost:
+		return fmt.Sprintf("host port %d/%.10s%s of %s", f.Port, f.Protocol, on, f.Service)
+	default:
+		return fmt.Sprintf("publish port %d/%.10s%s of %s", f.Port, f.Protocol, on, f.Service)
+	}
 }
 
 // Traffic is what became of new connections to one target on another node.

@@ -25,6 +25,7 @@ type FakeNetwork struct {
 	given     int
 	ports     int
 	six       bool
+	leave     func(runtime.Front) string
 }
 
 var (
@@ -114,8 +115,29 @@ func (n *FakeNetwork) Balance(ctx context.Context, b runtime.Balancing) error {
 	}
 	defer n.mu.Unlock()
 	n.balancing = copyBalancing(b)
+	var left runtime.LeftOutError
+	if n.leave != nil {
+		n.balancing.Fronts = slices.DeleteFunc(n.balancing.Fronts, func(f runtime.Front) bool {
+			reason := n.leave(f)
+			if reason != "" {
+				left = append(left, runtime.LeftOut{Front: f, Reason: reason})
+			}
+			return reason != ""
+		})
+	}
 	n.history = append(n.history, n.balancing)
+	if len(left) > 0 {
+		return end(left)
+	}
 	return end(nil)
+}
+
+// LeaveOut has Balance leave out the fronts that why gives a reason for; nil =
+// none.
+func (n *FakeNetwork) LeaveOut(why func(runtime.Front) string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.leave = why
 }
 
 // Traffic implements runtime.Balancer.
@@ -191,7 +213,8 @@ func (n *FakeNetwork) GiveIPv6() {
 	n.six = true
 }
 
-// Balancing is that of the last Balance that succeeded, without a call.
+// Balancing is that of the last Balance that succeeded, less what it left out,
+// without a call.
 func (n *FakeNetwork) Balancing() runtime.Balancing {
 	n.mu.Lock()
 	defer n.mu.Unlock()

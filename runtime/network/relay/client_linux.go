@@ -24,7 +24,7 @@ var _ runtime.Balancer = Client{}
 // Fleet and Services have no meaning here: an address that is no front refuses
 // connections because nobody listens there.
 func (c Client) Balance(ctx context.Context, b runtime.Balancing) error {
-	t, faults := tableOf(b, lowestPort())
+	t, of, left := tableOf(b, lowestPort())
 	text, name, err := t.encode()
 	if err == nil {
 		err = write(c.Dir, text)
@@ -35,21 +35,20 @@ func (c Client) Balance(ctx context.Context, b runtime.Balancing) error {
 	st, err := askStatus(ctx, c.Dir)
 	switch {
 	case noRelay(err):
-		return errors.Join(faults...)
 	case err != nil:
-		return errors.Join(append(faults, fmt.Errorf("ask the relay whether it balances: %w", err))...)
+		return fmt.Errorf("ask the relay whether it balances: %w", err)
 	case st.Name != name:
-		faults = append(faults, fmt.Errorf("the relay balances something else: %s", st.Fault))
-	}
-	services := map[place]string{}
-	for _, e := range t.Fronts {
-		services[e.place()] = e.Service
+		return fmt.Errorf("the relay balances something else: %s", st.Fault)
 	}
 	for _, u := range st.Unbound {
-		faults = append(faults, fmt.Errorf("%s/%s of %s is not opened: %s: %w",
-			u.Listen, u.Protocol, services[place{u.Listen, u.Protocol}], u.Reason, runtime.ErrInvalid))
+		if f, known := of[place{u.Listen, u.Protocol}]; known {
+			left = append(left, runtime.LeftOut{Front: f, Reason: u.Listen + ": " + u.Reason})
+		}
 	}
-	return errors.Join(faults...)
+	if len(left) > 0 {
+		return left
+	}
+	return nil
 }
 
 // Traffic tells of all targets that were tried lately, those of this node

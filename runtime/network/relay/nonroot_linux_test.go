@@ -89,9 +89,9 @@ func TestWithoutRights(t *testing.T) {
 	one := s.backend(1)
 	front, _ := s.service("tcp", one.target)
 	front.Port = 80
-	table, faults := tableOf(runtime.Balancing{Fronts: []runtime.Front{front}}, 1024)
-	if len(faults) > 0 {
-		t.Fatal(faults)
+	table, _, left := tableOf(runtime.Balancing{Fronts: []runtime.Front{front}}, 1024)
+	if len(left) > 0 {
+		t.Fatal(left)
 	}
 	text, name, err := table.encode()
 	if err == nil {

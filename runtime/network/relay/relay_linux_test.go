@@ -403,7 +403,7 @@ func TestTakenPortIsReportedAndOpenedLater(t *testing.T) {
 	s.relay()
 	published := runtime.Front{Service: front.Service, Port: port, Protocol: "tcp", Targets: front.Targets}
 	err = s.client.Balance(t.Context(), runtime.Balancing{Fronts: []runtime.Front{published, front}})
-	if !errors.Is(err, runtime.ErrInvalid) {
+	if left, is := errors.AsType[runtime.LeftOutError](err); !is || len(left) != 1 || left[0].Front.Port != port {
 		t.Errorf("a taken port: %v", err)
 	}
 	if _, err := call(at); err != nil {

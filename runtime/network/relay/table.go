@@ -50,39 +50,37 @@ type place struct{ listen, protocol string }
 
 func (e entry) place() place { return place{e.Listen, e.Protocol} }
 
-// tableOf is what is to be served, in a total order. The errors are of fronts
-// that are left out; the others are served all the same.
-func tableOf(b runtime.Balancing, lowest int) (table, []error) {
-	var t table
-	var faults []error
+// tableOf is what is to be served, in a total order, the front that each place
+// is for, and what is left out.
+func tableOf(b runtime.Balancing, lowest int) (t table, of map[place]runtime.Front, left runtime.LeftOutError) {
 	fronts := slices.Clone(b.Fronts)
 	// A port that keeps its number comes before one that is raised to it.
 	slices.SortStableFunc(fronts, func(a, b runtime.Front) int {
 		return cmp.Compare(portFrom(a.Port, lowest)-a.Port, portFrom(b.Port, lowest)-b.Port)
 	})
-	taken := map[place]string{}
+	of = map[place]runtime.Front{}
 	for _, f := range fronts {
 		e, err := entryOf(f, lowest)
 		if err == nil && e.Listen == "" {
 			continue
 		}
-		if other, is := taken[e.place()]; err == nil && is {
-			err = fmt.Errorf("%s has it already", other)
+		if other, is := of[e.place()]; err == nil && is {
+			err = fmt.Errorf("%s has it already", other.Service)
 		}
 		if err == nil && len(t.Fronts) == maxFronts {
 			err = fmt.Errorf("more than %d are not served", maxFronts)
 		}
 		if err != nil {
-			faults = append(faults, fmt.Errorf("port %d/%s of %s: %w: %w", f.Port, f.Protocol, f.Service, err, runtime.ErrInvalid))
+			left = append(left, runtime.LeftOut{Front: f, Reason: err.Error()})
 			continue
 		}
-		taken[e.place()] = e.Service
+		of[e.place()] = f
 		t.Fronts = append(t.Fronts, e)
 	}
 	slices.SortFunc(t.Fronts, func(a, b entry) int {
 		return cmp.Or(cmp.Compare(a.Listen, b.Listen), cmp.Compare(a.Protocol, b.Protocol))
 	})
-	return t, faults
+	return t, of, left
 }
 
 // entryOf is a front as the relay serves it; without Listen where there is
