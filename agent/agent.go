@@ -328,7 +328,7 @@ func (a *Agent) problem(what string, err error) {
 		delete(a.problems, what)
 		a.log.Info("recovered", "what", what)
 	case err != nil:
-		a.problems[what] = err.Error()
+		a.problems[what] = oneLine(err)
 		if !known || !gitsync.SameFailure(errors.New(before), err) {
 			a.log.Warn("problem", "what", what, "err", err)
 		}

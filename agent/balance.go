@@ -2,11 +2,10 @@ package agent
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"slices"
 	"time"
 
+	"github.com/orpheus-cd/orpheus/agent/api"
 	"github.com/orpheus-cd/orpheus/planner"
 	"github.com/orpheus-cd/orpheus/runtime"
 )
@@ -32,7 +31,11 @@ type balance struct {
 	retry  time.Duration // boot time of the next try after a failure
 	fails  time.Duration // boot time since when it fails; 0 = it does not
 	why    error         // of the failure
-	news   bool          // what other nodes and the records are told has changed
+	// refused are the fronts that are wanted and not asked of the kernel, left
+	// those that it cannot open.
+	refused, left []runtime.LeftOut
+	told          []api.NotOpened // what people were told of them
+	news          bool            // what other nodes and the records are told has changed
 
 	ending map[string]bool // instances whose end the last plan decided
 	gather gathered
@@ -114,22 +117,21 @@ func (a *Agent) balanceNow(ctx context.Context) bool {
 	now := a.cfg.Clock().Boot
 	if b.at == 0 && len(b.wanted.Fronts) == 0 && len(a.attached) == 0 && !a.net.balanced {
 		b.retry, b.fails, b.why = 0, 0, nil
+		a.notOpened(nil)
 		return true // nothing was ever led anywhere
 	}
 	ctx, cancel := context.WithTimeout(ctx, balanceTimeout)
 	defer cancel()
-	err := b.kernel.balance(ctx, b.wanted)
+	left, err := b.kernel.balance(ctx, b.wanted)
 	a.problem("balancing", err)
-	if !stood(err) {
+	if err != nil {
 		b.failed(now, err)
 		return false
 	}
-	// A port that is refused is asked for again with the next listing without a
+	// A port that is left out is asked for again with the next listing without a
 	// hint.
 	b.at, b.retry, b.fails, b.why = max(now, 1), 0, 0, nil
-	if err != nil {
-		b.why = err
-	}
+	a.notOpened(left)
 	a.net.balanced = true
 	return true
 }
@@ -178,21 +180,4 @@ func (a *Agent) relieved(id planner.ServiceID, instance string) bool {
 func (a *Agent) justStarted(id string) bool {
 	f := a.flights[id]
 	return f != nil && f.over && f.action.Kind != planner.ActionStop && f.action.Kind != planner.ActionRemove
-}
-
-// opened drops the published ports that this node keeps to itself, and those
-// that two services claim.
-func (a *Agent) opened(fronts []runtime.Front) []runtime.Front {
-	var own error
-	fronts = slices.DeleteFunc(fronts, func(f runtime.Front) bool {
-		if f.Kind != runtime.FrontPublished || a.cfg.Policy.MayPublish(f.Port) == "" {
-			return false
-		}
-		own = errors.Join(own, fmt.Errorf("port %d/%s of service %s is not opened: %s", f.Port, f.Protocol, f.Service, a.cfg.Policy.MayPublish(f.Port)))
-		return true
-	})
-	a.problem("port refused", own)
-	kept, clash := withoutClashes(fronts, a.balance.wanted.Fronts)
-	a.problem("port clash", clash)
-	return kept
 }

@@ -27,19 +27,26 @@ type reached struct {
 	protocol string
 }
 
-// stood reports whether what was asked of a Balancer stands. A port that
-// another program has is left out, all else stands.
-func stood(err error) bool { return err == nil || errors.Is(err, runtime.ErrInvalid) }
+// stood parts what a Balancer answered: fronts that it left out, while all else
+// stands, and what keeps the whole from standing.
+func stood(err error) (left []runtime.LeftOut, failed error) {
+	var out runtime.LeftOutError
+	if !errors.As(err, &out) {
+		return nil, err
+	}
+	return out, nil
+}
 
-// balance makes this stand, less what is ejected.
-func (b *balancer) balance(ctx context.Context, wanted runtime.Balancing) error {
+// balance makes this stand, less what is ejected, and returns what is left out
+// of it.
+func (b *balancer) balance(ctx context.Context, wanted runtime.Balancing) ([]runtime.LeftOut, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	err := b.to.Balance(ctx, without(wanted, b.ejected))
-	if stood(err) {
+	left, err := stood(b.to.Balance(ctx, without(wanted, b.ejected)))
+	if err == nil {
 		b.wanted, b.begun = wanted, true
 	}
-	return err
+	return left, err
 }
 
 // eject leaves these places out from now on, and no others.
@@ -50,10 +57,8 @@ func (b *balancer) eject(ctx context.Context, ejected map[reached]bool) error {
 	if !b.begun {
 		return nil
 	}
-	if err := b.to.Balance(ctx, without(b.wanted, ejected)); !stood(err) {
-		return err
-	}
-	return nil
+	_, err := stood(b.to.Balance(ctx, without(b.wanted, ejected)))
+	return err
 }
 
 // stands is what was told last in this process, also what is ejected of it.

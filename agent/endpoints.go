@@ -27,6 +27,7 @@ type ledNow struct {
 	services map[planner.ServiceID]*composed
 	silent   map[planner.ServiceID][]silent
 	fronts   []runtime.Front
+	left     map[planner.ServiceID][]api.NotOpened
 	err      error
 	fails    time.Duration // boot time of the first failure
 	errSince time.Time
@@ -48,7 +49,10 @@ func (a *Agent) showLed(changed bool) {
 	}
 	n := &ledNow{
 		node: a.cfg.Node.Name, v4: b.gather.v4, v6: b.gather.v6, services: b.led, silent: b.gather.silent, fronts: b.wanted.Fronts,
-		err: b.why, fails: b.fails,
+		err: b.why, fails: b.fails, left: map[planner.ServiceID][]api.NotOpened{},
+	}
+	for _, l := range b.told {
+		n.left[l.ID()] = append(n.left[l.ID()], l)
 	}
 	if b.fails != 0 {
 		now := a.cfg.Clock()
@@ -102,6 +106,9 @@ func (a *Agent) Endpoints() *api.Endpoints {
 func (n *ledNow) endpoints() *api.Endpoints {
 	out := &api.Endpoints{Node: n.node, Range: n.v4, Range6: n.v6, Services: []api.ServiceEndpoints{}}
 	for _, f := range n.fronts {
+		if n.closed(f) {
+			continue
+		}
 		switch f.Kind {
 		case runtime.FrontService:
 			out.Balanced.Addresses++
@@ -113,7 +120,7 @@ func (n *ledNow) endpoints() *api.Endpoints {
 		out.Balanced.Targets += len(f.Targets)
 	}
 	if n.err != nil {
-		out.Balanced.Error, out.Balanced.ErrorSince = n.err.Error(), n.errSince
+		out.Balanced.Error, out.Balanced.ErrorSince = oneLine(n.err), n.errSince
 	}
 	for _, id := range sortedServices(n.services) {
 		out.Services = append(out.Services, n.service(n.services[id].led))
@@ -121,9 +128,14 @@ func (n *ledNow) endpoints() *api.Endpoints {
 	return out
 }
 
+// closed reports whether a front is wanted and not opened.
+func (n *ledNow) closed(f runtime.Front) bool {
+	return slices.ContainsFunc(n.left[f.Service], func(l api.NotOpened) bool { return l.What() == notOpenedOf(f).What() })
+}
+
 func (n *ledNow) service(l *led) api.ServiceEndpoints {
 	s := l.service
-	out := api.ServiceEndpoints{Namespace: s.ID.Namespace, Name: s.ID.Name, Headless: s.Headless}
+	out := api.ServiceEndpoints{Namespace: s.ID.Namespace, Name: s.ID.Name, Headless: s.Headless, NotOpened: n.left[s.ID]}
 	if !s.Headless {
 		out.Address, out.Address6 = l.address[0], l.address[1]
 	}

@@ -105,7 +105,7 @@ func openOf(f runtime.Front) open { return open{f.Address, f.Protocol, f.Port} }
 // commit cannot contain but a service kept from an earlier one can bring about:
 // who has a port keeps it, and nobody else's ports suffer. before is what
 // stands.
-func withoutClashes(fronts, before []runtime.Front) (kept []runtime.Front, clash error) {
+func withoutClashes(fronts, before []runtime.Front) (kept []runtime.Front, clashes []runtime.LeftOut) {
 	type claim struct {
 		open
 		service planner.ServiceID
@@ -129,12 +129,12 @@ func withoutClashes(fronts, before []runtime.Front) (kept []runtime.Front, clash
 	kept = make([]runtime.Front, 0, len(fronts))
 	for _, f := range fronts {
 		if has := owner[openOf(f)]; f.Kind == runtime.FrontPublished && has != f.Service {
-			clash = fmt.Errorf("port %d/%s of service %s is not opened: service %s has it", f.Port, f.Protocol, f.Service, has)
+			clashes = append(clashes, runtime.LeftOut{Front: f, Reason: "service " + has.String() + " has it; publish another port in one of the two"})
 			continue
 		}
 		kept = append(kept, f)
 	}
-	return kept, clash
+	return kept, clashes
 }
 
 // containerPort is where an instance listens: an earlier revision may have

@@ -25,7 +25,8 @@ type Balanced struct {
 	HostPorts int `json:"hostPorts"` // fronts for the fleet's other nodes
 	Targets   int `json:"targets"`   // that the fronts lead to, in sum
 	// Error says why what is wanted is not in force, since ErrorSince: what was
-	// in force before goes on.
+	// in force before goes on. A port that alone cannot be opened is none: its
+	// service tells it.
 	Error      string    `json:"error,omitempty"`
 	ErrorSince time.Time `json:"errorSince,omitzero"`
 }
@@ -40,6 +41,8 @@ type ServiceEndpoints struct {
 	Address6 string         `json:"address6,omitempty"`
 	Headless bool           `json:"headless,omitempty"`
 	Ports    []EndpointPort `json:"ports,omitempty"`
+	// NotOpened are those of its ports that this node does not open.
+	NotOpened []NotOpened `json:"notOpened,omitempty"`
 	// Endpoints lists all instances, also those that take no connections now.
 	Endpoints []Endpoint `json:"endpoints,omitempty"`
 }

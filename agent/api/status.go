@@ -28,6 +28,9 @@ type Status struct {
 	FaultsIn string          `json:"faultsIn,omitempty"`
 	// Problems are sentences about the node itself that a person should read.
 	Problems []string `json:"problems,omitempty"`
+	// NotOpened are ports that this node does not open, ordered by service. Each
+	// is among Problems, too.
+	NotOpened []NotOpened `json:"notOpened,omitempty"`
 }
 
 // Repository says which commit is in force and how Git fares.

@@ -131,6 +131,9 @@ func drawAllEndpoints(s *screen, all *api.Endpoints, now time.Time) {
 			cell{service.ID().String(), plain},
 			cell{serviceAddress(service), plain},
 			cell{fmt.Sprintf("%d/%d", ready, len(service.Endpoints)), readyColour(ready, len(service.Endpoints))})
+		for _, n := range service.NotOpened {
+			t.below(red, n.String())
+		}
 	}
 	t.draw(s)
 	s.blank()
@@ -156,6 +159,9 @@ func drawEndpoints(s *screen, all *api.Endpoints, service api.ServiceEndpoints, 
 	}
 	for i, p := range endpointPorts(service) {
 		s.labelled(first(i, "PORTS"), plain, p)
+	}
+	for i, n := range service.NotOpened {
+		s.labelled(first(i, "CLOSED"), red, n.String())
 	}
 	ready := readyEndpoints(service)
 	s.labelled("READY", readyColour(ready, len(service.Endpoints)), fmt.Sprintf("%d of %d", ready, len(service.Endpoints)))

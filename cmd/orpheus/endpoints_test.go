@@ -43,11 +43,19 @@ func testEndpoints() *api.Endpoints {
 	}
 }
 
+// testNotOpened is a port of service web that cannot be opened.
+var testNotOpened = api.NotOpened{
+	Namespace: "default", Name: "web", Kind: "published", Port: 8080, Protocol: "tcp",
+	Reason: "a program of this machine listens there; end it, or publish another port",
+}
+
 // endpointScreens are the states that people meet.
 func endpointScreens() map[string]func(*screen) {
 	all := testEndpoints()
 	stale := testEndpoints()
 	stale.Balanced.Error, stale.Balanced.ErrorSince = "write the rules: the kernel has no memory left", ago(3*time.Minute)
+	closed := testEndpoints()
+	closed.Services[0].NotOpened = []api.NotOpened{testNotOpened}
 	hostile := testEndpoints()
 	hostile.Services[0].Name, hostile.Services[0].Endpoints[1].Reason = "web\x1b[2J", "evil\x1b[2J \u202e"
 	hostile.Services[0].Ports[0].Name, hostile.Services[0].Endpoints[0].Targets = "h\x1b[2J", []string{"\x1b[2J:1", "x"}
@@ -62,6 +70,8 @@ func endpointScreens() map[string]func(*screen) {
 	return map[string]func(*screen){
 		"all":          func(s *screen) { drawAllEndpoints(s, all, testNow) },
 		"stale":        func(s *screen) { drawAllEndpoints(s, stale, testNow) },
+		"closed":       func(s *screen) { drawAllEndpoints(s, closed, testNow) },
+		"closed web":   func(s *screen) { drawEndpoints(s, closed, closed.Services[0], testNow) },
 		"hostile":      func(s *screen) { drawAllEndpoints(s, hostile, testNow) },
 		"none":         func(s *screen) { drawAllEndpoints(s, &api.Endpoints{Node: "node-1"}, testNow) },
 		"web":          func(s *screen) { drawEndpoints(s, all, all.Services[0], testNow) },

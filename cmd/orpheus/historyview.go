@@ -109,7 +109,9 @@ func drawHistory(s *screen, r historyReport, one bool) {
 		}
 		t.add(what, c, cell{stamp(e.Time), plain}, cell{string(e.By), plain}, cell{planner.Commit{Hash: e.Commit}.Short(), plain}, cell{service, plain})
 		if one {
-			t.rows[len(t.rows)-1].more = e.told()
+			for _, text := range e.told() {
+				t.below(dim, text)
+			}
 		}
 	}
 	t.draw(s)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -120,10 +121,27 @@ func (v statusView) narrow(st *api.Status) (*api.Status, error) {
 					one.Faults = append(one.Faults, f)
 				}
 			}
+			one.NotOpened = notOpened(st, s)
+			one.Problems = otherProblems(st)
 			return &one, nil
 		}
 	}
 	return nil, noService(st, v.service)
+}
+
+// notOpened lists the ports of a service that the node does not open.
+func notOpened(st *api.Status, s api.Service) []api.NotOpened {
+	return slices.DeleteFunc(slices.Clone(st.NotOpened), func(n api.NotOpened) bool { return n.ID() != s.ID() })
+}
+
+// otherProblems are the node's, less those of single ports, which are their
+// services'.
+func otherProblems(st *api.Status) []string {
+	ports := map[string]bool{}
+	for _, n := range st.NotOpened {
+		ports[n.String()] = true
+	}
+	return slices.DeleteFunc(slices.Clone(st.Problems), func(p string) bool { return ports[p] })
 }
 
 // noService says which services there are, and that a broken manifest may be
@@ -164,7 +182,7 @@ func (v statusView) render(st *api.Status) *screen {
 // asAsked reports whether nothing is amiss.
 func asAsked(st *api.Status) bool {
 	r := st.Repository
-	if r.Refused != "" || r.Error != "" || r.Applied.Hash == "" || broken(st.Faults) > 0 || len(st.Problems) > 0 || len(st.Pressure) > 0 {
+	if r.Refused != "" || r.Error != "" || r.Applied.Hash == "" || broken(st.Faults) > 0 || len(st.Problems) > 0 || len(st.NotOpened) > 0 || len(st.Pressure) > 0 {
 		return false
 	}
 	for _, d := range st.Drivers {

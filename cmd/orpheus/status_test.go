@@ -148,6 +148,13 @@ func scenarios() map[string]*api.Status {
 	faults.Services[2].Message, faults.Services[2].Approve = "removed from the manifests, but it has volumes: its deletion waits", "Prune-Approved: "+strings.Repeat("4f2a", 10)
 	all["faults and problems"] = faults
 
+	closed := testStatus(usual()...)
+	elsewhere := testNotOpened
+	elsewhere.Name, elsewhere.Port = "db", 5432
+	closed.NotOpened = []api.NotOpened{elsewhere, testNotOpened}
+	closed.Problems = []string{elsewhere.String(), testNotOpened.String()}
+	all["port closed"] = closed
+
 	empty := testStatus()
 	empty.Repository.Applied, empty.Repository.Seen = planner.Commit{}, planner.Commit{}
 	empty.Drivers = nil
@@ -215,7 +222,7 @@ func TestStatusScreens(t *testing.T) {
 
 func TestServiceScreens(t *testing.T) {
 	all := scenarios()
-	for name, service := range map[string]string{"healthy": "web", "rolling": "web", "crash loop": "shop/api", "blocked image": "web", "pod": "shop/pod", "probes fail": "web"} {
+	for name, service := range map[string]string{"healthy": "web", "rolling": "web", "crash loop": "shop/api", "blocked image": "web", "pod": "shop/pod", "probes fail": "web", "port closed": "web"} {
 		v := statusView{service: service}
 		one, err := v.narrow(all[name])
 		if err != nil {
@@ -223,6 +230,23 @@ func TestServiceScreens(t *testing.T) {
 		}
 		for _, width := range []int{80, 200} {
 			golden(t, fmt.Sprintf("service/%s.%d", name, width), drawn(one, true, width))
+		}
+	}
+}
+
+// A port that is not opened is its service's: nobody asks for another's.
+func TestClosedPortIsItsServices(t *testing.T) {
+	st := scenarios()["port closed"]
+	for service, want := range map[string]int{"web": 1, "shop/api": 0} {
+		one, err := statusView{service: service}.narrow(st)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if text := drawn(one, true, 0); strings.Count(text, "is not opened") != want || strings.Contains(text, "of db") {
+			t.Errorf("%s:\n%s", service, text)
+		}
+		if asAsked(one) != (want == 0) {
+			t.Errorf("%s is said to be as asked: %v", service, asAsked(one))
 		}
 	}
 }

@@ -28,7 +28,7 @@ func drawStatus(s *screen, st *api.Status, detail bool, now time.Time) {
 	drawNode(s, st, detail, now)
 	drawTrouble(s, st)
 	if detail {
-		drawService(s, st.Services[0], now)
+		drawService(s, st.Services[0], st.NotOpened, now)
 		return
 	}
 	drawServices(s, st)
@@ -265,8 +265,9 @@ func readyAtNewest(s api.Service) (n int) {
 	return n
 }
 
-// drawService draws one service with its instances and images.
-func drawService(s *screen, service api.Service, now time.Time) {
+// drawService draws one service with its instances and images, and its ports
+// that are not opened.
+func drawService(s *screen, service api.Service, closed []api.NotOpened, now time.Time) {
 	s.blank()
 	s.labelled("SERVICE", bold, service.ID().String())
 	ready := fmt.Sprintf("%d of %d", service.Ready, service.Replicas)
@@ -281,6 +282,9 @@ func drawService(s *screen, service api.Service, now time.Time) {
 		if field.text != "" {
 			s.labelled(field.label, plain, field.text)
 		}
+	}
+	for i, n := range closed {
+		s.labelled(first(i, "CLOSED"), red, n.String())
 	}
 	if text := message(service); text != "" {
 		s.labelled("MESSAGE", noteColour(serviceColour(service)), text)

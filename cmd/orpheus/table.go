@@ -18,7 +18,13 @@ type row struct {
 	cells      []cell
 	note       string
 	noteColour colour
-	more       []string
+	more       []more
+}
+
+// more is text below a row.
+type more struct {
+	text   string
+	colour colour
 }
 
 // table has columns with titles, the last of which is for notes. Columns that
@@ -44,6 +50,12 @@ func (t *table) add(note string, c colour, cells ...cell) {
 		cells[i].text = manifest.Printable(cells[i].text)
 	}
 	t.rows = append(t.rows, row{cells: cells, note: manifest.Printable(note), noteColour: c})
+}
+
+// below adds text under the last row.
+func (t *table) below(c colour, text string) {
+	last := &t.rows[len(t.rows)-1]
+	last.more = append(last.more, more{text, c})
 }
 
 // widths measures the columns; 0 = left out. room is what is left for notes,
@@ -102,10 +114,10 @@ func (t *table) draw(s *screen) {
 			s.line(line + s.paint(r.noteColour, r.note))
 		} else {
 			s.line(line)
-			t.below(s, r)
+			t.noteBelow(s, r)
 		}
-		for _, text := range r.more {
-			s.prose(moreLead, dim, dim, text)
+		for _, m := range r.more {
+			s.prose(moreLead, dim, m.colour, m.text)
 		}
 	}
 }
@@ -120,8 +132,8 @@ func (t *table) join(s *screen, w []int, cells []cell) string {
 	return b.String()
 }
 
-// below draws a row's note under it.
-func (t *table) below(s *screen, r row) {
+// noteBelow draws a row's note under it.
+func (t *table) noteBelow(s *screen, r row) {
 	lines := wrap(r.note, s.room(columns(noteLead)))
 	if len(lines) > maxNote {
 		lines = lines[:maxNote]

@@ -72,7 +72,7 @@ func onlySlot(service api.Service, slot string) api.Service {
 
 func drawWhy(s *screen, st *api.Status, service api.Service, slot string, events []event.Event, now time.Time) {
 	drawHolds(s, holdsOn(st.Holds, service, slot))
-	drawService(s, service, now)
+	drawService(s, service, notOpened(st, service), now)
 	if len(events) > 0 {
 		s.blank()
 		s.line(s.paint(bold, "HAPPENED"))
@@ -140,7 +140,10 @@ func advice(st *api.Status, service api.Service, slot string) []string {
 		add("look at what it wrote: orpheus logs %s", service.ID())
 		add("if the last change broke it, revert that commit; to run an earlier revision of a slot meanwhile: orpheus run-revision SLOT REVISION --reason TEXT")
 	}
-	for _, p := range st.Problems {
+	for _, n := range notOpened(st, service) {
+		add("see CLOSED: port %d stays closed until that is done", n.Port)
+	}
+	for _, p := range otherProblems(st) {
 		add("this node has a problem: %s", p)
 	}
 	switch {
