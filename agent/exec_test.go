@@ -54,6 +54,9 @@ func TestExec(t *testing.T) {
 			{"a slot", "web-1", "", runtime.Streams{}, ""},
 			{"a service with one slot", "db", "", runtime.Streams{}, ""},
 			{"a container by its name, on a terminal", "db-0", "proxy", runtime.Streams{Terminal: &runtime.Terminal{}}, ""},
+			{"a service with its namespace", "default/db", "", runtime.Streams{}, ""},
+			{"a slot with its namespace", "default/web-1", "", runtime.Streams{}, ""},
+			{"another namespace's", "shop/web", "", runtime.Streams{}, `nothing here is called "shop/web"`},
 			{"a service with several slots", "web", "", runtime.Streams{}, "web runs here more than once: name one of web-0, web-1"},
 			{"nothing here", "nobody", "", runtime.Streams{}, `nothing here is called "nobody"; this node runs db, old, web`},
 			{"no such container", "db", "sidecar", runtime.Streams{}, `db-0 has no container "sidecar"; it has main, proxy`},
@@ -64,7 +67,7 @@ func TestExec(t *testing.T) {
 				t.Errorf("%s: %d, %v; want %q", row.name, code, err, row.want)
 			}
 		}
-		if len(calls) != 3 || calls[0].container != "main" || calls[1].container != "main" || calls[2].container != "proxy" ||
+		if len(calls) != 5 || calls[0].container != "main" || calls[1].container != "main" || calls[2].container != "proxy" ||
 			!strings.HasPrefix(calls[0].slot, "web-1") || !slices.Equal(calls[0].argv, []string{"/bin/psql", "--password=hunter2"}) {
 			t.Errorf("commands ran: %+v", calls)
 		}

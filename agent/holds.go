@@ -192,6 +192,8 @@ func (a *Agent) ordered(req api.HoldRequest) (o order, from []string, err error)
 
 // find is the service or slot that people call target.
 func (a *Agent) find(target string) (planner.ServiceID, string, error) {
+	asked := target
+	target = asCalled(target)
 	services, slots := map[planner.ServiceID]bool{}, map[planner.SlotID]bool{}
 	all, _ := a.instances()
 	for _, id := range a.reported(all) {
@@ -218,12 +220,21 @@ func (a *Agent) find(target string) (planner.ServiceID, string, error) {
 		here = append(here, id.String())
 	}
 	if len(here) == 0 {
-		return planner.ServiceID{}, "", fmt.Errorf("nothing here is called %q: this node runs no service yet", target)
+		return planner.ServiceID{}, "", fmt.Errorf("nothing here is called %q: this node runs no service yet", asked)
 	}
 	if len(slots) == 0 {
-		return planner.ServiceID{}, "", fmt.Errorf("nothing here is called %q; this node is to run %s, of which no slot is here", target, someOf(here))
+		return planner.ServiceID{}, "", fmt.Errorf("nothing here is called %q; this node is to run %s, of which no slot is here", asked, someOf(here))
 	}
-	return planner.ServiceID{}, "", fmt.Errorf("nothing here is called %q; this node runs %s, whose slots are called %s", target, someOf(here), someOf(slotNames(slots)))
+	return planner.ServiceID{}, "", fmt.Errorf("nothing here is called %q; this node runs %s, whose slots are called %s", asked, someOf(here), someOf(slotNames(slots)))
+}
+
+// asCalled is a name as services and slots are called here: without the
+// namespace if that is the default one.
+func asCalled(target string) string {
+	if target == "" {
+		return ""
+	}
+	return planner.ParseServiceID(target).String()
 }
 
 func slotNames(slots map[planner.SlotID]bool) []string {
@@ -335,7 +346,7 @@ func (a *Agent) Release(ctx context.Context, target string) (api.Hold, error) {
 			if o.Service == (planner.ServiceID{}) {
 				called = ""
 			}
-			if called == target {
+			if called == asCalled(target) {
 				ended = describeHold(o.Hold)
 				if err := a.saveHolds(slices.Delete(slices.Clone(a.orders), k, k+1)); err != nil {
 					return err

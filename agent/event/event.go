@@ -30,9 +30,13 @@ const (
 )
 
 // About reports whether the event is about a service or slot, as people call
-// it; "" is all there is.
+// it; "" is all there is. The default namespace may be named.
 func (e Event) About(target string) bool {
-	return target == "" || e.Service == target || e.Slot == target
+	if target == "" {
+		return true
+	}
+	called := planner.ParseServiceID(target).String()
+	return e.Service == called || e.Slot == called
 }
 
 // fromRecord makes an event of a line of the log.

@@ -57,7 +57,7 @@ func TestFromLog(t *testing.T) {
 	if n := strings.Count(text.String(), "\n"); n != 1 {
 		t.Errorf("%d lines were handed on, want the warning alone:\n%s", n, &text)
 	}
-	for target, about := range map[string]bool{"": true, "shop/web": true, "shop/web-0": true, "web": false} {
+	for target, about := range map[string]bool{"": true, "shop/web": true, "shop/web-0": true, "web": false, "default/web": false} {
 		if got[0].About(target) != about {
 			t.Errorf("about %q: %v", target, !about)
 		}
