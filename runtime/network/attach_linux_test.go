@@ -242,28 +242,6 @@ func TestAttack23HostileNames(t *testing.T) {
 	}
 }
 
-func TestAttack24BadPortsChangeNothing(t *testing.T) {
-	ok := runtime.Target{Address: "10.231.0.2", Port: 80}
-	n, err := New(testConfig(t.TempDir()))
-	must(t, err)
-	for name, ports := range map[string][]runtime.Front{
-		"twice":           {port("tcp", 80, ok), port("tcp", 80, ok)},
-		"port 0":          {port("tcp", 0, ok)},
-		"port 65536":      {port("tcp", 65536, ok)},
-		"protocol":        {port("sctp", 80, ok)},
-		"address":         {{Address: "localhost", Port: 80, Protocol: "tcp"}},
-		"target name":     {port("tcp", 80, runtime.Target{Address: "web", Port: 80})},
-		"target port":     {port("tcp", 80, runtime.Target{Address: "10.0.0.1"})},
-		"target loopback": {port("tcp", 80, runtime.Target{Address: "127.0.0.1", Port: 80})},
-		"many targets":    {port("tcp", 80, make([]runtime.Target, maxTargets+1)...)},
-		"many ports":      make([]runtime.Front, maxFronts+1),
-	} {
-		if err := n.Balance(t.Context(), runtime.Balancing{Fronts: ports}); !errors.Is(err, runtime.ErrInvalid) {
-			t.Errorf("%s: %v, want invalid", name, err)
-		}
-	}
-}
-
 // Two agents with one name for their bridges must not hurt each other.
 func TestAnotherAgentsBridge(t *testing.T) {
 	if !isolated(t) {

@@ -13,9 +13,8 @@ var _ runtime.Balancer = (*Network)(nil)
 
 // Balance implements runtime.Balancer. It changes only what differs from what
 // stands, in one transaction; nothing is written when nothing differs. Ports
-// published on ::1 are left out and reported; those of every address answer
-// there as if nobody listened, so that programs go on to 127.0.0.1. Without
-// IPv6 on the node, so are ports published on an IPv6 address.
+// published on ::1 are left out; those of every address answer there as if
+// nobody listened, so that programs go on to 127.0.0.1.
 func (n *Network) Balance(ctx context.Context, b runtime.Balancing) error {
 	n.paths.mu.Lock()
 	defer n.paths.mu.Unlock()
@@ -27,7 +26,7 @@ func (n *Network) Balance(ctx context.Context, b runtime.Balancing) error {
 	if err != nil {
 		return fmt.Errorf("set up the node's network: %w", err)
 	}
-	taken := leaveTaken(b.Fronts, want, n.rules.balances())
+	left = append(left, leaveTaken(b.Fronts, want, n.rules.balances())...)
 	changes, err := n.rules.balance(want)
 	if err != nil {
 		return fmt.Errorf("balance %d ports: %w", len(b.Fronts), err)
@@ -36,5 +35,11 @@ func (n *Network) Balance(ctx context.Context, b runtime.Balancing) error {
 	if slices.ContainsFunc(changes, func(c change) bool { return !c.empty() }) {
 		n.cfg.Log.Debug("balancing changed", "ports", len(b.Fronts))
 	}
-	return errors.Join(left, taken, n.paths.ensure(h, want), n.flows.settle(h, want, moved))
+	if err := errors.Join(n.paths.ensure(h, want), n.flows.settle(h, want, moved)); err != nil {
+		return err
+	}
+	if len(left) > 0 {
+		return left
+	}
+	return nil
 }

@@ -356,7 +356,7 @@ func TestPublishedOnLoopback6(t *testing.T) {
 	} {
 		want, left, err := new(memory).parse(c.families, runtime.Balancing{Fronts: []runtime.Front{web("127.0.0.1"), web(c.address)}})
 		must(t, err)
-		if (c.left == "") != (left == nil) || left != nil && (!errors.Is(left, runtime.ErrInvalid) || !strings.Contains(left.Error(), c.left)) {
+		if (c.left == "") != (left == nil) || left != nil && (len(left) != 1 || left[0].Front.Address != c.address || !strings.Contains(left.Error(), c.left)) {
 			t.Errorf("on %q: reported %v, want %q", c.address, left, c.left)
 		}
 		if len(want[0].fronts) == 0 {
@@ -365,30 +365,74 @@ func TestPublishedOnLoopback6(t *testing.T) {
 	}
 }
 
+// Nothing of a balancing is believed whose ranges or nodes make no sense.
 func TestAttack18BadBalancingChangesNothing(t *testing.T) {
-	ok := to("10.231.0.2", 80)
-	front := func(kind runtime.FrontKind, address string, targets ...runtime.Target) runtime.Balancing {
-		return runtime.Balancing{Services: serviceRanges, Fronts: []runtime.Front{{Kind: kind, Address: address, Port: 80, Protocol: "tcp", Targets: targets}}}
-	}
 	for name, b := range map[string]runtime.Balancing{
-		"service without address":   front(runtime.FrontService, "", ok),
-		"service outside the range": front(runtime.FrontService, "10.233.0.1", ok),
-		"address in both forms":     front(runtime.FrontPublished, "::ffff:10.0.0.1", ok),
-		"address with a zone":       front(runtime.FrontPublished, "fe80::1%eth0", ok),
-		"target link-local":         front(runtime.FrontPublished, "", to("fe80::1", 80)),
-		"target ::1":                front(runtime.FrontPublished, "", to("::1", 80)),
-		"target multicast":          front(runtime.FrontPublished, "", to("ff02::1", 80)),
-		"two kinds of one port":     {Fronts: append(frontsOf(runtime.FrontPublished, 80, ok), frontsOf(runtime.FrontHost, 80, ok)...)},
-		"range of everything":       {Services: []string{"0.0.0.0/0"}},
-		"range of the end":          {Services: []string{"255.0.0.0/8"}},
-		"range not masked":          {Services: []string{"10.232.0.1/16"}},
-		"two ranges":                {Services: []string{"10.232.0.0/16", "10.233.0.0/16"}},
-		"range of instances":        {Services: []string{"10.231.0.0/16"}},
-		"node by name":              {Fleet: []string{"node-1"}},
-		"many nodes":                {Fleet: strings.Split(strings.Repeat("10.0.0.1 ", maxFleet)+"10.0.0.1", " ")},
+		"range of everything": {Services: []string{"0.0.0.0/0"}},
+		"range of the end":    {Services: []string{"255.0.0.0/8"}},
+		"range not masked":    {Services: []string{"10.232.0.1/16"}},
+		"two ranges":          {Services: []string{"10.232.0.0/16", "10.233.0.0/16"}},
+		"range of instances":  {Services: []string{"10.231.0.0/16"}},
+		"node by name":        {Fleet: []string{"node-1"}},
+		"many nodes":          {Fleet: strings.Split(strings.Repeat("10.0.0.1 ", maxFleet)+"10.0.0.1", " ")},
 	} {
-		if _, _, err := new(memory).parse((Config{}).withDefaults().families(), b); !errors.Is(err, runtime.ErrInvalid) {
+		_, _, err := new(memory).parse((Config{}).withDefaults().families(), b)
+		if _, left := errors.AsType[runtime.LeftOutError](err); left || !errors.Is(err, runtime.ErrInvalid) {
 			t.Errorf("%s: %v, want invalid", name, err)
 		}
+	}
+}
+
+// A front that makes no sense is left out, in both families, and no other.
+func TestAttack24BadFrontHurtsNoOther(t *testing.T) {
+	ok := to("10.231.0.2", 80)
+	front := func(kind runtime.FrontKind, address string, port int, protocol string, targets ...runtime.Target) runtime.Front {
+		return runtime.Front{Kind: kind, Address: address, Port: port, Protocol: protocol, Targets: targets}
+	}
+	published := func(targets ...runtime.Target) runtime.Front {
+		return front(runtime.FrontPublished, "", 80, "tcp", targets...)
+	}
+	for name, bad := range map[string]runtime.Front{
+		"service without address":   front(runtime.FrontService, "", 80, "tcp", ok),
+		"service outside the range": front(runtime.FrontService, "10.233.0.1", 80, "tcp", ok),
+		"address in both forms":     front(runtime.FrontPublished, "::ffff:10.0.0.1", 80, "tcp", ok),
+		"address with a zone":       front(runtime.FrontPublished, "fe80::1%eth0", 80, "tcp", ok),
+		"address by name":           front(runtime.FrontPublished, "localhost", 80, "tcp", ok),
+		"port 0":                    front(runtime.FrontPublished, "", 0, "tcp", ok),
+		"port 65536":                front(runtime.FrontPublished, "", 65536, "tcp", ok),
+		"protocol":                  front(runtime.FrontPublished, "", 80, "sctp", ok),
+		"target link-local":         published(to("fe80::1", 80)),
+		"target ::1":                published(to("::1", 80)),
+		"target 127.0.0.1":          published(to("127.0.0.1", 80)),
+		"target multicast":          published(to("ff02::1", 80)),
+		"target by name":            published(to("web", 80)),
+		"target without port":       published(to("10.0.0.1", 0)),
+		"many targets":              published(make([]runtime.Target, maxTargets+1)...),
+		"twice":                     front(runtime.FrontPublished, "", 443, "tcp", ok),
+		"the port of a host port":   front(runtime.FrontPublished, "", 20001, "udp", ok),
+		"twice, on one address":     front(runtime.FrontPublished, "2001:db8::1", 444, "tcp", ok),
+	} {
+		good := append(frontsOf(runtime.FrontHost, 20001, ok), front(runtime.FrontPublished, "", 443, "tcp", ok), front(runtime.FrontPublished, "2001:db8::1", 444, "tcp"))
+		bad.Service.Name = "bad"
+		both := (Config{}).withDefaults().families()
+		want, _, err := new(memory).parse(both, runtime.Balancing{Services: serviceRanges, Fronts: good})
+		must(t, err)
+		got, left, err := new(memory).parse(both, runtime.Balancing{Services: serviceRanges, Fronts: append(good[2:4:4], bad, good[0], good[1])})
+		if err != nil || len(left) != 1 || left[0].Front.Service.Name != "bad" || left[0].Reason == "" {
+			t.Errorf("%s: %v, left out %v, want the bad one", name, err, left)
+			continue
+		}
+		for k := range want {
+			if !want[k].equal(got[k]) {
+				t.Errorf("%s: balances %v, want %v", name, got[k], want[k])
+			}
+		}
+	}
+	many := make([]runtime.Front, maxFronts+1)
+	for k := range many {
+		many[k] = front(runtime.FrontPublished, fmt.Sprintf("10.0.%d.%d", k/250, k%250+1), 80, "tcp")
+	}
+	if got, left, err := new(memory).parse((Config{}).withDefaults().families(), runtime.Balancing{Fronts: many}); err != nil || len(left) != 1 || len(got[0].fronts) != maxFronts {
+		t.Errorf("many: %v, left out %d", err, len(left))
 	}
 }

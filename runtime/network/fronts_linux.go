@@ -64,26 +64,29 @@ func (b balance) serves(a netip.Addr) bool {
 
 var protocols = map[string]uint8{"tcp": unix.IPPROTO_TCP, "udp": unix.IPPROTO_UDP}
 
-// parse checks what is to be balanced, all of it: one bad front means that
-// nothing changes. It returns one balance for each of the families, and what is
-// sound but nothing that this node can open.
-func (m *memory) parse(families []family, b runtime.Balancing) (want []balance, left, err error) {
-	if len(b.Fronts) > maxFronts {
-		return nil, nil, fmt.Errorf("%d ports are more than the %d one node balances: %w", len(b.Fronts), maxFronts, runtime.ErrInvalid)
-	}
+// parse reads what is to be balanced, one balance for each of the families. A
+// front that makes no sense, or that this node cannot open, is left out; ranges
+// and nodes of the fleet that make none are an error. Host ports come first: of
+// two that want one port it is the published one that somebody can change.
+func (m *memory) parse(families []family, b runtime.Balancing) (want []balance, left runtime.LeftOutError, err error) {
 	all, err := parseAround(families, b)
 	if err != nil {
 		return nil, nil, fmt.Errorf("%w: %w", err, runtime.ErrInvalid)
 	}
 	p := parser{families: families, balances: all, elements: make([]int, len(families)), given: b.Fronts,
 		before: m.fronts, now: make([]parsedFront, 0, len(b.Fronts))}
-	for i := range b.Fronts {
-		if err := p.add(i); err != nil {
-			return nil, nil, fmt.Errorf("%s: %w: %w", describe(b.Fronts[i]), err, runtime.ErrInvalid)
+	for _, host := range []bool{true, false} {
+		for i, f := range b.Fronts {
+			if host != (f.Kind == runtime.FrontHost) {
+				continue
+			}
+			if err := p.add(i); err != nil {
+				left = append(left, runtime.LeftOut{Front: f, Reason: err.Error()})
+			}
 		}
 	}
 	m.fronts = p.now
-	return all, errors.Join(p.left...), nil
+	return all, left, nil
 }
 
 // memory is what fronts were read as last time, in the order they were given:
@@ -101,18 +104,6 @@ type parsedFront struct {
 	id     frontID
 	given  []runtime.Target
 	parsed []netip.AddrPort
-}
-
-// describe names a front for people.
-func describe(f runtime.Front) string {
-	switch f.Kind {
-	case runtime.FrontService:
-		return fmt.Sprintf("service address %s port %d/%s of %s", f.Address, f.Port, f.Protocol, f.Service)
-	case runtime.FrontHost:
-		return fmt.Sprintf("host port %d/%s of %s", f.Port, f.Protocol, f.Service)
-	default:
-		return fmt.Sprintf("publish port %d/%s of %s", f.Port, f.Protocol, f.Service)
-	}
 }
 
 // parseAround reads all but the fronts.
@@ -166,87 +157,122 @@ type parser struct {
 	balances []balance
 	elements []int // so far, by family
 	given    []runtime.Front
-	left     []error
+	count    int // of fronts so far
 
 	before, now []parsedFront
 	byID        map[frontID]parsedFront // of before, once the order is another
 }
 
+// add adds a front to the balances, to all of those that it concerns or to
+// none.
 func (p *parser) add(source int) error {
 	f := p.given[source]
-	proto := protocols[f.Protocol]
-	if proto == 0 {
-		return fmt.Errorf("protocol %q: want tcp or udp", f.Protocol)
-	}
-	if f.Port < 1 || f.Port > 65535 {
-		return errors.New("want a port of 1 to 65535")
-	}
-	if f.Address == "" && f.Kind == runtime.FrontService {
-		return errors.New("no address")
-	}
-	var addr netip.Addr
-	if f.Address != "" {
-		var err error
-		if addr, err = netip.ParseAddr(f.Address); err != nil || addr.Is4In6() || addr.Zone() != "" || addr.IsUnspecified() || addr.IsMulticast() {
-			return fmt.Errorf("address %q: want an IPv4 or IPv6 address", f.Address)
-		}
-	}
-	if len(f.Targets) > maxTargets {
-		return fmt.Errorf("%d targets are more than %d", len(f.Targets), maxTargets)
+	addr, err := p.check(f)
+	if err != nil {
+		return err
 	}
 	targets, err := p.targets(f)
 	if err != nil {
 		return err
 	}
-	if addr.Is6() && f.Kind == runtime.FrontPublished && (addr.IsLoopback() || len(p.families) == 1) {
-		why := "the node's network has no IPv6"
-		if addr.IsLoopback() {
-			why = "the kernel leads nothing away from ::1: publish it on 127.0.0.1"
-		}
-		p.left = append(p.left, fmt.Errorf("port %d/%s of %s is not opened on %s: %s: %w", f.Port, f.Protocol, f.Service, addr, why, runtime.ErrInvalid))
-		return nil
-	}
+	var opened []opened
 	for k, family := range p.families {
-		if !addr.IsValid() || family.has(addr) {
-			if err := p.addTo(k, addr, proto, source, targets); err != nil {
-				return err
-			}
+		if addr.IsValid() && !family.has(addr) {
+			continue
+		}
+		o, err := p.open(k, addr, source, targets)
+		if err != nil {
+			return err
+		}
+		opened = append(opened, o)
+	}
+	p.count++
+	for _, o := range opened {
+		p.elements[o.family] += o.size()
+		if len(o.targets) > 0 || f.Kind != runtime.FrontService { // else as any address of the range that is no front
+			p.balances[o.family].fronts[o.at] = o.led
 		}
 	}
 	return nil
 }
 
-// addTo adds a front to the balance of one family.
-func (p *parser) addTo(k int, addr netip.Addr, proto uint8, source int, targets []netip.AddrPort) error {
+// check looks at all of a front but its targets and returns its address.
+func (p *parser) check(f runtime.Front) (addr netip.Addr, err error) {
+	switch {
+	case p.count == maxFronts:
+		return addr, fmt.Errorf("one node balances no more than %d ports", maxFronts)
+	case protocols[f.Protocol] == 0:
+		return addr, fmt.Errorf("protocol %q: want tcp or udp", f.Protocol)
+	case f.Port < 1 || f.Port > 65535:
+		return addr, errors.New("want a port of 1 to 65535")
+	case len(f.Targets) > maxTargets:
+		return addr, fmt.Errorf("%d targets are more than %d", len(f.Targets), maxTargets)
+	case f.Address == "" && f.Kind == runtime.FrontService:
+		return addr, errors.New("no address")
+	case f.Address == "":
+		return addr, nil
+	}
+	if addr, err = netip.ParseAddr(f.Address); err != nil || addr.Is4In6() || addr.Zone() != "" || addr.IsUnspecified() || addr.IsMulticast() {
+		return addr, fmt.Errorf("address %q: want an IPv4 or IPv6 address", f.Address)
+	}
+	switch published := f.Kind == runtime.FrontPublished; {
+	case published && addr.Is6() && addr.IsLoopback():
+		return addr, errors.New("the kernel leads nothing away from ::1: publish it on 127.0.0.1")
+	case published && addr.Is6() && len(p.families) == 1:
+		return addr, errors.New("the node's network has no IPv6")
+	}
+	return addr, nil
+}
+
+// opened is a front of one family.
+type opened struct {
+	family int
+	at     front
+	led
+}
+
+// open makes a front of one family of what is given.
+func (p *parser) open(k int, addr netip.Addr, source int, targets []netip.AddrPort) (opened, error) {
 	f, family, b := p.given[source], p.families[k], p.balances[k]
 	if !addr.IsValid() {
 		addr = family.any
 	}
 	if f.Kind == runtime.FrontService && !b.serves(addr) {
-		return fmt.Errorf("the address is in no range of service addresses")
+		return opened{}, errors.New("the address is in no range of service addresses")
 	}
-	at, l := front{addr, proto, uint16(f.Port)}, led{kind: f.Kind, affinity: f.Affinity, source: source}
+	o := opened{k, front{addr, protocols[f.Protocol], uint16(f.Port)}, led{kind: f.Kind, affinity: f.Affinity, source: source}}
 	// The targets are sorted, IPv4 before IPv6.
 	first, _ := slices.BinarySearchFunc(targets, 128, func(t netip.AddrPort, bits int) int { return cmp.Compare(t.Addr().BitLen(), bits) })
-	if l.targets = targets[:first]; family.addrLen == 16 {
-		l.targets = targets[first:]
+	if o.targets = targets[:first]; family.addrLen == 16 {
+		o.targets = targets[first:]
 	}
-	if other, taken := b.fronts[at]; taken {
-		return fmt.Errorf("%s has it already", p.given[other.source].Service)
+	if other, taken := b.fronts[o.at]; taken {
+		return opened{}, fmt.Errorf("%s of %s has it already", other.what(), p.given[other.source].Service)
 	}
-	if len(l.targets) == 0 && f.Kind == runtime.FrontService {
-		return nil // as any address of the range that is no front
+	if p.elements[k]+o.size() > maxElements {
+		return opened{}, fmt.Errorf("more targets than the %d of one node", maxElements)
 	}
+	return o, nil
+}
+
+// size is the number of elements that the targets take: of picks.
+func (l led) size() int {
 	if l.affinity && len(l.targets) > 0 {
-		p.elements[k] += buckets
-	} else {
-		p.elements[k] += len(l.targets)
+		return buckets
 	}
-	if p.elements[k] > maxElements {
-		return fmt.Errorf("more targets than the %d of one node", maxElements)
+	return len(l.targets)
+}
+
+// what names the kind of a front for people.
+func (l led) what() string {
+	switch l.kind {
+	case runtime.FrontHost:
+		return "a host port"
+	case runtime.FrontPublished:
+		return "a published port"
+	default:
+		return "an address"
 	}
-	b.fronts[at] = l
-	return nil
 }
 
 func (p *parser) targets(f runtime.Front) ([]netip.AddrPort, error) {

@@ -1,8 +1,6 @@
 package network
 
 import (
-	"errors"
-	"fmt"
 	"maps"
 	"net/netip"
 	"slices"
@@ -21,9 +19,8 @@ const (
 
 // leaveTaken takes out of what is wanted the published ports that programs of
 // this machine listen on: publishing port 22 would cut people off from their
-// server. What stands already stays, whoever began to listen there since. The
-// error names what was left out.
-func leaveTaken(given []runtime.Front, want, standing []balance) error {
+// server. What stands already stays, whoever began to listen there since.
+func leaveTaken(given []runtime.Front, want, standing []balance) (left runtime.LeftOutError) {
 	fresh := map[int]bool{}
 	for k := range want {
 		for at, l := range want[k].fronts {
@@ -50,13 +47,10 @@ func leaveTaken(given []runtime.Front, want, standing []balance) error {
 	for k := range want {
 		maps.DeleteFunc(want[k].fronts, func(_ front, l led) bool { return taken[l.source] })
 	}
-	var errs []error
 	for _, source := range slices.Sorted(maps.Keys(taken)) {
-		f := given[source]
-		errs = append(errs, fmt.Errorf("port %d/%s of %s is not opened: a program of this machine listens there; end it, or publish another port: %w",
-			f.Port, f.Protocol, f.Service, runtime.ErrInvalid))
+		left = append(left, runtime.LeftOut{Front: given[source], Reason: "a program of this machine listens there; end it, or publish another port"})
 	}
-	return errors.Join(errs...)
+	return left
 }
 
 // clashes reports whether packets to one would reach the other.
