@@ -226,6 +226,7 @@ func New(cfg Config) (*Agent, error) {
 	}
 	if cfg.Balancer != nil {
 		a.balance.kernel = &balancer{to: cfg.Balancer}
+		a.balance.own.listening, _ = cfg.Balancer.(runtime.Listening)
 		a.problem("network memory", a.loadNetwork())
 		if a.fleet != nil {
 			a.reach = a.newReach()

@@ -35,7 +35,8 @@ type balance struct {
 	// those that it cannot open.
 	refused, left []runtime.LeftOut
 	told          []api.NotOpened // what people were told of them
-	news          bool            // what other nodes and the records are told has changed
+	own           ownPorts
+	news          bool // what other nodes and the records are told has changed
 
 	ending map[string]bool // instances whose end the last plan decided
 	gather gathered

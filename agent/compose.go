@@ -16,11 +16,17 @@ func (a *Agent) compose(here map[planner.ServiceID][]local) bool {
 	all := a.gatherElsewhere() // something that may concern every service
 	anew := all && b.gather.followed != b.composedOf
 	before := b.led
+	moved := a.lookAtOwnPorts(here, anew)
 	next := make(map[planner.ServiceID]*composed, len(before))
 	news := before == nil || all // for who is told how connections are led
 	changed := before == nil     // for the kernel
 	for id, s := range a.ledServices(all) {
 		l := a.ledService(s, here[id], before[id], all, anew)
+		if old := before[id]; old != nil && !anew && !moved {
+			l.closed = old.closed
+		} else {
+			l.closed = a.closedPorts(s)
+		}
 		if old := before[id]; old != nil && !anew && l.same(old.led) {
 			next[id] = old
 			continue
@@ -35,6 +41,7 @@ func (a *Agent) compose(here map[planner.ServiceID][]local) bool {
 		return false
 	}
 	b.led = next
+	a.showOwnPorts()
 	a.net.unsaved, a.names.stale = true, true
 	a.watchReach()
 	defer a.showLed(true)
@@ -104,6 +111,9 @@ func (a *Agent) ledService(s planner.Service, here []local, before *composed, al
 	}
 	if l.place.At != 0 {
 		l.address = a.addressesAt(l.place.At)
+	}
+	if a.balance.own.listening != nil {
+		return l
 	}
 	l.slots = make(map[string]addresses, len(l.place.Slots))
 	for slot, at := range maps.All(l.place.Slots) {

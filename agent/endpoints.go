@@ -136,7 +136,8 @@ func (n *ledNow) closed(f runtime.Front) bool {
 func (n *ledNow) service(l *led) api.ServiceEndpoints {
 	s := l.service
 	out := api.ServiceEndpoints{Namespace: s.ID.Namespace, Name: s.ID.Name, Headless: s.Headless, NotOpened: n.left[s.ID]}
-	if !s.Headless {
+	out.NotOpened = slices.Concat(out.NotOpened, l.notOpened())
+	if !s.Headless && !l.hidden() {
 		out.Address, out.Address6 = l.address[0], l.address[1]
 	}
 	for _, p := range s.Ports {

@@ -15,7 +15,7 @@ func (l *led) fronts() []runtime.Front {
 	var out []runtime.Front
 	for k, p := range l.service.Ports {
 		targets := l.targets(k, scope{})
-		if p.Port != 0 && !l.service.Headless {
+		if p.Port != 0 && !l.service.Headless && !l.isClosed(k) {
 			out = append(out, l.at(l.address, p.Port, p.Protocol, targets)...)
 		}
 		if p.Publish != nil {

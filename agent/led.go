@@ -17,8 +17,10 @@ type led struct {
 	// address are those of the service, slots those of its slots.
 	address addresses
 	slots   map[string]addresses
-	here    []local
-	there   []remote
+	// closed says why the address does not have a port here, see closedPorts.
+	closed []string
+	here   []local
+	there  []remote
 }
 
 // addresses of one thing by family: IPv4, IPv6; "" = none.
@@ -61,7 +63,7 @@ func (r remote) same(o remote) bool {
 // same reports whether the same is led to the same places. Whether the
 // service's manifest is the same the caller knows.
 func (l *led) same(o *led) bool {
-	return l.address == o.address && maps.Equal(l.slots, o.slots) && l.place.At == o.place.At && maps.Equal(l.place.Slots, o.place.Slots) &&
+	return l.address == o.address && slices.Equal(l.closed, o.closed) && maps.Equal(l.slots, o.slots) && l.place.At == o.place.At && maps.Equal(l.place.Slots, o.place.Slots) &&
 		slices.EqualFunc(l.here, o.here, local.same) && slices.EqualFunc(l.there, o.there, remote.same)
 }
 

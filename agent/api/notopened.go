@@ -18,6 +18,8 @@ type NotOpened struct {
 	Port     int    `json:"port"`
 	Protocol string `json:"protocol"`
 	Reason   string `json:"reason"` // with the remedy
+	// Meant: it follows from the manifest and the kind of node; nothing is wrong.
+	Meant bool `json:"meant,omitempty"`
 }
 
 // ID is the service's name as people write it.

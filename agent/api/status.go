@@ -29,7 +29,7 @@ type Status struct {
 	// Problems are sentences about the node itself that a person should read.
 	Problems []string `json:"problems,omitempty"`
 	// NotOpened are ports that this node does not open, ordered by service. Each
-	// is among Problems, too.
+	// that is not meant is among Problems, too.
 	NotOpened []NotOpened `json:"notOpened,omitempty"`
 }
 
