@@ -18,7 +18,7 @@ func (a *Agent) reportFleet() *api.Fleet {
 	view, now := ms.member.View(), a.cfg.Clock()
 	stats := ms.member.Stats()
 	out := &api.Fleet{
-		Epoch: view.Nodes[view.Self].Record.Epoch, Registered: ms.member.Registered(), Generation: view.Fleet.Generation,
+		Epoch: view.Nodes[view.Self].Record.Epoch, Registered: ms.member.Registered(), Unread: !ms.member.Whole(), Generation: view.Fleet.Generation,
 		Floor: view.Fleet.Floor, BadRecords: ms.member.Bad(maxReported), Ignored: ms.member.Ignored(),
 		Requests: api.FleetRequest{
 			Reads: stats.Lists + stats.Reads, Pushes: stats.Pushes, Won: stats.Won, Lost: stats.Lost, Unknown: stats.Unknown, Poll: view.Poll,

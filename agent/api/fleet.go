@@ -11,6 +11,9 @@ type Fleet struct {
 	Records    string `json:"records"` // the records' repository, without credentials
 	Epoch      uint64 `json:"epoch"`
 	Registered bool   `json:"registered"`
+	// Unread is set as long as this process has not read the records: what the
+	// others do is not known then.
+	Unread bool `json:"unread,omitempty"`
 	// Generation of the floor.
 	Generation uint64 `json:"generation"`
 	Floor      string `json:"floor,omitempty"`

@@ -53,7 +53,7 @@ func commitExample(c *devfleet.Cluster, opts serveOptions) (note string, err err
 		if err != nil {
 			return "", err
 		}
-		files["hello.yaml"] = fmt.Sprintf(exampleService, fmt.Sprintf("  image: %s\n  ports:\n  - {name: http, containerPort: 8080, publish: 8080}\n", ref))
+		files["hello.yaml"] = fmt.Sprintf(exampleService, fmt.Sprintf("  image: %s\n  ports:\n  - {name: http, containerPort: 8080, port: 80, publish: 8080}\n", ref))
 	}
 	_, err = c.Repo.Commit(files, "An example")
 	return note, err

@@ -176,6 +176,8 @@ func serviceAddress(s api.ServiceEndpoints) string {
 	switch {
 	case s.Headless:
 		return "headless"
+	case s.Address == "" && s.Address6 == "" && !slices.ContainsFunc(s.Ports, func(p api.EndpointPort) bool { return p.Port > 0 }):
+		return `none (no "port")`
 	case s.Address == "" && s.Address6 == "":
 		return "none yet"
 	case s.Address == "":

@@ -39,6 +39,8 @@ func testEndpoints() *api.Endpoints {
 				Endpoints: []api.Endpoint{{Slot: "node-1", Node: "node-1", State: api.EndpointReady, Revision: testRevision("3"), Targets: []string{"10.231.0.7:53", "10.231.0.7:9153"}, SlotAddress: "10.232.0.33"}},
 			},
 			{Namespace: "shop", Name: "idle", Address: "10.232.4.1", Ports: []api.EndpointPort{{Protocol: "tcp", Container: 80, Port: 80}}},
+			{Namespace: "shop", Name: "new", Ports: []api.EndpointPort{{Protocol: "tcp", Container: 80, Port: 80}}},
+			{Namespace: "shop", Name: "open", Ports: []api.EndpointPort{{Protocol: "tcp", Container: 80, Published: 8081, Mode: "fleet"}}},
 		},
 	}
 }
@@ -154,7 +156,7 @@ func TestEndpointsVerb(t *testing.T) {
 		{"endpoints default/web", socket, 0, "10.232.0.17"},
 		{"endpoints infra/dns", socket, 0, "headless"},
 		// Another namespace's is not meant.
-		{"endpoints dns", socket, exitFailed, "these have one: web, infra/dns, shop/idle"},
+		{"endpoints dns", socket, exitFailed, "these have one: web, infra/dns, shop/idle, shop/new, shop/open"},
 		{"endpoints web dns", socket, exitUsage, "orpheus endpoints [SERVICE]"},
 		{"endpoints -o yaml", socket, exitUsage, "text or json"},
 		{"endpoints", none, exitFailed, "its node has no network of its own"},
@@ -179,11 +181,11 @@ func TestEndpointsVerb(t *testing.T) {
 	}
 	_, stdout, _ = orpheus(t, ".", "status", "--network", "-o", "json", "--socket", socket)
 	var report networkReport
-	if err := json.Unmarshal([]byte(stdout), &report); err != nil || report.Network.MTU != 1450 || len(report.Endpoints.Services) != 3 {
+	if err := json.Unmarshal([]byte(stdout), &report); err != nil || report.Network.MTU != 1450 || len(report.Endpoints.Services) != 5 {
 		t.Errorf("%v\n%s", err, stdout)
 	}
 	_, stdout, _ = orpheus(t, ".", "__complete", "--socket", socket, "endpoints", "")
-	if !strings.Contains(stdout, "web\ninfra/dns\nshop/idle\n") {
+	if !strings.Contains(stdout, "web\ninfra/dns\nshop/idle\nshop/new\nshop/open\n") {
 		t.Errorf("completion: %s", stdout)
 	}
 }

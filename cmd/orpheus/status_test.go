@@ -148,6 +148,11 @@ func scenarios() map[string]*api.Status {
 	faults.Services[2].Message, faults.Services[2].Approve = "removed from the manifests, but it has volumes: its deletion waits", "Prune-Approved: "+strings.Repeat("4f2a", 10)
 	all["faults and problems"] = faults
 
+	unread := testStatus(usual()...)
+	unread.Repository = down.Repository
+	unread.Fleet = &api.Fleet{Records: unread.Repository.URL, Unread: true, Error: unread.Repository.Error, ErrorSince: ago(17 * time.Minute)}
+	all["records unread"] = unread
+
 	closed := testStatus(usual()...)
 	elsewhere := testNotOpened
 	elsewhere.Name, elsewhere.Port = "db", 5432

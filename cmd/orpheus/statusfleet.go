@@ -20,6 +20,8 @@ func drawMembership(s *screen, f *api.Fleet, now time.Time) {
 		}
 	}
 	switch {
+	case len(live) == 0 && f.Unread:
+		s.labelled("FLEET", yellow, "the records have not been read yet since this agent started"+unreadWhy(f))
 	case len(live) == 0:
 		s.labelled("FLEET", yellow, "no node is registered yet")
 	default:
@@ -30,8 +32,10 @@ func drawMembership(s *screen, f *api.Fleet, now time.Time) {
 			s.labelled("", yellow, strings.TrimSpace(fmt.Sprintf("%s is %s %s", n.Name, n.State, n.Reason)))
 		}
 	}
-	if f.Error != "" {
+	if f.Error != "" && len(live) > 0 {
 		s.prose("          ", plain, red, "records cannot be read since "+age(now.Sub(f.ErrorSince))+": "+f.Error)
+	}
+	if f.Error != "" {
 		s.prose("          ", plain, plain, "Nothing moves between nodes; what runs keeps running and is kept in order.")
 	}
 	if f.Records != "" && f.Error == "" {
@@ -55,6 +59,14 @@ func drawMembership(s *screen, f *api.Fleet, now time.Time) {
 	if f.Ignored > 0 {
 		s.prose("          ", plain, yellow, fmt.Sprintf("%s among the records are none and are ignored", count(f.Ignored, "ref")))
 	}
+}
+
+// unreadWhy says what keeps an agent from reading the records at all.
+func unreadWhy(f *api.Fleet) string {
+	if f.Error == "" {
+		return ""
+	}
+	return " (Git: " + f.Error + ")"
 }
 
 func nodeNote(n api.FleetNode) string {
