@@ -21,6 +21,23 @@ type NetworkState struct {
 	// ForeignRules are rules of ours in tables of other programs.
 	ForeignRules []string    `json:"foreignRules,omitempty"`
 	Names        *NameServer `json:"names,omitempty"` // nil = there is none
+	// Relay leads connections on a node that has no network of its own; nil = the
+	// kernel does.
+	Relay *Relay `json:"relay,omitempty"`
+}
+
+// Relay is the process that leads connections in user space, at addresses on
+// loopback.
+type Relay struct {
+	PID int `json:"pid,omitempty"` // 0 = none runs: nothing was to be led yet, or see Faults
+	// Version is that of its program: a hash of the file.
+	Version string `json:"version,omitempty"`
+	// Since is when it began to lead.
+	Since       time.Time `json:"since,omitzero"`
+	Open        int       `json:"open"`        // ports it listens on, each address by itself
+	Connections int       `json:"connections"` // TCP connections that go through it now
+	// Faults are what keeps it from doing its work.
+	Faults []string `json:"faults,omitempty"`
 }
 
 // NameServer is the process that answers for the names of services.

@@ -87,10 +87,10 @@ func (n *nodeExam) wired() []check {
 	for _, p := range n.config.Plugins {
 		checks = append(checks, check{p.Name, func(context.Context) (level, string, string) { return n.pluginHealth(p) }})
 	}
-	if nodes.network != nil {
-		checks = append(checks, n.networkChecks(nodes.network)...)
+	if nodes.network == nil {
+		return append(checks, check{"network", n.relayHealth})
 	}
-	return checks
+	return append(checks, n.networkChecks(nodes.network)...)
 }
 
 func (n *nodeExam) configuration(context.Context) (level, string, string) {

@@ -132,7 +132,7 @@ func drawAllEndpoints(s *screen, all *api.Endpoints, now time.Time) {
 			cell{serviceAddress(service), plain},
 			cell{fmt.Sprintf("%d/%d", ready, len(service.Endpoints)), readyColour(ready, len(service.Endpoints))})
 		for _, n := range service.NotOpened {
-			t.below(red, n.String())
+			t.below(notOpenedColour(n), n.String())
 		}
 	}
 	t.draw(s)
@@ -161,7 +161,7 @@ func drawEndpoints(s *screen, all *api.Endpoints, service api.ServiceEndpoints, 
 		s.labelled(first(i, "PORTS"), plain, p)
 	}
 	for i, n := range service.NotOpened {
-		s.labelled(first(i, "CLOSED"), red, n.String())
+		s.labelled(first(i, "CLOSED"), notOpenedColour(n), n.String())
 	}
 	ready := readyEndpoints(service)
 	s.labelled("READY", readyColour(ready, len(service.Endpoints)), fmt.Sprintf("%d of %d", ready, len(service.Endpoints)))
@@ -178,6 +178,8 @@ func serviceAddress(s api.ServiceEndpoints) string {
 		return "headless"
 	case s.Address == "" && s.Address6 == "" && !slices.ContainsFunc(s.Ports, func(p api.EndpointPort) bool { return p.Port > 0 }):
 		return `none (no "port")`
+	case s.Address == "" && s.Address6 == "" && slices.ContainsFunc(s.NotOpened, func(n api.NotOpened) bool { return n.Meant }):
+		return "none on this node"
 	case s.Address == "" && s.Address6 == "":
 		return "none yet"
 	case s.Address == "":

@@ -8,12 +8,17 @@ import (
 	"github.com/orpheus-cd/orpheus/runtime/network/resolver"
 )
 
-// networkState looks at the node's network for /v1/network; nil = it has none.
-// names is what was last told of the name server; a nil function, or answer: the
-// node has none.
+// networkState looks at the node's network for /v1/network; where it has none,
+// at the relay; nil = neither is there. names is what was last told of the name
+// server; a nil function, or answer: the node has none.
 func (n *node) networkState(names func() *api.NameServer) func(context.Context) (*api.NetworkState, error) {
-	if n.network == nil {
+	if n.network == nil && n.relay == nil {
 		return nil
+	}
+	if n.network == nil {
+		return func(ctx context.Context) (*api.NetworkState, error) {
+			return &api.NetworkState{Relay: n.relay.state(ctx)}, nil
+		}
 	}
 	return func(ctx context.Context) (*api.NetworkState, error) {
 		info, err := n.network.Info(ctx)

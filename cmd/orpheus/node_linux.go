@@ -32,7 +32,7 @@ type node struct {
 	drivers map[string]runtime.Driver
 	network runtime.Network // nil without containers of their own network
 	names   *nameServer     // nil without network
-	relay   relayed         // leads connections where there is no network
+	relay   *relayed        // leads connections where there is no network
 	volumes runtime.Volumes
 	hint    chan struct{} // look at the repository now
 	closers []func() error

@@ -182,7 +182,7 @@ func (v statusView) render(st *api.Status) *screen {
 // asAsked reports whether nothing is amiss.
 func asAsked(st *api.Status) bool {
 	r := st.Repository
-	if r.Refused != "" || r.Error != "" || r.Applied.Hash == "" || broken(st.Faults) > 0 || len(st.Problems) > 0 || len(st.NotOpened) > 0 || len(st.Pressure) > 0 {
+	if r.Refused != "" || r.Error != "" || r.Applied.Hash == "" || broken(st.Faults) > 0 || len(st.Problems) > 0 || slices.ContainsFunc(st.NotOpened, func(n api.NotOpened) bool { return !n.Meant }) || len(st.Pressure) > 0 {
 		return false
 	}
 	for _, d := range st.Drivers {

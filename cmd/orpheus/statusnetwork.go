@@ -59,8 +59,10 @@ func drawNetwork(s *screen, r networkReport, now time.Time) {
 		s.labelled("HOSTPORTS", plain, n.HostPorts+", for the fleet's nodes")
 	}
 	drawNameServer(s, n.Names, now)
+	drawRelay(s, n.Relay, now)
 	if r.Endpoints != nil {
 		drawBalanced(s, r.Endpoints, now)
+		drawNotOpened(s, r.Endpoints)
 	} else {
 		s.labelled("BALANCED", yellow, r.EndpointsError)
 	}
@@ -104,6 +106,33 @@ func drawNameServer(s *screen, n *api.NameServer, now time.Time) {
 	s.labelled("", plain, others)
 }
 
+// drawRelay says who leads connections where the kernel does not.
+func drawRelay(s *screen, r *api.Relay, now time.Time) {
+	if r == nil {
+		return
+	}
+	s.labelled("NETWORK", plain, "none of its own: this node runs processes only, and has no names to answer")
+	for i, fault := range r.Faults {
+		s.labelled(first(i, "RELAY"), red, fault)
+	}
+	s.labelled(first(len(r.Faults), "RELAY"), plain, describeRelay(r, now))
+}
+
+// describeRelay is the relay in one sentence.
+func describeRelay(r *api.Relay, now time.Time) string {
+	const enough = 8 // of a hash
+	switch {
+	case r.PID == 0 && len(r.Faults) > 0:
+		return "connections to services are not led"
+	case r.PID == 0:
+		return "leads connections to services on loopback, once there are any to lead"
+	case r.Since.IsZero():
+		return fmt.Sprintf("process %d begins to lead connections on loopback", r.PID)
+	}
+	return fmt.Sprintf("leads connections in user space, process %d, program %s, for %s: %s open on loopback and the node, %s",
+		r.PID, clip(r.Version, enough+1), age(now.Sub(r.Since)), count(r.Open, "port"), count(r.Connections, "connection"))
+}
+
 // drawBalanced counts what connections are led from and to.
 func drawBalanced(s *screen, e *api.Endpoints, now time.Time) {
 	if e.Range != "" || e.Range6 != "" {
@@ -115,6 +144,25 @@ func drawBalanced(s *screen, e *api.Endpoints, now time.Time) {
 	}
 	s.labelled(first(len(b.Error), "BALANCED"), plain, fmt.Sprintf("%s of services and slots, %s, %s, to %s",
 		count(b.Addresses, "port"), count(b.Published, "published port"), count(b.HostPorts, "host port"), count(b.Targets, "target")))
+}
+
+// drawNotOpened names the ports that this node does not open, and why.
+func drawNotOpened(s *screen, e *api.Endpoints) {
+	n := 0
+	for _, service := range e.Services {
+		for _, closed := range service.NotOpened {
+			s.labelled(first(n, "CLOSED"), notOpenedColour(closed), closed.String())
+			n++
+		}
+	}
+}
+
+// notOpenedColour is red where something is wrong.
+func notOpenedColour(n api.NotOpened) colour {
+	if n.Meant {
+		return plain
+	}
+	return red
 }
 
 // drawOutOfUse draws the endpoints that this node leads nobody to.

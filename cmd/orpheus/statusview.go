@@ -284,7 +284,7 @@ func drawService(s *screen, service api.Service, closed []api.NotOpened, now tim
 		}
 	}
 	for i, n := range closed {
-		s.labelled(first(i, "CLOSED"), red, n.String())
+		s.labelled(first(i, "CLOSED"), notOpenedColour(n), n.String())
 	}
 	if text := message(service); text != "" {
 		s.labelled("MESSAGE", noteColour(serviceColour(service)), text)

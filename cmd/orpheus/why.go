@@ -141,7 +141,9 @@ func advice(st *api.Status, service api.Service, slot string) []string {
 		add("if the last change broke it, revert that commit; to run an earlier revision of a slot meanwhile: orpheus run-revision SLOT REVISION --reason TEXT")
 	}
 	for _, n := range notOpened(st, service) {
-		add("see CLOSED: port %d stays closed until that is done", n.Port)
+		if !n.Meant {
+			add("see CLOSED: port %d stays closed until that is done", n.Port)
+		}
 	}
 	for _, p := range otherProblems(st) {
 		add("this node has a problem: %s", p)
