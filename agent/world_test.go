@@ -95,7 +95,7 @@ func (w *world) start() {
 		Clock: func() planner.Time { return planner.Time{Boot: time.Since(w.booted), Wall: time.Now()} },
 	}
 	if w.noNetwork {
-		cfg.Network, cfg.HostPorts = nil, nil
+		cfg.Network, cfg.HostPorts, cfg.Balancer = nil, nil, listener{w.network}
 	}
 	a, err := New(cfg)
 	if err != nil {
