@@ -273,7 +273,7 @@ func TestAttack24Clashes(t *testing.T) {
 				"warning: b.yaml:4:84: spec.ports[0].publish: mode: fleet"},
 		{"every node and another's own network", map[string]string{"a.yaml": svc("a", "nodeSelector: {zone: a}, "+publish("80")), "b.yaml": svc("b", "nodeSelector: {zone: b}, network: host, ports: [{containerPort: 80}]")},
 			"warning: b.yaml:4:"},
-		{"every node, other address", map[string]string{"a.yaml": svc("a", "nodeSelector: {zone: a}, "+publish("{port: 80, address: 127.0.0.2}")), "b.yaml": svc("b", "nodeSelector: {zone: b}, "+publish("{port: 80, address: \"::1\"}"))}, ""},
+		{"every node, other address", map[string]string{"a.yaml": svc("a", "nodeSelector: {zone: a}, "+publish("{port: 80, address: 127.0.0.2}")), "b.yaml": svc("b", "nodeSelector: {zone: b}, "+publish("{port: 80, address: \"fd00::1\"}"))}, ""},
 		{"every node by default and one's own", map[string]string{"a.yaml": svc("a", publish("{port: 80, mode: fleet}")), "b.yaml": svc("b", publish(onNode))}, "80/tcp of the node is wanted also by service b"},
 		{"perhaps the same node", map[string]string{"a.yaml": svc("a", "nodeSelector: {zone: a}, "+publish("80")), "b.yaml": svc("b", "nodeSelector: {disk: b}, "+publish("80"))}, "wanted also by"},
 		{"other namespace", map[string]string{"a.yaml": svc("web", ""), "b.yaml": svc("web, namespace: b", "")}, ""},

@@ -2,6 +2,7 @@ package manifest
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/orpheus-cd/orpheus/planner"
@@ -74,9 +75,13 @@ func (d *decoder) serviceRange(v value, six bool, byDefault string) string {
 
 // checkNetwork looks at what a service says of its address.
 func (w *writtenService) checkNetwork() {
-	hasPorts := false
+	hasPorts, publishes := false, false
 	for _, c := range w.all() {
 		hasPorts = hasPorts || len(c.ports) > 0
+		publishes = publishes || slices.ContainsFunc(c.ports, func(p port) bool { return p.publish != nil })
+	}
+	if w.spec.endpointMode == endpointModes[1] && w.spec.affinity == sessionAffinities[1] && hasPorts && !publishes {
+		w.d.warn("spec.sessionAffinity", "changes nothing: with endpointMode: dnsrr clients choose their instance themselves", "remove one of the two")
 	}
 	for _, f := range []struct {
 		field string

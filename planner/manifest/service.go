@@ -118,6 +118,7 @@ func decodeService(d *decoder, v value) *service {
 		s.ID.Namespace = planner.DefaultNamespace
 	}
 	s.Line = s.at.line
+	checkCalled(d, s.ID)
 	s.Replicas, s.EveryNode = e.spec.replicas, e.spec.everyNode
 	if s.EveryNode {
 		s.Replicas = 0
