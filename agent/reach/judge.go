@@ -325,7 +325,7 @@ func (j *judge) ejectOne(e *endpoint, now time.Time) {
 	}
 	reason := "it does not answer"
 	if e.found == refused {
-		reason = "it refuses connections"
+		reason = "it refuses connections: does it listen on all addresses?"
 	}
 	j.eject(e, reason, now)
 }
