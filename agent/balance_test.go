@@ -328,6 +328,24 @@ func TestHeadlessFamilies(t *testing.T) {
 	}
 }
 
+// The address of IPv6 is told where it leads to as many instances as that of
+// IPv4: not where other nodes are reached over IPv4 alone.
+func TestAddressOfIPv6IsTold(t *testing.T) {
+	l := led{service: service("web", "a", served(80)), address: addresses{"10.232.0.1", "fd00::1"}}
+	shown := func() api.ServiceEndpoints { return (&ledNow{}).service(&l) }
+	if s := shown(); s.Address == "" || s.Address6 == "" {
+		t.Errorf("without instances: %+v", s)
+	}
+	l.here = []local{{id: "web-0", slot: "0", takes: true, address: addresses{"10.99.0.2", "fd99::2"}, ports: []int{8080}, hostPorts: []int{0}}}
+	if s := shown(); s.Address != "10.232.0.1" || s.Address6 != "fd00::1" {
+		t.Errorf("with both: %+v", s)
+	}
+	l.there = []remote{{node: "n2", slot: "1", address: "192.0.2.2", ports: []int{20001}}}
+	if s := shown(); s.Address != "10.232.0.1" || s.Address6 != "" {
+		t.Errorf("with a node of IPv4: %+v", s)
+	}
+}
+
 // What the API tells of endpoints.
 func TestEndpointsAreShown(t *testing.T) {
 	inWorld(t, func(w *world) {

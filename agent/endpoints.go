@@ -139,6 +139,9 @@ func (n *ledNow) service(l *led) api.ServiceEndpoints {
 	out.NotOpened = slices.Concat(out.NotOpened, l.notOpened())
 	if !s.Headless && !l.hidden() {
 		out.Address, out.Address6 = l.address[0], l.address[1]
+		if out.Address6 != "" && !slices.Contains(l.answered(l.address, scope{}, scope{}), out.Address6) {
+			out.Address6 = "" // the name does not resolve to it either
+		}
 	}
 	for _, p := range s.Ports {
 		e := api.EndpointPort{Name: p.Name, Protocol: p.Protocol, Container: p.Container, Port: p.Port}

@@ -36,7 +36,8 @@ type Balanced struct {
 type ServiceEndpoints struct {
 	Namespace string `json:"namespace"`
 	Name      string `json:"name"`
-	// Address and Address6 are the service's addresses; "" = none (yet).
+	// Address and Address6 are the service's addresses; "" = none (yet). The one
+	// of IPv6 is told where it leads to as many instances as that of IPv4.
 	Address  string         `json:"address,omitempty"`
 	Address6 string         `json:"address6,omitempty"`
 	Headless bool           `json:"headless,omitempty"`
