@@ -2,8 +2,10 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"net/netip"
+	"strings"
 
 	"github.com/orpheus-cd/orpheus/agent/api"
 	"github.com/orpheus-cd/orpheus/runtime"
@@ -28,12 +30,23 @@ func (a *Agent) lookedAtNetwork(info runtime.NetworkInfo, err error) {
 	told := &api.Network{Bridge: info.Bridge, Subnet: info.Subnet, Notes: info.Notes}
 	if err != nil {
 		told.Error = err.Error()
+	} else {
+		a.problem("firewall", blocked(info.Blocking))
 	}
 	if now := [2]string{info.Subnet, info.Subnet6}; (err == nil || a.network == nil) && now != a.subnets {
 		a.subnets = now
 		a.followings++ // what follows from a commit follows from them, too
 	}
 	a.network = told
+}
+
+// blocked says which firewalls keep the node's instances from the network; nil =
+// none does.
+func blocked(by []string) error {
+	if len(by) == 0 {
+		return nil
+	}
+	return errors.New(strings.Join(by, "; "))
 }
 
 // restoreNetwork learns the addresses of instances this process did not

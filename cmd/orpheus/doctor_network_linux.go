@@ -74,7 +74,7 @@ func (x *netExam) firewall(context.Context) (level, string, string) {
 func judgeFirewall(blocking, rules []string) (level, string, string) {
 	switch {
 	case len(blocking) > 0:
-		return levelWarn, strings.Join(blocking, "; "),
+		return levelFail, strings.Join(blocking, "; "),
 			"do that for each of them, in that firewall's own configuration, so that it survives a reboot; where the agent was told to leave other tables alone (network.foreignRules: false), allowing it is enough"
 	case len(rules) > 0:
 		return levelOK, "lets the node's network pass, by rules of ours: " + strings.Join(rules, "; "), ""

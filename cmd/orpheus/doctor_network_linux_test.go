@@ -58,7 +58,7 @@ func TestNetworkFindings(t *testing.T) {
 
 		{"no other firewall", found(judgeFirewall(nil, nil)), levelOK, "no other firewall", ""},
 		{"Docker, with our rule", found(judgeFirewall(nil, []string{"iptables, chain DOCKER-USER: a"})), levelOK, "by rules of ours: iptables, chain DOCKER-USER", ""},
-		{"one that has no place for others", found(judgeFirewall([]string{"nftables, chain ip own forward drops: nft insert rule ip own forward"}, []string{"b"})), levelWarn, "nft insert rule", "survives a reboot"},
+		{"one that has no place for others", found(judgeFirewall([]string{"nftables, chain ip own forward drops: nft insert rule ip own forward"}, []string{"b"})), levelFail, "nft insert rule", "survives a reboot"},
 
 		{"no other node", found(judgePeers(nil, "20000-29999")), levelOK, "no other live node", ""},
 		{"all answer", found(judgePeers([]peerPort{{node: "b", address: "192.0.2.2:7718"}, {node: "b", address: "192.0.2.2:20001", host: true}}, "20000-29999")), levelOK, "1 other node answered, on 2 ports", ""},

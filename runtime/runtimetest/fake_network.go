@@ -26,6 +26,7 @@ type FakeNetwork struct {
 	ports     int
 	six       bool
 	leave     func(runtime.Front) string
+	blocking  []string
 }
 
 var (
@@ -55,7 +56,7 @@ func (n *FakeNetwork) Info(ctx context.Context) (runtime.NetworkInfo, error) {
 		return runtime.NetworkInfo{}, end(err)
 	}
 	defer n.mu.Unlock()
-	info := runtime.NetworkInfo{Bridge: "fake0", Subnet: "10.99.0.0/16"}
+	info := runtime.NetworkInfo{Bridge: "fake0", Subnet: "10.99.0.0/16", Blocking: n.blocking}
 	if n.six {
 		info.Subnet6 = "fd99::/64"
 	}
@@ -130,6 +131,13 @@ func (n *FakeNetwork) Balance(ctx context.Context, b runtime.Balancing) error {
 		return end(left)
 	}
 	return end(nil)
+}
+
+// Block has Info tell of firewalls that keep instances from the network.
+func (n *FakeNetwork) Block(by ...string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.blocking = by
 }
 
 // LeaveOut has Balance leave out the fronts that why gives a reason for; nil =
