@@ -33,7 +33,7 @@ func TestUnprivileged(t *testing.T) {
 	}
 	self := filepath.Join(dir, "e2e.test")
 	copyProgram(t, "/proc/self/exe", self)
-	stories := []string{"TestLifecycle", "TestBrokenManifest", "TestKilledDuringStartAndStop", "TestDrift", "TestGitOverHTTPS", "TestAttack41StatusIsLocal", "TestLogs"}
+	stories := []string{"TestLifecycle", "TestBrokenManifest", "TestKilledDuringStartAndStop", "TestDrift", "TestGitOverHTTPS", "TestAttack41StatusIsLocal", "TestLogs", "TestProgramsKeepTheirPorts"}
 	child := exec.Command(self, "-test.run=^("+strings.Join(stories, "|")+")$/^process$", "-test.v="+strconv.FormatBool(testing.Verbose()))
 	child.Dir = dir
 	child.Env = []string{
