@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"time"
@@ -31,6 +32,9 @@ type balance struct {
 	retry  time.Duration // boot time of the next try after a failure
 	fails  time.Duration // boot time since when it fails; 0 = it does not
 	why    error         // of the failure
+	// unsettled is the boot time since when too little is known to lead
+	// connections; 0 = enough is.
+	unsettled time.Duration
 	// refused are the fronts that are wanted and not asked of the kernel, left
 	// those that it cannot open.
 	refused, left []runtime.LeftOut
@@ -82,10 +86,17 @@ func (a *Agent) lead(ctx context.Context, plan planner.Plan) {
 // rebalance is lead without a new plan.
 func (a *Agent) rebalance(ctx context.Context) {
 	b := &a.balance
-	if b.kernel == nil || !a.settled() {
+	if b.kernel == nil {
 		return
 	}
 	now := a.cfg.Clock().Boot
+	if !a.settled() {
+		if b.unsettled == 0 {
+			b.unsettled = now
+		}
+		return
+	}
+	b.unsettled = 0
 	if err := a.restoreNetwork(ctx); err != nil {
 		b.failed(now, err)
 		return
@@ -157,7 +168,8 @@ func (a *Agent) settled() bool {
 // instance that is to end: it could not be told otherwise, and may yet.
 func (a *Agent) connected(action planner.Action) bool {
 	b := &a.balance
-	if b.kernel == nil || action.Kind != planner.ActionStop || action.Ordered || b.fails == 0 || a.cfg.Clock().Boot-b.fails > balancePatience {
+	since := cmp.Or(b.fails, b.unsettled)
+	if b.kernel == nil || action.Kind != planner.ActionStop || action.Ordered || since == 0 || a.cfg.Clock().Boot-since > balancePatience {
 		return false
 	}
 	if b.at == 0 { // a former process may have led them there

@@ -265,6 +265,30 @@ func TestUnreachableNetworkEndsNoTarget(t *testing.T) {
 	})
 }
 
+// TestSilentNetworkEndsNoTarget: as long as the network has not answered a new
+// agent, what a former one led connections to is not replaced; but not for ever.
+func TestSilentNetworkEndsNoTarget(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.commit(service("web", "a", published(80)))
+		w.settle(5 * time.Second)
+		w.network.Before(func(ctx context.Context, c runtimetest.Call) error {
+			if c.Verb == "Info" || c.Verb == "Balance" {
+				<-ctx.Done()
+				return ctx.Err()
+			}
+			return nil
+		})
+		w.commit(service("web", "b", published(80)))
+		w.settle(5 * time.Second)
+		w.crash()
+		w.start()
+		w.settle(9 * time.Second)
+		w.wantRunning("web-0 a", "web-0 b")
+		w.settle(3 * time.Minute)
+		w.wantRunning("web-0 b")
+	})
+}
+
 // TestStartWithoutAnswer: a start whose backend went away may have worked. If
 // so the instance is found, published, and not started again.
 func TestStartWithoutAnswer(t *testing.T) {
