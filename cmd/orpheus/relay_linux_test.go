@@ -12,16 +12,18 @@ import (
 // serves them, and what the agent says is not changed.
 func TestEndpointsOnLoopback(t *testing.T) {
 	said := &api.Endpoints{Range: "10.232.0.0/16", Range6: "fd00::/112", Services: []api.ServiceEndpoints{{
-		Name: "web", Address: "10.232.0.17", Address6: "fd00::11", Ports: []api.EndpointPort{{Container: 8080, Port: 9000}},
+		Name: "web", Address: "10.232.0.17", Address6: "fd00::11", Ports: []api.EndpointPort{{Container: 8080, Port: 9000}, {Container: 80, Port: 80, Protocol: "tcp"}},
+		NotOpened: []api.NotOpened{{Kind: "service", Port: 80, Protocol: "tcp", Meant: true}, {Kind: "service", Address: "10.232.0.17", Port: 9000}, {Kind: "published", Address: "192.0.2.1"}},
 		Endpoints: []api.Endpoint{{Slot: "0", SlotAddress: "10.232.0.18", Targets: []string{"127.0.0.1:8080"}}},
 	}}}
 	n := new(node)
 	told := n.endpoints(func() *api.Endpoints { return said })
 	want := &api.Endpoints{Range: "127.232.0.0/16", Services: []api.ServiceEndpoints{{
-		Name: "web", Address: "127.232.0.17", Ports: []api.EndpointPort{{Container: 8080, Port: 9000}},
+		Name: "web", Address: "127.232.0.17", Ports: []api.EndpointPort{{Container: 8080, Port: 9000}, {Container: 80, Port: 80, Protocol: "tcp"}},
+		NotOpened: []api.NotOpened{{Kind: "service", Port: 80, Protocol: "tcp", Meant: true}, {Kind: "service", Address: "127.232.0.17", Port: 9000}, {Kind: "published", Address: "192.0.2.1"}},
 		Endpoints: []api.Endpoint{{Slot: "0", SlotAddress: "127.232.0.18", Targets: []string{"127.0.0.1:8080"}}},
 	}}}
-	if got := told(); !reflect.DeepEqual(got, want) || told() != got || said.Services[0].Address != "10.232.0.17" {
+	if got := told(); !reflect.DeepEqual(got, want) || told() != got || said.Services[0].Address != "10.232.0.17" || said.Services[0].NotOpened[1].Address != "10.232.0.17" {
 		t.Errorf("told %+v, want %+v", got, want)
 	}
 	if n.endpoints(func() *api.Endpoints { return nil })() != nil {
