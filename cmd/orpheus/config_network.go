@@ -87,5 +87,8 @@ func (c *config) network(log *slog.Logger) network.Config {
 		n.Subnet6 = netip.MustParsePrefix(c.Network.Subnet6)
 	}
 	n.HostPorts, _ = c.Network.hostPorts()
+	for _, own := range c.ownPorts() {
+		n.ReservedPorts = append(n.ReservedPorts, own.port)
+	}
 	return n
 }

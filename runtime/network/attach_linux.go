@@ -34,17 +34,21 @@ func (n *Network) Attach(ctx context.Context, id string, names runtime.Names) (r
 	if err != nil {
 		return runtime.Attachment{}, fmt.Errorf("set up the node's network: %w", err)
 	}
+	if n.attached(h, id) {
+		r, err := n.recorded(id)
+		if err == nil && !n.hasNames(id) {
+			err = n.writeNames(id, names, r)
+		}
+		if err != nil {
+			return runtime.Attachment{}, fmt.Errorf("attach %s: %w", id, err)
+		}
+		return n.attachment(id, r), nil
+	}
 	r, err := n.pool.take(id)
 	if err != nil {
 		return runtime.Attachment{}, fmt.Errorf("attach %s: %w", id, err)
 	}
 	n.step("address")
-	if n.attached(h, id) {
-		if !n.hasNames(id) {
-			err = n.writeNames(id, names, r)
-		}
-		return n.attachment(id, r), err
-	}
 	if r, err = n.pool.renew(id); err == nil {
 		err = n.attach(h, id, names, r)
 	}
@@ -201,6 +205,41 @@ func (n *Network) configure(r record) error {
 func (n *Network) attached(h *netlink.Handle, id string) bool {
 	link, err := h.LinkByName(n.linkName(id))
 	return err == nil && n.isWhole(link, id) && isNamespace(n.netns(id))
+}
+
+// recorded is the record of an instance that is attached: that of the addresses
+// which its namespace has, also where the record was lost.
+func (n *Network) recorded(id string) (record, error) {
+	var has record
+	err := inNamespace(n.netns(id), func() error {
+		h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+		if err != nil {
+			return fmt.Errorf("open netlink: %w", err)
+		}
+		defer h.Close()
+		eth, err := h.LinkByName("eth0")
+		if err != nil {
+			return fmt.Errorf("find eth0: %w", err)
+		}
+		addrs, err := dump(func() ([]netlink.Addr, error) { return h.AddrList(eth, netlink.FAMILY_ALL) })
+		if err != nil {
+			return fmt.Errorf("list addresses: %w", err)
+		}
+		for _, a := range addrs {
+			switch p, ok := prefix(a.IPNet); {
+			case !ok || p.Addr().IsLinkLocalUnicast():
+			case p.Addr().Is4() && !has.Address.IsValid():
+				has.Address = p.Addr()
+			case p.Addr().Is6() && !has.Address6.IsValid():
+				has.Address6 = p.Addr()
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return record{}, err
+	}
+	return n.pool.adopt(id, has)
 }
 
 func (n *Network) isWhole(link netlink.Link, id string) bool {

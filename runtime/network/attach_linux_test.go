@@ -176,18 +176,46 @@ func TestSubnetOverlapRefused(t *testing.T) {
 	}
 }
 
-// With another subnet the bridge is known again, and what it had of the old one
+// Another subnet cuts nobody off: it counts once no instance is left when an
+// agent begins. Then the bridge is known again, and what it had of the old one
 // goes.
 func TestSubnetChanges(t *testing.T) {
 	if !isolated(t) {
 		return
 	}
-	cfg := testConfig(t.TempDir())
-	attach(t, newNetwork(t, cfg), "web-0")
+	cfg, far := testConfig(t.TempDir()), outside(t)
+	web := attach(t, newNetwork(t, cfg), "web-0")
+	serve(t, web.NetNS, "web", ":8080")
+	serve(t, far, "far", ":9000")
 	cfg.Subnet = netip.MustParsePrefix("10.77.0.0/24")
 	n := newNetwork(t, cfg)
-	attach(t, n, "web-1")
-	must(t, n.Sweep(context.Background(), map[string]bool{"web-1": true}))
+	if same := attach(t, n, "web-0"); same != web {
+		t.Errorf("attached as %+v, was %+v", same, web)
+	}
+	young := attach(t, n, "web-1")
+	all, err := n.Attachments(context.Background())
+	must(t, err)
+	if !DefaultSubnet.Contains(netip.MustParseAddr(young.Address)) || len(all) != 2 {
+		t.Errorf("a new one has %s, beside %v", young.Address, all)
+	}
+	publish(t, n, port("tcp", 80, target(web)))
+	must(t, n.Sweep(context.Background(), map[string]bool{"web-0": true, "web-1": true}))
+	if name, _ := ask(t, far, nodeAddress+":80"); name != "web" {
+		t.Errorf("answered by %q", name)
+	}
+	if name, _ := ask(t, web.NetNS, outsideAddress+":9000"); name != "far" {
+		t.Errorf("reaches %q", name)
+	}
+	info, err := n.Info(context.Background())
+	must(t, err)
+	if notes := strings.Join(info.Notes, "\n"); info.Subnet != DefaultSubnet.String() || !strings.Contains(notes, "10.77.0.0/24 and") {
+		t.Errorf("info %+v: want the subnet in use and a note", info)
+	}
+
+	must(t, n.Sweep(context.Background(), nil))
+	n = newNetwork(t, cfg)
+	attach(t, n, "web-2")
+	must(t, n.Sweep(context.Background(), map[string]bool{"web-2": true}))
 	addrs, err := netlink.AddrList(link(t, DefaultBridge), netlink.FAMILY_ALL)
 	must(t, err)
 	for _, a := range addrs {
@@ -196,10 +224,33 @@ func TestSubnetChanges(t *testing.T) {
 			t.Errorf("address %s stays", p)
 		}
 	}
-	routes, err := netlink.RouteList(nil, netlink.FAMILY_V4)
+	routes, err := netlink.RouteList(link(t, DefaultBridge), netlink.FAMILY_V4)
 	must(t, err)
 	if len(routes) != 1 || routes[0].Dst.String() != "10.77.0.0/24" {
 		t.Errorf("routes %v", routes)
+	}
+}
+
+// An instance whose record is lost keeps the address that its namespace has.
+func TestRecordFollowsTheNamespace(t *testing.T) {
+	if !isolated(t) {
+		return
+	}
+	cfg := testConfig(t.TempDir())
+	n := newNetwork(t, cfg)
+	web := attach(t, n, "web-0")
+	must(t, os.WriteFile(n.pool.path("web-0"), []byte("{"), 0o600))
+	n = newNetwork(t, cfg)
+	if same := attach(t, n, "web-0"); same != web {
+		t.Errorf("attached as %+v, was %+v", same, web)
+	}
+	if same := attach(t, newNetwork(t, cfg), "web-0"); same != web {
+		t.Errorf("then attached as %+v, was %+v", same, web)
+	}
+	// Where another was given it meanwhile, that is said.
+	must(t, os.Rename(n.pool.path("web-0"), n.pool.path("web-1")))
+	if _, err := newNetwork(t, cfg).Attach(context.Background(), "web-0", testNames); err == nil || !strings.Contains(err.Error(), "restart both") {
+		t.Errorf("an address that another has: %v", err)
 	}
 }
 

@@ -26,8 +26,10 @@ var DefaultHostPorts = [2]int{20000, 29999}
 // Config says where the network lives. Two agents on one machine need
 // different values for everything but HostPorts, Log and the switches.
 type Config struct {
-	Bridge string       // name of the bridge; "" = DefaultBridge
-	Subnet netip.Prefix // IPv4, /8 to /29; zero = DefaultSubnet
+	Bridge string // name of the bridge; "" = DefaultBridge
+	// Subnet is IPv4, /8 to /29; zero = DefaultSubnet. While instances have
+	// addresses of another, that of a former configuration, it does not count.
+	Subnet netip.Prefix
 	// Subnet6 is where instances get their IPv6 addresses from, each at the
 	// same place as its IPv4 address. Zero = one that follows from Subnet. New
 	// makes it zero where there is to be no IPv6: NoIPv6, or a host that has
@@ -40,6 +42,9 @@ type Config struct {
 	// instances; zero = DefaultHostPorts, without those that the kernel gives
 	// to outgoing connections.
 	HostPorts [2]int
+	// ReservedPorts are ports of the agent itself: never host ports, whether or
+	// not it listens there now.
+	ReservedPorts []int
 
 	// NoForeignRules leaves tables of other programs alone, also where they
 	// drop what instances send and receive.

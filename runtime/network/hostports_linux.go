@@ -18,7 +18,8 @@ const maxHostPorts = 256
 
 // HostPorts implements runtime.HostPorts. A number is given to one port of one
 // instance only, whatever the protocol; never one that a program of the machine
-// listens on, that is published, or that is reserved for others.
+// listens on, that is published, or that is reserved for others. One that was
+// given before it became the agent's own is given back for another.
 func (n *Network) HostPorts(ctx context.Context, id string, ports []runtime.ContainerPort) (map[runtime.ContainerPort]int, error) {
 	if err := checkID(id); err != nil {
 		return nil, err
@@ -74,6 +75,9 @@ func (n *Network) othersPorts() (map[int]bool, error) {
 		for _, l := range listening {
 			others[int(l.port)] = true
 		}
+	}
+	for _, port := range n.cfg.ReservedPorts {
+		others[port] = true
 	}
 	for f := range n.rules.standing() {
 		others[int(f.port)] = true

@@ -110,9 +110,18 @@ func TestHostPortsBesideOutgoingConnections(t *testing.T) {
 	if notes := strings.Join(info.Notes, "\n"); !strings.Contains(notes, "ip_local_port_range") || info.HostPorts != "20000-29999" {
 		t.Errorf("info %+v: want a note", info)
 	}
-	cfg.HostPorts = [2]int{30000, 30000}
+	// One that the agent is to listen on, though it does not yet: given before,
+	// too.
+	cfg.HostPorts, cfg.ReservedPorts = [2]int{20000, 20002}, []int{20000, 20001}
+	if got := hostPorts(t, newNetwork(t, cfg), "web-0", http); got[http] != 20002 {
+		t.Errorf("port %d, want 20002: the others are the agent's", got[http])
+	}
+	if got := hostPorts(t, newNetwork(t, cfg), "web-0", http); got[http] != 20002 {
+		t.Errorf("port %d, want 20002 again", got[http])
+	}
+	cfg.HostPorts, cfg.ReservedPorts = [2]int{30000, 30000}, nil
 	n = newNetwork(t, cfg)
-	if got := hostPorts(t, n, "web-0", http, runtime.ContainerPort{Port: 53, Protocol: "udp"}); got[http] != 20000 {
+	if got := hostPorts(t, n, "web-0", http, runtime.ContainerPort{Port: 53, Protocol: "udp"}); got[http] != 20002 {
 		t.Errorf("ports %v: what was given stays", got)
 	}
 }

@@ -42,7 +42,7 @@ func (n *Network) Info(ctx context.Context) (runtime.NetworkInfo, error) {
 	if info.MTU == 0 {
 		info.MTU = n.wantedMTU(h, ethernet)
 	}
-	for _, note := range []func() (string, error){n.ipv6Note, n.forwardingNote, n.nameNote, n.portNote} {
+	for _, note := range []func() (string, error){n.subnetNote, n.ipv6Note, n.forwardingNote, n.nameNote, n.portNote} {
 		text, err := note()
 		if err != nil {
 			return info, err
@@ -55,6 +55,8 @@ func (n *Network) Info(ctx context.Context) (runtime.NetworkInfo, error) {
 	info.ForeignRules, info.Blocking, info.Notes = rules, blocking, append(append(info.Notes, notes...), blocking...)
 	return info, nil
 }
+
+func (n *Network) subnetNote() (string, error) { return n.changed, nil }
 
 func (n *Network) ipv6Note() (string, error) {
 	if n.cfg.Subnet6.IsValid() {

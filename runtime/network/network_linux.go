@@ -33,6 +33,8 @@ type Network struct {
 	// in, also when it is used from a thread that has left it.
 	host        *netlink.Handle
 	bridgeIndex int // of the bridge as we last saw it whole; 0 = never
+	noted       bool
+	changed     string // why the subnets are others than configured; "" = they are not
 
 	checked sync.Once
 	support error // whether the kernel has all we need, after checked
@@ -42,7 +44,8 @@ type Network struct {
 	crash func(step string)
 }
 
-// New checks the configuration and looks whether the host has IPv6. It changes
+// New checks the configuration and looks whether the host has IPv6, and whether
+// instances have addresses of other subnets: those are kept then. It changes
 // nothing: that is for the first call that needs it.
 func New(cfg Config) (*Network, error) {
 	cfg = cfg.withDefaults()
@@ -52,8 +55,15 @@ func New(cfg Config) (*Network, error) {
 	if !hostHasIPv6() {
 		cfg.Subnet6 = netip.Prefix{}
 	}
-	n := &Network{cfg: cfg}
-	n.pool = pool{dir: filepath.Join(cfg.StateDir, "attachments"), subnet: cfg.Subnet, address6: cfg.address6}
+	cfg, changed, err := cfg.withSubnetsInUse()
+	if err != nil {
+		return nil, fmt.Errorf("network: %w", err)
+	}
+	if changed != "" {
+		cfg.Log.Warn("network.subnet was changed: " + changed)
+	}
+	n := &Network{cfg: cfg, changed: changed}
+	n.pool = pool{dir: filepath.Join(cfg.StateDir, "attachments"), subnet: cfg.Subnet, address6: cfg.address6, reserved: cfg.ReservedPorts}
 	n.rules = rules{cfg: cfg}
 	n.flows = flows{cfg: cfg}
 	n.paths = paths{cfg: cfg}
@@ -93,6 +103,9 @@ func (n *Network) ensure(ctx context.Context) (*netlink.Handle, error) {
 	}
 	h, err := n.handleLocked()
 	if err != nil {
+		return nil, err
+	}
+	if err := n.noteSubnets(); err != nil {
 		return nil, err
 	}
 	whole, err := n.ensureBridge(h)

@@ -24,6 +24,7 @@ type pool struct {
 	dir      string
 	subnet   netip.Prefix
 	address6 func(netip.Addr) netip.Addr // see Config.address6
+	reserved []int                       // see Config.ReservedPorts
 
 	mu     sync.Mutex
 	loaded bool
@@ -76,6 +77,30 @@ func (p *pool) take(id string) (record, error) {
 	return r, nil
 }
 
+// adopt returns the record of an instance that has these addresses. Of one whose
+// record says otherwise, or was lost, it is made to say so, if they are still to
+// be had.
+func (p *pool) adopt(id string, has record) (record, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err := p.load(); err != nil {
+		return record{}, err
+	}
+	r := p.byID[id]
+	if r.Address == has.Address {
+		return r, nil
+	}
+	if !p.subnet.Contains(has.Address) {
+		return record{}, fmt.Errorf("its address %s is none of %s: restart it", has.Address, p.subnet)
+	}
+	if other, taken := p.used[has.Address]; taken {
+		return record{}, fmt.Errorf("its address %s was given to %s: restart both", has.Address, other)
+	}
+	delete(p.used, r.Address)
+	r.Address, r.Address6 = has.Address, has.Address6
+	return r, p.keep(id, r)
+}
+
 // renew gives an instance that is attached anew the IPv6 address that goes with
 // its IPv4 address today.
 func (p *pool) renew(id string) (record, error) {
@@ -104,8 +129,12 @@ func (p *pool) host(id string, ports []runtime.ContainerPort, free func(taken ma
 		return nil, fmt.Errorf("%s is not attached: %w", id, runtime.ErrNotFound)
 	}
 	has := map[runtime.ContainerPort]int{}
+	kept := make([]hostedPort, 0, len(r.Ports)+len(ports)) // others may read the old ones
 	for _, h := range r.Ports {
-		has[runtime.ContainerPort{Port: h.Port, Protocol: h.Protocol}] = h.Host
+		if !slices.Contains(p.reserved, h.Host) {
+			has[runtime.ContainerPort{Port: h.Port, Protocol: h.Protocol}] = h.Host
+			kept = append(kept, h)
+		}
 	}
 	answer := map[runtime.ContainerPort]int{}
 	var missing []runtime.ContainerPort
@@ -123,7 +152,7 @@ func (p *pool) host(id string, ports []runtime.ContainerPort, free func(taken ma
 	if err != nil {
 		return nil, err
 	}
-	r.Ports = slices.Clone(r.Ports) // others may read the old ones
+	r.Ports = kept
 	for k, port := range missing {
 		answer[port] = found[k]
 		r.Ports = append(r.Ports, hostedPort{Port: port.Port, Protocol: port.Protocol, Host: found[k]})

@@ -154,7 +154,7 @@ func (n *Network) Teardown(ctx context.Context) error {
 	if err != nil && !isNotFound(err) {
 		return fmt.Errorf("remove bridge %s: %w", n.cfg.Bridge, err)
 	}
-	n.bridgeIndex = 0
+	n.bridgeIndex, n.noted = 0, false
 	if err := n.paths.closeLoopback(); err != nil {
 		return err
 	}
@@ -162,7 +162,7 @@ func (n *Network) Teardown(ctx context.Context) error {
 		return err
 	}
 	faults := []error{n.firewall.remove()}
-	for _, path := range []string{n.pool.dir, filepath.Join(n.cfg.StateDir, forwardingMark), filepath.Join(n.cfg.StateDir, forwardingMark6), n.netns(""), n.names("")} {
+	for _, path := range []string{n.pool.dir, filepath.Join(n.cfg.StateDir, subnetsFile), filepath.Join(n.cfg.StateDir, forwardingMark), filepath.Join(n.cfg.StateDir, forwardingMark6), n.netns(""), n.names("")} {
 		if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 			faults = append(faults, fmt.Errorf("remove the node's network: %w", err))
 		}
