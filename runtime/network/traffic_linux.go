@@ -54,15 +54,17 @@ func (r *rules) traffic() ([]runtime.Traffic, error) {
 
 func (r *rules) familyTraffic(c *nftables.Conn, f family) ([]runtime.Traffic, error) {
 	sets := newSets(f, r.table(f))
-	tried, err := r.ages(c, f, sets[setTried])
-	if err != nil || len(tried) == 0 {
-		return nil, err
-	}
+	// What was tried is read last: ages grow between the readings, and a target
+	// that answers must not look as if it had done so before it was tried last.
 	answered, err := r.ages(c, f, sets[setAnswered])
 	if err != nil {
 		return nil, err
 	}
 	refused, err := r.ages(c, f, sets[setResets])
+	if err != nil {
+		return nil, err
+	}
+	tried, err := r.ages(c, f, sets[setTried])
 	if err != nil {
 		return nil, err
 	}

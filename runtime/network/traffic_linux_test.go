@@ -54,6 +54,11 @@ func TestTraffic(t *testing.T) {
 				if !noted || x.Tried < 0 || x.Answered < 0 || x.Answered > trafficWindow || x.Refused >= 0 {
 					t.Errorf("%s to a target that answers: %+v, want answered", network, x)
 				}
+				for range 50 {
+					if x := here.traffic(t)[to(there.addr[v], open)][network]; x.Answered > x.Tried {
+						t.Errorf("%s: answered %v ago, tried %v ago", network, x.Answered, x.Tried)
+					}
+				}
 				lead(to(gone, dead))
 				c, err := dialWithin(t, 100*time.Millisecond, from, network, front)
 				if err == nil {
