@@ -26,16 +26,20 @@ func (n *Network) Balance(ctx context.Context, b runtime.Balancing) error {
 	if err != nil {
 		return fmt.Errorf("set up the node's network: %w", err)
 	}
+	own, err := n.ownAddresses(h)
+	if err != nil {
+		return fmt.Errorf("balance: %w", err)
+	}
+	n.leadAway(want, own)
 	left = append(left, leaveTaken(b.Fronts, want, n.rules.balances())...)
 	changes, err := n.rules.balance(want)
 	if err != nil {
 		return fmt.Errorf("balance %d ports: %w", len(b.Fronts), err)
 	}
-	moved := slices.ContainsFunc(changes, func(c change) bool { return c.udp })
 	if slices.ContainsFunc(changes, func(c change) bool { return !c.empty() }) {
 		n.cfg.Log.Debug("balancing changed", "ports", len(b.Fronts))
 	}
-	if err := errors.Join(n.paths.ensure(h, want), n.flows.settle(h, want, moved)); err != nil {
+	if err := errors.Join(n.paths.ensure(h, want), n.flows.settle(want, own, changes)); err != nil {
 		return err
 	}
 	if len(left) > 0 {

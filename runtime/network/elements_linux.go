@@ -84,7 +84,9 @@ type elements map[string][]nftables.SetElement
 // change is what differs between two balances.
 type change struct {
 	del, add elements
-	udp      bool // where UDP packets go differs
+	// udp: where UDP packets go differs; unled: also of those that nothing led
+	// before.
+	udp, unled bool
 }
 
 func (c change) empty() bool { return len(c.del)+len(c.add) == 0 }
@@ -94,7 +96,14 @@ func (f family) diff(have, want balance) change {
 	c := change{del: elements{}, add: elements{}}
 	for _, at := range differing(have.fronts, want.fronts) {
 		f.diffFront(&c, at, have.fronts[at], want.fronts[at], have.fronts.has(at), want.fronts.has(at))
-		c.udp = c.udp || at.proto == protocols["udp"]
+		if at.proto == protocols["udp"] {
+			was, had := have.fronts[at]
+			is := want.fronts[at]
+			// Packets to the range of services were led or refused. Of what is
+			// refused the kernel remembers nothing.
+			opened := want.fronts.has(at) && is.kind != runtime.FrontService && (!had || was.kind != is.kind)
+			c.udp, c.unled = true, c.unled || opened
+		}
 	}
 	for _, a := range have.fleet {
 		if _, stays := slices.BinarySearchFunc(want.fleet, a, netip.Addr.Compare); !stays {
@@ -105,13 +114,13 @@ func (f family) diff(have, want balance) change {
 	for _, a := range want.fleet {
 		if _, was := slices.BinarySearchFunc(have.fleet, a, netip.Addr.Compare); !was {
 			c.add[setFleet] = append(c.add[setFleet], nftables.SetElement{Key: a.AsSlice()})
-			c.udp = true
+			c.udp, c.unled = true, true
 		}
 	}
 	if !slices.Equal(have.services, want.services) {
 		c.del[setRanges] = rangeElements(have.services)
 		c.add[setRanges] = rangeElements(want.services)
-		c.udp = true
+		c.udp, c.unled = true, true
 	}
 	return c
 }

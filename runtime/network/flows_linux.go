@@ -6,7 +6,6 @@ import (
 	"slices"
 	"sync"
 
-	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -18,40 +17,33 @@ type flows struct {
 	conn connections
 
 	mu sync.Mutex
-	// settled: the kernel's flows agree with what was last balanced. It is
-	// false at first, for what a former process did not get to.
-	settled bool
+	// led: the flows that we led agree with what was last balanced; others: so
+	// do all others. They are false at first, for what a former process did not
+	// get to.
+	led, others bool
 }
 
-// settle forgets every UDP flow that would go elsewhere if it began now. The
-// kernel can only be asked for all connections, which takes 10 ms and more:
-// nothing is asked unless where UDP goes changed.
-func (f *flows) settle(h *netlink.Handle, want []balance, changed bool) error {
+// settle forgets every UDP flow that would go elsewhere if it began now. own are
+// the addresses of this machine, by family. The kernel can only be asked for all
+// connections, which takes 10 ms and more on a busy machine, or for those that
+// we led: nothing is asked unless where UDP goes changed, and others only where
+// something is led now that was not.
+func (f *flows) settle(want []balance, own []map[netip.Addr]bool, changes []change) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if changed {
-		f.settled = false
+	for _, c := range changes {
+		f.led, f.others = f.led && !c.udp, f.others && !c.unled
 	}
-	if f.settled {
+	if f.led && f.others {
 		return nil
 	}
 	for k, family := range f.cfg.families() {
-		local := map[netip.Addr]bool{}
-		addrs, err := dump(func() ([]netlink.Addr, error) { return h.AddrList(nil, family.routes) })
-		if err != nil {
-			return fmt.Errorf("list addresses: %w", err)
-		}
-		for _, a := range addrs {
-			if p, ok := prefix(a.IPNet); ok {
-				local[p.Addr()] = true
-			}
-		}
-		now := standingFlows{family: family, balance: want[k], local: local}
-		if err := f.conn.remove(family.routes, false, now.stale); err != nil {
+		now := standingFlows{family: family, balance: want[k], local: own[k]}
+		if err := f.conn.remove(family.routes, f.others, now.stale); err != nil {
 			return fmt.Errorf("move udp flows: %w", err)
 		}
 	}
-	f.settled = true
+	f.led, f.others = true, true
 	return nil
 }
 

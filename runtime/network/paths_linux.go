@@ -25,6 +25,7 @@ type paths struct {
 
 	mu     sync.Mutex // held throughout Balance
 	memory memory
+	home   []netip.Addr // targets of others that are this machine's, as told last
 	// routed are the ranges whose routes were last made whole, on the bridge
 	// with this index.
 	routed []netip.Prefix

@@ -290,13 +290,13 @@ func TestAddressLimitedPort(t *testing.T) {
 	}
 }
 
-// A target may be a process on the node itself.
+// A target may be a process on the node itself, at the bridge's address.
 func TestTargetOnTheNode(t *testing.T) {
 	if !isolated(t) {
 		return
 	}
 	n, far := testNetwork(t), outside(t)
-	publish(t, n, port("tcp", 80, runtime.Target{Address: nodeAddress, Port: 8080}), port("tcp", 8080))
+	publish(t, n, port("tcp", 80, runtime.Target{Address: n.cfg.gateway().String(), Port: 8080}), port("tcp", 8080))
 	serve(t, "/proc/self/ns/net", "host", ":8080")
 	for _, from := range []string{far, ""} {
 		if name, _ := ask(t, from, nodeAddress+":80"); name != "host" {

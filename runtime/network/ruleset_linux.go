@@ -23,6 +23,8 @@ import (
 //	any-hash, one-hash        dnat to front . hash(client) map @targets
 //	                          where the target has just gone → the first, else drop
 //	postrouting (nat)         masquerade what must come back by this node; note in @tried
+//	input                     balanced, but to this machine itself → drop
+//	                          other links to the name server → refuse
 //	input, forward            what we balanced or pass on purpose → mark and accept
 //	                          what has no target → refuse: tcp reset, else icmp port unreachable
 //	                          anything else to an instance → drop
@@ -137,15 +139,21 @@ func (f family) postrouting() chain {
 }
 
 func (f family) input() chain {
+	gateway, refuse := f.within(f.daddr, hostPrefix(f.gateway), true), exprs(verdict(expr.VerdictGoto, "refuse"))
 	question := func(p byte) []expr.Any {
-		return exprs(iif(true, f.bridge), f.within(f.daddr, hostPrefix(f.gateway), true), toPort(p, 53), verdict(expr.VerdictGoto, "pass"))
+		return exprs(iif(true, f.bridge), gateway, toPort(p, 53), verdict(expr.VerdictGoto, "pass"))
 	}
-	refuse := exprs(verdict(expr.VerdictGoto, "refuse"))
+	elsewhere := func(p byte) []expr.Any {
+		return exprs(iif(false, f.bridge), iif(false, "lo"), gateway, toPort(p, 53), refuse)
+	}
 	ours := exprs(fresh(), dnated(false))
 	return chain{name: "input", hook: nftables.ChainHookInput, kind: nftables.ChainTypeFilter, priority: beforeFilter, rules: []rule{
+		{"not to this machine itself", exprs(fresh(), balanced(), f.within(f.daddr, hostPrefix(f.gateway), false), verdict(expr.VerdictDrop, ""))},
 		{"balanced", exprs(balanced(), verdict(expr.VerdictGoto, "balanced"))},
 		{"instances ask for names", question(unix.IPPROTO_UDP)},
 		{"instances ask for names", question(unix.IPPROTO_TCP)},
+		{"names are not for others", elsewhere(unix.IPPROTO_UDP)},
+		{"names are not for others", elsewhere(unix.IPPROTO_TCP)},
 		{"host port of this address", exprs(ours, f.addrIn(f.saddr, setFleet), f.front(false), member(setHostsRefused), refuse)},
 		{"host port of every address", exprs(ours, f.addrIn(f.saddr, setFleet), f.front(true), member(setHostsRefused), refuse)},
 		{"published on this address", exprs(ours, f.front(false), member(setRefused), refuse)},
