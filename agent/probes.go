@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -160,11 +161,39 @@ func (a *Agent) doomOf(i planner.Instance) (planner.Doom, bool) {
 		found := a.probes.Found(i.ID, c.Name, runOf(i, c.Name))
 		if kind := found.Doomed(c); kind != "" {
 			p := c.Probe(kind)
-			reason := fmt.Sprintf("%s probe failed%s", kind, describeProbe(c, p, found.Said[kind], found.Of(kind)))
+			reason := fmt.Sprintf("%s probe failed%s", kind, describeProbe(c, a.asked(i, c, p), found.Said[kind], found.Of(kind)))
 			return planner.Doom{Reason: reason, Grace: p.Grace(spec.Grace())}, true
 		}
 	}
 	return planner.Doom{}, false
+}
+
+// asked is a probe as it is carried out: with the address and the number of the
+// port that it asks.
+func (a *Agent) asked(i planner.Instance, c planner.Container, p *planner.Probe) *planner.Probe {
+	place, _ := a.placeOf(i)
+	port := func(name string) string {
+		if n := c.PortNumber(name); n != 0 {
+			return strconv.Itoa(n)
+		}
+		return name
+	}
+	out := *p
+	switch {
+	case p.HTTPGet != nil:
+		get := *p.HTTPGet
+		get.Host, get.Port = cmp.Or(get.Host, place.Address), port(get.Port)
+		out.HTTPGet = &get
+	case p.TCPSocket != nil:
+		socket := *p.TCPSocket
+		socket.Host, socket.Port = cmp.Or(socket.Host, place.Address), port(socket.Port)
+		out.TCPSocket = &socket
+	case p.GRPC != nil:
+		call := *p.GRPC
+		call.Port = port(call.Port)
+		out.GRPC = &call
+	}
+	return &out
 }
 
 // describeProbe is what a probe does, and what it found last.
@@ -209,7 +238,7 @@ func (a *Agent) phaseOf(i planner.Instance) (planner.Phase, string) {
 		if found.Of(kind).Verdict == planner.CheckFailure {
 			phase, what = planner.PhaseUnhealthy, "not ready"
 		}
-		return phase, what + describeProbe(c, c.Probe(kind), found.Said[kind], found.Of(kind))
+		return phase, what + describeProbe(c, a.asked(i, c, c.Probe(kind)), found.Said[kind], found.Of(kind))
 	}
 	return planner.PhaseStarting, ""
 }
@@ -242,7 +271,7 @@ func (a *Agent) reportProbes(i planner.Instance) []api.Probe {
 			}
 			checks := found.Of(kind)
 			told := api.Probe{
-				Container: c.Name, Kind: kind, Check: p.String(), Result: checks.Verdict, FailureThreshold: p.Failures(),
+				Container: c.Name, Kind: kind, Check: a.asked(i, c, p).String(), Result: checks.Verdict, FailureThreshold: p.Failures(),
 				Message: found.Said[kind], Output: found.Wrote[kind],
 			}
 			if checks.Last == planner.CheckFailure {

@@ -461,3 +461,25 @@ func TestToldPhaseIsStill(t *testing.T) {
 		}
 	})
 }
+
+// What a probe asks is told with the address and the number of the port.
+func TestProbeAsTold(t *testing.T) {
+	a := &Agent{attached: map[string]runtime.Attachment{"web-0-1": {NetNS: "/run/netns/x", Address: "10.231.0.5"}}}
+	d := &driverState{}
+	d.info.Name, d.info.Capabilities.NetNS = "containerd", true
+	a.drivers = map[string]*driverState{"containerd": d}
+	i := planner.Instance{ID: "web-0-1", Driver: "containerd"}
+	c := planner.Container{Ports: []planner.ContainerPort{{Name: "http", ContainerPort: 8080}}}
+	for want, p := range map[string]planner.Probe{
+		"httpGet http://10.231.0.5:8080/ready": {HTTPGet: &planner.ProbeHTTP{Path: "/ready", Port: "http"}},
+		"httpGet http://192.0.2.1:80/":         {HTTPGet: &planner.ProbeHTTP{Port: "80", Host: "192.0.2.1"}},
+		"tcpSocket 10.231.0.5:8080":            {TCPSocket: &planner.ProbePort{Port: "http"}},
+		"tcpSocket 10.231.0.5:none":            {TCPSocket: &planner.ProbePort{Port: "none"}},
+		"grpc :8080":                           {GRPC: &planner.ProbeGRPC{Port: "http"}},
+		"exec /bin/true":                       {Exec: &planner.ProbeExec{Command: []string{"/bin/true"}}},
+	} {
+		if got := a.asked(i, c, &p).String(); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}

@@ -127,7 +127,7 @@ func TestProbes(t *testing.T) {
 		n.commit("boards", map[string]string{"fleet.yaml": fleetYAML, "wedged.yaml": wedgedYAML, "slow.yaml": slowYAML, "steady.yaml": steadyYAML})
 
 		// It lives, and is never ready: it is not restarted, and says why.
-		i := wedged.becomes(planner.PhaseUnhealthy, "not ready: httpGet http://:http/page/ready: no answer within 1s (3 of 3 failures)")
+		i := wedged.becomes(planner.PhaseUnhealthy, fmt.Sprintf(":%d/page/ready: no answer within 1s (3 of 3 failures)", wedged.port))
 		if i.Restarts != 0 {
 			t.Errorf("wedged was restarted %d times", i.Restarts)
 		}
@@ -154,7 +154,7 @@ func TestProbes(t *testing.T) {
 		if code != 0 {
 			t.Errorf("status ends with %d:\n%s", code, out)
 		}
-		contains(t, "status", out, "liveness", "readiness", "httpGet http://:http/page/live", "success")
+		contains(t, "status", out, "liveness", "readiness", fmt.Sprintf(":%d/page/live", steady.port), "success")
 	})
 }
 
@@ -177,7 +177,7 @@ func (n *node) url(port int, path string) string {
 // startup: liveness, which would fail, waits for the startup probe.
 func (n *node) startup(slow board) {
 	n.t.Helper()
-	slow.becomes(planner.PhaseStarting, "not ready yet: httpGet http://:http/page/start: 503")
+	slow.becomes(planner.PhaseStarting, fmt.Sprintf(":%d/page/start: 503", slow.port))
 	slow.eventually("the startup probe is asked five times", func() string {
 		if asked := slow.asked("start"); asked < 5 {
 			return fmt.Sprintf("%d times", asked)
@@ -297,7 +297,7 @@ func TestProbesOfContainers(t *testing.T) {
 		}
 		return ""
 	})
-	contains(t, "the agent's log", n.agentLog(), "liveness probe failed: tcpSocket :1: connect to")
+	contains(t, "the agent's log", n.agentLog(), "liveness probe failed: tcpSocket ", ":1: connect to")
 
 	n.killedAfterGrace("stubborn", grace)
 	n.endsOutliveAgent(map[string]string{"crash": "exited with code 3", "greedy": "out of memory", "deaf": "",
