@@ -205,8 +205,9 @@ func (a *Agent) specOf(s planner.Service, rev planner.Revision) (planner.Templat
 // lead to them in the order of the service's.
 func (a *Agent) remotes(s planner.Service) []remote {
 	var out []remote
+	inside := a.inside()
 	for _, i := range a.balance.gather.there[s.ID] {
-		if i.Address == "" {
+		if i.Address == "" || inside(i.Address) {
 			continue
 		}
 		r := remote{node: i.Node, slot: i.Slot.Name, revision: i.Revision, address: i.Address, ports: make([]int, len(s.Ports))}
