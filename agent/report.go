@@ -43,6 +43,7 @@ func (a *Agent) report() {
 	for _, what := range slices.Sorted(maps.Keys(a.problems)) {
 		st.Problems = append(st.Problems, what+": "+a.problems[what])
 	}
+	st.Deletions = a.reportDeletions()
 	st.NotOpened = slices.Concat(a.balance.told, a.balance.own.closed)
 	all, _ := a.instances()
 	bySlot := map[planner.SlotID][]planner.Instance{}

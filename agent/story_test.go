@@ -325,6 +325,9 @@ func TestPendingDeletionSurvivesTheAgent(t *testing.T) {
 		if s := w.service("db"); s.Approve != "Prune-Approved: "+deleted.Hash {
 			t.Errorf("approve %q, message %q; want the trailer for %s", s.Approve, s.Message, deleted.Short())
 		}
+		if d := w.agent.Status().Deletions; len(d) != 1 || d[0].Count != 1 || d[0].Services[0] != "db" || d[0].Approve != "Prune-Approved: "+deleted.Hash {
+			t.Errorf("deletions that wait: %+v", d)
+		}
 		w.repo.commit(planner.Desired{Services: byID([]planner.Service{service("web", "b")})}, deleted.Hash)
 		w.settle(5 * time.Second)
 		w.wantRunning("web-0 b")

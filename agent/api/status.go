@@ -26,11 +26,22 @@ type Status struct {
 	// the commit in force; FaultsIn is which of them, shortened.
 	Faults   []planner.Fault `json:"faults,omitempty"`
 	FaultsIn string          `json:"faultsIn,omitempty"`
+	// Deletions are those that wait for a person's word, of all services that the
+	// node follows.
+	Deletions []Deletion `json:"deletions,omitempty"`
 	// Problems are sentences about the node itself that a person should read.
 	Problems []string `json:"problems,omitempty"`
 	// NotOpened are ports that this node does not open, ordered by service. Each
 	// that is not meant is among Problems, too.
 	NotOpened []NotOpened `json:"notOpened,omitempty"`
+}
+
+// Deletion is one of several services that a commit asks for and that waits for
+// a person's word.
+type Deletion struct {
+	Approve  string   `json:"approve"` // the trailer that releases it
+	Count    int      `json:"count"`
+	Services []string `json:"services"` // the first of them
 }
 
 // Repository says which commit is in force and how Git fares.

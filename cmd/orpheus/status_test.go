@@ -148,6 +148,14 @@ func scenarios() map[string]*api.Status {
 	faults.Services[2].Message, faults.Services[2].Approve = "removed from the manifests, but it has volumes: its deletion waits", "Prune-Approved: "+strings.Repeat("4f2a", 10)
 	all["faults and problems"] = faults
 
+	bulk := usual()
+	trailer := "Prune-Approved: " + strings.Repeat("4f2a", 10)
+	for k := range bulk {
+		bulk[k].Message, bulk[k].Approve = "removed from the manifests together with 6 others: its deletion waits", trailer
+	}
+	all["bulk deletion"] = testStatus(bulk...)
+	all["bulk deletion"].Deletions = []api.Deletion{{Approve: trailer, Count: 7, Services: []string{"a", "b", "c", "db", "web", "shop/api", "shop/x"}}}
+
 	unread := testStatus(usual()...)
 	unread.Repository = down.Repository
 	unread.Fleet = &api.Fleet{Records: unread.Repository.URL, Unread: true, Error: unread.Repository.Error, ErrorSince: ago(17 * time.Minute)}

@@ -25,6 +25,9 @@ const (
 func drawStatus(s *screen, st *api.Status, detail bool, now time.Time) {
 	drawHolds(s, st.Holds)
 	drawPressure(s, st.Pressure, now)
+	if !detail {
+		drawDeletions(s, st.Deletions)
+	}
 	drawNode(s, st, detail, now)
 	drawTrouble(s, st)
 	if detail {
@@ -32,6 +35,18 @@ func drawStatus(s *screen, st *api.Status, detail bool, now time.Time) {
 		return
 	}
 	drawServices(s, st)
+}
+
+// drawDeletions draws the deletions that wait for a person's word.
+func drawDeletions(s *screen, waiting []api.Deletion) {
+	for _, d := range waiting {
+		names := d.Services[:min(len(d.Services), maxShownNames)]
+		text := strings.Join(names, ", ")
+		if n := d.Count - len(names); n > 0 {
+			text += fmt.Sprintf(" and %d more", n)
+		}
+		s.labelled("DELETION", yellow, fmt.Sprintf("of %s waits for your word: %s; they run on until a commit, empty or not, has the trailer %s", count(d.Count, "service"), text, d.Approve))
+	}
 }
 
 // drawNode draws the block at the top. Trouble of the repository stands here.
@@ -188,7 +203,11 @@ func drawServices(s *screen, st *api.Status) {
 	t := table{titles: []string{"NAME", "READY", "REVISION", "DRIVER", "PORTS", "MESSAGE"}, spare: []int{3, 2}}
 	for _, service := range st.Services {
 		state := serviceColour(service)
-		t.add(message(service), noteColour(state),
+		note := message(service)
+		if slices.ContainsFunc(st.Deletions, func(d api.Deletion) bool { return d.Approve == service.Approve }) {
+			note = service.Message // the headline says the way out
+		}
+		t.add(note, noteColour(state),
 			cell{service.ID().String(), plain},
 			cell{fmt.Sprintf("%d/%d", service.Ready, service.Replicas), state},
 			cell{service.Revision.Short(), plain},
