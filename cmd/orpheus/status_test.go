@@ -148,6 +148,9 @@ func scenarios() map[string]*api.Status {
 	faults.Services[2].Message, faults.Services[2].Approve = "removed from the manifests, but it has volumes: its deletion waits", "Prune-Approved: "+strings.Repeat("4f2a", 10)
 	all["faults and problems"] = faults
 
+	long := append(usual(), testService(strings.Repeat("namespace-", 6)+"x/"+strings.Repeat("service-", 7)+"y", "7", 2, "*:9999/tcp→80"))
+	all["long name"] = testStatus(long...)
+
 	bulk := usual()
 	trailer := "Prune-Approved: " + strings.Repeat("4f2a", 10)
 	for k := range bulk {
@@ -235,7 +238,7 @@ func TestStatusScreens(t *testing.T) {
 
 func TestServiceScreens(t *testing.T) {
 	all := scenarios()
-	for name, service := range map[string]string{"healthy": "web", "rolling": "web", "crash loop": "shop/api", "blocked image": "web", "pod": "shop/pod", "probes fail": "web", "port closed": "web"} {
+	for name, service := range map[string]string{"healthy": "web", "rolling": "web", "crash loop": "shop/api", "blocked image": "web", "pod": "shop/pod", "probes fail": "web", "port closed": "web", "long name": strings.Repeat("namespace-", 6) + "x/" + strings.Repeat("service-", 7) + "y"} {
 		v := statusView{service: service}
 		one, err := v.narrow(all[name])
 		if err != nil {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/orpheus-cd/orpheus/planner/manifest"
@@ -40,9 +41,11 @@ type table struct {
 const (
 	gap      = 2  // columns between columns
 	minNotes = 40 // columns that notes need beside the others
-	noteLead = "  └ "
-	moreLead = "  · "
-	maxNote  = 4 // lines below a row
+	// minColumn is how narrow a column may become by one long name in it.
+	minColumn = 16
+	noteLead  = "  └ "
+	moreLead  = "  · "
+	maxNote   = 4 // lines below a row
 )
 
 func (t *table) add(note string, c colour, cells ...cell) {
@@ -81,10 +84,18 @@ func (t *table) widths(width int) (columnWidths []int, room int) {
 				used += n + gap
 			}
 		}
-		if used-gap <= width || len(spare) == 0 {
+		if used-gap <= width {
 			return w, max(0, width-used)
 		}
-		w[spare[0]], spare = 0, spare[1:]
+		if len(spare) > 0 {
+			w[spare[0]], spare = 0, spare[1:]
+			continue
+		}
+		widest := slices.Index(w, slices.Max(w))
+		if w[widest] <= minColumn {
+			return w, 0
+		}
+		w[widest] = max(minColumn, w[widest]-(used-gap-width))
 	}
 }
 
@@ -126,7 +137,8 @@ func (t *table) join(s *screen, w []int, cells []cell) string {
 	var b strings.Builder
 	for i, c := range cells {
 		if w[i] > 0 {
-			b.WriteString(s.paint(c.colour, c.text) + strings.Repeat(" ", w[i]-columns(c.text)+gap))
+			text := clipInside(c.text, w[i])
+			b.WriteString(s.paint(c.colour, text) + strings.Repeat(" ", w[i]-columns(text)+gap))
 		}
 	}
 	return b.String()

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 	"unicode"
+	"unicode/utf8"
 
 	"github.com/orpheus-cd/orpheus/planner/manifest"
 )
@@ -149,6 +150,23 @@ func clip(s string, width int) string {
 		return s
 	}
 	return fit(s, max(1, width-1)) + "…"
+}
+
+// clipInside shortens s to width columns as clip does, but keeps its end: that
+// of a slot's name is its number.
+func clipInside(s string, width int) string {
+	if columns(s) <= width {
+		return s
+	}
+	end := len(s)
+	for end > 0 {
+		_, size := utf8.DecodeLastRuneInString(s[:end])
+		if columns(s[end-size:]) > width/3 {
+			break
+		}
+		end -= size
+	}
+	return clip(s, width-columns(s[end:])) + s[end:]
 }
 
 // columns is how much room s takes on a terminal.
