@@ -177,7 +177,7 @@ func TestStatusVerb(t *testing.T) {
 // TestStatusExitCode: what counts as not as the repository asks.
 func TestStatusExitCode(t *testing.T) {
 	for name, st := range scenarios() {
-		want := name == "healthy" || name == "pod"
+		want := name == "healthy" || name == "pod" || name == "long name"
 		if asAsked(st) != want {
 			t.Errorf("%s: as asked %v", name, !want)
 		}
