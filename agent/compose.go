@@ -49,13 +49,16 @@ func (a *Agent) compose(here map[planner.ServiceID][]local) bool {
 		return false
 	}
 	wanted := runtime.Balancing{Fleet: b.gather.nodes}
-	for _, r := range []string{b.gather.v4, b.gather.v6} {
-		if r != "" {
-			wanted.Services = append(wanted.Services, r)
-		}
-	}
 	for _, id := range sortedServices(next) {
 		wanted.Fronts = append(wanted.Fronts, next[id].fronts...)
+	}
+	// Where no service has an address, no range of them is taken from the host.
+	if slices.ContainsFunc(wanted.Fronts, func(f runtime.Front) bool { return f.Kind == runtime.FrontService }) {
+		for _, r := range []string{b.gather.v4, b.gather.v6} {
+			if r != "" {
+				wanted.Services = append(wanted.Services, r)
+			}
+		}
 	}
 	wanted.Fronts = a.opened(wanted.Fronts)
 	changed = changed || !slices.Equal(wanted.Fleet, b.wanted.Fleet) || !slices.Equal(wanted.Services, b.wanted.Services)

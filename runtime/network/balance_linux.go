@@ -31,6 +31,11 @@ func (n *Network) Balance(ctx context.Context, b runtime.Balancing) error {
 		return fmt.Errorf("balance: %w", err)
 	}
 	n.leadAway(want, own)
+	reached, err := n.paths.leaveReached(h, b.Fronts, want)
+	if err != nil {
+		return fmt.Errorf("balance: %w", err)
+	}
+	left = append(left, reached...)
 	left = append(left, leaveTaken(b.Fronts, want, n.rules.balances())...)
 	changes, err := n.rules.balance(want)
 	if err != nil {

@@ -3,6 +3,7 @@ package network
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"os"
@@ -76,6 +77,70 @@ func (p *paths) ensureRoutes(h *netlink.Handle, want []balance) error {
 	return nil
 }
 
+// leaveReached takes the service addresses of a family out of what is wanted
+// where the host reaches their range, or a part of it, in another way: it would
+// be cut off from what is there. A range that is led over the bridge already
+// stays, whatever routes came since.
+func (p *paths) leaveReached(h *netlink.Handle, given []runtime.Front, want []balance) (left runtime.LeftOutError, err error) {
+	bridge, err := h.LinkByName(p.cfg.Bridge)
+	if err != nil {
+		return nil, fmt.Errorf("bridge %s: %w", p.cfg.Bridge, err)
+	}
+	reasons := map[int]string{}
+	for k, f := range p.cfg.families() {
+		if len(want[k].services) == 0 || p.bridge == bridge.Attrs().Index && !slices.ContainsFunc(want[k].services, func(r netip.Prefix) bool { return !slices.Contains(p.routed, r) }) {
+			continue
+		}
+		why, err := reachedElsewhere(h, f, bridge.Attrs().Index, want[k].services)
+		if err != nil {
+			return nil, err
+		}
+		if why == "" {
+			continue
+		}
+		want[k].services = nil
+		for at, l := range want[k].fronts {
+			if l.kind == runtime.FrontService {
+				reasons[l.source] = why
+				delete(want[k].fronts, at)
+			}
+		}
+	}
+	for _, source := range slices.Sorted(maps.Keys(reasons)) {
+		left = append(left, runtime.LeftOut{Front: given[source], Reason: reasons[source]})
+	}
+	return left, nil
+}
+
+// reachedElsewhere says by which route that is none of ours the host reaches
+// addresses of the ranges; "" = by none, or ours stand.
+func reachedElsewhere(h *netlink.Handle, f family, bridge int, ranges []netip.Prefix) (why string, err error) {
+	routes, err := dump(func() ([]netlink.Route, error) { return h.RouteList(nil, f.routes) })
+	if err != nil {
+		return "", fmt.Errorf("list routes: %w", err)
+	}
+	for _, want := range ranges {
+		stands := false
+		for _, r := range routes {
+			dst, ok := prefix(r.Dst)
+			switch {
+			case !ok:
+			case r.LinkIndex == bridge:
+				stands = stands || dst == want
+			case dst.Bits() > 0 && dst.Overlaps(want) && why == "":
+				why = fmt.Sprintf("service addresses %s overlap the host's route to %s: set another range of service addresses in fleet.yaml", want, dst)
+			}
+		}
+		if stands {
+			why = ""
+		}
+		if why != "" {
+			return why, nil
+		}
+	}
+	return "", nil
+}
+
 // leadsTo asks the kernel, which costs the same however many routes there are.
 func leadsTo(h *netlink.Handle, r netip.Prefix, index int) bool {
 	routes, err := h.RouteGet(net.IP(r.Addr().Next().AsSlice()))
@@ -93,11 +158,6 @@ func (p *paths) ensureFamilyRoutes(h *netlink.Handle, f family, bridge int, rang
 		if ours && ok && !slices.Contains(ranges, dst) {
 			if err := h.RouteDel(&r); err != nil && !errors.Is(err, unix.ESRCH) {
 				return fmt.Errorf("remove route to %s: %w", dst, err)
-			}
-		}
-		for _, want := range ranges {
-			if ok && dst.Bits() > 0 && r.LinkIndex != bridge && dst.Overlaps(want) {
-				return fmt.Errorf("service addresses %s overlap the host's route to %s: set another range of service addresses in fleet.yaml", want, dst)
 			}
 		}
 	}
