@@ -44,12 +44,12 @@ func (n *Network) Attach(ctx context.Context, id string, names runtime.Names) (r
 		}
 		return n.attachment(id, r), nil
 	}
-	r, err := n.pool.take(id)
-	if err != nil {
+	if _, err := n.pool.take(id); err != nil {
 		return runtime.Attachment{}, fmt.Errorf("attach %s: %w", id, err)
 	}
 	n.step("address")
-	if r, err = n.pool.renew(id); err == nil {
+	r, err := n.pool.renew(id)
+	if err == nil {
 		err = n.attach(h, id, names, r)
 	}
 	if err != nil {
