@@ -14,8 +14,15 @@ type Alone struct {
 	Node Node
 	// Docs are the lease documents as they stand, by service.
 	Docs map[ServiceID]LeaseDoc
-	// Ready holds the leases whose instance is ready.
-	Ready map[LeaseKey]bool
+	// Ready holds the leases whose instance is ready, Available those of them
+	// that are for long enough.
+	Ready, Available map[LeaseKey]bool
+	// Failing holds why instances are given up: see InstanceStatus.Failing.
+	Failing map[LeaseKey]string
+	// Ended holds the outcome of hooks that have ended: "" = it succeeded.
+	Ended map[LeaseKey]string
+	// StepSince is DocView.StepSince, by service.
+	StepSince map[ServiceID]time.Duration
 	// Prepared holds the revisions whose images are ready to start here.
 	Prepared map[RevisionKey]bool
 	// Running are the instances the drivers list: leases are made for those

@@ -149,6 +149,14 @@ type Service struct {
 	// what would be.
 	Observe bool        `json:"observe,omitempty"`
 	Suspend *Suspension `json:"suspend,omitempty"`
+	Update  Update      `json:"update,omitzero"`
+	// MinReady is how long an instance must have been ready to be available,
+	// ProgressDeadline how long it may take from its lease to that (0 = 10 min).
+	MinReady         time.Duration     `json:"minReady,omitempty"`
+	ProgressDeadline time.Duration     `json:"progressDeadline,omitempty"`
+	Reschedule       Reschedule        `json:"reschedule,omitzero"`
+	DependsOn        []Dependency      `json:"dependsOn,omitempty"`
+	Hooks            map[HookKind]Hook `json:"hooks,omitempty"`
 	// Files holds the content of the template's file volumes, by volume name.
 	Files []File `json:"files,omitempty"`
 	// Orphan marks a service known only from instances found running: their

@@ -12,6 +12,9 @@ func cloneDoc(d LeaseDoc, id ServiceID) LeaseDoc {
 	d.Leases = slices.Clone(d.Leases)
 	d.Images = maps.Clone(d.Images)
 	d.History = slices.Clone(d.History)
+	d.Blocked = slices.Clone(d.Blocked)
+	d.Hooks = slices.Clone(d.Hooks)
+	d.Failed = slices.Clone(d.Failed)
 	return d
 }
 
@@ -51,7 +54,7 @@ func sortLeases(leases []Lease) {
 }
 
 func sameLease(a, b Lease) bool {
-	return a.Slot == b.Slot && a.Node == b.Node && a.Epoch == b.Epoch && a.Token == b.Token && a.Revision == b.Revision
+	return a.Slot == b.Slot && a.Node == b.Node && a.Epoch == b.Epoch && a.Token == b.Token && a.Revision == b.Revision && a.StopFirst == b.StopFirst
 }
 
 // Pin adds the digests that a revision's image references were resolved to.

@@ -9,6 +9,11 @@ type Lease struct {
 	Epoch    uint64   `json:"epoch"` // of the node's record when it was given
 	Token    uint64   `json:"token"` // fencing token: rises with every new lease of the document
 	Revision Revision `json:"revision"`
+	// StopFirst: its instance does not start while an older lease of the slot is
+	// in force, although both could run.
+	StopFirst bool `json:"stopFirst,omitempty"`
+	// Hook is set where the lease is that of a hook, in the slot of that name.
+	Hook HookKind `json:"hook,omitempty"`
 	// Ending marks an exclusive lease whose end is asked for, not yet proven.
 	Ending bool `json:"ending,omitempty"`
 	// Exclusive is set when the slot may run at most once in the whole fleet.
@@ -42,10 +47,42 @@ type LeaseDoc struct {
 	Images map[Revision]map[string]string `json:"images,omitempty"`
 	// History holds the last revisions, newest first, at most MaxHistory.
 	History []Applied `json:"history,omitempty"`
-	// Blocked and LastGood belong to rollouts that stop themselves.
-	Blocked  []Revision `json:"blocked,omitempty"`
-	LastGood Revision   `json:"lastGood,omitempty"`
-	Unknown  Unknown    `json:"-"`
+	// Blocked holds the wanted revision if its rollout has failed, BlockedWhy the
+	// reason in the user's words. It stays until the service is to have another.
+	Blocked    []Revision `json:"blocked,omitempty"`
+	BlockedWhy string     `json:"blockedWhy,omitempty"`
+	// LastGood is the last revision whose rollout was completed: what a blocked
+	// one is reverted to. "" = none was.
+	LastGood Revision `json:"lastGood,omitempty"`
+	// Step is how many of spec.update.steps the rollout of the newest revision in
+	// History has behind it.
+	Step int `json:"step,omitempty"`
+	// Hooks are the outcomes of hooks for the revisions in History, and for the
+	// wanted one, which is not there before its hook has run.
+	Hooks []HookRun `json:"hooks,omitempty"`
+	// Failed are the nodes on which slots were given up.
+	Failed  []FailedOn `json:"failed,omitempty"`
+	Unknown Unknown    `json:"-"`
+}
+
+// HookRun is the outcome of a hook.
+type HookRun struct {
+	Kind     HookKind `json:"kind"`
+	Revision Revision `json:"revision"` // of the service
+	// Token is that of the lease it ran under; 0 = it was never given one.
+	Token uint64 `json:"token,omitempty"`
+	// Failed is why it failed; "" = it succeeded.
+	Failed  string  `json:"failed,omitempty"`
+	Unknown Unknown `json:"-"`
+}
+
+// FailedOn says that a slot kept failing on a node, which does not get it again
+// at this revision before it was available elsewhere.
+type FailedOn struct {
+	Slot     string   `json:"slot"`
+	Node     NodeName `json:"node"`
+	Revision Revision `json:"revision"`
+	Unknown  Unknown  `json:"-"`
 }
 
 // MaxHistory bounds LeaseDoc.History, and with it the pins that are kept.

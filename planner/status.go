@@ -25,6 +25,9 @@ type NodeStatus struct {
 	// here or ever will. Never lowered or dropped.
 	Ended    []EndedSlot `json:"ended,omitempty"`
 	Pressure []string    `json:"pressure,omitempty"` // disk, memory …: no new work
+	// Failing says, in the user's words, that whatever is started on the node
+	// fails: it gets no new work. "" = it does not.
+	Failing string `json:"failing,omitempty"`
 	// Serving counts the changes of endpoints in this process, from 1: what a node
 	// tells its peers directly is compared with what it wrote by it. 0 = the
 	// status does not tell them.
@@ -51,6 +54,14 @@ type InstanceStatus struct {
 	// Prepared is set when the images are on the node although the instance
 	// does not run: it waits for its predecessor to stop.
 	Prepared bool `json:"prepared,omitempty"`
+	// Available is set once the instance has been ready for as long as the
+	// service's MinReady, counted by its node; of a service without MinReady it is
+	// not told: ready is available. See View.Available.
+	Available bool `json:"available,omitempty"`
+	// Failing is set when the instance was not available within the service's
+	// progress deadline, or failed as often as its Reschedule allows; Reason says
+	// which. It goes when the instance becomes available.
+	Failing bool `json:"failing,omitempty"`
 	// Endpoints are where other nodes reach the instance, as long as it takes new
 	// connections: it is ready, and its end is not decided.
 	Endpoints []Endpoint `json:"endpoints,omitempty"`

@@ -20,6 +20,11 @@ type Template struct {
 	TerminationGracePeriodSeconds *int64 `json:"terminationGracePeriodSeconds,omitempty"`
 	// RestartedAt is the annotation orpheus/restartedAt.
 	RestartedAt string `json:"restartedAt,omitempty"`
+	// Once marks what runs to its end: it is started once under its lease and
+	// never again, whatever becomes of it.
+	Once bool `json:"once,omitempty"`
+	// Of is the revision of the service that a hook is for.
+	Of Revision `json:"of,omitempty"`
 }
 
 // The names of the two built-in drivers.

@@ -69,6 +69,9 @@ type DocView struct {
 	// Before is, of a document that is TooNew, the last value that self could
 	// read, as far as it names self; the zero value = none is known.
 	Before LeaseDoc
+	// StepSince is when self first saw the document with this revision on top of
+	// its History, this Step and these Blocked: pauses count from there.
+	StepSince time.Duration
 	// Broken says why the value of the ref now is not the document shown here,
 	// which is the last good one; "" = it is.
 	Broken string
@@ -205,6 +208,19 @@ func (v View) Torn(l Lease) bool { return l.Epoch > v.Nodes[l.Node].Record.Epoch
 func (v View) Ready(slot SlotID, l Lease) bool {
 	i, ok := v.Nodes[l.Node].Instance(slot, l.Token)
 	return ok && i.Phase == PhaseReady
+}
+
+// Available reports whether the holder of a lease of the service reports its
+// instance ready, and for long enough.
+func (v View) Available(s Service, l Lease) bool {
+	i, ok := v.Nodes[l.Node].Instance(SlotID{s.ID, l.Slot}, l.Token)
+	return ok && i.Phase == PhaseReady && (s.MinReady == 0 || i.Available)
+}
+
+// Failing is the reason of the holder of a lease for giving its instance up.
+func (v View) Failing(slot SlotID, l Lease) (string, bool) {
+	i, ok := v.Nodes[l.Node].Instance(slot, l.Token)
+	return i.Reason, ok && i.Failing
 }
 
 // tornUntil is until when a document with a torn lease is left alone; 0 = it

@@ -204,7 +204,17 @@ func (d *LeaseDoc) check() error {
 		}),
 		atMost("blocked", len(d.Blocked), maxPins),
 		each("blocked", d.Blocked, func(r Revision) error { return given("", string(r)) }),
+		line("blockedWhy", d.BlockedWhy),
 		word("lastGood", string(d.LastGood)),
+		natural("step", d.Step),
+		atMost("hooks", len(d.Hooks), maxPins),
+		each("hooks", d.Hooks, func(h HookRun) error {
+			return all(label("kind", string(h.Kind)), given("revision", string(h.Revision)), counter("token", h.Token, 0), line("failed", h.Failed))
+		}),
+		atMost("failed", len(d.Failed), maxLeases),
+		each("failed", d.Failed, func(f FailedOn) error {
+			return all(label("slot", f.Slot), label("node", string(f.Node)), given("revision", string(f.Revision)))
+		}),
 	)
 }
 
@@ -215,6 +225,7 @@ func (d *LeaseDoc) checkLease(l Lease) error {
 		counter("epoch", l.Epoch, 1),
 		counter("token", l.Token, 1),
 		given("revision", string(l.Revision)),
+		word("hook", string(l.Hook)),
 	)
 	if err == nil && l.Token > d.Tokens {
 		err = in("token", fmt.Errorf("%d is above the document's %d", l.Token, d.Tokens))
@@ -276,6 +287,7 @@ func (s *NodeStatus) check() error {
 		}),
 		s.checkEnded(),
 		each("pressure", s.Pressure, func(p string) error { return line("", p) }),
+		line("failing", s.Failing),
 	)
 	if err == nil && s.Rejected != nil {
 		err = in("rejected", given("commit", s.Rejected.Commit))
