@@ -167,8 +167,9 @@ func read(answer *http.Response) (host string, err error) {
 	return host, nil
 }
 
-// kept asks over one connection, and opens another only when it is broken. It
-// does without http.Transport, which hides what breaks between two requests.
+// kept asks over one connection, and opens another only when it is broken or
+// the server has said with an answer that it was the last one on it. It does
+// without http.Transport, which hides what breaks between two requests.
 func (r *Run) kept(ctx context.Context) {
 	var line *line
 	defer func() {
@@ -191,7 +192,8 @@ func (r *Run) kept(ctx context.Context) {
 			line, err = r.open()
 		}
 		if err == nil {
-			if host, err = line.ask(r.opts.Timeout); err != nil {
+			var last bool
+			if host, last, err = line.ask(r.opts.Timeout); err != nil || last {
 				line.conn.Close()
 				line = nil
 			}
@@ -228,18 +230,20 @@ func (r *Run) open() (*line, error) {
 	return &line{conn: conn, answers: bufio.NewReader(conn), request: request}, nil
 }
 
-func (l *line) ask(timeout time.Duration) (host string, err error) {
+// ask reports with last that the server closes the connection now.
+func (l *line) ask(timeout time.Duration) (host string, last bool, err error) {
 	if err := l.conn.SetDeadline(time.Now().Add(timeout)); err != nil {
-		return "", err
+		return "", false, err
 	}
 	if err := l.request.Write(l.conn); err != nil {
-		return "", fmt.Errorf("kept connection: %w", err)
+		return "", false, fmt.Errorf("kept connection: %w", err)
 	}
 	answer, err := http.ReadResponse(l.answers, l.request)
 	if err != nil {
-		return "", fmt.Errorf("kept connection: %w", err)
+		return "", false, fmt.Errorf("kept connection: %w", err)
 	}
-	return read(answer)
+	host, err = read(answer)
+	return host, answer.Close, err
 }
 
 // stream reads one answer that never ends.

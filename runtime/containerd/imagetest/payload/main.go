@@ -9,7 +9,9 @@
 //	                gave it (0 = no answer), /count?page=NAME how often it was
 //	                asked for; prints "page NAME" each time, and "told to end".
 //	                Datagrams to the port are answered with the hostname and what
-//	                came; client.go has pages that ask others
+//	                came; client.go has pages that ask others. $FAULT makes it
+//	                fail (faults.go); on SIGTERM it takes $LINGER at most to
+//	                close kept connections as HTTP has it
 //	lines           print "line N" every 10 ms
 //	database DIR    take an exclusive lock in DIR as PostgreSQL does, or exit
 //	                with 3 if another holds it; write a heartbeat; serve as above

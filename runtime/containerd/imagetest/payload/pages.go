@@ -19,11 +19,12 @@ type board struct {
 	mu    sync.Mutex
 	codes map[string]int // 0 = never answer
 	asked map[string]int
+	fault func() // begins, the first time
 }
 
 // newBoard begins with what $PAGES says: "live=200 ready=503".
 func newBoard() *board {
-	b := &board{codes: map[string]int{}, asked: map[string]int{}}
+	b := &board{codes: map[string]int{}, asked: map[string]int{}, fault: sync.OnceFunc(fault)}
 	for _, word := range strings.Fields(os.Getenv("PAGES")) {
 		name, code, _ := strings.Cut(word, "=")
 		n, err := strconv.Atoi(code)
@@ -42,6 +43,8 @@ func (b *board) page(w http.ResponseWriter, r *http.Request) {
 	b.mu.Unlock()
 	fmt.Println("page", name)
 	switch {
+	case !set && name == "ready":
+		b.fault()
 	case !set:
 	case code == 0:
 		<-r.Context().Done()

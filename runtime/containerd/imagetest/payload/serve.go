@@ -25,12 +25,18 @@ func serve() {
 	stop := make(chan os.Signal, 1)
 	signal.Notify(stop, syscall.SIGTERM, syscall.SIGINT)
 	fmt.Println("ready")
-	go func() { check(http.Serve(l, pages())) }()
+	open := newLines(os.Getenv("LINGER"))
+	s := &http.Server{Handler: open.handler(pages()), ConnState: open.note}
+	go func() { check(s.Serve(l)) }()
 	if port != "0" {
 		go echoes(port)
 	}
 	<-stop
 	fmt.Println("told to end")
+	for os.Getenv("FAULT") == "deaf" {
+		<-stop
+	}
+	open.close()
 	os.Exit(0)
 }
 
