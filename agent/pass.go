@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/orpheus-cd/orpheus/agent/event"
 	"github.com/orpheus-cd/orpheus/gitsync"
 	"github.com/orpheus-cd/orpheus/planner"
 )
@@ -283,9 +284,10 @@ func (a *Agent) coordinate(ctx context.Context) {
 		return
 	}
 	a.problem("state", nil)
+	before := a.state.docs
 	a.state, a.unsaved, a.statefile = next, false, true
 	for _, d := range decided.Docs {
-		a.log.Debug("leases decided", "service", d.Service, "commit", d.Commit, "leases", len(d.Leases), "tokens", d.Tokens)
+		event.LogDecision(a.log, a.state.followed.Services[d.Service], before[d.Service], d, "")
 	}
 }
 

@@ -3,6 +3,7 @@ package event
 import (
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
@@ -18,6 +19,7 @@ type Event struct {
 	What    string    `json:"what"`
 	Service string    `json:"service,omitempty"` // "web", "shop/web"
 	Slot    string    `json:"slot,omitempty"`    // "web-0"
+	Slots   []string  `json:"slots,omitempty"`   // where it is about several of a service
 	Action  string    `json:"action,omitempty"`
 	Reason  string    `json:"reason,omitempty"` // in the user's words; an error's text
 	// Detail holds what else is known, as "name=value" in the order it was given.
@@ -27,6 +29,7 @@ type Event struct {
 const (
 	maxText    = 1000
 	maxDetails = 16
+	maxSlots   = 16
 )
 
 // About reports whether the event is about a service or slot, as people call
@@ -36,7 +39,7 @@ func (e Event) About(target string) bool {
 		return true
 	}
 	called := planner.ParseServiceID(target).String()
-	return e.Service == called || e.Slot == called
+	return e.Service == called || e.Slot == called || slices.Contains(e.Slots, called)
 }
 
 // fromRecord makes an event of a line of the log.
@@ -56,6 +59,11 @@ func (e *Event) add(a slog.Attr) {
 	v := a.Value.Resolve()
 	text := planner.OneLine(v.String(), maxText)
 	switch known := v.Any().(type) {
+	case []planner.SlotID:
+		for _, slot := range known[:min(len(known), maxSlots)] {
+			e.Slots = append(e.Slots, planner.OneLine(slot.String(), maxText))
+		}
+		return
 	case planner.SlotID:
 		text = planner.OneLine(known.String(), maxText)
 		if e.Service == "" {

@@ -109,7 +109,11 @@ func (m *Member) changedShards(d planner.Decision) map[int]planner.LeaseDoc {
 // addLeases writes the shards of a document that a decision changes.
 func (m *Member) addLeases(out *outgoing, d planner.Decision) {
 	shards := m.changedShards(d)
-	for _, shard := range slices.Sorted(maps.Keys(shards)) {
+	for k, shard := range slices.Sorted(maps.Keys(shards)) {
+		var told *planner.Decision
+		if k == 0 { // they stand together
+			told = &d
+		}
 		doc := shards[shard]
 		ref := planner.LeasesRef(d.Doc.Service, shard)
 		e := m.entries[ref]
@@ -117,7 +121,7 @@ func (m *Member) addLeases(out *outgoing, d planner.Decision) {
 		if e != nil && e.bad == "" { // what is not accepted may be no commit, which no server takes for a parent
 			parent = e.hash
 		}
-		m.addSigned(out, ref, d.Why, doc.Body(), parent, piece{pokes: holders(d)})
+		m.addSigned(out, ref, d.Why, doc.Body(), parent, piece{pokes: holders(d), told: told})
 	}
 }
 
@@ -165,9 +169,11 @@ func (m *Member) addDeletions(out *outgoing) {
 
 // addDeletion removes the document of a service, with every ref it is in.
 func (m *Member) addDeletion(out *outgoing, d planner.Decision) {
+	told := &d
 	for _, shard := range slices.Sorted(maps.Keys(m.document(d.Doc.Service).refs)) {
 		if e := m.entries[planner.LeasesRef(d.Doc.Service, shard)]; e != nil && e.hash != "" {
-			m.add(out, planner.LeasesRef(d.Doc.Service, shard), nil, piece{what: d.Why})
+			m.add(out, planner.LeasesRef(d.Doc.Service, shard), nil, piece{what: d.Why, told: told})
+			told = nil
 		}
 	}
 }

@@ -59,6 +59,12 @@ func (m *Member) take(ref planner.Ref, e *entry, hash planner.Hash, record plann
 		e.last = record
 	}
 	if e.parts.Kind == planner.RefLeases {
+		if u, waits := m.pusher.untold[ref]; waits {
+			delete(m.pusher.untold, ref)
+			if u.hash == hash {
+				m.tell(*u.decision)
+			}
+		}
 		m.assemble(e.parts.Service)
 	}
 	m.dirty = true

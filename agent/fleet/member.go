@@ -175,7 +175,7 @@ func New(cfg Config, now planner.Time) *Member {
 	}
 	m.recordedAddresses(m.memory.Addresses)
 	m.own = newOwn(m)
-	m.pusher.unwritable, m.pusher.half = map[planner.Ref]string{}, map[planner.NodeName]half{}
+	m.pusher.unwritable, m.pusher.untold, m.pusher.half = map[planner.Ref]string{}, map[planner.Ref]untold{}, map[planner.NodeName]half{}
 	m.stretch()
 	m.stand()
 	return m

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/orpheus-cd/orpheus/agent/event"
 	"github.com/orpheus-cd/orpheus/gitsync"
 	"github.com/orpheus-cd/orpheus/planner"
 )
@@ -25,7 +26,16 @@ type pushState struct {
 	half     map[planner.NodeName]half
 	// unwritable holds, by ref, why a record was left out that was logged.
 	unwritable map[planner.Ref]string
-	poke       []Peer
+	// untold holds, by ref, the decisions whose push had no reply: they are told
+	// once the ref is seen to have the value.
+	untold map[planner.Ref]untold
+	poke   []Peer
+}
+
+// untold is a decision that may stand already.
+type untold struct {
+	hash     planner.Hash
+	decision *planner.Decision
 }
 
 // outgoing is one push. Plain ones have an outcome per ref; transactions are
@@ -39,6 +49,7 @@ type outgoing struct {
 // piece is what one change is about.
 type piece struct {
 	what  string              // for the log
+	told  *planner.Decision   // that is told once the change stands; may be nil
 	pokes []planner.NodeName  // who should look once it is accepted
 	won   func(time.Duration) // what else follows from its acceptance; may be nil
 }
@@ -105,6 +116,9 @@ func (m *Member) Pushed(results []gitsync.Result, err error, now planner.Time) {
 		default:
 			m.stats.Unknown++
 			m.look.due = true
+			if told := out.pieces[k].told; told != nil && change.New != nil {
+				p.untold[change.Ref] = untold{change.New.Hash(), told}
+			}
 		}
 	}
 	if out.push.Atomic && len(pokes) == 0 {
@@ -187,16 +201,29 @@ func (m *Member) won(change gitsync.Change, p piece, begin time.Duration) {
 	if p.won != nil {
 		p.won(begin)
 	}
+	if p.told != nil {
+		m.tell(*p.told)
+	}
 	if change.New == nil {
 		m.vanished(change.Ref, e)
 	} else {
 		m.take(change.Ref, e, change.New.Hash(), *change.New)
 	}
 	level := slog.LevelInfo
-	if e.parts.Kind == planner.RefBeats || e.parts.Kind == planner.RefStatus {
-		level = slog.LevelDebug
+	switch e.parts.Kind {
+	case planner.RefBeats, planner.RefStatus, planner.RefLeases:
+		level = slog.LevelDebug // the last are told as decisions
 	}
 	m.log.Log(context.Background(), level, "record written", "ref", string(change.Ref), "what", p.what)
+}
+
+// tell logs a decision of this node that stands.
+func (m *Member) tell(d planner.Decision) {
+	if d.Delete {
+		m.log.Info("lease document deleted", "service", d.Doc.Service, "reason", d.Why)
+		return
+	}
+	event.LogDecision(m.log, m.followed.Services[d.Doc.Service], d.Old, d.Doc, d.Why)
 }
 
 // settlePush notes how the server fares.
