@@ -273,5 +273,9 @@ func (m *Member) assemble(id planner.ServiceID) {
 	}
 	view.Doc = planner.JoinShards(doc.shards)
 	view.Doc.Service = id
+	view.StepSince = m.now.Boot
+	if before, known := m.view.Docs[id]; known && SameStep(before.Doc, view.Doc) {
+		view.StepSince = before.StepSince
+	}
 	m.view.Docs[id] = view
 }

@@ -97,6 +97,7 @@ type Report struct {
 	Refusals  []planner.Refusal        // ordered
 	Images    []planner.ResolvedImages // ordered
 	Pressure  []string
+	Failing   string // see planner.NodeStatus
 	// Volumes lists the slots whose local volumes lie here, ordered.
 	Volumes []planner.SlotID
 	// Drivers that work and may be used, ordered.

@@ -3,6 +3,7 @@ package fleet
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"strconv"
@@ -213,7 +214,7 @@ func (m *Member) ownStatus() planner.NodeStatus {
 	return planner.NodeStatus{
 		Format: planner.FormatStatus, Node: m.self, Incarnation: m.own.incarnation,
 		Applied: m.report.Applied, Rejected: m.report.Rejected, Instances: told,
-		Refusals: m.report.Refusals, Images: m.report.Images, Pressure: m.report.Pressure,
+		Refusals: m.report.Refusals, Images: m.report.Images, Pressure: m.report.Pressure, Failing: m.report.Failing,
 		Ended: before.Ended, Serving: serving, Unknown: before.Unknown,
 	}
 }
@@ -281,25 +282,32 @@ func endpoints(st planner.NodeStatus) []planner.ServingInstance {
 // matters reports whether coordinators decide by what changed.
 func matters(a, b planner.NodeStatus) bool {
 	if !reflect.DeepEqual(a.Refusals, b.Refusals) || !reflect.DeepEqual(a.Images, b.Images) || !slices.Equal(a.Pressure, b.Pressure) ||
-		!slices.Equal(a.Ended, b.Ended) {
+		!slices.Equal(a.Ended, b.Ended) || (a.Failing == "") != (b.Failing == "") {
 		return true
 	}
-	type fact struct {
-		slot     planner.SlotID
-		token    uint64
-		ready    bool
-		prepared bool
-	}
-	facts := func(st planner.NodeStatus) map[fact]bool {
-		out := map[fact]bool{}
-		for _, i := range st.Instances {
-			if f := (fact{i.Slot, i.Token, i.Phase == planner.PhaseReady, i.Prepared}); f.ready || f.prepared {
-				out[f] = true
-			}
+	return !maps.Equal(facts(a), facts(b))
+}
+
+// fact is what coordinators decide by of one instance.
+type fact struct {
+	slot                                        planner.SlotID
+	token                                       uint64
+	ready, available, prepared, failing, hasRun bool
+}
+
+func facts(st planner.NodeStatus) map[fact]bool {
+	out := map[fact]bool{}
+	for _, i := range st.Instances {
+		f := fact{slot: i.Slot, token: i.Token}
+		none := f
+		f.ready, f.available, f.prepared, f.failing = i.Phase == planner.PhaseReady, i.Available, i.Prepared, i.Failing
+		hook := slices.Contains(planner.HookKinds, planner.HookKind(i.Slot.Name))
+		f.hasRun = i.Phase == planner.PhaseSucceeded || hook && i.Phase == planner.PhaseFailed
+		if f != none {
+			out[f] = true
 		}
-		return out
 	}
-	return !reflect.DeepEqual(facts(a), facts(b))
+	return out
 }
 
 // soonest is the earlier of two instants that lie ahead; one that has passed
