@@ -32,7 +32,23 @@ var (
 	ErrInvalid = errors.New("invalid")
 	// ErrUnauthorized: the registry refuses the credentials, or wants some.
 	ErrUnauthorized = errors.New("unauthorized")
+	// ErrNotBegun: a start failed before any program of the workload was
+	// executed. See NotBegun.
+	ErrNotBegun = errors.New("not begun")
 )
+
+// NotBegun is err, which also is ErrNotBegun. It reads the same; nil stays nil.
+func NotBegun(err error) error {
+	if err == nil {
+		return nil
+	}
+	return notBegun{err}
+}
+
+type notBegun struct{ error }
+
+func (e notBegun) Unwrap() error        { return e.error }
+func (e notBegun) Is(target error) bool { return target == ErrNotBegun }
 
 // Driver runs instances. Every method may be called at any time from several
 // goroutines and may be repeated: "already so" is success. Calls for one
@@ -56,7 +72,8 @@ type Driver interface {
 	// leaves nothing behind when it fails; where it could not take back what it
 	// made, or cannot know, the error is ErrUnavailable, and network and volumes
 	// of the instance must stay. It fails with ErrNotFound if an image is not
-	// prepared.
+	// prepared. An error that is ErrNotBegun says that no program of the workload
+	// was executed by this call; without it some may have been.
 	Start(ctx context.Context, w Workload) error
 
 	// List returns every instance the driver owns, from labels or state files,

@@ -33,7 +33,7 @@ var errLeftovers = errors.New("leftovers")
 // says otherwise.
 func (d *Driver) Start(ctx context.Context, w runtime.Workload) error {
 	if err := checkWorkload(w); err != nil {
-		return fmt.Errorf("start %s: %w", w.ID, err)
+		return fmt.Errorf("start %s: %w", w.ID, runtime.NotBegun(err))
 	}
 	ctx = d.context(ctx)
 	err := d.startFresh(ctx, w)
@@ -82,6 +82,12 @@ func checkWorkload(w runtime.Workload) error {
 // fails with errLeftovers; whenever it fails it takes away what it made, and
 // only that.
 func (d *Driver) startFresh(ctx context.Context, w runtime.Workload) (err error) {
+	begun := false // a program may have been executed
+	defer func() {
+		if !begun {
+			err = runtime.NotBegun(err)
+		}
+	}()
 	containers := w.AllContainers()
 	images := make([]image, len(containers))
 	for i, c := range containers {
@@ -115,12 +121,14 @@ func (d *Driver) startFresh(ctx context.Context, w runtime.Workload) (err error)
 			return fmt.Errorf("container %s: %w", c.Name, err)
 		}
 		if rec.Init {
+			begun = true
 			if err := d.runInit(ctx, rec); err != nil {
 				return fmt.Errorf("container %s: %w", c.Name, err)
 			}
 			made = made[:0]
 		}
 	}
+	begun = true
 	if err := d.startAll(ctx, w); err != nil {
 		return err
 	}

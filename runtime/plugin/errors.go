@@ -26,6 +26,7 @@ var classes = []struct {
 	{runtime.ErrInvalid, pluginpb.Failure_CLASS_INVALID, codes.InvalidArgument},
 	{runtime.ErrUnauthorized, pluginpb.Failure_CLASS_UNAUTHORIZED, codes.Unauthenticated},
 	{errors.ErrUnsupported, pluginpb.Failure_CLASS_UNSUPPORTED, codes.Unimplemented},
+	{runtime.ErrNotBegun, pluginpb.Failure_CLASS_NOT_BEGUN, codes.Aborted},
 }
 
 // toStatus is a driver's error as the plugin sends it; nil stays nil.

@@ -141,7 +141,7 @@ func (d *Driver) Prepare(ctx context.Context, w runtime.Workload, _ func(runtime
 func (d *Driver) Start(ctx context.Context, w runtime.Workload) error {
 	j, err := d.job(w)
 	if err != nil {
-		return fmt.Errorf("start %s: %w", w.ID, err)
+		return fmt.Errorf("start %s: %w", w.ID, runtime.NotBegun(err))
 	}
 	i, err := d.load(w.ID)
 	switch {
@@ -153,7 +153,11 @@ func (d *Driver) Start(ctx context.Context, w runtime.Workload) error {
 		}
 	}
 	if err := d.launch(ctx, j, w); err != nil {
-		return fmt.Errorf("start %s: %w", w.ID, errors.Join(err, d.rollBack(ctx, w.ID)))
+		back := errors.Join(err, d.rollBack(ctx, w.ID))
+		if errors.Is(err, runtime.ErrNotBegun) {
+			back = runtime.NotBegun(back)
+		}
+		return fmt.Errorf("start %s: %w", w.ID, back)
 	}
 	return nil
 }

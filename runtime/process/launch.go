@@ -28,6 +28,8 @@ type answer struct {
 	Error string `json:"error,omitempty"`
 	// Invalid: trying again cannot help.
 	Invalid bool `json:"invalid,omitempty"`
+	// Executed: the program was, before it failed.
+	Executed bool `json:"executed,omitempty"`
 }
 
 // launch makes folder and cgroups and starts the shim. It returns once the
@@ -35,33 +37,37 @@ type answer struct {
 func (d *Driver) launch(ctx context.Context, j job, w runtime.Workload) error {
 	folder := d.folder(w.ID)
 	if err := os.Mkdir(folder, 0o700); err != nil {
-		return err
+		return runtime.NotBegun(err)
 	}
 	lock, err := lockFolder(folder)
 	if err != nil {
-		return err
+		return runtime.NotBegun(err)
 	}
 	defer lock.Close()
 	if err := writeAtomic(filepath.Join(folder, stateFile), j.State, false); err != nil {
-		return err
+		return runtime.NotBegun(err)
 	}
 	if err := j.State.Group.create(&d.cgroups, w.Containers[0].Resources); err != nil {
-		return err
+		return runtime.NotBegun(err)
 	}
-	return d.startShim(ctx, j, lock)
+	ready, err := d.startShim(j, lock)
+	if err != nil {
+		return runtime.NotBegun(err)
+	}
+	defer ready.Close()
+	return d.answered(ctx, ready)
 }
 
-// startShim hands the job over and waits for the answer.
-func (d *Driver) startShim(ctx context.Context, j job, lock *os.File) error {
+// startShim hands the job over. The answer comes from what it returns.
+func (d *Driver) startShim(j job, lock *os.File) (*os.File, error) {
 	text, err := json.Marshal(j)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	ready, theirs, err := os.Pipe()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	defer ready.Close()
 	shim := &exec.Cmd{
 		Path:        d.executable,
 		Args:        []string{"orpheus", shimVerb, j.State.ID},
@@ -74,8 +80,7 @@ func (d *Driver) startShim(ctx context.Context, j job, lock *os.File) error {
 	if folder := d.cgroups.shims; folder != "" {
 		group, err := os.Open(folder)
 		if err != nil {
-			theirs.Close()
-			return fmt.Errorf("open cgroup of the shims: %w", err)
+			return nil, errors.Join(fmt.Errorf("open cgroup of the shims: %w", err), ready.Close(), theirs.Close())
 		}
 		defer group.Close()
 		shim.SysProcAttr.UseCgroupFD, shim.SysProcAttr.CgroupFD = true, int(group.Fd())
@@ -83,12 +88,19 @@ func (d *Driver) startShim(ctx context.Context, j job, lock *os.File) error {
 	err = shim.Start()
 	theirs.Close()
 	if err != nil {
-		return fmt.Errorf("start shim: %w", err)
+		ready.Close()
+		return nil, fmt.Errorf("start shim: %w", err)
 	}
 	go reapShim(shim)
+	return ready, nil
+}
+
+// answered waits for the shim's answer: nil once the program was executed. Where
+// the shim itself says why it could not, it was not.
+func (d *Driver) answered(ctx context.Context, ready *os.File) error {
 	stop := context.AfterFunc(ctx, func() { ready.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
-	text, err = io.ReadAll(io.LimitReader(ready, maxStateSize))
+	text, err := io.ReadAll(io.LimitReader(ready, maxStateSize))
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
@@ -98,10 +110,12 @@ func (d *Driver) startShim(ctx context.Context, j job, lock *os.File) error {
 		return fmt.Errorf("read the shim's answer: %w", err)
 	case json.Unmarshal(text, &a) != nil:
 		return fmt.Errorf("the shim ended without an answer: does main of %s call process.MaybeShim first?", d.executable)
-	case a.Invalid:
-		return fmt.Errorf("%s: %w", a.Error, runtime.ErrInvalid)
-	case a.Error != "":
+	case a.Executed:
 		return errors.New(a.Error)
+	case a.Invalid:
+		return runtime.NotBegun(fmt.Errorf("%s: %w", a.Error, runtime.ErrInvalid))
+	case a.Error != "":
+		return runtime.NotBegun(errors.New(a.Error))
 	}
 	return nil
 }

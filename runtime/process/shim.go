@@ -54,7 +54,7 @@ func ShimMain(id string) {
 	if err == nil {
 		s.keep(lock)
 	} else {
-		a = answer{Error: err.Error(), Invalid: errors.Is(err, errHopeless)}
+		a = answer{Error: err.Error(), Invalid: errors.Is(err, errHopeless), Executed: errors.Is(err, errExecuted)}
 	}
 	json.NewEncoder(ready).Encode(a) // an agent that died reads the folder instead
 	ready.Close()
@@ -69,6 +69,9 @@ func ShimMain(id string) {
 
 // errHopeless marks errors that trying again does not cure.
 var errHopeless = errors.New("cannot be executed")
+
+// errExecuted marks errors that came after the program was executed.
+var errExecuted = errors.New("it was executed and is killed")
 
 // shim is the parent of one workload.
 type shim struct {
@@ -114,7 +117,7 @@ func (s *shim) start(id string) error {
 	}
 	if err != nil {
 		s.killTree()
-		return fmt.Errorf("record the process: %w", err)
+		return fmt.Errorf("record the process: %w: %w", err, errExecuted)
 	}
 	return nil
 }

@@ -62,6 +62,9 @@ var startCases = []testCase{
 		if !errors.Is(err, runtime.ErrInvalid) || !strings.Contains(err.Error(), "/nonexistent/program") {
 			s.Errorf("Start: %v; want ErrInvalid naming the program", err)
 		}
+		if !errors.Is(err, runtime.ErrNotBegun) {
+			s.Errorf("Start: %v; want it to say that nothing was executed", err)
+		}
 		if i := s.find(w.ID); i != nil {
 			s.Errorf("listed after a failed start: %+v", *i)
 		}

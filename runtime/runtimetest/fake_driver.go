@@ -53,6 +53,9 @@ func (f *Fake) start(ctx context.Context, w runtime.Workload) error {
 	}
 	if f.instances[w.ID] == i && (ctx.Err() == nil || !f.leavePartly) {
 		f.drop(i)
+		if !i.begun {
+			err = runtime.NotBegun(err)
+		}
 	}
 	return fmt.Errorf("start %s: %w", w.ID, err)
 }
@@ -78,6 +81,7 @@ func (f *Fake) startContainers(ctx context.Context, i *fakeInstance) error {
 			return fmt.Errorf("container %s: %w", c.Name, b.StartError)
 		}
 		if k < len(w.Init) {
+			i.begun = true
 			if err := f.runInit(ctx, c, b); err != nil {
 				return err
 			}

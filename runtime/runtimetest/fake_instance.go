@@ -14,6 +14,7 @@ type fakeInstance struct {
 	workload runtime.Workload
 	behave   map[string]Behaviour // by container
 	timers   []*time.Timer
+	begun    bool // a container has run before its start was complete
 }
 
 func newFakeInstance(driver string, w runtime.Workload) *fakeInstance {

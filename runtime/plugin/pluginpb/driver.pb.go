@@ -98,6 +98,7 @@ const (
 	Failure_CLASS_UNSUPPORTED  Failure_Class = 5 // errors.ErrUnsupported
 	Failure_CLASS_CANCELED     Failure_Class = 6 // context.Canceled
 	Failure_CLASS_DEADLINE     Failure_Class = 7 // context.DeadlineExceeded
+	Failure_CLASS_NOT_BEGUN    Failure_Class = 8 // runtime.ErrNotBegun
 )
 
 // Enum value maps for Failure_Class.
@@ -111,6 +112,7 @@ var (
 		5: "CLASS_UNSUPPORTED",
 		6: "CLASS_CANCELED",
 		7: "CLASS_DEADLINE",
+		8: "CLASS_NOT_BEGUN",
 	}
 	Failure_Class_value = map[string]int32{
 		"CLASS_UNSPECIFIED":  0,
@@ -121,6 +123,7 @@ var (
 		"CLASS_UNSUPPORTED":  5,
 		"CLASS_CANCELED":     6,
 		"CLASS_DEADLINE":     7,
+		"CLASS_NOT_BEGUN":    8,
 	}
 )
 
@@ -2858,9 +2861,9 @@ var File_driver_proto protoreflect.FileDescriptor
 
 const file_driver_proto_rawDesc = "" +
 	"\n" +
-	"\fdriver.proto\x12\x11orpheus.plugin.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xfc\x01\n" +
+	"\fdriver.proto\x12\x11orpheus.plugin.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x91\x02\n" +
 	"\aFailure\x12:\n" +
-	"\aclasses\x18\x01 \x03(\x0e2 .orpheus.plugin.v1.Failure.ClassR\aclasses\"\xb4\x01\n" +
+	"\aclasses\x18\x01 \x03(\x0e2 .orpheus.plugin.v1.Failure.ClassR\aclasses\"\xc9\x01\n" +
 	"\x05Class\x12\x15\n" +
 	"\x11CLASS_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fCLASS_NOT_FOUND\x10\x01\x12\x15\n" +
@@ -2869,7 +2872,8 @@ const file_driver_proto_rawDesc = "" +
 	"\x12CLASS_UNAUTHORIZED\x10\x04\x12\x15\n" +
 	"\x11CLASS_UNSUPPORTED\x10\x05\x12\x12\n" +
 	"\x0eCLASS_CANCELED\x10\x06\x12\x12\n" +
-	"\x0eCLASS_DEADLINE\x10\a\"\r\n" +
+	"\x0eCLASS_DEADLINE\x10\a\x12\x13\n" +
+	"\x0fCLASS_NOT_BEGUN\x10\b\"\r\n" +
 	"\vInfoRequest\"\x97\x01\n" +
 	"\fInfoResponse\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
