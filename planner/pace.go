@@ -1,0 +1,69 @@
+package planner
+
+// pace is the disruption budget of one service and what is spent of it. All
+// voluntary changes draw on it: rollouts, drains, moves, slots that are given up
+// on a node.
+type pace struct {
+	surge, unavailable int
+	// up and down are the slots with and without an available instance. Slots
+	// that no node takes are neither: nothing that is done here could lose them.
+	up, down int
+	// pairs are the slots whose new instance runs beside the old one.
+	pairs int
+	// trying are the slots whose instance at the wanted revision is not available
+	// yet, moving those of them that have one to replace.
+	trying, moving int
+}
+
+func newPace(u Update, slots int) pace {
+	var p pace
+	p.surge, p.unavailable = u.Limits(slots)
+	return p
+}
+
+// atOnce is how many new instances may be on their way to being available.
+func (p *pace) atOnce() int { return max(1, p.surge+p.unavailable) }
+
+// begins reports whether one more slot may change, and whether its old instance
+// has to end before the new one starts. changes: it gets another revision;
+// otherwise it moves. single: both may not run at once.
+func (p *pace) begins(u Update, changes, single bool) (stopFirst, ok bool) {
+	underWay := p.moving
+	if changes {
+		underWay = p.trying
+	}
+	switch {
+	case underWay >= p.atOnce():
+		return false, false
+	case single || u.StopFirst:
+		stopFirst = true
+	case p.pairs < p.surge:
+		p.pairs++
+	case p.unavailable == 0:
+		return false, false
+	default:
+		stopFirst = true
+	}
+	p.trying++
+	p.moving++
+	return stopFirst, true
+}
+
+// ends reports whether the old instance of a slot may end before the new one is
+// available, and counts it. The last available instance of a service with more
+// than one slot ends so only where two may not run at once.
+func (p *pace) ends(available, single bool) bool {
+	if !available {
+		return true
+	}
+	most := p.unavailable
+	if single {
+		most = max(1, most)
+	}
+	if p.down >= most || !single && p.up == 1 && p.down > 0 {
+		return false
+	}
+	p.up--
+	p.down++
+	return true
+}

@@ -1,0 +1,105 @@
+package planner
+
+import "strconv"
+
+// Rollout is how far the newest revision of a service is, for people and for
+// who tells them.
+type Rollout struct {
+	// Revision is the manifest's.
+	Revision Revision
+	State    RolloutState
+	// Reason says why it is in that state, in the user's words, and what a person
+	// may do; "" = nothing is to be said.
+	Reason string
+	// Slots is how many the service has, Updated how many of them have the
+	// revision that is wanted, Available how many are available at it. Of a blocked
+	// revision that is the one that is gone back to.
+	Slots, Updated, Available int
+	// Step is how many of Steps are done; both 0 = it has none.
+	Step, Steps int
+}
+
+// RolloutState is where a rollout is.
+type RolloutState string
+
+// The states of a rollout.
+const (
+	RolloutRolling   RolloutState = "rolling"
+	RolloutPaused    RolloutState = "paused"    // between two steps, goes on by itself
+	RolloutWaiting   RolloutState = "waiting"   // goes on when a person says so
+	RolloutDone      RolloutState = "done"      // all have it and are available, and its hooks succeeded
+	RolloutBlocked   RolloutState = "blocked"   // it failed, and every slot stays as it is
+	RolloutReverting RolloutState = "reverting" // it failed, and the last good revision is given back
+	RolloutReverted  RolloutState = "reverted"  // it failed, and all have the last good revision again
+)
+
+// Over reports whether nothing more happens until the service is changed.
+func (s RolloutState) Over() bool {
+	return s == RolloutDone || s == RolloutBlocked || s == RolloutReverted
+}
+
+// RolloutOf is the rollout of a service of a fleet, from the records alone.
+func RolloutOf(s Service, doc LeaseDoc, v View) Rollout {
+	return summary(s, doc, &fleetFacts{v: &v, s: s})
+}
+
+// RolloutAlone is the same on a node that grants leases to itself.
+func RolloutAlone(s Service, doc LeaseDoc, v Alone) Rollout {
+	return summary(s, doc, &aloneFacts{v: &v, s: s})
+}
+
+func summary(s Service, doc LeaseDoc, f facts) Rollout {
+	doc = cloneDoc(doc, s.ID)
+	r := newRollout(s, &doc, f)
+	rev := r.s.Revision
+	all, updated, available := map[string]bool{}, map[string]bool{}, map[string]bool{}
+	for _, l := range r.leases {
+		all[l.Slot] = true
+		if l.Revision == rev && f.inForce(l) {
+			updated[l.Slot] = true
+			if f.available(l) {
+				available[l.Slot] = true
+			}
+		}
+	}
+	out := Rollout{
+		Revision: s.Revision, Updated: len(updated), Available: len(available), Slots: max(0, s.Replicas),
+		Step: r.step, Steps: len(s.Update.Steps),
+	}
+	if s.EveryNode {
+		out.Slots = len(all)
+	}
+	out.judge(r)
+	return out
+}
+
+// judge works out the state.
+func (out *Rollout) judge(r *rollout) {
+	steps := r.steps(out.Slots, out.Available, 0, Time{})
+	whole := out.Available >= out.Slots
+	out.State = RolloutRolling
+	switch {
+	case r.stays:
+		out.State, out.Reason = RolloutBlocked, r.whyBlocked()
+	case r.reverts():
+		out.State, out.Reason = RolloutReverting, r.whyBlocked()
+		if whole {
+			out.State = RolloutReverted
+		}
+	case r.hook != nil:
+		out.Reason = "a " + r.hook.Hook.Field() + " hook runs on " + string(r.hook.Node)
+	case steps.why != "":
+		out.State, out.Reason = RolloutPaused, steps.why
+		if steps.person {
+			out.State = RolloutWaiting
+		}
+	case r.doc.LastGood == r.s.Revision:
+		out.State = RolloutDone
+		out.Step = out.Steps
+	case whole && !r.needs(HookPostRollout) && !r.needs(HookPreRollout):
+		out.State = RolloutDone
+	}
+	if out.State == RolloutRolling && out.Reason == "" {
+		out.Reason = strconv.Itoa(out.Updated) + " of " + plural(out.Slots, "slot") + " have " + r.s.Revision.Short() + ", " + strconv.Itoa(out.Available) + " are available"
+	}
+}
