@@ -89,6 +89,7 @@ var overMaps = map[string]struct {
 	"Collectable":     {2, "each digest is marked by itself; images are sorted"},
 	"Reconcile":       {2, "leases of different services do not meet; actions and waits are sorted, next is a minimum"},
 	"index":           {2, "the instances of a slot are sorted afterwards"},
+	"TemplateOf":      {1, "a revision has one template"},
 	"TakeOn":          {2, "each refusal stands or goes by itself; documents are sorted"},
 	"occupy":          {1, "sorted before they are counted"},
 	"sum":             {1, "a saturating sum of what is never negative"},

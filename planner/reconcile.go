@@ -44,7 +44,10 @@ type NodeState struct {
 	// but what the node took on before: Held.
 	Short string
 	Held  map[LeaseKey]bool
-	Now   Time
+	// Started holds the leases of what runs once (Template.Once) whose start was
+	// begun here, whether or not anything is left of it.
+	Started map[LeaseKey]bool
+	Now     Time
 }
 
 // Reconcile compares the leases of a node with its instances and returns what
@@ -144,6 +147,10 @@ func (r *reconciler) lease(slot SlotID, l Lease, covered map[string]bool) {
 			r.doomed(slot, l, have)
 			return
 		}
+	}
+	if over := r.over(slot, l, have, ok); over != "" {
+		r.wait(slot, l, over, 0)
+		return
 	}
 	id := InstanceID(slot, l)
 	kind, reason := ActionStart, "not running yet"
@@ -251,7 +258,11 @@ func (r *reconciler) cover(slot SlotID, l Lease) (Instance, bool) {
 		}
 		return a.ID < b.ID
 	}
+	once := r.once(l)
 	for _, i := range r.bySlot[slot] {
+		if once && i.Token != l.Token {
+			continue // of an earlier lease: it ran for that
+		}
 		if i.Revision == l.Revision && (!found || better(i, best)) {
 			best, found = i, true
 		}
@@ -273,12 +284,19 @@ func (r *reconciler) behind(slot SlotID, l Lease, spec Template) string {
 		return why
 	}
 	for _, o := range r.st.Docs[slot.Service].Leases {
-		if o.Slot == l.Slot && o.Node == l.Node && o.Token < l.Token && (spec.SingleWriter() || r.st.Specs[o.Revision].SingleWriter()) {
+		switch {
+		case o.Slot != l.Slot || o.Node != l.Node || o.Token >= l.Token:
+		case spec.SingleWriter() || r.st.Specs[o.Revision].SingleWriter():
 			return "waits until its predecessor's lease is taken back: only one instance may use its volumes, host network or devices"
+		case l.StopFirst:
+			return "waits until its predecessor's lease is taken back: " + stopsFirst
 		}
 	}
 	return ""
 }
+
+// stopsFirst is why a lease with StopFirst waits.
+const stopsFirst = "its service has the old instance stopped first (spec.update)"
 
 // inTheWay says what keeps a single-writer slot from starting: any other
 // instance of it that exists or may exist. Old and new template both count; a
@@ -290,8 +308,13 @@ func (r *reconciler) inTheWay(slot SlotID, l Lease, id string, spec Template) st
 			continue
 		}
 		old, known := r.st.Specs[i.Revision]
-		if single || i.Revision != l.Revision && (!known || old.SingleWriter()) {
+		switch {
+		case single || i.Revision != l.Revision && (!known || old.SingleWriter()):
 			return "waits for " + i.ID + " to stop: only one instance may use its volumes, host network or devices"
+		case l.StopFirst && i.Token < l.Token:
+			return "waits for " + i.ID + " to stop: " + stopsFirst
+		case spec.Once:
+			return "waits for " + i.ID + " to stop: it is of an earlier run"
 		}
 	}
 	if !single {

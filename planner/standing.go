@@ -12,7 +12,7 @@ type Standing struct {
 	Keep map[ServiceID][]Lease
 	// Behind holds leases in Docs whose instance must not start yet, with the
 	// reason: another node still holds an older lease of the slot, and two
-	// instances may not run at once.
+	// instances may not, or are not to, run at once.
 	Behind map[LeaseKey]string
 	// Unsure lists services of which nothing may be stopped, and why. The zero
 	// ServiceID stands for all services.
@@ -65,8 +65,8 @@ func StandingOf(self NodeName, mine bool, since uint64, v View) Standing {
 			continue
 		}
 		for _, l := range inForce {
-			if o, ok := predecessor(l, dv.Doc, v); ok {
-				s.Behind[LeaseKey{id, l.Token}] = "waits until the older lease of " + string(o.Node) + " is taken back: only one instance may run"
+			if o, why := predecessor(l, dv.Doc, v); why != "" {
+				s.Behind[LeaseKey{id, l.Token}] = "waits until the older lease of " + string(o.Node) + " is taken back: " + why
 			}
 		}
 		doc := dv.Doc
@@ -113,14 +113,19 @@ func standingOf(id ServiceID, l Lease, doc LeaseDoc, mine bool, since uint64, v 
 	return leaseKept, false
 }
 
-// predecessor is the older lease in force of another node that a single
-// writer has to wait for.
-func predecessor(l Lease, doc LeaseDoc, v View) (Lease, bool) {
+// predecessor is the older lease in force of another node that a lease has to
+// wait for, and why; "" = there is none.
+func predecessor(l Lease, doc LeaseDoc, v View) (o Lease, why string) {
 	for _, o := range doc.Leases {
-		single := v.Specs[l.Revision].SingleWriter() || v.Specs[o.Revision].SingleWriter()
-		if o.Slot == l.Slot && o.Node != l.Node && o.Token < l.Token && single && v.InForce(o) {
-			return o, true
+		if o.Slot != l.Slot || o.Node == l.Node || o.Token >= l.Token || !v.InForce(o) {
+			continue
+		}
+		if v.Specs[l.Revision].SingleWriter() || v.Specs[o.Revision].SingleWriter() {
+			return o, "only one instance may run"
+		}
+		if l.StopFirst {
+			return o, stopsFirst
 		}
 	}
-	return Lease{}, false
+	return Lease{}, ""
 }

@@ -1,6 +1,7 @@
 package planner
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 )
@@ -31,8 +32,8 @@ type Taken struct {
 func TakeOn(st NodeState, capacity ResourceList, policy func(Service) string, refused map[RevisionKey]string) Taken {
 	t := newTaker(st)
 	t.capacity, t.policy = capacity, policy
-	for key := range refused {
-		if why := t.still(key); why != "" {
+	for key, reason := range refused {
+		if why := cmp.Or(t.still(key), t.sticks(key, reason)); why != "" {
 			t.out.Refused[key] = why
 		}
 	}
@@ -199,11 +200,8 @@ func covers(leases []Lease, node NodeName, at slotRevision) bool {
 
 // still says why a revision that was refused is refused further.
 func (t *taker) still(key RevisionKey) string {
-	s := t.st.Followed.Services[key.Service]
-	if s.Revision == key.Revision {
-		if why := t.policy(s); why != "" {
-			return why
-		}
+	if why := t.against(key); why != "" {
+		return why
 	}
 	spec, known := t.spec(key)
 	if !known {
@@ -227,22 +225,31 @@ func (t *taker) runs(key RevisionKey) bool {
 
 // spec is the template of a revision.
 func (t *taker) spec(key RevisionKey) (Template, bool) {
-	if s := t.st.Followed.Services[key.Service]; s.Revision == key.Revision {
-		return s.Template, true
+	return templateOf(t.st.Followed.Services[key.Service], t.st.Specs, key.Revision)
+}
+
+// against is what the node's policy has against a revision that the manifest
+// has, of the service or of one of its hooks.
+func (t *taker) against(key RevisionKey) string {
+	s := t.st.Followed.Services[key.Service]
+	spec, has := s.TemplateOf(key.Revision)
+	if !has {
+		return ""
 	}
-	spec, known := t.st.Specs[key.Revision]
-	return spec, known
+	s.Template, s.Revision = spec, key.Revision
+	return t.policy(s)
 }
 
 // takes reports whether a lease of which nothing runs is taken on, and counts
 // it.
 func (t *taker) takes(at slotRevision, token uint64) bool {
+	if t.begun(at, token) {
+		return true // nothing is started any more
+	}
 	key := RevisionKey{Service: at.slot.Service, Revision: at.revision}
-	if s := t.st.Followed.Services[key.Service]; s.Revision == key.Revision {
-		if why := t.policy(s); why != "" {
-			t.out.Refused[key] = why
-			return false
-		}
+	if why := t.against(key); why != "" {
+		t.out.Refused[key] = why
+		return false
 	}
 	if t.out.Refused[key] != "" && !t.here[at] {
 		return false
