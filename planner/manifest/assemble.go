@@ -32,6 +32,7 @@ type gathered struct {
 	services []placedService
 	ready    []planner.Service // the same, with their files read
 	nodes    []placedNode
+	unseen   unseen
 }
 
 // assemble gives the documents their paths, reads the files they mount,
@@ -40,10 +41,13 @@ type gathered struct {
 func (w *walker) assemble(fleet *planner.Fleet) (planner.Desired, error) {
 	slices.SortFunc(w.files, func(a, b found) int { return strings.Compare(a.path, b.path) })
 	g := &gathered{services: make([]placedService, 0, len(w.files)), ready: make([]planner.Service, 0, len(w.files))}
+	g.unseen.any = w.passedBy
 	reader := newFileReader(w)
 	for _, f := range w.files {
 		w.faults = append(w.faults, withFile(f.doc.faults, f.path)...)
 		if f.doc.broken {
+			g.unseen.any = g.unseen.any || f.doc.unsure
+			g.unseen.add(f.doc.services)
 			continue
 		}
 		before, wrong := len(g.services), len(w.faults)
@@ -57,6 +61,7 @@ func (w *walker) assemble(fleet *planner.Fleet) (planner.Desired, error) {
 		}
 		if len(w.faults) > wrong {
 			g.services, g.ready = g.services[:before], g.ready[:before] // all documents of a file, or none
+			g.unseen.add(f.doc.services)
 			continue
 		}
 		for _, n := range f.doc.nodes {
@@ -77,6 +82,7 @@ func (w *walker) desired(fleet *planner.Fleet, g *gathered) (planner.Desired, er
 	if err := c.ports(g.services); err != nil {
 		return planner.Desired{}, err
 	}
+	c.dependencies(g.services, g.unseen)
 	d := planner.Desired{Fleet: *fleet, Services: make(map[planner.ServiceID]planner.Service, len(g.services))}
 	for i, s := range g.services {
 		if !c.holds(s.file, s.made) {

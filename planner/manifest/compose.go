@@ -26,6 +26,7 @@ type unit struct {
 
 // composite is what a unit says, decoded. It is shared between loads.
 type composite struct {
+	subject subject
 	service *service // nil = none, or the node
 	node    *node
 	files   []string // it is made from
@@ -63,6 +64,7 @@ type composer struct {
 	fleetSources map[*yaml.Node]*source
 
 	units  []*unit
+	unseen unseen
 	bad    map[string]bool // files with a fault
 	listed map[string]int  // faults, by file
 	open   []openFile      // by layer: the file read last, since units follow files
@@ -194,6 +196,7 @@ func (c *composer) composeAll() error {
 	c.made = make([]*composite, 0, len(c.units))
 	for _, u := range c.units {
 		if doubt.about(u) {
+			c.unseen.subject(u.subject)
 			continue
 		}
 		m, err := c.composite(u)
@@ -261,7 +264,7 @@ func (c *composer) unchanged(m *composite) bool {
 func (c *composer) compose(u *unit) (*composite, error) {
 	d := newDecoder(c.limits, map[*yaml.Node]*source{})
 	m := merger{d}
-	out := &composite{}
+	out := &composite{subject: u.subject}
 	var root *yaml.Node
 	for _, p := range u.parts {
 		doc, err := c.raw(p)
@@ -324,6 +327,9 @@ func (s *service) settle() {
 	for i := range s.files {
 		settle(&s.files[i].at)
 	}
+	for i := range s.depends {
+		settle(&s.depends[i].at)
+	}
 }
 
 // alone refuses directives in a document that nothing lies below.
@@ -371,6 +377,7 @@ func (c *composer) gather() (*gathered, error) {
 	g := &gathered{services: make([]placedService, 0, len(c.made)), ready: make([]planner.Service, 0, len(c.made))}
 	for i, m := range c.made {
 		if m.broken || slices.ContainsFunc(m.files, func(name string) bool { return c.bad[name] }) {
+			c.unseen.subject(m.subject)
 			continue
 		}
 		if m.service != nil {
@@ -381,5 +388,7 @@ func (c *composer) gather() (*gathered, error) {
 			g.nodes = append(g.nodes, placedNode{m.node, m.node.at.in(""), m.files})
 		}
 	}
+	c.unseen.any = c.passedBy || slices.ContainsFunc(c.files, func(f found) bool { return f.doc.broken && f.doc.unsure })
+	g.unseen = c.unseen
 	return g, nil
 }

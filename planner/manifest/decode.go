@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/orpheus-cd/orpheus/planner"
 	yaml "go.yaml.in/yaml/v3"
@@ -286,6 +287,43 @@ func (d *decoder) number(v value, low, high int64) (int64, bool) {
 		return 0, false
 	}
 	return i, true
+}
+
+func (d *decoder) duration(v value, low, high time.Duration) (time.Duration, bool) {
+	n := v.node
+	switch {
+	case n.Kind != yaml.ScalarNode || isNull(n):
+		d.wrong(v, "must be a duration, not "+kindOf(n), "write one like 5s or 1m30s")
+		return 0, false
+	case n.Tag == "!!int" && n.Style == 0 && decimal.MatchString(n.Value):
+		d.wrong(v, shorten(n.Value)+" has no unit", "write one like "+shorten(n.Value)+"s or "+shorten(n.Value)+"m")
+		return 0, false
+	}
+	s, ok := d.text(v, anyText)
+	if !ok {
+		return 0, false
+	}
+	t, err := time.ParseDuration(s)
+	switch {
+	case err != nil:
+		d.wrong(v, quote(s)+" is not a duration", "write one like 5s or 1m30s")
+		return 0, false
+	case t < low || t > high:
+		d.wrong(v, t.String()+" is out of range", "write a duration from "+briefly(low)+" to "+briefly(high))
+		return 0, false
+	}
+	return t, true
+}
+
+// briefly writes a duration without its zeros: 1h, not 1h0m0s.
+func briefly(t time.Duration) string {
+	s := t.String()
+	for _, zero := range []string{"m0s", "h0m"} {
+		if strings.HasSuffix(s, zero) {
+			s = s[:len(s)-2]
+		}
+	}
+	return s
 }
 
 func (d *decoder) boolean(v value) (result, ok bool) {

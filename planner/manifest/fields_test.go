@@ -2,6 +2,7 @@ package manifest
 
 import (
 	"os"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -9,7 +10,7 @@ import (
 
 // documented is a field as docs/manifest.md must show it.
 type documented struct {
-	section  string // "Fleet", "Node", "Service", "Container" or "Probe"
+	section  string // "Fleet", "Node", "Service", "Container", "Probe" or "Hook"
 	path     string
 	restarts bool
 	later    bool
@@ -52,6 +53,7 @@ func documentedFields() []documented {
 	walk("Service", "", service, false)
 	walk("Container", "", containerSchema.infos(), false)
 	walk("Probe", "", markRestarts(probeSchema.infos()), false)
+	walk("Hook", "", hookSchema.infos(), false)
 	return all
 }
 
@@ -94,10 +96,46 @@ var changes = map[string][2]string{
 	"Service spec.hostname":                                      {`hostname: a`, `hostname: b`},
 	"Service spec.terminationGracePeriodSeconds":                 {`terminationGracePeriodSeconds: 1`, `terminationGracePeriodSeconds: 2`},
 
+	"Service spec.update.order":             {`replicas: 1`, `update: {order: stopFirst}`},
+	"Service spec.update.maxSurge":          {`replicas: 1`, `update: {maxSurge: 2}`},
+	"Service spec.update.maxUnavailable":    {`replicas: 1`, `update: {maxUnavailable: 25%}`},
+	"Service spec.update.steps[].slots":     {`update: {steps: [{slots: 1}]}`, `update: {steps: [{slots: 2}]}`},
+	"Service spec.update.steps[].pause":     {`update: {steps: [{slots: 1}]}`, `update: {steps: [{slots: 1, pause: 1m}]}`},
+	"Service spec.update.steps[].approve":   {`update: {steps: [{slots: 1}]}`, `update: {steps: [{slots: 1, approve: true}]}`},
+	"Service spec.update.promoted":          {`replicas: 1`, `update: {promoted: r1-01234567}`},
+	"Service spec.update.autoRevert":        {`replicas: 1`, `update: {autoRevert: false}`},
+	"Service spec.minReadySeconds":          {`replicas: 1`, `minReadySeconds: 10`},
+	"Service spec.progressDeadlineSeconds":  {`replicas: 1`, `progressDeadlineSeconds: 60`},
+	"Service spec.reschedule.failures":      {`replicas: 1`, `reschedule: {failures: 3}`},
+	"Service spec.reschedule.withinSeconds": {`replicas: 1`, `reschedule: {withinSeconds: 60}`},
+	"Service spec.dependsOn":                {`replicas: 1`, `dependsOn: [db]`},
+	"Service spec.hooks.preRollout":         {`replicas: 1`, `hooks: {preRollout: {command: [a]}}`},
+	"Service spec.hooks.postRollout":        {`replicas: 1`, `hooks: {postRollout: {command: [a]}}`},
+
 	"Service spec.suspend":        {`replicas: 1`, `suspend: {until: 2026-12-24T18:00:00Z, reason: a}`},
 	"Service spec.suspend.until":  {`suspend: {until: 2026-12-24T18:00:00Z, reason: a}`, `suspend: {until: "2026-12-24T19:00:00Z", reason: a}`},
 	"Service spec.suspend.reason": {`suspend: {until: 2026-12-24T18:00:00Z, reason: a}`, `suspend: {until: 2026-12-24T18:00:00Z, reason: b}`},
 	"Service spec.mode":           {`mode: enforce`, `mode: observe`},
+
+	"Hook container":                            {pod + `{command: [a]}}}`, pod + `{command: [a], container: b}}}`},
+	"Hook image":                                {hooked + `}}`, hooked + `, image: "w:2"}}`},
+	"Hook command[]":                            {hooked + `}}`, `hooks: {preRollout: {command: [b]}}`},
+	"Hook args[]":                               {hooked + `}}`, hooked + `, args: [a]}}`},
+	"Hook env[].name":                           {hooked + `}}`, hooked + `, env: [{name: A}]}}`},
+	"Hook env[].value":                          {hooked + `}}`, hooked + `, env: [{name: A, value: a}]}}`},
+	"Hook env[].valueFrom":                      {hooked + `}}`, hooked + `, env: [{name: A, valueFrom: {secretKeyRef: {name: a, key: a}}}]}}`},
+	"Hook env[].valueFrom.secretKeyRef":         {hooked + `}}`, hooked + `, env: [{name: A, valueFrom: {secretKeyRef: {name: a, key: a}}}]}}`},
+	"Hook env[].valueFrom.secretKeyRef.name":    {hooked + `}}`, hooked + `, env: [{name: A, valueFrom: {secretKeyRef: {name: b, key: a}}}]}}`},
+	"Hook env[].valueFrom.secretKeyRef.key":     {hooked + `}}`, hooked + `, env: [{name: A, valueFrom: {secretKeyRef: {name: a, key: b}}}]}}`},
+	"Hook env[].valueFrom.configMapKeyRef":      {hooked + `}}`, hooked + `, env: [{name: A, valueFrom: {configMapKeyRef: {name: a, key: a}}}]}}`},
+	"Hook env[].valueFrom.configMapKeyRef.name": {hooked + `}}`, hooked + `, env: [{name: A, valueFrom: {configMapKeyRef: {name: b, key: a}}}]}}`},
+	"Hook env[].valueFrom.configMapKeyRef.key":  {hooked + `}}`, hooked + `, env: [{name: A, valueFrom: {configMapKeyRef: {name: a, key: b}}}]}}`},
+	"Hook resources.requests.cpu":               {hooked + `}}`, hooked + `, resources: {requests: {cpu: 1}}}}`},
+	"Hook resources.requests.memory":            {hooked + `}}`, hooked + `, resources: {requests: {memory: 1Mi}}}}`},
+	"Hook resources.limits.cpu":                 {hooked + `}}`, hooked + `, resources: {limits: {cpu: 1}}}}`},
+	"Hook resources.limits.memory":              {hooked + `}}`, hooked + `, resources: {limits: {memory: 1Mi}}}}`},
+	"Hook resources.limits.pids":                {hooked + `}}`, hooked + `, resources: {limits: {pids: 1}}}}`},
+	"Hook timeoutSeconds":                       {hooked + `}}`, hooked + `, timeoutSeconds: 60}}`},
 
 	"Container name":                                          {"metadata: {name: a}\nspec: {containers: [{name: a, image: \"w:1\"}]}", "metadata: {name: a}\nspec: {containers: [{name: b, image: \"w:1\"}]}"},
 	"Container image":                                         {"metadata: {name: a}\nspec: {image: \"w:1\"}", "metadata: {name: a}\nspec: {image: \"w:2\"}"},
@@ -179,6 +217,10 @@ var changes = map[string][2]string{
 
 const mounts = `volumes: [{name: a, local: {}}, {name: b, local: {}}], volumeMounts: [`
 
+const hooked = `hooks: {preRollout: {command: [a]`
+
+const pod = "metadata: {name: a}\nspec: {containers: [{name: a, image: \"w:1\"}, {name: b, image: \"w:2\"}], hooks: {preRollout: "
+
 // body makes a document of a fragment of spec.
 func body(fragment string) string {
 	if strings.HasPrefix(fragment, "metadata:") {
@@ -206,6 +248,9 @@ func TestFieldsThatRestart(t *testing.T) {
 			continue
 		}
 		before, after := serviceOf(t, body(change[0])), serviceOf(t, body(change[1]))
+		if f.section == "Hook" && reflect.DeepEqual(before.Hooks, after.Hooks) {
+			t.Errorf("%s changes no hook", name)
+		}
 		if changed := before.Revision != after.Revision; changed != f.restarts {
 			t.Errorf("%s: revision changed = %v, marked as restarting = %v", name, changed, f.restarts)
 		}

@@ -77,7 +77,8 @@ func (r *fileReader) fill(s *service, name string) (planner.Service, []planner.F
 	return s.filled.service, nil, nil
 }
 
-// withFiles copies the service, since s is shared, and computes its revision.
+// withFiles copies the service, since s is shared, and computes its revision
+// and its hooks.
 func withFiles(s *service, contents []*content) planner.Service {
 	out := s.Service
 	out.Template.Volumes = slices.Clone(out.Template.Volumes)
@@ -88,6 +89,7 @@ func withFiles(s *service, contents []*content) planner.Service {
 		out.Files[i] = planner.File{Volume: v.Name, Path: ref.path, SHA256: c.sum, Data: c.data}
 	}
 	out.Revision = planner.RevisionOf(out.Template)
+	s.withHooks(&out)
 	return out
 }
 

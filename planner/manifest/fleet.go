@@ -63,7 +63,7 @@ var fleetMetadata = newSchema(
 )
 
 var fleetSpecSchema = newSchema(
-	field[fleetSpec]{fieldInfo{name: "pollInterval"}, decodePoll},
+	duration("pollInterval", minPollInterval, maxPollInterval, func(s *fleetSpec) *time.Duration { return &s.poll }),
 	texts("nodes", maxNodes, dnsLabel(63), func(s *fleetSpec) *[]string { return &s.nodes }),
 	texts("ignore", maxIgnore, globPattern, func(s *fleetSpec) *[]string { return &s.ignore }),
 	object("budgets", budgetsSchema, func(s *fleetSpec) *budgets { return &s.budgets }),
@@ -78,22 +78,6 @@ var fleetSpecSchema = newSchema(
 
 var fleetSchema = newEnvelope(fleetMetadata,
 	object("spec", fleetSpecSchema, func(e *envelope[fleetSpec]) *fleetSpec { return &e.spec }))
-
-func decodePoll(d *decoder, v value, into *fleetSpec) {
-	s, ok := d.text(v, anyText)
-	if !ok {
-		return
-	}
-	interval, err := time.ParseDuration(s)
-	switch {
-	case err != nil:
-		d.wrong(v, quote(s)+" is not a duration", "write one like 5s or 1m30s")
-	case interval < minPollInterval || interval > maxPollInterval:
-		d.wrong(v, interval.String()+" is out of range", fmt.Sprintf("write a duration from %s to %s", minPollInterval, maxPollInterval))
-	default:
-		into.poll = interval
-	}
-}
 
 // decodeFleet reads a Fleet. layered says that it has bases or variables, so
 // that this is not all of it.

@@ -48,6 +48,11 @@ func FuzzLoad(f *testing.F) {
 			if s.ID != id || s.Revision == "" || s.Line < 1 {
 				t.Errorf("service %+v", s)
 			}
+			for kind, h := range s.Hooks {
+				if h.Revision == "" || h.Revision == s.Revision || h.Template.Of != s.Revision || !h.Template.Once || len(h.Template.Containers) != 1 || len(h.Template.Containers[0].Command) == 0 {
+					t.Errorf("hook %s of %s: %+v", kind, id, h)
+				}
+			}
 		}
 		for name, n := range first.Nodes {
 			if broken || n.Name != name || n.File != "x.yaml" || n.Line < 1 {

@@ -60,6 +60,7 @@ const (
 	minPushes      = 2 // half of them are kept for leases
 	maxURLBytes    = 2048
 	maxPrefixBytes = 128
+	maxHostname    = 63
 	maxServiceName = 58 // a slot's host name is "name-999" and must be a DNS label
 	maxTextBytes   = 32 << 10
 	maxComposed    = 256 << 10 // bytes of a document that was put together, without its form
@@ -76,7 +77,15 @@ const (
 	maxMemoryBytes = 1 << 50
 	maxPIDs        = 4 << 20
 	maxUser        = 1<<32 - 2
+	maxSteps       = 20
+	maxDepends     = 64
+	maxFailures    = 1000
+	maxSeconds     = 24 * 3600 // of what a rollout waits for
 
+	maxSurgePercent = 1000
+
+	minPause        = time.Second
+	maxPause        = 7 * 24 * time.Hour
 	minPollInterval = time.Second
 	maxPollInterval = time.Hour
 )

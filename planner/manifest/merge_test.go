@@ -123,7 +123,7 @@ func TestMergeFaults(t *testing.T) {
 // Every list of objects that a manifest may have is merged or replaced on
 // purpose.
 func TestEveryListIsMergedOrReplaced(t *testing.T) {
-	replaced := map[string]bool{"taints": true, "tolerations": true, "httpHeaders": true}
+	replaced := map[string]bool{"taints": true, "tolerations": true, "httpHeaders": true, "steps": true}
 	seen := map[string]bool{}
 	var walk func(infos []fieldInfo)
 	walk = func(infos []fieldInfo) {

@@ -4,6 +4,7 @@ import (
 	"crypto/ed25519"
 	"encoding/base64"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/orpheus-cd/orpheus/planner"
@@ -54,6 +55,9 @@ func decodeNode(d *decoder, v value) *node {
 		return nil
 	}
 	checkTaints(d, e.spec.Taints)
+	if slices.Contains(planner.HookKinds, planner.HookKind(e.metadata.name)) {
+		d.fault("metadata.name", quote(e.metadata.name)+" is the name of the slot of a hook, which a service with everyNode would have on this node as well", "give the node another name")
+	}
 	n := &node{e.spec, d.where("metadata.name")}
 	n.Name, n.Line = planner.NodeName(e.metadata.name), n.at.line
 	return n

@@ -32,10 +32,12 @@ type parsed struct {
 
 // service is a parsed Service document.
 type service struct {
-	planner.Service // without File; Revision is "" while files is not empty
+	planner.Service // without File; Revision is "", and Hooks nil, while files is not empty
 	at              position
 	files           []fileRef
 	claims          []claim
+	hooks           []hookPlan
+	depends         []place // of the items of DependsOn
 	filled          *filled // the last result of reading files
 }
 
@@ -45,6 +47,12 @@ type fileRef struct {
 	path   string
 	field  string
 	at     position
+}
+
+// place is where a field of a document stands.
+type place struct {
+	field string
+	at    position
 }
 
 // claim is a port of the node's that the service wants for itself.
@@ -234,7 +242,10 @@ func (p *parsed) document(d *decoder, root *yaml.Node, r role) {
 	case (r == roleHeads || r == roleRaw) && (kind.Value == "Service" || kind.Value == "Node"):
 		p.head(d, v, kind.Value, r)
 	case kind.Value == "Service":
-		if s := decodeService(d, v); s != nil {
+		s := decodeService(d, v)
+		if s == nil || s.ID.Name == "" || s.ID.Namespace == "" {
+			p.unsure = true
+		} else {
 			p.services = append(p.services, s)
 		}
 	case kind.Value == "Node":

@@ -99,11 +99,13 @@ func exampleServices(t testing.TB) map[string]planner.Service {
 // test fails, the change that made it fail is wrong, not the file.
 func TestRevisionsNeverChange(t *testing.T) {
 	now := map[string]planner.Revision{}
-	for name, s := range codecServices(t) {
-		now[name] = s.Revision
-	}
-	for name, s := range exampleServices(t) {
-		now[name] = s.Revision
+	for _, services := range []map[string]planner.Service{codecServices(t), exampleServices(t)} {
+		for name, s := range services {
+			now[name] = s.Revision
+			for kind, h := range s.Hooks {
+				now[name+" "+kind.Field()] = h.Revision
+			}
+		}
 	}
 	golden, err := os.ReadFile(goldenFile)
 	if err != nil && !*update {
@@ -146,6 +148,9 @@ func TestCodecManifestsUseEveryField(t *testing.T) {
 	used := map[string]bool{}
 	for _, s := range codecServices(t) {
 		markUsed(reflect.ValueOf(s.Template), used)
+		for _, h := range s.Hooks {
+			markUsed(reflect.ValueOf(h.Template), used)
+		}
 	}
 	var all func(ty reflect.Type)
 	all = func(ty reflect.Type) {

@@ -1,5 +1,7 @@
 package manifest
 
+import "time"
+
 // schema is the table of the fields an object may have. The decoder, the
 // suggestions and the test that compares docs/manifest.md with the code all
 // read it.
@@ -131,6 +133,15 @@ func optional[T any](name string, low, high int64, at func(*T) **int64) field[T]
 	return field[T]{fieldInfo{name: name}, func(d *decoder, v value, into *T) {
 		if n, ok := d.number(v, low, high); ok {
 			*at(into) = &n
+		}
+	}}
+}
+
+// duration is a length of time with its unit, from low to high.
+func duration[T any](name string, low, high time.Duration, at func(*T) *time.Duration) field[T] {
+	return field[T]{fieldInfo{name: name}, func(d *decoder, v value, into *T) {
+		if t, ok := d.duration(v, low, high); ok {
+			*at(into) = t
 		}
 	}}
 }

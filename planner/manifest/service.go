@@ -24,6 +24,12 @@ type serviceSpec struct {
 	volumes        []volume
 	tolerations    []planner.Toleration
 	spread         []spread
+	update         updateSpec
+	minReady       int // seconds
+	deadline       int // seconds; 0 = not given
+	reschedule     reschedule
+	dependsOn      []dependency
+	hooks          hooks
 	suspend        *suspension
 	mode           string
 }
@@ -51,25 +57,25 @@ var specSchema = newSchema(append([]field[serviceSpec]{
 	text("hostname", dnsLabel(63), func(s *serviceSpec) *string { return &s.hostname }).restart(),
 	optional("terminationGracePeriodSeconds", 0, maxGrace, func(s *serviceSpec) **int64 { return &s.grace }).restart(),
 	restartPolicy[serviceSpec](),
-	unread[serviceSpec]("update"),
-	unread[serviceSpec]("dependsOn"),
-	unread[serviceSpec]("minReadySeconds"),
-	unread[serviceSpec]("progressDeadlineSeconds"),
+	object("update", updateSchema, func(s *serviceSpec) *updateSpec { return &s.update }),
+	number("minReadySeconds", 0, maxSeconds, func(s *serviceSpec) *int { return &s.minReady }),
+	number("progressDeadlineSeconds", 1, maxSeconds, func(s *serviceSpec) *int { return &s.deadline }),
+	object("reschedule", rescheduleSchema, func(s *serviceSpec) *reschedule { return &s.reschedule }),
+	field[serviceSpec]{fieldInfo{name: "dependsOn"}, decodeDependsOn},
+	object("hooks", hooksSchema, func(s *serviceSpec) *hooks { return &s.hooks }),
 	unread[serviceSpec]("disconnect"),
 	unread[serviceSpec]("restart"),
-	unread[serviceSpec]("reschedule"),
 	pointer("suspend", suspendSchema, func(s *serviceSpec) **suspension { return &s.suspend }),
 	text("mode", oneOf("enforce", "observe"), func(s *serviceSpec) *string { return &s.mode }),
 	unread[serviceSpec]("affinity"),
 	unread[serviceSpec]("exclusive"),
 	unread[serviceSpec]("autoscale"),
-}, lift(containerFields, func(s *serviceSpec) *container { return &s.flat })...)...).foreign(containerHabits...).foreign(
+}, lift(containerFields, func(s *serviceSpec) *container { return &s.flat })...)...).foreign(containerHabits...).foreign(rolloutHabits...).foreign(
 	"hostNetwork", "write network: host",
 	"template", "write what is under template.spec directly in spec",
 	"selector", "remove it: a service needs no selector",
 	"nodeName", "write nodeSelector: {orpheus/node: NAME}",
 	"type", "remove it: publish on a port opens it to the world",
-	"strategy", "remove it",
 	"imagePullSecrets", "registry credentials belong to the agent's configuration",
 	"name", "write it in metadata",
 	"namespace", "write it in metadata",
@@ -77,7 +83,7 @@ var specSchema = newSchema(append([]field[serviceSpec]{
 	"annotations", "write it in metadata",
 	"container_name", "remove it: metadata.name names the service",
 	"scale", "write replicas: NUMBER",
-	"deploy", "write replicas, resources and endpointMode directly in spec",
+	"deploy", "write replicas, resources, update and endpointMode directly in spec",
 	"networks", "remove it: every instance has a network of its own",
 	"network_mode", "write network: host, or remove it",
 	"endpoint_mode", "write endpointMode: dnsrr, or remove it",
@@ -92,7 +98,6 @@ var specSchema = newSchema(append([]field[serviceSpec]{
 	"ipFamilies", "remove it: a service has an IPv4 and an IPv6 address",
 	"ipFamilyPolicy", "remove it: a service has an IPv4 and an IPv6 address",
 	"publishNotReadyAddresses", "remove it: only ready instances get connections",
-	"depends_on", "remove it: an order of starts is not supported by this version",
 	"stop_grace_period", "write terminationGracePeriodSeconds: SECONDS",
 	"configs", "use a volume with file: PATH",
 	"secrets", "secrets are not supported by this version",
@@ -114,7 +119,7 @@ func decodeService(d *decoder, v value) *service {
 
 	s := &service{at: d.where("metadata.name"), files: w.files}
 	s.ID = planner.ServiceID{Namespace: e.metadata.namespace, Name: e.metadata.name}
-	if s.ID.Namespace == "" {
+	if !d.has("metadata.namespace") {
 		s.ID.Namespace = planner.DefaultNamespace
 	}
 	s.Line = s.at.line
@@ -129,8 +134,14 @@ func decodeService(d *decoder, v value) *service {
 	s.Template = w.template(e.metadata.annotations[restartedAt])
 	s.Ports, s.claims = w.ports()
 	s.Headless, s.ClientAffinity = e.spec.endpointMode == endpointModes[1], e.spec.affinity == sessionAffinities[1]
+	s.Update = w.update(s.Template)
+	s.MinReady, s.ProgressDeadline = w.deadlines()
+	s.Reschedule = w.reschedule()
+	s.DependsOn, s.depends = w.dependencies(s.ID)
+	s.hooks = w.hooks()
 	if len(s.files) == 0 {
 		s.Revision = planner.RevisionOf(s.Template)
+		s.withHooks(&s.Service)
 	}
 	return s
 }

@@ -50,6 +50,8 @@ type walker struct {
 	role   role // that manifests are read in
 	layer  int
 	barred []bool // by layer: something that may be a manifest was not read
+	// passedBy: something that may be a manifest was not read in any layer.
+	passedBy bool
 
 	files   []found
 	faults  []planner.Fault
@@ -105,6 +107,7 @@ func (w *walker) visit(rel string, e *entry, depth int) error {
 	if e.reason != "" {
 		if !w.ignore.match(rel) {
 			w.faults = append(w.faults, planner.Fault{File: Printable(w.full(rel)), Reason: e.reason, Remedy: e.remedy})
+			w.passedBy = true
 			if w.barred != nil {
 				w.barred[w.layer] = true
 			}
