@@ -27,6 +27,7 @@ import (
 	"time"
 
 	"github.com/orpheus-cd/orpheus/agent/api"
+	"github.com/orpheus-cd/orpheus/agent/notify"
 	"github.com/orpheus-cd/orpheus/agent/probe"
 	"github.com/orpheus-cd/orpheus/agent/reach"
 	"github.com/orpheus-cd/orpheus/gitsync"
@@ -64,6 +65,9 @@ type Config struct {
 	// knows them. Only the loop calls it, and waits for it. With an error, which
 	// says why, the answer is not known yet.
 	Relate func(commit, other string) (planner.Relation, error)
+	// Notify is handed what there is to tell others, after a pass and no more
+	// often than once a second. It must not wait. nil = nobody is told.
+	Notify func(notify.Facts)
 
 	// Resync is how often drivers are listed without a hint; 0 = 10 s.
 	Resync time.Duration
@@ -157,6 +161,7 @@ type Agent struct {
 	probes     *probe.Engine
 	probeNews  chan struct{} // probes have news
 	decideAt   time.Duration // boot time at which leases are decided again by time alone
+	notifying  notifying
 	fleet      *membership   // nil = coordination: none
 }
 

@@ -62,7 +62,7 @@ func (a *Agent) load(ctx context.Context) {
 			a.log.Error("commit refused: nothing changes", "commit", commit.Short(), "reason", why)
 		}
 		src.failed, src.refused, src.faults = commit, why, nil
-		src.retryAt = now + floorRetry
+		src.retryAt, src.tries = now+floorRetry, planner.Backoff{}
 		return
 	}
 	src.loading = commit.Hash
@@ -214,6 +214,7 @@ func (a *Agent) pass(ctx context.Context) {
 	a.forget()
 	a.keepEnds()
 	a.report()
+	a.notify()
 	a.schedule(plan, now)
 	a.cfg.Metrics.passed(time.Since(begin))
 }
@@ -270,6 +271,7 @@ func (a *Agent) coordinate(ctx context.Context) {
 	for key, p := range a.prepares {
 		view.Prepared[key] = p.done
 	}
+	a.notifying.alone = view
 	decided := planner.CoordinateAlone(a.decidable(all), view)
 	a.decideAt = decided.Next
 	a.want(decided.Prepare)
@@ -406,6 +408,7 @@ func (a *Agent) schedule(plan planner.Plan, began time.Duration) {
 	due(a.source.retryAt)
 	due(a.swept + sweepInterval)
 	due(a.balance.retry)
+	due(a.notifying.due)
 	for _, d := range a.serving.departures {
 		due(d.since + departTime)
 	}

@@ -50,7 +50,7 @@ var arrows = map[string][]string{
 	"agent/api":                {"planner", "runtime", "gitsync", "agent/event"},
 	"agent/event":              {"planner"},
 	"agent/fleet":              {"planner", "gitsync", "gitsync/trust", "agent/event"},
-	"agent/notify":             {"planner", "runtime", "gitsync"},
+	"agent/notify":             {"planner", "gitsync", "gitsync/redact", "gitsync/transport"},
 	"agent/peer":               {"planner", "gitsync/trust", "agent/fleet"},
 	"agent/probe":              {"planner", "runtime", "gitsync"},
 	"agent/reach":              {"planner", "runtime"},
