@@ -202,6 +202,9 @@ func crash(b *testing.B, ours *rolled, theirs *swarm) {
 		}
 		slot := strconv.Itoa(n)
 		pid := devfleet.PIDs(st, "web")[slot]
+		if pid <= 0 {
+			b.Fatalf("web-%s has no process", slot)
+		}
 		began := time.Now()
 		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 			b.Fatalf("kill the process of web-%s: %v", slot, err)
