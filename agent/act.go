@@ -85,6 +85,7 @@ func (a *Agent) landed(f *flight, at *runtime.Attachment, err error, cancelled b
 			t.backoff.NotBefore += time.Second
 		}
 		t.exitSeen, t.running, t.noRoom = true, false, pullWithoutRoom(err)
+		a.notStarted(f.action, err)
 		a.log.Warn("action failed", "action", string(f.action.Kind), "slot", f.action.Slot, "instance", id,
 			"failures", t.backoff.Failures, "err", err)
 		if errors.Is(err, runtime.ErrNotFound) {
@@ -145,9 +146,12 @@ func (a *Agent) giveUp(f *flight, id, why string) {
 func (a *Agent) starting(action planner.Action, d *driverState, pull *pullProgress) func(context.Context) (*runtime.Attachment, error) {
 	id, l := action.Instance, action.Lease
 	s := a.state.followed.Services[action.Slot.Service]
-	files := a.filesOf(action.Slot.Service, l.Revision)
+	content := a.contentOf(action.Slot.Service, l.Revision)
 	s.ID = action.Slot.Service
 	s.Template = a.state.specs[l.Revision]
+	if s.Template.Once {
+		s.Ports = nil // it takes no connections
+	}
 	caps := d.info.Capabilities
 	w := workload(a.cfg, s, a.state.docs[s.ID], l, id)
 	key := planner.RevisionKey{Service: s.ID, Revision: l.Revision}
@@ -179,7 +183,7 @@ func (a *Agent) starting(action planner.Action, d *driverState, pull *pullProgre
 			return nil, err
 		}
 		defer leave()
-		at, err := a.start(ctx, d, w, s, caps, contentOf(files))
+		at, err := a.start(ctx, d, w, s, caps, content)
 		if err != nil {
 			if errors.Is(err, runtime.ErrUnavailable) {
 				// It may have come to life: what it needs stays until a listing tells.
@@ -193,7 +197,7 @@ func (a *Agent) starting(action planner.Action, d *driverState, pull *pullProgre
 
 // start attaches, mounts and starts; what it made before a failure is taken
 // away by its caller.
-func (a *Agent) start(ctx context.Context, d *driverState, w runtime.Workload, s planner.Service, caps runtime.Capabilities, files func(string) ([]byte, error)) (*runtime.Attachment, error) {
+func (a *Agent) start(ctx context.Context, d *driverState, w runtime.Workload, s planner.Service, caps runtime.Capabilities, content *content) (*runtime.Attachment, error) {
 	t := s.Template
 	var at runtime.Attachment
 	var err error
@@ -202,7 +206,7 @@ func (a *Agent) start(ctx context.Context, d *driverState, w runtime.Workload, s
 			return nil, fmt.Errorf("attach to the node's network: %w", err)
 		}
 	}
-	volumes, err := a.cfg.Volumes.Mount(ctx, w.ID, w.Slot, t.Volumes, ownerOf(t), files)
+	volumes, err := content.mount(ctx, a.cfg.Volumes, w, t)
 	if err != nil {
 		return nil, fmt.Errorf("make volumes ready: %w", err)
 	}
@@ -213,22 +217,14 @@ func (a *Agent) start(ctx context.Context, d *driverState, w runtime.Workload, s
 		return nil, fmt.Errorf("make log folder: %w", err)
 	}
 	place(&w, t, caps, at, volumes)
-	if err := d.driver.Start(ctx, w); err != nil {
+	start := d.driver.Start
+	if t.Once {
+		start = func(ctx context.Context, w runtime.Workload) error { return a.startOnce(ctx, d, w) }
+	}
+	if err := start(ctx, w); err != nil {
 		return nil, err
 	}
 	return &at, nil
-}
-
-// contentOf finds the content of file volumes in what the commit brought.
-func contentOf(files []planner.File) func(string) ([]byte, error) {
-	return func(sum string) ([]byte, error) {
-		for _, f := range files {
-			if f.SHA256 == sum && f.Data != nil {
-				return f.Data, nil
-			}
-		}
-		return nil, fmt.Errorf("content of file volume %.12s: %w on this node until the repository can be read", sum, runtime.ErrNotFound)
-	}
 }
 
 // ending returns the work of a stop or remove.

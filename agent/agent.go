@@ -162,7 +162,8 @@ type Agent struct {
 	probeNews  chan struct{} // probes have news
 	decideAt   time.Duration // boot time at which leases are decided again by time alone
 	notifying  notifying
-	fleet      *membership   // nil = coordination: none
+	once       *onceRuns
+	fleet      *membership // nil = coordination: none
 }
 
 const (
@@ -228,6 +229,9 @@ func New(cfg Config) (*Agent, error) {
 		a.fleet = newMembership(cfg.Fleet, a)
 		a.problem(problemFloorFile, dropFloor(cfg.StateDir, cfg.Floor.Copy))
 		a.problem("restarts", dropRestarts(filepath.Join(cfg.StateDir, restartsPath)))
+	}
+	if err = a.loadOnceRuns(filepath.Join(cfg.StateDir, oncePath)); err != nil {
+		a.problem("hooks begun", err)
 	}
 	if cfg.Balancer != nil {
 		a.balance.kernel = &balancer{to: cfg.Balancer}

@@ -189,8 +189,8 @@ func reasonOf(i planner.InstanceStatus) string {
 
 // specOf is the template of a revision of a service, where it is known.
 func (a *Agent) specOf(s planner.Service, rev planner.Revision) (planner.Template, bool) {
-	if s.Revision == rev {
-		return s.Template, true
+	if spec, known := s.TemplateOf(rev); known {
+		return spec, true
 	}
 	if spec, known := a.state.specs[rev]; known {
 		return spec, true

@@ -186,6 +186,9 @@ func (a *Agent) ordered(req api.HoldRequest) (o order, from []string, err error)
 	if o.Slot == "" {
 		return o, nil, fmt.Errorf("%s is a service: a revision is ordered for one slot, such as %s-0", req.Target, req.Target)
 	}
+	if isHookSlot(o.Slot) && !a.state.followed.Services[o.Service].EveryNode {
+		return o, nil, fmt.Errorf("%s is a hook: it runs what the revision that is rolled out asks for", req.Target)
+	}
 	o.Revision, from, err = a.revision(o.Service, req.Revision)
 	return o, from, err
 }
@@ -266,7 +269,9 @@ func (a *Agent) revision(id planner.ServiceID, prefix string) (planner.Revision,
 		from[h.Revision] = append(from[h.Revision], h.Commit)
 	}
 	for _, l := range doc.Leases {
-		from[l.Revision] = append(from[l.Revision], doc.Commit)
+		if !a.isOnce(l) { // no slot runs what a hook does
+			from[l.Revision] = append(from[l.Revision], doc.Commit)
+		}
 	}
 	if s, ok := a.state.followed.Services[id]; ok && !s.Orphan {
 		from[s.Revision] = append(from[s.Revision], a.state.followed.Commit.Hash)

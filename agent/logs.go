@@ -103,7 +103,11 @@ func rotateLog(path string, max int64, keep int) error {
 	return nil
 }
 
-// sweepLogs removes the logs of slots that have neither lease nor instance.
+// hookLogs is how long what a hook has written stays after its end.
+const hookLogs = 24 * time.Hour
+
+// sweepLogs removes the logs of slots that have neither lease nor instance; those
+// of hooks some time later: people read them when it is over.
 func (a *Agent) sweepLogs() {
 	keep := map[string]bool{}
 	spare := func(slot planner.SlotID) {
@@ -126,6 +130,9 @@ func (a *Agent) sweepLogs() {
 	root := LogRoot(a.cfg.StateDir)
 	slots, err := filepath.Glob(filepath.Join(root, "*", "*", "*"))
 	for _, dir := range slots {
+		if isHookSlot(filepath.Base(dir)) && a.cfg.Clock().Wall.Sub(lastWritten(dir)) < hookLogs {
+			continue
+		}
 		if !keep[dir] {
 			err = errors.Join(err, os.RemoveAll(dir))
 			for _, above := range []string{filepath.Dir(dir), filepath.Dir(filepath.Dir(dir))} {
@@ -136,4 +143,19 @@ func (a *Agent) sweepLogs() {
 		}
 	}
 	a.problem("sweep logs", err)
+}
+
+// lastWritten is when something was last written to a file of a folder; zero =
+// there is none.
+func lastWritten(dir string) (at time.Time) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return at
+	}
+	for _, e := range entries {
+		if info, err := e.Info(); err == nil && info.ModTime().After(at) {
+			at = info.ModTime()
+		}
+	}
+	return at
 }

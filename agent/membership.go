@@ -350,13 +350,13 @@ func (a *Agent) resolve(ctx context.Context, key planner.RevisionKey) {
 	tell := func(digests map[string]string, err error) {
 		a.post(func() { a.fleet.member.Resolved(key, digests, err, a.cfg.Clock()) })
 	}
-	s := a.state.followed.Services[key.Service]
+	s, known := a.serviceOf(key)
 	d := a.drivers[s.Template.DriverName()]
 	var resolver runtime.Resolver
 	if d != nil {
 		resolver, _ = d.driver.(runtime.Resolver)
 	}
-	if s.Revision != key.Revision || resolver == nil || len(planner.Admit(a.cfg.Policy, s)) > 0 {
+	if !known || resolver == nil || len(planner.Admit(a.cfg.Policy, s)) > 0 {
 		a.work(func() { tell(nil, errors.New("this node cannot ask the registry")) })
 		return
 	}

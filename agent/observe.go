@@ -212,7 +212,11 @@ func (a *Agent) observe(ctx context.Context, d *driverState, i planner.Instance,
 		a.await(ctx, d, i.ID, t, now)
 	case planner.StateExited:
 		if !t.exitSeen && a.flights[i.ID] == nil {
-			a.exited(i.ID, t, planner.DescribeExit(i.Exit), now)
+			if a.runsOnce(i) { // it is not tried again: see followOnce
+				t.exitSeen, t.lastExit = true, planner.DescribeExit(i.Exit)
+			} else {
+				a.exited(i.ID, t, planner.DescribeExit(i.Exit), now)
+			}
 			a.remember(i, t)
 		}
 		t.running = false

@@ -197,6 +197,7 @@ func (a *Agent) pass(ctx context.Context) {
 		a.sweep(ctx)
 	}
 	a.endHolds()
+	a.followOnce()
 	a.coordinate(ctx)
 	a.noticeLostState()
 	a.keepHeld()
@@ -265,6 +266,7 @@ func (a *Agent) coordinate(ctx context.Context) {
 		Prepared: map[planner.RevisionKey]bool{},
 		Running:  all,
 		Specs:    a.state.specs,
+		Ended:    a.endedHooks(),
 		Short:    a.shortOf() != "",
 		Now:      now,
 	}
@@ -339,6 +341,7 @@ func (a *Agent) nodeState(all []planner.Instance) planner.NodeState {
 		Backoff:  map[string]planner.Backoff{},
 		Holds:    a.holds(),
 		Doomed:   a.doomed(all),
+		Started:  a.startedOnce(),
 		Short:    a.lacksOf(),
 		Held:     a.pressure.held,
 		Now:      a.cfg.Clock(),

@@ -32,7 +32,7 @@ func (a *Agent) want(needs []planner.RevisionKey) {
 		}
 	}
 	for key, p := range a.prepares {
-		if needed[key] || p.done && a.state.followed.Services[key.Service].Revision == key.Revision {
+		if needed[key] || p.done && a.mayNeed(key) {
 			continue
 		}
 		if p.active {
@@ -40,6 +40,26 @@ func (a *Agent) want(needs []planner.RevisionKey) {
 		}
 		delete(a.prepares, key)
 	}
+}
+
+// mayNeed reports whether a revision may get leases without being asked for
+// again: it is wanted, of a hook of what is wanted, or what a bad release goes
+// back to.
+func (a *Agent) mayNeed(key planner.RevisionKey) bool {
+	_, wanted := a.state.followed.Services[key.Service].TemplateOf(key.Revision)
+	return wanted || key.Revision == a.state.docs[key.Service].LastGood
+}
+
+// serviceOf is a service as it is followed, at one of its revisions: the wanted
+// one, an older one or that of a hook. false = its template is not known here.
+func (a *Agent) serviceOf(key planner.RevisionKey) (planner.Service, bool) {
+	s := a.state.followed.Services[key.Service]
+	spec, known := a.specOf(s, key.Revision)
+	s.ID, s.Template, s.Revision = key.Service, spec, key.Revision
+	if spec.Once {
+		s.Ports = nil // it takes no connections
+	}
+	return s, known
 }
 
 // prepare starts the preparations that are due.
@@ -50,7 +70,10 @@ func (a *Agent) prepare(ctx context.Context) {
 		if p.done || p.active || p.backoff.NotBefore > now || a.noRoom(key) != "" {
 			continue
 		}
-		s := a.state.followed.Services[key.Service]
+		s, known := a.serviceOf(key)
+		if !known {
+			continue
+		}
 		d, refusal := a.admit(s)
 		if refusal != "" && refusal != p.refused {
 			a.log.Error("service refused by this node", "service", key.Service, "revision", key.Revision.Short(), "reason", refusal)
@@ -70,6 +93,7 @@ func (a *Agent) prepare(ctx context.Context) {
 		pinUnpinned(w, listedDigests(all, key))
 		if a.fleet == nil {
 			pinUnpinned(w, a.pinsOf(s))
+			pinUnpinned(w, a.releasePins(key))
 		}
 		last := lastPins(a.state.docs[key.Service])
 		a.work(func() { a.pull(workCtx, key, p, d, w, last) })

@@ -112,7 +112,7 @@ func (a *Agent) leaving(id string) bool {
 // probes say so, or, without any, it has been running for long enough.
 func (a *Agent) ready(i planner.Instance, now planner.Time) bool {
 	t := a.tracks[i.ID]
-	if i.State != planner.StateRunning || t == nil || !t.running {
+	if i.State != planner.StateRunning || t == nil || !t.running || a.runsOnce(i) {
 		return false
 	}
 	spec := a.state.specs[i.Revision]
@@ -214,6 +214,8 @@ func describeProbe(c planner.Container, p *planner.Probe, said string, checks pl
 // phaseOf is where a listed instance is in its life, and why it is not ready.
 func (a *Agent) phaseOf(i planner.Instance) (planner.Phase, string) {
 	switch {
+	case a.runsOnce(i):
+		return oncePhase(i)
 	case i.State == planner.StateExited:
 		return planner.PhaseFailed, planner.DescribeExit(i.Exit)
 	case a.ready(i, a.cfg.Clock()):

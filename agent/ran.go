@@ -170,6 +170,8 @@ func (a *Agent) noteRan() {
 		return
 	}
 	all, _ := a.instances()
+	// Nobody goes back to a hook: its images are kept for as long as it is here.
+	all = slices.DeleteFunc(slices.Clone(all), a.runsOnce)
 	l.note(all, func(key planner.RevisionKey) map[string]string {
 		return a.state.docs[key.Service].Images[key.Revision]
 	}, a.cfg.Clock().Wall)
@@ -198,8 +200,8 @@ func (a *Agent) digestsOf(key planner.RevisionKey) (digests []string, complete b
 	if spec, ok := a.state.specs[key.Revision]; ok {
 		known, complete = named(known, spec)
 	}
-	if s, ok := a.state.followed.Services[key.Service]; ok && s.Revision == key.Revision {
-		known, complete = named(known, s.Template)
+	if spec, ok := a.state.followed.Services[key.Service].TemplateOf(key.Revision); ok {
+		known, complete = named(known, spec)
 	}
 	for _, ref := range slices.Sorted(maps.Keys(known)) {
 		digests = append(digests, known[ref])

@@ -105,6 +105,7 @@ func (a *Agent) reportService(id planner.ServiceID, bySlot map[planner.SlotID][]
 	for _, l := range doc.Leases {
 		slot := planner.SlotID{Service: id, Name: l.Slot}
 		i := a.reportLease(slot, a.heldAt(slot, l), bySlot[slot], doc)
+		a.tellOnce(id, l, &i.Phase, &i.Reason)
 		shown[i.ID] = true
 		out.Instances = append(out.Instances, i)
 		if i.Phase == planner.PhaseReady {
@@ -135,7 +136,9 @@ func (a *Agent) reportService(id planner.ServiceID, bySlot map[planner.SlotID][]
 func leasedSlots(doc planner.LeaseDoc) []string {
 	var slots []string
 	for _, l := range doc.Leases {
-		slots = append(slots, l.Slot)
+		if l.Hook == "" {
+			slots = append(slots, l.Slot)
+		}
 	}
 	return slices.Compact(slots)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -54,12 +55,23 @@ func (r restart) lay(s planner.Service) (planner.Service, bool) {
 	}
 	s.Template.RestartedAt = r.Own
 	if planner.RevisionOf(s.Template) != r.Base {
-		s.Revision = planner.RevisionOf(s.Template)
-		return s, false
+		return revised(s), false
 	}
 	s.Template.RestartedAt = r.At
+	return revised(s), true
+}
+
+// revised is a service whose template was changed, with its revision and those
+// of its hooks.
+func revised(s planner.Service) planner.Service {
 	s.Revision = planner.RevisionOf(s.Template)
-	return s, true
+	s.Hooks = maps.Clone(s.Hooks)
+	for kind, h := range s.Hooks {
+		h.Template.Of = s.Revision
+		h.Revision = planner.RevisionOf(h.Template)
+		s.Hooks[kind] = h
+	}
+	return s
 }
 
 // loadRestarts reads the restarts of the last run. A file that cannot be read

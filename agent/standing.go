@@ -28,9 +28,9 @@ func (a *Agent) adoptStanding(all []planner.Instance) {
 	if len(docs) > 0 || a.unsaved || a.lacksSpec() {
 		next := a.state.with(docs, all)
 		for _, doc := range next.docs {
-			for _, l := range doc.Leases {
-				if spec, ok := ms.member.Spec(l.Revision); ok {
-					next.specs[l.Revision] = spec
+			for _, rev := range neededRevisions(doc) {
+				if spec, ok := ms.member.Spec(rev); ok {
+					next.specs[rev] = spec
 				}
 			}
 		}
@@ -51,14 +51,15 @@ func (a *Agent) adoptStanding(all []planner.Instance) {
 	a.want(a.waitingRevisions())
 }
 
-// lacksSpec reports whether the template of a leased revision has become known.
+// lacksSpec reports whether the template of a leased revision, or of a last good
+// one, has become known.
 func (a *Agent) lacksSpec() bool {
 	for _, doc := range a.state.docs {
-		for _, l := range doc.Leases {
-			if _, here := a.state.specs[l.Revision]; here {
+		for _, rev := range neededRevisions(doc) {
+			if _, here := a.state.specs[rev]; here {
 				continue
 			}
-			if _, known := a.fleet.member.Spec(l.Revision); known {
+			if _, known := a.fleet.member.Spec(rev); known {
 				return true
 			}
 		}
@@ -68,7 +69,7 @@ func (a *Agent) lacksSpec() bool {
 
 // sameDuties reports whether two documents ask the same of this node.
 func sameDuties(a, b planner.LeaseDoc) bool {
-	if a.Commit != b.Commit || !slices.Equal(a.Leases, b.Leases) {
+	if a.Commit != b.Commit || a.LastGood != b.LastGood || !slices.Equal(a.Leases, b.Leases) {
 		return false
 	}
 	for _, l := range a.Leases {
@@ -89,8 +90,9 @@ func (a *Agent) waitingRevisions() []planner.RevisionKey {
 		for k, l := range leases {
 			waits := a.fleet.standing.Behind[planner.LeaseKey{Service: id, Token: l.Token}] != "" ||
 				slices.ContainsFunc(leases[:k], func(o planner.Lease) bool { return o.Slot == l.Slot })
-			if waits && a.state.followed.Services[id].Revision == l.Revision {
-				keys = append(keys, planner.RevisionKey{Service: id, Revision: l.Revision})
+			key := planner.RevisionKey{Service: id, Revision: l.Revision}
+			if _, known := a.serviceOf(key); waits && known {
+				keys = append(keys, key)
 			}
 		}
 	}

@@ -20,7 +20,9 @@ import (
 type state struct {
 	followed planner.Followed
 	docs     map[planner.ServiceID]planner.LeaseDoc
-	specs    map[planner.Revision]planner.Template // of every leased revision, and of what still runs
+	// specs are the templates of every leased revision, of the last good one of
+	// each service, to which a bad release goes back, and of what still runs.
+	specs map[planner.Revision]planner.Template
 }
 
 // stateFile is the JSON form of state: lists, because services are no keys of
@@ -123,8 +125,9 @@ func setAside(path string, cause error) error {
 }
 
 // with is the state with some documents replaced, and the templates of all
-// leases and of what there is on the node gathered anew: how an instance is
-// stopped stands in its template. The receiver is not changed.
+// leases, of the last good revisions and of what there is on the node gathered
+// anew: how an instance is stopped stands in its template. The receiver is not
+// changed.
 func (s state) with(docs []planner.LeaseDoc, have []planner.Instance) state {
 	next := state{followed: s.followed, docs: maps.Clone(s.docs), specs: map[planner.Revision]planner.Template{}}
 	for _, d := range docs {
@@ -132,11 +135,11 @@ func (s state) with(docs []planner.LeaseDoc, have []planner.Instance) state {
 	}
 	for id, d := range next.docs {
 		svc := s.followed.Services[id]
-		for _, l := range d.Leases {
-			if spec, ok := s.specs[l.Revision]; ok {
-				next.specs[l.Revision] = spec
-			} else if svc.Revision == l.Revision {
-				next.specs[l.Revision] = svc.Template
+		for _, rev := range neededRevisions(d) {
+			if spec, ok := s.specs[rev]; ok {
+				next.specs[rev] = spec
+			} else if spec, ok := svc.TemplateOf(rev); ok {
+				next.specs[rev] = spec
 			}
 		}
 	}
@@ -146,6 +149,19 @@ func (s state) with(docs []planner.LeaseDoc, have []planner.Instance) state {
 		}
 	}
 	return next
+}
+
+// neededRevisions lists the revisions of a document whose templates its node
+// has to know: those of the leases, and the last good one.
+func neededRevisions(d planner.LeaseDoc) []planner.Revision {
+	var revs []planner.Revision
+	for _, l := range d.Leases {
+		revs = append(revs, l.Revision)
+	}
+	if d.LastGood != "" {
+		revs = append(revs, d.LastGood)
+	}
+	return revs
 }
 
 // save writes the state durably: after it returns, a crash or power loss

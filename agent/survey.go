@@ -23,7 +23,7 @@ func (a *Agent) survey(ctx context.Context) (map[planner.ServiceID][]local, erro
 	for _, i := range all {
 		listed[i.ID] = true
 		s, followed := a.state.followed.Services[i.Slot.Service]
-		if !followed || len(s.Ports) == 0 {
+		if !followed || len(s.Ports) == 0 || a.runsOnce(i) {
 			continue
 		}
 		l := a.placeLocal(i, s)

@@ -31,6 +31,7 @@ func (a *Agent) tellFleet(all []planner.Instance) fleet.Report {
 		for _, l := range a.state.docs[id].Leases {
 			slot := planner.SlotID{Service: id, Name: l.Slot}
 			i, ids := a.tellLease(slot, l, bySlot[slot])
+			a.tellOnce(id, l, &i.Phase, &i.Reason)
 			r.Instances = append(r.Instances, i)
 			for _, covered := range ids {
 				told[covered] = true

@@ -72,28 +72,33 @@ func workload(cfg Config, s planner.Service, doc planner.LeaseDoc, l planner.Lea
 	if w.Hostname == "" {
 		w.Hostname = s.ID.Name + "-" + l.Slot
 	}
-	pins := doc.Images[l.Revision]
+	pins, env := doc.Images[l.Revision], append(ownEnv(cfg, slot), onceEnv(t, doc, l)...)
 	for _, c := range t.InitContainers {
-		w.Init = append(w.Init, container(cfg, slot, c, pins))
+		w.Init = append(w.Init, container(cfg, slot, c, pins, env))
 	}
 	for _, c := range t.Containers {
-		w.Containers = append(w.Containers, container(cfg, slot, c, pins))
+		w.Containers = append(w.Containers, container(cfg, slot, c, pins, env))
 	}
 	return w
 }
 
-func container(cfg Config, slot planner.SlotID, c planner.Container, pins map[string]string) runtime.Container {
+// ownEnv says to every container what it is.
+func ownEnv(cfg Config, slot planner.SlotID) []runtime.Env {
+	return []runtime.Env{
+		{Name: "ORPHEUS_NODE", Value: string(cfg.Node.Name)},
+		{Name: "ORPHEUS_NAMESPACE", Value: slot.Service.Namespace},
+		{Name: "ORPHEUS_SERVICE", Value: slot.Service.Name},
+		{Name: "ORPHEUS_SLOT", Value: slot.Name},
+	}
+}
+
+func container(cfg Config, slot planner.SlotID, c planner.Container, pins map[string]string, env []runtime.Env) runtime.Container {
 	out := runtime.Container{
 		Name: c.Name, Image: c.Image, Digest: pins[c.Image],
 		Command: c.Command, Args: c.Args, WorkingDir: c.WorkingDir,
 		Devices: c.Devices, Resources: c.Resources, Security: c.Security, StopSignal: c.StopSignal,
 		LogPath: filepath.Join(logDir(cfg.StateDir, slot), c.Name+".log"),
-		Env: []runtime.Env{
-			{Name: "ORPHEUS_NODE", Value: string(cfg.Node.Name)},
-			{Name: "ORPHEUS_NAMESPACE", Value: slot.Service.Namespace},
-			{Name: "ORPHEUS_SERVICE", Value: slot.Service.Name},
-			{Name: "ORPHEUS_SLOT", Value: slot.Name},
-		},
+		Env:     slices.Clone(env),
 	}
 	for _, e := range c.Env {
 		out.Env = append(out.Env, runtime.Env{Name: e.Name, Value: e.Value})

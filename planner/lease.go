@@ -102,6 +102,7 @@ const (
 	PhasePending   Phase = "pending"
 	PhasePulling   Phase = "pulling"
 	PhaseStarting  Phase = "starting"
+	PhaseRunning   Phase = "running" // of what runs once
 	PhaseReady     Phase = "ready"
 	PhaseUnhealthy Phase = "unhealthy"
 	PhaseFailed    Phase = "failed"

@@ -8,12 +8,19 @@ func (r *reconciler) once(l Lease) bool { return l.Hook != "" || r.st.Specs[l.Re
 // over says why nothing is started under a lease for something that runs once:
 // it was, whatever is left of it. "" = it was not, or it is none.
 func (r *reconciler) over(slot SlotID, l Lease, have Instance, there bool) string {
+	begun := r.st.Started[LeaseKey{slot.Service, l.Token}]
 	switch {
 	case !r.once(l):
 		return ""
+	case there && have.State == StatePartial && !begun:
+		return "" // left by a start that did not begin
+	case there && have.State != StatePartial && have.Alive():
+		return "it runs once: " + r.whyRestart(have) + "; the rest of it runs on"
 	case there:
 		return "it runs once: " + r.whyRestart(have)
-	case r.st.Started[LeaseKey{slot.Service, l.Token}]:
+	case r.st.Unlisted[r.st.Specs[l.Revision].DriverName()]:
+		return "" // what is left of it cannot be known; nothing is started either
+	case begun:
 		return "it runs once, and was started before: nothing is left that tells how it ended"
 	}
 	return ""

@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"time"
@@ -8,38 +9,59 @@ import (
 	"github.com/orpheus-cd/orpheus/planner"
 )
 
-// learnSpecs gathers the templates of all revisions that are leased or wanted:
-// from the commit that is followed, from what this node runs, and from older
-// commits that a document names. Others are forgotten.
+// learnSpecs gathers the templates of all revisions that are leased or wanted,
+// and of those that a bad release goes back to: from the commit that is
+// followed, from what this node runs, and from older commits that a document
+// names. Others are forgotten.
 func (m *Member) learnSpecs() {
 	known := m.view.Specs
 	specs := make(map[planner.Revision]planner.Template, len(m.followed.Services))
 	for _, s := range m.followed.Services {
-		specs[s.Revision] = s.Template
+		addSpecs(specs, s)
 	}
 	for rev, t := range m.report.Specs {
 		specs[rev] = t
 	}
+	m.view.Specs = specs
 	missing := map[string]bool{}
 	for _, doc := range m.view.Docs {
 		for _, l := range doc.Doc.Leases {
-			if _, ok := specs[l.Revision]; ok {
-				continue
-			}
-			if t, ok := known[l.Revision]; ok {
-				specs[l.Revision] = t
-			} else if commit := decidedOn(doc.Doc, l.Revision); m.isOlder(commit) {
-				if at, asked := m.asked[commit]; !asked || m.now.Boot >= at+specRetry {
-					missing[commit] = true
-				}
-			}
+			m.learnSpec(l.Revision, decidedOn(doc.Doc, l.Revision), known, missing)
+		}
+		if rev := doc.Doc.LastGood; rev != "" {
+			m.learnSpec(rev, givenBy(doc.Doc, rev), known, missing)
 		}
 	}
-	m.view.Specs = specs
-	old := func(key planner.RevisionKey) bool { return m.followed.Services[key.Service].Revision != key.Revision }
+	old := func(key planner.RevisionKey) bool {
+		_, wanted := m.followed.Services[key.Service].TemplateOf(key.Revision)
+		return !wanted
+	}
 	maps.DeleteFunc(m.view.Resolved, func(key planner.RevisionKey, _ map[string]string) bool { return old(key) })
 	maps.DeleteFunc(m.view.Unresolvable, func(key planner.RevisionKey, _ string) bool { return old(key) })
 	m.missing = slices.Sorted(maps.Keys(missing))
+}
+
+// learnSpec has the template of one revision known: from those known before, else
+// from the commit that gave it, which is noted as missing.
+func (m *Member) learnSpec(rev planner.Revision, commit string, known map[planner.Revision]planner.Template, missing map[string]bool) {
+	if _, ok := m.view.Specs[rev]; ok {
+		return
+	}
+	if t, ok := known[rev]; ok {
+		m.view.Specs[rev] = t
+	} else if m.isOlder(commit) {
+		if at, asked := m.asked[commit]; !asked || m.now.Boot >= at+specRetry {
+			missing[commit] = true
+		}
+	}
+}
+
+// addSpecs adds the templates of a service and its hooks.
+func addSpecs(specs map[planner.Revision]planner.Template, s planner.Service) {
+	specs[s.Revision] = s.Template
+	for _, h := range s.Hooks {
+		specs[h.Revision] = h.Template
+	}
 }
 
 // isOlder reports whether a commit is here and before what is followed. What is
@@ -80,12 +102,18 @@ func (m *Member) patient(decisions []planner.Decision) []planner.Decision {
 
 // decidedOn is the commit that a document says a revision is of.
 func decidedOn(doc planner.LeaseDoc, rev planner.Revision) string {
+	return cmp.Or(givenBy(doc, rev), doc.Commit)
+}
+
+// givenBy is the commit that gave a service a revision; "" = that is not known
+// any more.
+func givenBy(doc planner.LeaseDoc, rev planner.Revision) string {
 	for _, a := range doc.History {
 		if a.Revision == rev {
 			return a.Commit
 		}
 	}
-	return doc.Commit
+	return ""
 }
 
 // Learned answers Todo.Specs with the services of one older commit; none if it
@@ -93,8 +121,12 @@ func decidedOn(doc planner.LeaseDoc, rev planner.Revision) string {
 func (m *Member) Learned(services map[planner.ServiceID]planner.Service, now planner.Time) {
 	m.now = now
 	for _, s := range services {
-		if _, known := m.view.Specs[s.Revision]; !known {
-			m.view.Specs[s.Revision] = s.Template
+		learned := map[planner.Revision]planner.Template{}
+		addSpecs(learned, s)
+		for rev, t := range learned {
+			if _, known := m.view.Specs[rev]; !known {
+				m.view.Specs[rev] = t
+			}
 		}
 	}
 	m.dirty = true

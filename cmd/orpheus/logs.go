@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/signal"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -29,6 +30,9 @@ the size that the node keeps.
 
 With --follow it goes on through crashes, restarts and rotation, and takes in
 slots that are added, until it is interrupted.
+
+A hook writes to a slot of its own, on the node it ran on: NAME-prerollout,
+NAME-postrollout. That stays for a day.
 
 On a terminal, characters that could act on it are shown as escapes; colours
 pass. Elsewhere lines are printed as they were written.`,
@@ -84,6 +88,9 @@ func resolveSlot(st *api.Status, name string) (service api.Service, slot string,
 			if i.Slot == rest {
 				return s, rest, nil
 			}
+		}
+		if slices.Contains(planner.HookKinds, planner.HookKind(rest)) {
+			return s, rest, nil // what a hook wrote stays for a while after its end
 		}
 	}
 	return api.Service{}, "", noService(st, name)
