@@ -73,7 +73,7 @@ func (sv *survey) take(ss *serviceState, st *slotState, h *host) {
 func (sv *survey) yields(ss *serviceState, st *slotState, h *host) []Lease {
 	var ends []Lease
 	for _, l := range st.leases {
-		if l.Node == h.name && (!sv.v.InForce(l) || stopFirst(sv.v.Specs, l, sv.templateOr(ss, st.want))) {
+		if l.Node == h.name && (!sv.v.InForce(l) || st.stopFirst || sv.single(ss, l, st.want)) {
 			ends = append(ends, l)
 		}
 	}
@@ -125,8 +125,18 @@ func (sv *survey) choice(ss *serviceState, rev Revision) *choice {
 }
 
 // choose finds the node for the next lease of a slot: where it must be, else
-// where it is already, else the best. Without one it says why, node by node.
+// where it is already, else the best. Without one it says why, node by node. One
+// that has no instance goes also where it kept failing, if nothing else is left.
 func (sv *survey) choose(ss *serviceState, st *slotState) (*host, []NodeReason) {
+	h, reasons := sv.chooseFrom(ss, st, true)
+	if h == nil && st.kind != slotChanges && len(ss.doc.Failed) > 0 {
+		return sv.chooseFrom(ss, st, false)
+	}
+	return h, reasons
+}
+
+// chooseFrom is choose, with or without the nodes that the slot shuns.
+func (sv *survey) chooseFrom(ss *serviceState, st *slotState, shun bool) (*host, []NodeReason) {
 	c := sv.choice(ss, st.want)
 	if only := sv.onlyNode(ss, st); only != "" {
 		why := sv.rejects(ss, st, c, only)
@@ -145,7 +155,7 @@ func (sv *survey) choose(ss *serviceState, st *slotState) (*host, []NodeReason) 
 	for _, name := range already {
 		h, ok := sv.byName[name]
 		switch {
-		case !ok || h.unfit(ss.s) != "":
+		case !ok || h.unfit(ss.s) != "" || shun && sv.shuns(ss, st, name):
 		case st.kind == slotChanges && h.view.Blind:
 			return nil, []NodeReason{{name, "it cannot read the repository; the slot runs on there"}}
 		case sv.rejects(ss, st, c, name) == "" && sv.crowded(ss, st, h) == "":
@@ -155,12 +165,17 @@ func (sv *survey) choose(ss *serviceState, st *slotState) (*host, []NodeReason) 
 	if c.failed != nil && len(st.leases) == 0 {
 		return nil, c.failed
 	}
-	best := sv.best(ss, st, c)
+	best := sv.best(ss, st, c, shun)
 	if best != nil {
 		return best, nil
 	}
-	reasons := c.reasons(func(h *host) string { return cmp.Or(sv.full(ss, st, c, h), sv.crowded(ss, st, h)) })
-	if len(st.leases) == 0 {
+	reasons := c.reasons(func(h *host) string {
+		if shun && sv.shuns(ss, st, h.name) {
+			return "it kept failing there"
+		}
+		return cmp.Or(sv.full(ss, st, c, h), sv.crowded(ss, st, h))
+	})
+	if len(st.leases) == 0 && len(ss.doc.Failed) == 0 {
 		c.failed = reasons
 	}
 	return nil, reasons
@@ -180,7 +195,7 @@ func (c *choice) reasons(why func(*host) string) []NodeReason {
 // onlyNode is the one node a slot can be on: where its data is, or the node it
 // is named for.
 func (sv *survey) onlyNode(ss *serviceState, st *slotState) NodeName {
-	if ss.ofNode(st.id.Name) {
+	if !st.hook && ss.ofNode(st.id.Name) {
 		return NodeName(st.id.Name)
 	}
 	return st.bound
@@ -258,7 +273,7 @@ func (a score) compare(b score) int {
 }
 
 // best is the best of the nodes that take the slot, or nil.
-func (sv *survey) best(ss *serviceState, st *slotState, c *choice) *host {
+func (sv *survey) best(ss *serviceState, st *slotState, c *choice, shun bool) *host {
 	near := sv.neighbours(ss)
 	near.move(sv.byName[st.at()], -1)
 	defer near.move(sv.byName[st.at()], 1)
@@ -267,7 +282,7 @@ func (sv *survey) best(ss *serviceState, st *slotState, c *choice) *host {
 	var best *host
 	var least score
 	for _, h := range c.open {
-		if !near.allows(h) || !sv.fits(ss, st, c, h) {
+		if !near.allows(h) || !sv.fits(ss, st, c, h) || shun && sv.shuns(ss, st, h.name) {
 			continue
 		}
 		s := score{same: near.on[h.index], skew: near.skew(h), load: h.load(c.asked), slots: h.slots, tie: tie(hash, h.hash)}

@@ -62,10 +62,13 @@ const (
 // invalid and stayed so (design L7). What it decides rests on values alone:
 // two nodes that know the same decide the same.
 //
-// A slot with nothing in force gets a lease at once. What runs is changed one
-// slot of a service at a time: a new revision, a move away from a node that it
-// may not be on. The new lease stands beside the old one until its instance is
-// ready or, for a single writer, until its node has the images.
+// A slot with nothing in force gets a lease at once. What runs is changed within
+// the disruption budget of its service (see pace): a new revision, a move away
+// from a node that it may not be on, or on which it keeps failing. The new lease
+// stands beside the old one until its instance is available or, where the two
+// may not run at once, until its node has the images. A new revision waits for
+// what the service depends on, for its hooks and its steps; one that fails is
+// blocked, and the last good one wanted instead (see rollout).
 func Coordinate(f Followed, v View, now Time) Decisions {
 	c := &coordination{f: f, v: v, now: now, out: Decisions{Waiting: map[ServiceID]string{}}}
 	if why := c.barred(); why != "" {
@@ -150,7 +153,7 @@ func (c *coordination) service(id ServiceID) {
 		}
 	}
 	if ask {
-		c.out.Resolve = append(c.out.Resolve, RevisionKey{id, c.f.Services[id].Revision})
+		c.out.Resolve = append(c.out.Resolve, RevisionKey{id, c.sv.byID[id].s.Revision})
 		c.out.Waiting[id] = "the digests of its images are being looked up"
 	}
 	if due {
@@ -266,15 +269,15 @@ func (c *coordination) decide(id ServiceID) (d Decision, ask, due bool) {
 		return Decision{}, false, false
 	}
 	e.edit(ss)
+	c.out.Next = earlier(c.out.Next, ss.stepping.next)
+	if _, said := c.out.Waiting[id]; !said && ss.waits != "" {
+		c.out.Waiting[id] = ss.waits
+	}
 	if !e.changed || e.exhausted {
 		c.held(ss)
 		return Decision{}, e.ask, false
 	}
-	rev := ss.s.Revision
-	if ss.kept {
-		rev = "" // none was decided on
-	}
-	return e.decision(rev), e.ask, true
+	return e.decision(ss), e.ask, true
 }
 
 // held says what holds back a change of a service that could begin.
@@ -283,7 +286,7 @@ func (c *coordination) held(ss *serviceState) {
 		return
 	}
 	for _, st := range ss.slots {
-		if st.cur != nil && !c.v.Ready(st.id, *st.cur) {
+		if st.cur != nil && !st.available {
 			c.out.Waiting[ss.id] = st.id.String() + " is not ready yet at " + st.cur.Revision.Short() + " on " + string(st.cur.Node)
 			return
 		}

@@ -24,11 +24,10 @@ func remember(d *LeaseDoc, rev Revision, commit string) {
 	d.Commit = commit
 	given := slices.ContainsFunc(d.Leases, func(l Lease) bool { return l.Revision == rev })
 	if given && (len(d.History) == 0 || d.History[0].Revision != rev) {
-		d.History = slices.Insert(d.History, 0, Applied{Revision: rev, Commit: commit})
+		d.History = slices.Insert(d.History, 0, Applied{Revision: rev, Commit: d.of(rev, commit)})
+		d.Step = 0
 	}
-	if len(d.History) > MaxHistory {
-		d.History = d.History[:MaxHistory]
-	}
+	d.trimHistory()
 	for r := range d.Images {
 		leased := func(l Lease) bool { return l.Revision == r }
 		applied := func(a Applied) bool { return a.Revision == r }
@@ -36,6 +35,32 @@ func remember(d *LeaseDoc, rev Revision, commit string) {
 			delete(d.Images, r)
 		}
 	}
+}
+
+// of is the commit that has a revision which is given now: where another is
+// blocked, the one that gave it before.
+func (d *LeaseDoc) of(rev Revision, commit string) string {
+	if len(d.Blocked) > 0 {
+		for _, a := range d.History {
+			if a.Revision == rev {
+				return a.Commit
+			}
+		}
+	}
+	return commit
+}
+
+// trimHistory bounds the history, and keeps the last good revision in it.
+func (d *LeaseDoc) trimHistory() {
+	if len(d.History) <= MaxHistory {
+		return
+	}
+	last := d.History[MaxHistory-1]
+	isGood := func(a Applied) bool { return a.Revision == d.LastGood }
+	if good := slices.IndexFunc(d.History, isGood); good >= MaxHistory {
+		last = d.History[good]
+	}
+	d.History = append(slices.Clone(d.History[:MaxHistory-1]), last)
 }
 
 // stopFirst reports whether an old lease and one of the new template may not
@@ -54,7 +79,7 @@ func sortLeases(leases []Lease) {
 }
 
 func sameLease(a, b Lease) bool {
-	return a.Slot == b.Slot && a.Node == b.Node && a.Epoch == b.Epoch && a.Token == b.Token && a.Revision == b.Revision && a.StopFirst == b.StopFirst
+	return a.Slot == b.Slot && a.Node == b.Node && a.Epoch == b.Epoch && a.Token == b.Token && a.Revision == b.Revision && a.StopFirst == b.StopFirst && a.Hook == b.Hook
 }
 
 // Pin adds the digests that a revision's image references were resolved to.

@@ -26,6 +26,7 @@ type docEdit struct {
 func (e *docEdit) edit(ss *serviceState) {
 	before := e.doc.Leases
 	e.raiseTokens()
+	e.outcomes(ss)
 	var after []Lease
 	for _, st := range ss.slots {
 		kept := e.slot(ss, st)
@@ -39,6 +40,7 @@ func (e *docEdit) edit(ss *serviceState) {
 		}
 		e.say(e.slotText(l.Slot) + " ends: " + e.whyExtra(ss.s, l))
 	}
+	after = append(after, e.hooks(ss)...)
 	sortLeases(after)
 	pinned := !maps.EqualFunc(e.doc.Images, ss.doc.Images, maps.Equal)
 	if pinned && slices.ContainsFunc(after, func(l Lease) bool { return l.Revision == ss.s.Revision }) {
@@ -51,6 +53,37 @@ func (e *docEdit) edit(ss *serviceState) {
 	e.doc.Leases, e.doc.Images = after, maps.Clone(ss.doc.Images)
 }
 
+// outcomes takes over what was found of the service's rollout.
+func (e *docEdit) outcomes(ss *serviceState) {
+	r := ss.roll
+	if r == nil {
+		return
+	}
+	d := &ss.doc
+	e.doc.Blocked, e.doc.BlockedWhy, e.doc.LastGood = slices.Clone(d.Blocked), d.BlockedWhy, d.LastGood
+	e.doc.Hooks = slices.Clone(d.Hooks)
+	for _, what := range r.said {
+		e.say(what)
+	}
+	e.changed = e.changed || r.changed
+	if step := ss.stepping.step; step > r.step {
+		e.doc.Step, e.changed = step, true
+		e.say("step " + counted(step, len(ss.s.Update.Steps), "is done"))
+	}
+}
+
+// hooks are the leases of hooks that stand, with that of the one that begins.
+func (e *docEdit) hooks(ss *serviceState) []Lease {
+	leases := hookLeases(ss.doc.Leases)
+	if st := ss.hook; st != nil && st.grant {
+		l := e.grant(st)
+		l.Hook = HookKind(st.id.Name)
+		leases = append(leases, l)
+		e.say("its " + l.Hook.Field() + " hook for " + ss.s.Revision.Short() + " runs on " + string(l.Node))
+	}
+	return leases
+}
+
 // repair puts a garbled document back.
 func (e *docEdit) repair() {
 	if e.view.Broken != "" {
@@ -61,15 +94,14 @@ func (e *docEdit) repair() {
 
 // slot is what stands of a slot's leases.
 func (e *docEdit) slot(ss *serviceState, st *slotState) []Lease {
-	v := e.c.v
 	switch {
 	case st.fixed:
 		return st.leases
-	case st.cur != nil && v.Ready(st.id, *st.cur):
+	case st.cur != nil && st.available:
 		return []Lease{*st.cur}
 	case st.cur != nil:
 		kept := append(e.outlast(ss, st, *st.cur), *st.cur)
-		if st.old != nil && !e.handsOver(ss, st) {
+		if st.old != nil && !st.yields {
 			kept = append(kept, *st.old)
 		}
 		return kept
@@ -89,22 +121,10 @@ func (e *docEdit) slot(ss *serviceState, st *slotState) []Lease {
 	if st.old != nil && st.kind == slotChanges {
 		kept = append(kept, *st.old)
 	}
+	if st.givesUp && !e.doc.failedOn(st.id.Name, st.old.Node, st.old.Revision) {
+		e.doc.Failed = append(e.doc.Failed, FailedOn{Slot: st.id.Name, Node: st.old.Node, Revision: st.old.Revision})
+	}
 	return kept
-}
-
-// handsOver reports whether the old lease of a slot that is in transition goes
-// before the new instance is ready: where both may not run at once, as soon as
-// the images are there; and where the old one is refused and does not run.
-func (e *docEdit) handsOver(ss *serviceState, st *slotState) bool {
-	v := e.c.v
-	if _, refused := e.c.sv.refused(ss, st.old.Node, st.old.Revision); refused && !v.Ready(st.id, *st.old) {
-		return true
-	}
-	if !stopFirst(v.Specs, *st.old, ss.s.Template) {
-		return false
-	}
-	i, ok := v.Nodes[st.cur.Node].Instance(st.id, st.cur.Token)
-	return ok && i.Prepared
 }
 
 // maxVoid bounds the void leases that a slot keeps.
@@ -141,7 +161,7 @@ func (e *docEdit) grant(st *slotState) Lease {
 	e.doc.Tokens++
 	return Lease{
 		Slot: st.id.Name, Node: st.node, Epoch: e.c.v.Nodes[st.node].Record.Epoch,
-		Token: e.doc.Tokens, Revision: st.want,
+		Token: e.doc.Tokens, Revision: st.want, StopFirst: st.stopFirst && st.kind == slotChanges,
 	}
 }
 
@@ -156,8 +176,15 @@ func (e *docEdit) raiseTokens() {
 }
 
 // decision is the document as it is written.
-func (e *docEdit) decision(rev Revision) Decision {
+func (e *docEdit) decision(ss *serviceState) Decision {
+	rev := ss.s.Revision
+	if ss.kept || ss.roll.stays {
+		rev = "" // none was decided on
+	}
 	remember(&e.doc, rev, e.c.f.Commit.Hash)
+	if ss.roll != nil {
+		tidy(&e.doc, ss.roll.manifest.Revision, ss.roll.facts)
+	}
 	e.stamp()
 	return Decision{Doc: e.doc, Old: e.view.Doc, Why: e.subject()}
 }
@@ -233,7 +260,7 @@ func (e *docEdit) told(ss *serviceState, st *slotState, kept []Lease) {
 		e.say(e.granted(ss, st, name))
 	case st.cur != nil && st.old != nil && !slices.ContainsFunc(kept, func(l Lease) bool { return l.Token == st.old.Token }):
 		how := "is ready"
-		if !e.c.v.Ready(st.id, *st.cur) {
+		if !st.available {
 			how = "takes over"
 		}
 		e.say(name + " at " + st.cur.Revision.Short() + " on " + string(st.cur.Node) + " " + how)

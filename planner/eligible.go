@@ -21,6 +21,9 @@ type host struct {
 	labels map[string]string
 	taints []Taint
 
+	// failing: an instance there is given up.
+	failing bool
+
 	used  ResourceList
 	slots int
 	ports nodePorts
@@ -50,6 +53,7 @@ func newHost(f Followed, n NodeView) *host {
 	case spec.Key != "" && !sameKey(spec.Key, n.Record.Key):
 		h.out = "its key is not the one in " + spec.file()
 	}
+	h.failing = slices.ContainsFunc(n.Status.Instances, func(i InstanceStatus) bool { return i.Failing })
 	if f.Unread && (!said || spec.Kept) {
 		h.bare = newHost(Followed{Fleet: f.Fleet}, n)
 	}
@@ -140,6 +144,8 @@ func (h *host) strained() string {
 		return "it cannot read the repository"
 	case len(h.view.Status.Pressure) > 0:
 		return "it is short of " + strings.Join(h.view.Status.Pressure, ", ")
+	case h.view.Status.Failing != "":
+		return "whatever is started on it fails: " + h.view.Status.Failing
 	}
 	return ""
 }

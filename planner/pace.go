@@ -11,8 +11,9 @@ type pace struct {
 	// pairs are the slots whose new instance runs beside the old one.
 	pairs int
 	// trying are the slots whose instance at the wanted revision is not available
-	// yet, moving those of them that have one to replace.
-	trying, moving int
+	// yet, moving the slots whose instance is not that is to replace another;
+	// neither counts those that wait for the end of the old one: waiting.
+	trying, moving, waiting int
 }
 
 func newPace(u Update, slots int) pace {
@@ -26,27 +27,29 @@ func (p *pace) atOnce() int { return max(1, p.surge+p.unavailable) }
 
 // begins reports whether one more slot may change, and whether its old instance
 // has to end before the new one starts. changes: it gets another revision;
-// otherwise it moves. single: both may not run at once.
-func (p *pace) begins(u Update, changes, single bool) (stopFirst, ok bool) {
+// otherwise it moves. single: both may not run at once. One that has no available
+// instance to lose is not held up by those that wait for the budget.
+func (p *pace) begins(u Update, changes, single, available bool) (stopFirst, ok bool) {
 	underWay := p.moving
 	if changes {
 		underWay = p.trying
 	}
+	if available {
+		underWay += p.waiting
+	}
 	switch {
 	case underWay >= p.atOnce():
 		return false, false
-	case single || u.StopFirst:
-		stopFirst = true
-	case p.pairs < p.surge:
+	case !single && !u.StopFirst && p.pairs < p.surge:
 		p.pairs++
-	case p.unavailable == 0:
+		p.trying++
+		p.moving++
+		return false, true
+	case !single && !u.StopFirst && p.unavailable == 0:
 		return false, false
-	default:
-		stopFirst = true
 	}
-	p.trying++
-	p.moving++
-	return stopFirst, true
+	p.waiting++
+	return true, true
 }
 
 // ends reports whether the old instance of a slot may end before the new one is

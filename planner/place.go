@@ -1,5 +1,7 @@
 package planner
 
+import "slices"
+
 // Node is what a node says of itself.
 type Node struct {
 	Name   NodeName          `json:"name"`
@@ -68,9 +70,12 @@ func (sv *survey) unplaced() []Unplaced {
 	var all []Unplaced
 	for _, ss := range sv.services {
 		for _, st := range ss.slots {
-			if st.kind != slotKeeps && !st.fixed && st.node == "" {
+			if st.kind != slotKeeps && !st.fixed && !st.held && st.node == "" {
 				all = append(all, Unplaced{st.id, st.reasons})
 			}
+		}
+		if ss.hook != nil && ss.hook.node == "" {
+			all = append(all, Unplaced{ss.hook.id, ss.hook.reasons})
 		}
 	}
 	return all
@@ -87,18 +92,62 @@ func (sv *survey) place() {
 	sv.occupy()
 	for _, ss := range sv.services {
 		for _, st := range ss.slots {
-			if !st.fixed && (st.kind == slotFirst || st.kind == slotRecovers) {
+			if !st.fixed && !st.held && (st.kind == slotFirst || st.kind == slotRecovers) {
 				sv.fill(ss, st)
 			}
 		}
 	}
 	for _, ss := range sv.services {
+		if !ss.changes() {
+			continue
+		}
 		for _, st := range ss.slots {
-			if !st.fixed && st.kind == slotChanges {
-				sv.replace(ss, st)
-			}
+			st.oldAvailable = st.old != nil && sv.v.Available(ss.s, *st.old)
+		}
+		sv.replaceAll(ss, false)
+		sv.handOver(ss)
+		sv.replaceAll(ss, true)
+	}
+	for _, ss := range sv.services {
+		if ss.roll == nil {
+			continue
+		}
+		if n, whole := sv.whole(ss); whole && ss.stepping.through {
+			ss.roll.completes(n)
+		}
+		sv.hook(ss)
+	}
+}
+
+// changes reports whether a slot of the service changes, or is to.
+func (ss *serviceState) changes() bool {
+	return slices.ContainsFunc(ss.slots, func(st *slotState) bool {
+		return !st.fixed && (st.kind == slotChanges || st.cur != nil && st.old != nil && !st.available)
+	})
+}
+
+// replaceAll places the slots that are to change, those that have an available
+// instance or those that have none to lose.
+func (sv *survey) replaceAll(ss *serviceState, available bool) {
+	for _, st := range ss.slots {
+		if !st.fixed && st.kind == slotChanges && st.oldAvailable == available {
+			sv.replace(ss, st)
 		}
 	}
+}
+
+// whole reports whether all slots that have leases in force, or get some, have
+// the wanted revision and are available, and how many they are.
+func (sv *survey) whole(ss *serviceState) (n int, whole bool) {
+	for _, st := range ss.slots {
+		switch {
+		case st.cur != nil && st.available && st.cur.Revision == ss.s.Revision:
+			n++
+		case st.cur != nil, st.old != nil, st.fixed, st.grant:
+			return 0, false
+		}
+	}
+	return n, true
 }
 
 // fill places a slot that has nothing in force. Its place is taken even if it
@@ -123,7 +172,7 @@ func (sv *survey) fill(ss *serviceState, st *slotState) {
 		ss.holder = st.id.Name
 	}
 	if len(st.void) > 0 && st.void[len(st.void)-1].Revision != st.want {
-		ss.updating = true
+		ss.pace.trying++
 	}
 }
 
@@ -132,14 +181,14 @@ func (sv *survey) fill(ss *serviceState, st *slotState) {
 // works: the loss of a node must not spread a bad one.
 func (sv *survey) recoverAt(ss *serviceState, st *slotState) Revision {
 	wanted := ss.s.Revision
-	if ss.kept {
+	if ss.kept || st.want != wanted {
 		return st.want // its own
 	}
-	if st.kind != slotRecovers || st.old != nil {
+	if st.kind != slotRecovers || st.old != nil || ss.doc.LastGood == wanted {
 		return wanted
 	}
 	before := st.void[len(st.void)-1].Revision
-	if before == wanted || ss.grantable(st, wanted) && (ss.proven || !ss.updating) {
+	if before == wanted || ss.grantable(st, wanted) && (ss.proven || ss.pace.trying == 0) {
 		return wanted
 	}
 	if _, known := sv.template(ss, before); known {
@@ -148,23 +197,28 @@ func (sv *survey) recoverAt(ss *serviceState, st *slotState) Revision {
 	return wanted
 }
 
-// replace places a slot that runs but is to change. Only the first of a
-// service changes now and takes its place; for the others it is a forecast.
+// replace places a slot that runs but is to change. Only those change now, and
+// take their place, that the budget allows; for the others it is a forecast.
 func (sv *survey) replace(ss *serviceState, st *slotState) {
 	sv.neighbours(ss)
+	p, u := ss.pace, ss.s.Update
+	single := sv.single(ss, *st.old, st.want)
+	var begins bool
+	if st.stopFirst, begins = p.begins(u, st.old.Revision != st.want, single, st.oldAvailable); !begins {
+		st.stopFirst = single || u.StopFirst || p.surge == 0
+	}
 	var h *host
 	if h, st.reasons = sv.choose(ss, st); h == nil {
+		if st.givesUp {
+			st.stay()
+		}
 		return
 	}
 	st.node = h.name
-	held := ss.moving
-	if st.old.Revision != st.want {
-		held = ss.updating
-	}
-	if held || !ss.grantable(st, st.want) {
+	if !begins || !ss.grantable(st, st.want) {
 		return
 	}
-	st.grant, ss.updating, ss.moving = true, true, true
+	st.grant, ss.pace = true, p
 	if ss.pins == pinsByNode {
 		ss.holder = st.id.Name
 	}

@@ -84,6 +84,10 @@ func hookLeases(leases []Lease) (hooks []Lease) {
 	return hooks
 }
 
+func withoutHook(leases []Lease, hook Lease) []Lease {
+	return slices.DeleteFunc(slices.Clone(leases), func(l Lease) bool { return l.Token == hook.Token && l.Hook == hook.Hook })
+}
+
 // IsBlocked reports whether a rollout of the revision has failed, and it is not
 // tried again.
 func (d LeaseDoc) IsBlocked(rev Revision) bool { return slices.Contains(d.Blocked, rev) }
@@ -125,7 +129,7 @@ func (r *rollout) outcomes() {
 			r.hook = &l
 			continue
 		}
-		r.doc.Leases = slices.DeleteFunc(r.doc.Leases, func(o Lease) bool { return o.Token == l.Token && o.Hook == l.Hook })
+		r.doc.Leases = withoutHook(r.doc.Leases, l)
 		r.changed = true
 		what := "its " + l.Hook.Field() + " hook has succeeded"
 		if failed != "" {
@@ -292,29 +296,19 @@ func (r *rollout) needs(kind HookKind) bool {
 	return kind != HookPreRollout || !r.doc.given(r.s.Revision)
 }
 
-// completes notes, once the leases of a document are settled, that all slots
-// have the wanted revision and are available. through says that its steps are
-// behind it.
-func (r *rollout) completes(after []Lease, through bool) {
+// completes notes that so many slots, all that have leases, have the wanted
+// revision and are available, and that its steps are behind it.
+func (r *rollout) completes(slots int) {
 	rev := r.s.Revision
-	if r.stays || !through || len(after) == 0 || r.doc.LastGood == rev {
-		return
-	}
-	for _, l := range after {
-		if l.Revision != rev || !r.facts.inForce(l) || !r.facts.available(l) {
-			return
-		}
-	}
 	switch {
+	case r.stays || slots == 0 || r.doc.LastGood == rev || r.hook != nil:
+		return
 	case r.needs(HookPostRollout):
 		r.starts = HookPostRollout
 		return
-	case r.hook != nil:
-		return
-	}
-	if r.doc.LastGood != "" { // of a first release it is written with what comes next
+	case r.doc.LastGood != "": // of a first release it is written with what comes next
 		r.changed = true
-		r.say(rev.Short() + " is rolled out: " + plural(len(after), "slot") + " available")
+		r.say(rev.Short() + " is rolled out: " + plural(slots, "slot") + " available")
 	}
 	r.doc.LastGood = rev
 }
@@ -325,23 +319,24 @@ func (r *rollout) hookAsked() (Hook, bool) {
 	return h, ok && r.starts != ""
 }
 
-// forget drops outcomes of revisions that nobody asks about any more, and the
-// nodes on which slots failed at them. It is for a document that is written.
-func (r *rollout) forget(after []Lease) {
-	d := r.doc
-	d.Hooks = slices.DeleteFunc(d.Hooks, func(h HookRun) bool {
-		return h.Revision != r.manifest.Revision && !d.given(h.Revision)
-	})
-	d.Failed = slices.DeleteFunc(d.Failed, func(f FailedOn) bool {
-		return !slices.ContainsFunc(after, func(l Lease) bool {
-			return l.Slot == f.Slot && l.Revision == f.Revision
-		}) || slices.ContainsFunc(after, func(l Lease) bool {
-			return l.Slot == f.Slot && l.Revision == f.Revision && r.facts.inForce(l) && r.facts.available(l)
-		})
-	})
-	if n := len(d.Failed) - maxLeases; n > 0 {
-		d.Failed = d.Failed[n:]
+// tidy drops the outcomes of revisions that nobody asks about any more, and
+// the nodes on which slots failed that do not have the revision any more, or
+// are available at it. wanted is the manifest's revision.
+func tidy(d *LeaseDoc, wanted Revision, f facts) {
+	d.Hooks = slices.DeleteFunc(d.Hooks, func(h HookRun) bool { return h.Revision != wanted && !d.given(h.Revision) })
+	if len(d.Failed) == 0 {
+		return
 	}
+	d.Failed = slices.DeleteFunc(d.Failed, func(on FailedOn) bool {
+		has, available := false, false
+		for _, l := range d.Leases {
+			if l.Slot == on.Slot && l.Revision == on.Revision {
+				has, available = true, available || f.inForce(l) && f.available(l)
+			}
+		}
+		return !has || available
+	})
+	d.Failed = d.Failed[max(0, len(d.Failed)-maxLeases):]
 }
 
 // counted is the number of something and its unit, for people.

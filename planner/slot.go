@@ -20,6 +20,15 @@ type slotState struct {
 	kind   slotKind
 	// fixed: a lease of it is exclusive or ending; the rules for those decide.
 	fixed bool
+	// hook: it is that of a hook.
+	hook bool
+	// held: it has no lease, and gets none for now.
+	held bool
+	// available: the instance under cur is; oldAvailable: that under old is, known
+	// once the budget was counted.
+	available, oldAvailable bool
+	// givesUp: all that is wrong with old is that it keeps failing on its node.
+	givesUp bool
 	// bound is the node that has the slot's data; "" = none.
 	bound NodeName
 	// cur is in force at the wanted revision on a node that suits; old is in
@@ -31,11 +40,14 @@ type slotState struct {
 	why string
 	// want is the revision of the lease it needs, node where that is to be (""
 	// = no node takes it, for the reasons given), and grant whether it is given
-	// now. All three are place's.
-	want    Revision
-	node    NodeName
-	grant   bool
-	reasons []NodeReason
+	// now; stopFirst: old ends before it starts. yields: old goes although cur is
+	// not available. All are place's.
+	want      Revision
+	node      NodeName
+	grant     bool
+	stopFirst bool
+	yields    bool
+	reasons   []NodeReason
 }
 
 // at is the node that counts as the slot's; "" = none.
@@ -62,13 +74,18 @@ func (sv *survey) slot(ss *serviceState, name string, leases []Lease) *slotState
 	if st.fixed {
 		return st
 	}
+	if ss.turns != nil && !ss.turns[name] {
+		st.want = sv.own(ss, st)
+		st.held = st.want == ""
+	}
 	st.bound = sv.bound(ss, st)
 	for i := range leases {
 		l := &leases[i]
 		switch {
 		case !sv.v.InForce(*l):
 			st.void = append(st.void, *l)
-		case sv.misfit(ss, st, *l) == "":
+		case sv.overtaken(ss, st, *l):
+		case sv.misfit(ss, st, *l) == "" && sv.givenUp(ss, st, *l) == "":
 			// Of two the older stays: a move that is taken back leaves no trace.
 			if st.cur == nil || sv.standing(st, *l) > sv.standing(st, *st.cur) {
 				st.cur = l
@@ -92,6 +109,9 @@ func (sv *survey) need(ss *serviceState, st *slotState) {
 	case st.old != nil:
 		st.kind = slotChanges
 		st.why = sv.misfit(ss, st, *st.old)
+		if st.givesUp = st.why == ""; st.givesUp {
+			st.why = sv.givenUp(ss, st, *st.old)
+		}
 		if _, refused := sv.refused(ss, st.old.Node, st.old.Revision); refused && !sv.v.Ready(st.id, *st.old) {
 			st.kind = slotRecovers
 		}
@@ -102,7 +122,7 @@ func (sv *survey) need(ss *serviceState, st *slotState) {
 		st.kind = slotFirst
 	}
 	if st.cur != nil && st.old != nil {
-		st.why = sv.misfit(ss, st, *st.old)
+		st.why = cmp.Or(sv.misfit(ss, st, *st.old), sv.givenUp(ss, st, *st.old))
 	}
 }
 
@@ -120,7 +140,10 @@ func (sv *survey) standing(st *slotState, l Lease) int {
 
 // misfit says why a lease in force is not what is wanted; "" = it is.
 func (sv *survey) misfit(ss *serviceState, st *slotState, l Lease) string {
-	if l.Revision != ss.s.Revision && !ss.kept {
+	if l.Revision != st.want && !ss.kept {
+		if ss.roll.doc.IsBlocked(l.Revision) {
+			return l.Revision.Short() + " is blocked"
+		}
 		return "commit " + sv.f.Commit.Short() + " changed it"
 	}
 	if reason, refused := sv.refused(ss, l.Node, l.Revision); refused && !(ss.kept && sv.v.Ready(st.id, l)) {

@@ -11,6 +11,7 @@ import (
 type survey struct {
 	f        Followed
 	v        View
+	now      Time
 	hosts    []*host // ordered by name
 	byName   map[NodeName]*host
 	services []*serviceState // ordered by id
@@ -31,9 +32,11 @@ type report struct {
 // serviceState is one service that is followed, with its document.
 type serviceState struct {
 	id    ServiceID
-	s     Service
-	doc   LeaseDoc // with the pins that are known by now
+	s     Service  // with the revision that is wanted
+	doc   LeaseDoc // with the pins and outcomes that are known by now
 	known bool     // there is a document
+	// roll is nil where the service is kept.
+	roll *rollout
 	// kept: it stays as it was because the commit does not speak for it. Nodes
 	// that came to the commit by different ways may have kept different
 	// revisions of it, or have deleted it: what is wanted of it is what its
@@ -43,15 +46,22 @@ type serviceState struct {
 	// holder is the first slot with a lease at the wanted revision, where its
 	// pins are not known.
 	holder string
+	names  []string // of its slots, in order
+	leased map[string][]Lease
 	slots  []*slotState
 	extra  []Lease // of slots that the service does not have
-
-	// updating: a slot is not ready at the wanted revision yet. moving: a slot
-	// has a lease that is to replace another. Either holds back the next
-	// voluntary change of its kind, and both are set when one begins.
-	updating, moving bool
-	// proven: an instance of the wanted revision is ready.
+	// turns are the slots that are to have the wanted revision; nil = all. The
+	// others stay at the revision that they have: see own.
+	turns map[string]bool
+	// stepping is how far its steps let a rollout go.
+	stepping stepping
+	pace     pace
+	// proven: an instance of the wanted revision is available.
 	proven bool
+	// hook is the place of the hook that is to begin; nil = none is.
+	hook *slotState
+	// waits tells people what it waits for; "" = see coordination.held.
+	waits string
 	// neighbours is where its slots are, for placement; nil = not counted yet.
 	neighbours *neighbours
 	choices    map[Revision]*choice
@@ -60,7 +70,7 @@ type serviceState struct {
 // newSurvey looks at everything once.
 func newSurvey(f Followed, v View, now Time) *survey {
 	sv := &survey{
-		f: f, v: v, byName: map[NodeName]*host{}, byID: map[ServiceID]*serviceState{},
+		f: f, v: v, now: now, byName: map[NodeName]*host{}, byID: map[ServiceID]*serviceState{},
 		kept: map[ServiceID]bool{}, data: map[SlotID][]NodeName{}, everywhere: everywhere{},
 	}
 	for _, h := range f.Held {
@@ -87,42 +97,76 @@ func newSurvey(f Followed, v View, now Time) *survey {
 			sv.everywhere.add(s)
 		}
 	}
+	for _, ss := range sv.services {
+		sv.slots(ss)
+	}
 	return sv
 }
 
-// service describes one service.
+// service describes one service, but for its slots: when they change depends on
+// other services.
 func (sv *survey) service(s Service) *serviceState {
 	dv, known := sv.v.Docs[s.ID]
 	ss := &serviceState{id: s.ID, s: s, known: known, kept: sv.kept[s.ID], doc: cloneDoc(dv.Doc, s.ID)}
 	sortLeases(ss.doc.Leases)
 	if !ss.kept {
-		sv.pin(ss)
+		ss.roll = newRollout(s, &ss.doc, &fleetFacts{&sv.v, s})
+		ss.s = ss.roll.s
+		if !ss.roll.stays {
+			sv.pin(ss)
+		}
 	}
-	bySlot := map[string][]Lease{}
-	for _, l := range ss.doc.Leases {
-		bySlot[l.Slot] = append(bySlot[l.Slot], l)
+	ss.leased = map[string][]Lease{}
+	for _, l := range slotLeases(ss.doc.Leases) {
+		ss.leased[l.Slot] = append(ss.leased[l.Slot], l)
 	}
-	for _, name := range sv.slotNames(ss, bySlot) {
-		ss.slots = append(ss.slots, sv.slot(ss, name, bySlot[name]))
-		delete(bySlot, name)
+	ss.names = sv.slotNames(ss, ss.leased)
+	ss.pace = newPace(ss.s.Update, len(ss.names))
+	return ss
+}
+
+// slots describes the slots of a service.
+func (sv *survey) slots(ss *serviceState) {
+	if !ss.kept {
+		ss.turns = sv.turns(ss)
 	}
-	for _, l := range ss.doc.Leases {
-		if _, left := bySlot[l.Slot]; left {
+	own := make(map[string]bool, len(ss.names))
+	for _, name := range ss.names {
+		ss.slots = append(ss.slots, sv.slot(ss, name, ss.leased[name]))
+		own[name] = true
+	}
+	for _, l := range slotLeases(ss.doc.Leases) {
+		if !own[l.Slot] {
 			ss.extra = append(ss.extra, l)
 		}
 	}
 	for _, st := range ss.slots {
-		if st.cur == nil {
-			continue
-		}
-		if sv.v.Ready(st.id, *st.cur) {
-			ss.proven = true
-			continue
-		}
-		ss.updating = true
-		ss.moving = ss.moving || st.old != nil
+		sv.underWay(ss, st)
 	}
-	return ss
+}
+
+// underWay counts a slot whose change has begun.
+func (sv *survey) underWay(ss *serviceState, st *slotState) {
+	if st.cur == nil {
+		return
+	}
+	st.available = sv.v.Available(ss.s, *st.cur)
+	wanted := st.cur.Revision == ss.s.Revision
+	p := &ss.pace
+	switch {
+	case st.available:
+		ss.proven = ss.proven || wanted
+		return
+	case st.old != nil && sv.stopsFirst(ss, st):
+		p.waiting++
+		return
+	case st.old != nil:
+		p.moving++
+		p.pairs++
+	}
+	if wanted {
+		p.trying++
+	}
 }
 
 // maxSlots bounds the slots of a service: as many as its document can hold.
@@ -136,7 +180,7 @@ func (sv *survey) slotNames(ss *serviceState, leased map[string][]Lease) []strin
 	s := ss.s
 	var names []string
 	if ss.kept {
-		for _, l := range ss.doc.Leases {
+		for _, l := range slotLeases(ss.doc.Leases) {
 			names = append(names, l.Slot)
 		}
 		return slices.Compact(names)
@@ -184,8 +228,7 @@ func (sv *survey) template(ss *serviceState, rev Revision) (Template, bool) {
 	if rev == ss.s.Revision {
 		return ss.s.Template, true
 	}
-	t, ok := sv.v.Specs[rev]
-	return t, ok
+	return templateOf(sv.f.Services[ss.id], sv.v.Specs, rev)
 }
 
 // refused is the standing refusal of a node to a revision of the service.

@@ -1,0 +1,70 @@
+package planner
+
+// handOver works out which slots have an available instance, and which old leases
+// go before the new instance is available.
+func (sv *survey) handOver(ss *serviceState) {
+	for _, st := range ss.slots {
+		switch {
+		case st.available || st.oldAvailable:
+			ss.pace.up++
+		case sv.hopeless(ss, st):
+		default:
+			ss.pace.down++
+		}
+	}
+	for _, st := range ss.slots {
+		if st.cur != nil && st.old != nil && !st.available {
+			st.yields = sv.handsOver(ss, st)
+		}
+	}
+}
+
+// hopeless reports whether nothing that is done here makes a slot available: its
+// own node is gone, or no node takes it.
+func (sv *survey) hopeless(ss *serviceState, st *slotState) bool {
+	if ss.ofNode(st.id.Name) && !sv.v.Nodes[NodeName(st.id.Name)].Live() {
+		return true
+	}
+	return st.cur == nil && st.node == ""
+}
+
+// handsOver reports whether the old lease of a slot that is in transition goes
+// before the new instance is available: where both may not or are not to run at
+// once, as soon as the images are there and the budget allows it; and where the
+// old one is refused and does not run.
+func (sv *survey) handsOver(ss *serviceState, st *slotState) bool {
+	if _, refused := sv.refused(ss, st.old.Node, st.old.Revision); refused && !sv.v.Ready(st.id, *st.old) {
+		return true
+	}
+	if !sv.stopsFirst(ss, st) {
+		return false
+	}
+	i, ok := sv.v.Nodes[st.cur.Node].Instance(st.id, st.cur.Token)
+	return ok && i.Prepared && ss.pace.ends(st.oldAvailable, sv.single(ss, *st.old, st.cur.Revision))
+}
+
+// stopsFirst reports whether the old instance of a slot in transition has to
+// end before the new one starts.
+func (sv *survey) stopsFirst(ss *serviceState, st *slotState) bool {
+	return st.cur.StopFirst || sv.single(ss, *st.old, st.cur.Revision)
+}
+
+// single reports whether an instance under an old lease may not run beside one
+// of a revision.
+func (sv *survey) single(ss *serviceState, old Lease, rev Revision) bool {
+	return stopFirst(sv.v.Specs, old, sv.templateOr(ss, rev))
+}
+
+// overtaken reports whether a lease waits for the end of an older one that the
+// budget, as it is by now, never allows: another replaces it that does not wait.
+func (sv *survey) overtaken(ss *serviceState, st *slotState, l Lease) bool {
+	if !l.StopFirst || ss.kept || ss.pace.unavailable > 0 || sv.v.Ready(st.id, l) {
+		return false
+	}
+	for _, o := range st.leases {
+		if o.Token < l.Token && sv.v.InForce(o) && !sv.single(ss, o, l.Revision) {
+			return true
+		}
+	}
+	return false
+}

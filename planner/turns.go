@@ -1,0 +1,103 @@
+package planner
+
+import (
+	"slices"
+)
+
+// turns says which slots of a service are to have the wanted revision; nil =
+// all. It notes what the others wait for.
+func (sv *survey) turns(ss *serviceState) map[string]bool {
+	r := ss.roll
+	if r.blocked != "" {
+		ss.waits = r.whyBlocked()
+	}
+	if r.stays {
+		return map[string]bool{}
+	}
+	if hold := r.holds(len(ss.names), func() string { return sv.unmet(ss) }); hold != "" {
+		ss.waits = hold
+		return sv.haveTurn(ss)
+	}
+	ss.stepping = r.steps(len(ss.names), sv.availableAt(ss, r.s.Revision), sv.v.Docs[ss.id].StepSince, sv.now)
+	if ss.stepping.most >= len(ss.names) {
+		if ss.stepping.why != "" {
+			ss.waits = ss.stepping.why
+		}
+		return nil
+	}
+	turns := sv.haveTurn(ss)
+	sv.addTurns(ss, turns, ss.stepping.most)
+	if ss.stepping.why != "" {
+		ss.waits = ss.stepping.why
+	}
+	return turns
+}
+
+// haveTurn are the slots that have a lease at the wanted revision.
+func (sv *survey) haveTurn(ss *serviceState) map[string]bool {
+	turns := map[string]bool{}
+	for _, name := range ss.names {
+		if slices.ContainsFunc(ss.leased[name], func(l Lease) bool { return l.Revision == ss.s.Revision }) {
+			turns[name] = true
+		}
+	}
+	return turns
+}
+
+// addTurns lets more slots have the wanted revision, most in all: those first
+// that have no available instance to lose.
+func (sv *survey) addTurns(ss *serviceState, turns map[string]bool, most int) {
+	for _, losing := range []bool{false, true} {
+		for _, name := range ss.names {
+			if len(turns) >= most {
+				return
+			}
+			if !turns[name] && sv.loses(ss, name) == losing {
+				turns[name] = true
+			}
+		}
+	}
+}
+
+// loses reports whether a slot has an available instance.
+func (sv *survey) loses(ss *serviceState, name string) bool {
+	return slices.ContainsFunc(ss.leased[name], func(l Lease) bool { return sv.v.InForce(l) && sv.v.Available(ss.s, l) })
+}
+
+// availableAt counts the slots that are available at a revision; "" = at any.
+func (sv *survey) availableAt(ss *serviceState, rev Revision) int {
+	n := 0
+	for _, name := range ss.names {
+		if slices.ContainsFunc(ss.leased[name], func(l Lease) bool {
+			return (rev == "" || l.Revision == rev) && sv.v.InForce(l) && sv.v.Available(ss.s, l)
+		}) {
+			n++
+		}
+	}
+	return n
+}
+
+// own is the revision that a slot stays at whose turn has not come: that of its
+// readiest lease in force, of these the oldest, or that of the void one that is
+// to be given again. One that has none gets the last good one, beside others.
+// "" = it gets none.
+func (sv *survey) own(ss *serviceState, st *slotState) Revision {
+	var best *Lease
+	for i := range st.leases {
+		l := &st.leases[i]
+		if sv.v.InForce(*l) && (best == nil || sv.standing(st, *l) > sv.standing(st, *best)) {
+			best = l
+		}
+	}
+	switch newest := len(st.leases) - 1; {
+	case best != nil:
+		return best.Revision
+	case newest >= 0:
+		return st.leases[newest].Revision
+	}
+	good := ss.doc.LastGood
+	if _, known := sv.template(ss, good); good == "" || !known || len(ss.roll.leases) == 0 && ss.stepping.most == 0 {
+		return ""
+	}
+	return good
+}
