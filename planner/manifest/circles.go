@@ -15,6 +15,7 @@ type unseen struct {
 	any      bool // a file does not say what it is about
 }
 
+// add takes the services of a file in which something is wrong.
 func (u *unseen) add(services []*service) {
 	for _, s := range services {
 		u.name(s.ID)
@@ -34,13 +35,11 @@ func (u *unseen) name(id planner.ServiceID) {
 	u.services[id] = true
 }
 
-// maxSearched bounds the work of telling circles apart, and maxSuggested the names
-// that are compared with one that does not exist.
+// Bounds of what a commit may have us look at, and say.
 const (
-	maxSearched  = 2_000_000
-	maxSuggested = 200_000
-	// maxCircle is how many services of a circle a fault names.
-	maxCircle = 20
+	maxSearched  = 2_000_000 // dependencies followed to tell circles apart
+	maxSuggested = 200_000   // names compared with those that nobody has
+	maxCircle    = 20        // services of a circle that a fault names
 )
 
 // dependencies are the services of a commit and what they depend on.
@@ -111,7 +110,8 @@ func (x *dependencies) meant(id planner.ServiceID, namespace string) string {
 	return didYouMean(id.Namespace + "/" + near)
 }
 
-// edge is a dependency of one service on another, both by index.
+// edge is a dependency of one service on another, both by index; dep is that of
+// DependsOn.
 type edge struct{ from, dep, to int }
 
 func (x *dependencies) edges(from int) []edge {

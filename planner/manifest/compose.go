@@ -378,6 +378,7 @@ func (c *composer) gather() (*gathered, error) {
 	for i, m := range c.made {
 		if m.broken || slices.ContainsFunc(m.files, func(name string) bool { return c.bad[name] }) {
 			c.unseen.subject(m.subject)
+			c.unseen.any = c.unseen.any || m.service != nil && !m.service.hasName()
 			continue
 		}
 		if m.service != nil {
@@ -388,7 +389,7 @@ func (c *composer) gather() (*gathered, error) {
 			g.nodes = append(g.nodes, placedNode{m.node, m.node.at.in(""), m.files})
 		}
 	}
-	c.unseen.any = c.passedBy || slices.ContainsFunc(c.files, func(f found) bool { return f.doc.broken && f.doc.unsure })
+	c.unseen.any = c.unseen.any || c.passedBy || slices.ContainsFunc(c.files, func(f found) bool { return f.doc.broken && f.doc.unsure })
 	g.unseen = c.unseen
 	return g, nil
 }

@@ -379,7 +379,7 @@ func TestLayersAreNotReadAgain(t *testing.T) {
 // Read as layers, a fleet without bases and variables is what it is, and what
 // is wrong with it is said in the same words.
 func TestLayersOfPlainFleets(t *testing.T) {
-	for _, dir := range []string{"examples/hello", "examples/pod", "examples/postgres", "examples/process", "examples/fleet"} {
+	for _, dir := range []string{"examples/hello", "examples/pod", "examples/postgres", "examples/process", "examples/fleet", "examples/rollout"} {
 		plain, layered := bothWays(t, repositoryFS(), dir)
 		if !reflect.DeepEqual(plain, layered) {
 			t.Errorf("%s: plain\n%+v\nlayered\n%+v", dir, plain, layered)

@@ -41,6 +41,9 @@ type service struct {
 	filled          *filled // the last result of reading files
 }
 
+// hasName reports whether the service says which one it is.
+func (s *service) hasName() bool { return s.ID.Name != "" && s.ID.Namespace != "" }
+
 // fileRef is a file volume whose content is not known to the blob.
 type fileRef struct {
 	volume int // index in Template.Volumes
@@ -243,7 +246,7 @@ func (p *parsed) document(d *decoder, root *yaml.Node, r role) {
 		p.head(d, v, kind.Value, r)
 	case kind.Value == "Service":
 		s := decodeService(d, v)
-		if s == nil || s.ID.Name == "" || s.ID.Namespace == "" {
+		if s == nil || !s.hasName() {
 			p.unsure = true
 		} else {
 			p.services = append(p.services, s)

@@ -89,12 +89,21 @@ func TestRenderReadsBack(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	rollout := map[string]string{}
+	for _, name := range []string{"fleet.yaml", "web.yaml", "db.yaml"} {
+		data, err := os.ReadFile("../../examples/rollout/" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		rollout[name] = string(data)
+	}
 	const evil = `\u00a0\u202e\u2028\U000e0001é日本 # x: y`
 	texts := `"no", "y", "12:30", "1e3", "0x10", "null", "~", "", " a ", "a\n", "a\n\n", "\na", " a\nb", "a \nb", "\tx\ty", "- a", "# a", "a: b", "{a}", "'", "\"", "a\tb\nc", "true", ".5", "2026-01-01", "=", "<<", "$${x}", "%", "@a", "\u2028\n"`
 	rows := map[string]map[string]string{
 		"texts":      withVariables("{a: x}", "{image: \"w:1\", args: ["+texts+"]}"),
 		"evil texts": {"fleet.yaml": goodFleet, "a.yaml": "apiVersion: orpheus/v1\nkind: Service\nmetadata: {name: a, annotations: {x: \"" + evil + "\"}}\nspec: {image: \"w:1\"}\n"},
 		"everything": {"fleet.yaml": goodFleet, "a.yaml": everythingRead(string(everything)), "app.conf": "x", "node.yaml": nodeOf("n1", "{drain: true}")},
+		"a rollout":  rollout,
 		"an overlay": overlay(map[string]string{"fleet.yaml": goodFleet}),
 	}
 	for name, files := range rows {
