@@ -8,7 +8,7 @@ import (
 	"github.com/orpheus-cd/orpheus/planner"
 )
 
-func slots(n int) *planner.Amount                 { return &planner.Amount{Count: n} }
+func slots(n int) *planner.Amount                  { return &planner.Amount{Count: n} }
 func percent(n int) *planner.Amount                { return &planner.Amount{Count: n, Percent: true} }
 func steps(s ...planner.UpdateStep) planner.Update { return planner.Update{Steps: s} }
 
