@@ -88,6 +88,7 @@ func (a *Agent) landed(f *flight, at *runtime.Attachment, err error, cancelled b
 		a.notStarted(f.action, err)
 		a.log.Warn("action failed", "action", string(f.action.Kind), "slot", f.action.Slot, "instance", id,
 			"failures", t.backoff.Failures, "err", err)
+		a.countLanding(f, err)
 		if errors.Is(err, runtime.ErrNotFound) {
 			a.unprepare(f.action)
 		}

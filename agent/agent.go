@@ -52,10 +52,13 @@ type Config struct {
 	HostPorts runtime.HostPorts
 	Names     Names // nil: nobody answers for the names of services on this node
 	// Dial tries whether what is elsewhere answers; nil = over TCP.
-	Dial     func(ctx context.Context, address string) (net.Conn, error)
-	Volumes  runtime.Volumes
-	Policy   planner.Policy
-	Clock    Clock // nil = SystemClock
+	Dial    func(ctx context.Context, address string) (net.Conn, error)
+	Volumes runtime.Volumes
+	Policy  planner.Policy
+	Clock   Clock // nil = SystemClock
+	// Boot names this run of the machine, on whose clock boot times count; "" = as
+	// the kernel does.
+	Boot     string
 	Log      *slog.Logger
 	Metrics  *Metrics  // nil = not measured
 	Fleet    *Fleet    // nil = the node grants leases to itself (coordination: none)
@@ -86,6 +89,9 @@ func (c *Config) setDefaults() error {
 	}
 	if c.Clock == nil {
 		c.Clock = SystemClock
+	}
+	if c.Boot == "" {
+		c.Boot = bootID()
 	}
 	if c.Metrics == nil {
 		c.Metrics = NewMetrics()
@@ -156,6 +162,7 @@ type Agent struct {
 	unsaved    bool            // followed changed since the state was last saved
 	orders     []order         // of people
 	ends       ends            // of runs
+	progress   progress        // of instances and leases
 	restarts   []restart       // of services here, at most one each
 	pressure   *pressure
 	probes     *probe.Engine
@@ -219,6 +226,9 @@ func New(cfg Config) (*Agent, error) {
 	}
 	if err = a.loadEnds(); err != nil {
 		a.problem("ends", err)
+	}
+	if err = a.loadProgress(); err != nil {
+		a.problem("earlier progress", err) // stays, as no one to come cures it
 	}
 	a.pressure = newPressure(cfg.Pressure)
 	a.pressure.ran = loadRan(filepath.Join(cfg.StateDir, ranPath))

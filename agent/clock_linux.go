@@ -1,6 +1,8 @@
 package agent
 
 import (
+	"os"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -13,6 +15,15 @@ func sinceBoot() time.Duration {
 		return time.Since(processStart)
 	}
 	return time.Duration(ts.Nano())
+}
+
+// bootID names this run of the machine; "" = it is not known.
+func bootID() string {
+	id, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(id))
 }
 
 var processStart = time.Now()

@@ -14,6 +14,7 @@ func (a *Agent) condemn(action planner.Action) {
 	now := a.cfg.Clock()
 	t := a.track(action.Instance)
 	a.exited(action.Instance, t, action.Reason, now)
+	a.countFailure(action.Instance, action.Slot, action.Lease.Revision, action.Reason)
 	t.doom, t.doomed = action.Reason, now.Boot
 }
 

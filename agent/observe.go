@@ -155,6 +155,10 @@ type track struct {
 	lastLog  []string      // what its last run wrote last
 	doom     string        // for what its probes had it stopped; "" = they had not
 	doomed   time.Duration // boot time at which that began
+	revision planner.Revision
+	worked   bool            // this run of it was ready
+	failures []time.Duration // boot times of those that count: see countFailure
+	failure  string          // the last of them, for people
 }
 
 func (a *Agent) track(id string) *track {
@@ -195,11 +199,11 @@ func (a *Agent) listed(ctx context.Context, d *driverState, n int64, instances [
 // observe notes what one entry of a listing says that was not known before.
 func (a *Agent) observe(ctx context.Context, d *driverState, i planner.Instance, now planner.Time) {
 	t := a.track(i.ID)
-	t.driver, t.slot = d.name, i.Slot
+	t.driver, t.slot, t.revision = d.name, i.Slot, i.Revision
 	switch i.State {
 	case planner.StateRunning:
 		if !t.running {
-			t.running, t.exitSeen, t.doom = true, false, ""
+			t.running, t.exitSeen, t.doom, t.worked = true, false, "", false
 			t.since = now.Boot - min(max(0, now.Wall.Sub(i.StartedAt)), now.Boot)
 			if i.StartedAt.IsZero() {
 				t.since = now.Boot
@@ -216,6 +220,7 @@ func (a *Agent) observe(ctx context.Context, d *driverState, i planner.Instance,
 				t.exitSeen, t.lastExit = true, planner.DescribeExit(i.Exit)
 			} else {
 				a.exited(i.ID, t, planner.DescribeExit(i.Exit), now)
+				a.countEnd(i)
 			}
 			a.remember(i, t)
 		}
@@ -233,6 +238,7 @@ func (a *Agent) vanished(id string, t *track, now planner.Time) {
 		const reason = "it was removed by hand"
 		if now.Boot-t.since < readyAfter {
 			a.exited(id, t, reason, now)
+			a.countFailure(id, t.slot, t.revision, reason)
 		} else {
 			t.lastExit = reason
 			a.log.Warn("instance is gone", "slot", t.slot, "instance", id, "reason", reason)
@@ -245,7 +251,7 @@ func (a *Agent) vanished(id string, t *track, now planner.Time) {
 func (a *Agent) exited(id string, t *track, reason string, now planner.Time) {
 	t.exitSeen, t.lastExit, t.noRoom = true, reason, false
 	if t.running && now.Boot-t.since >= planner.BackoffReset {
-		t.backoff = planner.Backoff{}
+		t.backoff, t.failures = planner.Backoff{}, nil
 	}
 	t.backoff = t.backoff.Failed(now.Boot, t.lastExit)
 	a.log.Warn("instance ended", "slot", t.slot, "instance", id, "reason", reason, "failures", t.backoff.Failures)

@@ -253,6 +253,7 @@ func (a *Agent) keepOrphans() {
 // them. What cannot be written does not happen.
 func (a *Agent) coordinate(ctx context.Context) {
 	all, _ := a.instances()
+	a.tendProgress(all)
 	if a.fleet != nil {
 		a.takePart(ctx, all)
 		return
@@ -270,6 +271,7 @@ func (a *Agent) coordinate(ctx context.Context) {
 		Short:    a.shortOf() != "",
 		Now:      now,
 	}
+	view.Available, view.Failing, view.StepSince = a.availableLeases(), a.failingLeases(), a.stepSince()
 	for key, p := range a.prepares {
 		view.Prepared[key] = p.done
 	}
@@ -290,6 +292,7 @@ func (a *Agent) coordinate(ctx context.Context) {
 	a.problem("state", nil)
 	before := a.state.docs
 	a.state, a.unsaved, a.statefile = next, false, true
+	a.noteSteps(now.Boot)
 	for _, d := range decided.Docs {
 		event.LogDecision(a.log, a.state.followed.Services[d.Service], before[d.Service], d, "")
 	}
@@ -430,6 +433,7 @@ func (a *Agent) schedule(plan planner.Plan, began time.Duration) {
 			due(p.backoff.NotBefore)
 		}
 	}
+	a.progressDue(due)
 	if a.balance.news { // to be told with the next report
 		a.balance.news, next = false, now
 	}
@@ -455,4 +459,5 @@ func (a *Agent) forget() {
 			delete(a.tracks, id)
 		}
 	}
+	a.forgetProgress(keep)
 }

@@ -34,4 +34,5 @@ func (a *Agent) mendStateFolder() {
 	}
 	a.pressure.ran.unsaved = true
 	a.ends.saved = nil
+	a.progress.news = true
 }

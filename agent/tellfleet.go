@@ -16,7 +16,7 @@ func (a *Agent) tellFleet(all []planner.Instance) fleet.Report {
 	a.takeOn(a.nodeState(all))
 	r := fleet.Report{
 		Applied: a.state.followed.Commit.Hash, Specs: a.state.specs, Volumes: ms.volumes, Drivers: a.usableDrivers(),
-		Images: a.resolvedImages(all), Pressure: a.shortResources(),
+		Images: a.resolvedImages(all), Pressure: a.shortResources(), Failing: a.progress.node.reason,
 		Serving: a.serving.number,
 	}
 	if src := a.source; src.refused != "" {
@@ -106,6 +106,10 @@ func (a *Agent) tellLease(slot planner.SlotID, l planner.Lease, have []planner.I
 		if t.backoff.Failures > 0 && out.Phase != planner.PhaseReady {
 			out.Phase, out.Reason = planner.PhaseFailed, t.backoff.Reason
 		}
+	}
+	out.Available = out.Phase == planner.PhaseReady && a.tellsAvailable(slot, id)
+	if why := a.failing(planner.LeaseKey{Service: slot.Service, Token: l.Token}); why != "" {
+		out.Failing, out.Reason = true, why
 	}
 	return out, covered
 }

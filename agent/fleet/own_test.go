@@ -28,7 +28,9 @@ func TestMatters(t *testing.T) {
 		{"it is prepared", status(func(i *planner.InstanceStatus) { i.Prepared = true }), true},
 		{"it is given up", status(func(i *planner.InstanceStatus) { i.Failing = true }), true},
 		{"a hook succeeded", status(func(i *planner.InstanceStatus) { i.Phase = planner.PhaseSucceeded }), true},
-		{"a hook failed", status(func(i *planner.InstanceStatus) { i.Slot.Name, i.Phase = string(planner.HookPreRollout), planner.PhaseFailed }), true},
+		{"a hook failed", status(func(i *planner.InstanceStatus) {
+			i.Slot.Name, i.Phase = string(planner.HookPreRollout), planner.PhaseFailed
+		}), true},
 		{"the node fails", planner.NodeStatus{Instances: plain.Instances, Failing: "5 starts failed"}, true},
 	} {
 		if got := matters(plain, tt.then); got != tt.want {

@@ -1,0 +1,311 @@
+package agent
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/orpheus-cd/orpheus/planner"
+	"github.com/orpheus-cd/orpheus/runtime"
+)
+
+// term is what is counted of a lease, from when this node first saw it in force,
+// until its instance is given up.
+type term struct {
+	slot     planner.SlotID
+	revision planner.Revision
+	limit    time.Duration // its deadline; 0 = it has none now
+	spent    time.Duration // of that
+	// met: it was available, or a hook ended, so that there is no deadline any
+	// more. overdue is why it was not in time, failed why it failed too often, in
+	// the user's words; "" = it did not. Either is written once, and stays as it
+	// was: a reason that changes with every try would be told with every try.
+	met             bool
+	overdue, failed string
+
+	available bool // now
+	left      bool // people want it left alone
+	stands    bool // its clock does not run: it is left alone, or others have to go first
+}
+
+// counts reports whether time brings the deadline nearer.
+func (t *term) counts() bool { return t.limit > 0 && !t.met && t.overdue == "" && !t.stands }
+
+// maxFailures bounds what is remembered of one instance.
+const maxFailures = 1000
+
+// term is what is counted of a lease; it begins now if it is new.
+func (a *Agent) term(key planner.LeaseKey, l planner.Lease) *term {
+	t := a.progress.terms[key]
+	if t == nil || t.revision != l.Revision || t.slot.Name != l.Slot {
+		// Its own deadline follows when it is judged.
+		t = &term{slot: planner.SlotID{Service: key.Service, Name: l.Slot}, revision: l.Revision, limit: planner.DefaultProgressDeadline}
+		a.progress.terms[key], a.progress.news = t, true
+	}
+	return t
+}
+
+// countTerms takes in how leases fare; passed is the time since it did so last.
+func (a *Agent) countTerms(all []planner.Instance, passed time.Duration, now planner.Time) {
+	bySlot := map[planner.SlotID][]planner.Instance{}
+	for _, i := range all {
+		bySlot[i.Slot] = append(bySlot[i.Slot], i)
+	}
+	holds := a.holds()
+	for _, id := range sortedServices(a.state.docs) {
+		s, followed := a.state.followed.Services[id]
+		for _, l := range a.state.docs[id].Leases {
+			t := a.term(planner.LeaseKey{Service: id, Token: l.Token}, l)
+			if t.counts() {
+				t.spent += passed
+			}
+			t.limit = 0
+			if !followed || s.Orphan || l.Ending {
+				t.available = false
+				continue
+			}
+			_, held := planner.HoldOf(holds, t.slot, now)
+			t.left = held || s.Observe || s.Suspended(now)
+			t.stands = t.left || a.yields(t.slot, l, bySlot[t.slot])
+			a.countTerm(s, l, t, bySlot[t.slot], now)
+		}
+	}
+}
+
+// countTerm judges one lease.
+func (a *Agent) countTerm(s planner.Service, l planner.Lease, t *term, of []planner.Instance, now planner.Time) {
+	before := *t
+	i, covered := covering(l, of)
+	id := planner.InstanceID(t.slot, l)
+	if covered {
+		id = i.ID
+	}
+	t.available = covered && a.available(id)
+	t.limit = s.Deadline()
+	done := t.available
+	if l.Hook != "" {
+		t.limit = s.Hooks[l.Hook].Deadline()
+		run, _ := a.once.of(keyOfOnce(s.ID, l))
+		done = run.Ended
+	}
+	switch {
+	case done:
+		t.met, t.overdue = true, ""
+	case t.counts() && t.spent >= t.limit:
+		t.overdue = a.whyOverdue(s, l, t, i, covered)
+		a.log.Warn("instance is not ready in time", "slot", t.slot, "instance", id, "revision", l.Revision.Short(), "reason", t.overdue)
+	}
+	if track := a.tracks[id]; track != nil && l.Hook == "" {
+		a.countFailures(s, t, track, id, now)
+	}
+	if why := before.given(); why != "" && t.given() == "" {
+		a.log.Info("instance is available after all", "slot", t.slot, "instance", id, "revision", l.Revision.Short(), "reason", "it is ready: "+why)
+	}
+	if t.met != before.met || t.overdue != before.overdue || t.failed != before.failed {
+		a.progress.news = true
+	}
+}
+
+// countFailures judges how often an instance failed. What failed too often is
+// forgiven when it was ready for as long as that was counted in, or for as long
+// as its back-off takes to be forgotten: one that crashes as soon as it is ready
+// fails all the time.
+func (a *Agent) countFailures(s planner.Service, t *term, track *track, id string, now planner.Time) {
+	if t.left {
+		track.failures = nil
+	}
+	r := s.Reschedule.WithDefaults()
+	healthy := a.progress.ready[id]
+	switch {
+	case t.failed != "" && healthy != nil && healthy.available && healthy.lasted >= min(r.Within, planner.BackoffReset):
+		t.failed, track.failures = "", nil
+	case t.failed == "" && !r.Never && failuresSince(track.failures, now.Boot-r.Within) >= r.Failures:
+		t.failed = shortened(fmt.Sprintf("failed %d times within %v: %s", r.Failures, r.Within, track.failure))
+		a.log.Warn("instance keeps failing", "slot", t.slot, "instance", id, "revision", t.revision.Short(), "reason", t.failed)
+	}
+}
+
+// given is why the instance is given up; "" = it is not. It is not while it is
+// available, nor while people want it left alone.
+func (t *term) given() string {
+	if t.available || t.left {
+		return ""
+	}
+	return cmp.Or(t.failed, t.overdue)
+}
+
+// failing says why the instance of a lease is given up; "" = it is not.
+func (a *Agent) failing(key planner.LeaseKey) string {
+	if t := a.progress.terms[key]; t != nil {
+		return t.given()
+	}
+	return ""
+}
+
+// failingLeases lists the leases whose instance is given up, with the reason.
+func (a *Agent) failingLeases() map[planner.LeaseKey]string {
+	failing := map[planner.LeaseKey]string{}
+	for key, t := range a.progress.terms {
+		if why := t.given(); why != "" {
+			failing[key] = why
+		}
+	}
+	return failing
+}
+
+// covering is the instance that a lease covers: one that runs, if there is one.
+func covering(l planner.Lease, of []planner.Instance) (planner.Instance, bool) {
+	var found planner.Instance
+	ok := false
+	for _, i := range of {
+		if i.Revision == l.Revision && (!ok || i.State == planner.StateRunning && found.State != planner.StateRunning) {
+			found, ok = i, true
+		}
+	}
+	return found, ok
+}
+
+// yields reports whether an instance could start but for one of its slot that
+// has to go first. What it waits for then is no fault of its own.
+func (a *Agent) yields(slot planner.SlotID, l planner.Lease, of []planner.Instance) bool {
+	key := planner.LeaseKey{Service: slot.Service, Token: l.Token}
+	if w, waits := a.waits[key]; !waits || w.Until != planner.Never {
+		return false
+	}
+	if p := a.prepares[planner.RevisionKey{Service: slot.Service, Revision: l.Revision}]; p != nil && !p.done {
+		return false // nor would it start alone
+	}
+	if a.fleet != nil && a.fleet.standing.Behind[key] != "" {
+		return true
+	}
+	single := func(rev planner.Revision) bool {
+		spec, known := a.state.specs[rev]
+		return !known || spec.SingleWriter()
+	}
+	apart := l.StopFirst || single(l.Revision)
+	return slices.ContainsFunc(a.state.docs[slot.Service].Leases, func(o planner.Lease) bool {
+		return o.Slot == l.Slot && o.Token < l.Token && (apart || single(o.Revision))
+	}) || slices.ContainsFunc(of, func(i planner.Instance) bool {
+		return i.Revision != l.Revision && i.Alive() && (apart || single(i.Revision))
+	})
+}
+
+// whyOverdue says what was waited for when the deadline passed.
+func (a *Agent) whyOverdue(s planner.Service, l planner.Lease, t *term, i planner.Instance, covered bool) string {
+	what := fmt.Sprintf("did not become ready within %v", t.limit)
+	track := a.tracks[i.ID]
+	switch {
+	case l.Hook != "":
+		what = fmt.Sprintf("did not end within %v", t.limit)
+	case s.MinReady > 0 && track != nil && track.worked:
+		what = fmt.Sprintf("was not ready for %v without a break within %v", s.MinReady, t.limit)
+	}
+	if why := a.awaited(l, t, i, covered); why != "" {
+		what += ": " + why
+	}
+	return shortened(what)
+}
+
+// awaited is what keeps a lease from having an instance that is ready.
+func (a *Agent) awaited(l planner.Lease, t *term, i planner.Instance, covered bool) string {
+	id := planner.InstanceID(t.slot, l)
+	if covered {
+		id = i.ID
+	}
+	key := planner.RevisionKey{Service: t.slot.Service, Revision: l.Revision}
+	track, prepared, flight := a.tracks[id], a.prepares[key], a.flights[id]
+	wait := a.waits[planner.LeaseKey{Service: key.Service, Token: l.Token}]
+	switch {
+	case covered && i.State == planner.StateRunning:
+		return a.failedCheck(i)
+	case track != nil && track.backoff.Failures > 0:
+		return track.backoff.Reason
+	case prepared != nil && !prepared.done && prepared.backoff.Failures > 0:
+		return prepared.backoff.Reason
+	case a.fleet != nil && a.fleet.refused[key] != "":
+		return "refused by this node: " + a.fleet.refused[key]
+	case wait.Reason != "":
+		return wait.Reason
+	case flight != nil && !flight.over && len(flight.pull.list()) > 0:
+		return "its images are still being pulled"
+	case flight != nil && !flight.over:
+		return "its start has not ended"
+	}
+	return ""
+}
+
+// failedCheck is the check for which a running instance is not ready, and what
+// it said; nothing that the container wrote.
+func (a *Agent) failedCheck(i planner.Instance) string {
+	for _, c := range a.state.specs[i.Revision].Containers {
+		if !c.Gated() {
+			continue
+		}
+		found := a.probes.Found(i.ID, c.Name, runOf(i, c.Name))
+		if found.Ready(c) {
+			continue
+		}
+		kind := planner.ProbeReadiness
+		if !found.Started(c) {
+			kind = planner.ProbeStartup
+		}
+		return string(kind) + " probe" + describeProbe(c, a.asked(i, c, c.Probe(kind)), found.Said[kind], planner.Checks{})
+	}
+	return ""
+}
+
+// countFailure notes that a run of an instance ended, or that its start failed.
+// What runs once is not counted: it is not started again.
+func (a *Agent) countFailure(id string, slot planner.SlotID, rev planner.Revision, reason string) {
+	if a.runsOnce(planner.Instance{Slot: slot, Revision: rev}) {
+		return
+	}
+	t, now := a.track(id), a.cfg.Clock().Boot
+	within := a.state.followed.Services[slot.Service].Reschedule.WithDefaults().Within
+	t.failures = append(slices.DeleteFunc(t.failures, func(at time.Duration) bool { return at < now-within }), now)
+	t.failures = t.failures[max(0, len(t.failures)-maxFailures):]
+	t.failure = reason
+	a.progress.news = true
+	if !t.worked {
+		a.countStart(startFailure{At: now, Slot: slot, Revision: rev, Reason: reason})
+	}
+}
+
+// countEnd counts a run that ended, unless nobody knows how: what took the
+// machine or the driver with it is no failure of what ran.
+func (a *Agent) countEnd(i planner.Instance) {
+	if i.Exit != nil && !i.Exit.Unknown {
+		a.countFailure(i.ID, i.Slot, i.Revision, planner.DescribeExit(i.Exit))
+	}
+}
+
+// countLanding counts a start that failed, unless it says nothing of the
+// instance: its images could not be had, or its driver does not answer.
+func (a *Agent) countLanding(f *flight, err error) {
+	var pull pullError
+	starts := f.action.Kind == planner.ActionStart || f.action.Kind == planner.ActionRestart
+	if !starts || errors.As(err, &pull) || errors.Is(err, runtime.ErrUnavailable) || errors.Is(err, runtime.ErrNotFound) {
+		return
+	}
+	a.track(f.action.Instance).worked = false
+	a.countFailure(f.action.Instance, f.action.Slot, f.action.Lease.Revision, err.Error())
+}
+
+// failuresSince counts the failures from an instant on.
+func failuresSince(failures []time.Duration, from time.Duration) int {
+	n := 0
+	for _, at := range failures {
+		if at >= from {
+			n++
+		}
+	}
+	return n
+}
+
+// shortened makes a reason fit for a record.
+func shortened(reason string) string {
+	const most = 400
+	return planner.OneLine(reason, most)
+}
