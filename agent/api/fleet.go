@@ -18,11 +18,14 @@ type Fleet struct {
 	Generation uint64 `json:"generation"`
 	Floor      string `json:"floor,omitempty"`
 	// Error says why the records cannot be read, since ErrorSince.
-	Error      string       `json:"error,omitempty"`
-	ErrorSince time.Time    `json:"errorSince,omitzero"`
-	Nodes      []FleetNode  `json:"nodes"`
-	Unplaced   []Unplaced   `json:"unplaced,omitempty"` // of the services this node coordinates
-	Waiting    []Waiting    `json:"waiting,omitempty"`  // why a document that needs a change gets none
+	Error      string      `json:"error,omitempty"`
+	ErrorSince time.Time   `json:"errorSince,omitzero"`
+	Nodes      []FleetNode `json:"nodes"`
+	Unplaced   []Unplaced  `json:"unplaced,omitempty"` // of the services this node coordinates
+	Waiting    []Waiting   `json:"waiting,omitempty"`  // why a document that needs a change gets none
+	// Rollouts are those of services that nothing runs of on this node, where
+	// they are under way or have failed.
+	Rollouts   []*Rollout   `json:"rollouts,omitempty"`
 	BadRecords []string     `json:"badRecords,omitempty"`
 	Ignored    int          `json:"ignoredRefs,omitempty"`
 	Requests   FleetRequest `json:"requests"`

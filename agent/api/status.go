@@ -103,6 +103,9 @@ type Service struct {
 	RetryAt   time.Time  `json:"retryAt,omitzero"`
 	Approve   string     `json:"approve,omitempty"` // the trailer that releases a deletion that waits
 	Instances []Instance `json:"instances"`
+	// Rollout is how it stands in its whole fleet; nil = its manifest is not
+	// followed.
+	Rollout *Rollout `json:"rollout,omitempty"`
 }
 
 // Pull is how far the pull of one image has come.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -248,10 +249,8 @@ func (e *env) changeIn(ctx context.Context, c *checkout, change repoChange, o no
 	if n := c.ahead(ctx); push && !o.pushGiven && n > 0 {
 		return fmt.Errorf("branch %s is %s ahead of its upstream, and they would go along; write --push to push all, or --no-push", c.branch, commits(n))
 	}
-	body := o.message
-	if body == "" {
-		body = change.body
-	}
+	change.subject = cmp.Or(file.subject, change.subject)
+	body := cmp.Or(o.message, file.body, change.body)
 	hash, err := c.commit(ctx, file, change.subject, body)
 	if err != nil {
 		return err

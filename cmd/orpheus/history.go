@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/orpheus-cd/orpheus/agent/event"
 	"github.com/orpheus-cd/orpheus/planner"
 )
 
@@ -94,11 +95,12 @@ type historyEntry struct {
 	Commit  string            `json:"commit,omitempty"` // it was decided on
 	Record  planner.Hash      `json:"record"`
 	Subject string            `json:"subject,omitempty"`
-	// Changes are what this value made of the one before, where both are
-	// verified.
-	Changes []leaseChange `json:"changes,omitempty"`
-	// NotVerified says why nothing but Record is known; By, Commit and Changes
-	// are then missing.
+	// Changes are what this value made of the leases of the one before, Turns
+	// what became of the rollout, where both are verified.
+	Changes []event.LeaseChange `json:"changes,omitempty"`
+	Turns   []event.Turn        `json:"turns,omitempty"`
+	// NotVerified says why nothing but Record is known; By, Commit, Changes
+	// and Turns are then missing.
 	NotVerified string `json:"notVerified,omitempty"`
 
 	doc    planner.LeaseDoc
@@ -199,6 +201,7 @@ func (b *recordBook) entry(ref planner.Ref, id planner.Hash) (historyEntry, erro
 // compare notes what the entry made of the document before.
 func (e *historyEntry) compare(before planner.LeaseDoc) {
 	if e.NotVerified == "" {
-		e.Changes = leaseChanges(before, e.doc)
+		e.Changes = event.LeaseChanges(before, e.doc)
+		e.Turns = event.Turns(planner.Service{ID: e.Service}, before, e.doc)
 	}
 }

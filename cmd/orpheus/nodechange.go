@@ -26,6 +26,9 @@ type fileChange struct {
 	path   string // in the repository, with slashes
 	before []byte // nil = there was no file
 	after  []byte
+	// subject and body of the commit, where only the change tells them; "" = the
+	// verb's.
+	subject, body string
 }
 
 // changeNode works out what must change in the fleet in folder of fsys so that

@@ -43,6 +43,12 @@ Exit codes: 0 shown, 1 the records cannot be read or have no such thing, 2 wrong
 usage, or no checkout of a fleet.`
 
 func (o *recordOptions) addFlags(e *env, cmd *cobra.Command) {
+	o.addPlaceFlags(e, cmd)
+	addOutputFlag(cmd, &o.output, "text", "json")
+}
+
+// addPlaceFlags adds those that say where the records are.
+func (o *recordOptions) addPlaceFlags(e *env, cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVarP(&o.directory, "directory", "C", ".", "folder in the checkout of the fleet's repository")
 	f.StringVar(&o.path, "path", "", "folder of fleet.yaml in the repository (default: the nearest above, or the only one)")
@@ -51,7 +57,6 @@ func (o *recordOptions) addFlags(e *env, cmd *cobra.Command) {
 	f.StringVar(&o.records, "records", "", "URL of the repository of the records, for git, whatever fleet.yaml says")
 	f.StringVar(&o.prefix, "prefix", "", "where the records' refs begin (default: as in fleet.yaml, else "+gitsync.DefaultPrefix+")")
 	f.StringVar(&e.configFile, "config", "", "read with an agent's configuration, on a node")
-	addOutputFlag(cmd, &o.output, "text", "json")
 	dirs := func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 		return nil, cobra.ShellCompDirectiveFilterDirs
 	}
@@ -99,7 +104,10 @@ type recordPlace struct {
 	url    string // for git
 	prefix string
 	specs  map[planner.NodeName]planner.NodeSpec // nil = no manifests were read
-	secret string                                // part of the URL that is not shown
+	// desired is what the manifests say; its Commit is that of the checkout,
+	// which may have changes that are in no commit.
+	desired planner.Desired
+	secret  string // part of the URL that is not shown
 	// config is what the checkout says of how to reach its own remote, as keys
 	// and values in turn. It is for no other address.
 	config []string
@@ -160,7 +168,7 @@ func (p recordPlace) in(ctx context.Context, c *checkout, o recordOptions) (reco
 	if p.url == "" {
 		return recordPlace{}, usageError(fmt.Errorf("the checkout %s has no remote, and its fleet.yaml does not say where the records are; name them with --records URL", c.top))
 	}
-	p.specs = d.Nodes
+	p.specs, p.desired = d.Nodes, d
 	return p, nil
 }
 
@@ -178,6 +186,9 @@ func readCheckout(ctx context.Context, c *checkout, inside string) (planner.Desi
 	d, err := readFleet(ctx, top.FS(), folder)
 	if err != nil {
 		return d, fmt.Errorf("%w\nto read the records all the same, name them with --records URL", err)
+	}
+	if head, err := c.git(ctx, "rev-parse", "--quiet", "--verify", "HEAD^{commit}"); err == nil {
+		d.Commit.Hash = strings.TrimSpace(head)
 	}
 	return d, nil
 }

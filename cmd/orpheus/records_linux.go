@@ -44,7 +44,7 @@ func readConfigured(ctx context.Context, file string, want wantedRecords) (recor
 	if err != nil {
 		return nil, place, err
 	}
-	place = recordPlace{url: board.URL(), prefix: config.Prefix, specs: d.Nodes}
+	place = recordPlace{url: board.URL(), prefix: config.Prefix, specs: d.Nodes, desired: d}
 	if place.prefix == "" {
 		place.prefix = gitsync.DefaultPrefix
 	}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
 	"path"
 	"strings"
 
@@ -15,19 +14,30 @@ import (
 	"github.com/orpheus-cd/orpheus/planner/manifest"
 )
 
-// restartedAt is the annotation whose change restarts a service.
-const restartedAt = "orpheus/restartedAt"
+// serviceEdit is one value of a service that a verb sets.
+type serviceEdit struct {
+	field string // for people, who may have to set it by hand
+	// set puts the value into the service's document and leaves every other byte
+	// of the file as it is.
+	set func(text []byte) ([]byte, error)
+	// over is a document of that value alone, but for its head: it is laid over
+	// what bases say of the service. It has metadata.
+	over map[string]any
+	// apply makes of the service as it was read what it is to be.
+	apply func(*planner.Service)
+}
 
-// changeRestart works out what must change in the fleet in folder of fsys so
-// that a service restarts, and nothing else happens. The value goes where it
+// changeService works out what must change in the fleet in folder of fsys so
+// that one value of a service does, and nothing else. The value goes where it
 // counts: into the last document that the service is made from, or, where only
 // bases describe it, which may be those of other fleets too, into one that is
 // laid over them.
-func changeRestart(ctx context.Context, fsys fs.FS, folder string, id planner.ServiceID, value string) (*fileChange, error) {
-	if _, err := readFleet(ctx, fsys, folder); err != nil {
+func changeService(ctx context.Context, fsys fs.FS, folder string, id planner.ServiceID, edit serviceEdit) (*fileChange, error) {
+	before, err := readFleet(ctx, fsys, folder)
+	if err != nil {
 		return nil, err // says what is wrong with a fleet that is refused
 	}
-	documents, before, err := manifest.Render(ctx, fsys, folder, manifest.Limits{})
+	documents, _, err := manifest.Render(ctx, fsys, folder, manifest.Limits{})
 	if err != nil {
 		return nil, fmt.Errorf("read the manifests: %w", err)
 	}
@@ -37,51 +47,41 @@ func changeRestart(ctx context.Context, fsys fs.FS, folder string, id planner.Se
 	}
 	c := &fileChange{path: found[0].Files[len(found[0].Files)-1]}
 	if !lies(c.path, folder) {
-		return newRestartDocument(fsys, folder, id, value)
+		return newServiceDocument(fsys, folder, id, edit)
 	}
 	if c.before, err = fs.ReadFile(fsys, c.path); err == nil {
-		c.after, err = setRestart(c.before, id, value)
+		c.after, err = edit.set(c.before)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("change %s: %w; set metadata.annotations[%s] by hand", c.path, err, restartedAt)
+		return nil, fmt.Errorf("change %s: %w; set %s by hand", c.path, err, edit.field)
 	}
 	after, err := readFleet(ctx, edited{fsys, c.path, c.after}, folder)
 	if err != nil {
 		return nil, err
 	}
-	if !restarts(before, after, id, value) {
-		return nil, fmt.Errorf("change %s: %w; set metadata.annotations[%s] by hand", c.path, errNotEditable, restartedAt)
+	s := before.Services[id]
+	s.File = after.Services[id].File
+	edit.apply(&s)
+	before.Services[id] = s
+	if !sameFleet(before, after) {
+		return nil, fmt.Errorf("change %s: %w; set %s by hand", c.path, errNotEditable, edit.field)
 	}
 	return c, nil
 }
 
-// restarts reports whether the one difference of two readings is that the
-// service is restarted. It may change the first.
-func restarts(before, after planner.Desired, id planner.ServiceID, value string) bool {
-	s := before.Services[id]
-	s.File = after.Services[id].File
-	s.Annotations = maps.Clone(s.Annotations)
-	if s.Annotations == nil {
-		s.Annotations = map[string]string{}
-	}
-	s.Annotations[restartedAt], s.Template.RestartedAt = value, value
-	s.Revision = planner.RevisionOf(s.Template)
-	before.Services[id] = s
-	return sameFleet(before, after)
-}
-
-// newRestartDocument makes one that is laid over what bases say of a service.
-func newRestartDocument(fsys fs.FS, folder string, id planner.ServiceID, value string) (*fileChange, error) {
+// newServiceDocument makes one that is laid over what bases say of a service.
+func newServiceDocument(fsys fs.FS, folder string, id planner.ServiceID, edit serviceEdit) (*fileChange, error) {
 	c := &fileChange{path: path.Join(folder, id.Name+".yaml")}
-	meta := map[string]any{"name": id.Name, "annotations": map[string]string{restartedAt: value}}
+	meta := edit.over["metadata"].(map[string]any)
+	meta["name"] = id.Name
 	if id.Namespace != planner.DefaultNamespace {
 		c.path = path.Join(folder, id.Namespace, id.Name+".yaml")
 		meta["namespace"] = id.Namespace
 	}
 	if _, err := fs.Stat(fsys, c.path); !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%s exists and is not about service %s; write a document of it with metadata.annotations[%s] by hand", c.path, id, restartedAt)
+		return nil, fmt.Errorf("%s exists and is not about service %s; write a document of it with %s by hand", c.path, id, edit.field)
 	}
-	text, err := yaml.Marshal(map[string]any{"metadata": meta}) // it knows which names need quotes
+	text, err := yaml.Marshal(edit.over) // it knows which names need quotes
 	if err != nil {
 		return nil, err
 	}
@@ -89,11 +89,9 @@ func newRestartDocument(fsys fs.FS, folder string, id planner.ServiceID, value s
 	return c, nil
 }
 
-// setRestart sets the annotation in the service's document and leaves every
-// other byte of the file as it is. Text that is no valid manifest may give any
-// result: the caller reads it again.
-func setRestart(text []byte, id planner.ServiceID, value string) ([]byte, error) {
-	root, err := findDocument(text, "Service", "service "+id.String(), func(meta *yaml.Node) bool {
+// findService returns the root of the document that describes the service.
+func findService(text []byte, id planner.ServiceID) (*yaml.Node, error) {
+	return findDocument(text, "Service", "service "+id.String(), func(meta *yaml.Node) bool {
 		name, _ := mapEntry(meta, "name")
 		namespace, _ := mapEntry(meta, "namespace")
 		in := planner.DefaultNamespace
@@ -102,35 +100,22 @@ func setRestart(text []byte, id planner.ServiceID, value string) ([]byte, error)
 		}
 		return name != nil && name.Value == id.Name && in == id.Namespace
 	})
-	if err != nil {
-		return nil, err
+}
+
+// setEntry sets an entry of a mapping, at being its key in the document.
+func (f *textFile) setEntry(m, at *yaml.Node, key, value string) error {
+	if m.Kind != yaml.MappingNode || m.Alias != nil {
+		return errNotEditable
 	}
-	f := newTextFile(text)
-	quoted := `"` + value + `"`
-	entry := restartedAt + ": " + quoted
-	meta, _ := mapEntry(root, "metadata")
-	annotations, at := mapEntry(meta, "annotations")
-	if annotations == nil {
-		_, name := mapEntry(meta, "name")
-		if meta.Style&yaml.FlowStyle != 0 {
-			err = f.insertInto(meta, "annotations: {"+entry+"}")
-		} else {
-			indent := strings.Repeat(" ", name.Column-1)
-			f.insertLines(name.Line, indent+"annotations:", indent+"  "+entry)
-		}
-		return f.text(), err
-	}
-	if annotations.Kind != yaml.MappingNode || annotations.Alias != nil {
-		return nil, errNotEditable
-	}
-	switch old, _ := mapEntry(annotations, restartedAt); {
+	switch old, _ := mapEntry(m, key); {
 	case old != nil:
-		err = f.replace(old, quoted)
-	case annotations.Style&yaml.FlowStyle != 0:
-		err = f.insertInto(annotations, entry)
-	default:
-		// Below "annotations:", above what may be a comment of the first one.
-		f.insertLines(at.Line, strings.Repeat(" ", annotations.Content[0].Column-1)+entry)
+		return f.replace(old, value)
+	case m.Style&yaml.FlowStyle != 0:
+		return f.insertInto(m, key+": "+value)
+	case len(m.Content) == 0:
+		return errNotEditable
 	}
-	return f.text(), err
+	// Below its key, above what may be a comment of the first entry.
+	f.insertLines(at.Line, strings.Repeat(" ", m.Content[0].Column-1)+key+": "+value)
+	return nil
 }

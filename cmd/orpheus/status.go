@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -11,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/orpheus-cd/orpheus/agent/api"
+	"github.com/orpheus-cd/orpheus/planner"
 )
 
 // exitNotReady answers `status --exit-code`.
@@ -19,11 +21,25 @@ const exitNotReady = 3
 func newStatusCommand(e *env) *cobra.Command {
 	var output string
 	var watch, exitCode, network bool
+	var o recordOptions
 	cmd := &cobra.Command{
 		Use:   "status [SERVICE]",
-		Short: "Show what runs on this node, and what keeps it from running",
+		Short: "Show what runs on this node, or in the fleet, and what keeps it from running",
 		Long: `Show the commit in force, what is wrong, and the services of this node; with a
-SERVICE (NAME or NAMESPACE/NAME) its instances and images.
+SERVICE (NAME or NAMESPACE/NAME) how far its rollout is, what is awaited and what
+failed, its slots on all nodes, and its instances and images here.
+
+ROLLOUT is empty where all is as the manifest asks, else
+  rolling      slots change, or are still to become available
+  paused       it rests at a step, and goes on by itself
+  to approve   it rests at a step until a person says "orpheus promote"
+  BLOCKED      the revision failed, and the slots stay as they are
+  REVERTED     the revision failed, and the slots have the last good one again
+  degraded     it was rolled out, and some slots are not available now
+
+Where no agent answers, in a checkout of a fleet's repository, it shows the
+services of the whole fleet from its records; with -C, --path, --repository,
+--records or --config it does so in any case.
 
 --watch shows it anew whenever it changes: in place on a terminal, else as a new
 block, or with -o json as a document on a line of its own.
@@ -33,17 +49,39 @@ server, what it balances, and the endpoints that take no connections from here.
 
 Exit codes: 0 shown, 1 no agent answers or there is no such service, 2 wrong
 usage. With --exit-code also 3: not all that is shown is as the repository asks
-(a service is not ready or not on its newest revision, a commit was refused, a
+(a service is not ready or not on its newest revision, a rollout failed, a
+commit was refused, a
 manifest has a fault, the repository cannot be read, the node is short of
 something, has a problem or is not registered in its fleet, a slot it
 coordinates has no node).`,
 		Example: `  orpheus status
   orpheus status shop/web --watch
   orpheus status --network
+  orpheus status -C ~/fleet      # the whole fleet, from its records
   until orpheus status web --exit-code >/dev/null; do sleep 1; done`,
 		Args:              cobra.MaximumNArgs(1),
 		ValidArgsFunction: e.completeServices(false),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := o.check(e, cmd); err != nil {
+				return usageError(err)
+			}
+			view := statusView{env: e, json: output == "json"}
+			if len(args) > 0 {
+				view.service = args[0]
+			}
+			if fromRecords(cmd) {
+				if network || watch {
+					return usageError(errors.New("--network and --watch ask the agent of this node; remove them, or what says where the records are"))
+				}
+				return withInterrupt(cmd.Context(), func(ctx context.Context) error {
+					st, book, err := e.recordedStatus(ctx, o, 1)
+					if err != nil {
+						return err
+					}
+					defer book.store.close()
+					return view.showRecorded(st, exitCode)
+				})
+			}
 			client, err := e.client()
 			if err != nil {
 				return err
@@ -55,10 +93,6 @@ coordinates has no node).`,
 				}
 				return e.showNetwork(cmd.Context(), client, output)
 			}
-			view := statusView{env: e, json: output == "json"}
-			if len(args) > 0 {
-				view.service = args[0]
-			}
 			if watch {
 				ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt)
 				defer stop()
@@ -66,7 +100,14 @@ coordinates has no node).`,
 			}
 			st, err := client.Status(cmd.Context())
 			if err != nil {
-				return e.explainAgent(err)
+				return withInterrupt(cmd.Context(), func(ctx context.Context) error {
+					recorded, book, err := e.recordsInstead(ctx, cmd, err, 1)
+					if err != nil {
+						return err
+					}
+					defer book.store.close()
+					return view.showRecorded(recorded, exitCode)
+				})
 			}
 			if st, err = view.narrow(st); err != nil {
 				return err
@@ -81,6 +122,7 @@ coordinates has no node).`,
 		},
 	}
 	addOutputFlag(cmd, &output, "text", "json")
+	o.addPlaceFlags(e, cmd)
 	cmd.Flags().BoolVarP(&watch, "watch", "w", false, "go on showing it")
 	cmd.Flags().BoolVar(&exitCode, "exit-code", false, "exit with 3 if not all is as the repository asks")
 	cmd.Flags().BoolVar(&network, "network", false, "show the node's network")
@@ -123,10 +165,42 @@ func (v statusView) narrow(st *api.Status) (*api.Status, error) {
 			}
 			one.NotOpened = notOpened(st, s)
 			one.Problems = otherProblems(st)
+			one.Fleet = withoutRollouts(st.Fleet)
 			return &one, nil
 		}
 	}
+	if s, ok := serviceElsewhere(st, v.service); ok {
+		one := *st
+		one.Services, one.Faults, one.NotOpened = []api.Service{s}, nil, nil
+		one.Problems, one.Fleet = otherProblems(st), withoutRollouts(st.Fleet)
+		return &one, nil
+	}
 	return nil, noService(st, v.service)
+}
+
+// withoutRollouts leaves out those of other services.
+func withoutRollouts(f *api.Fleet) *api.Fleet {
+	if f == nil {
+		return nil
+	}
+	one := *f
+	one.Rollouts = nil
+	return &one
+}
+
+// serviceElsewhere is a service that nothing runs of on the node, which knows
+// of its rollout in the fleet.
+func serviceElsewhere(st *api.Status, name string) (api.Service, bool) {
+	if st.Fleet == nil {
+		return api.Service{}, false
+	}
+	id := planner.ParseServiceID(name)
+	for _, r := range st.Fleet.Rollouts {
+		if r.Service == id.String() {
+			return api.Service{Namespace: id.Namespace, Name: id.Name, File: r.File, Revision: r.Wanted, Rollout: r}, true
+		}
+	}
+	return api.Service{}, false
 }
 
 // notOpened lists the ports of a service that the node does not open.
@@ -157,6 +231,9 @@ func noService(st *api.Status, name string) error {
 		text += fmt.Sprintf("; \"orpheus status\" lists its %d services", len(names))
 	default:
 		text += "; it has " + strings.Join(names, ", ")
+	}
+	if st.Fleet != nil {
+		text += "; with -C, --repository or --config the services of the whole fleet are shown"
 	}
 	if n := broken(st.Faults); n > 0 {
 		text += fmt.Sprintf("; %s of the commit may hold it back, see \"orpheus status\"", count(n, "fault"))
@@ -195,7 +272,7 @@ func asAsked(st *api.Status) bool {
 			return false
 		}
 	}
-	if f := st.Fleet; f != nil && (f.Error != "" || !f.Registered || len(f.Unplaced) > 0) {
+	if f := st.Fleet; f != nil && (f.Error != "" || !f.Registered || len(f.Unplaced) > 0 || slices.ContainsFunc(f.Rollouts, (*api.Rollout).Failed)) {
 		return false
 	}
 	return st.Network == nil || st.Network.Error == ""

@@ -31,7 +31,11 @@ func drawStatus(s *screen, st *api.Status, detail bool, now time.Time) {
 	drawNode(s, st, detail, now)
 	drawTrouble(s, st)
 	if detail {
-		drawService(s, st.Services[0], st.NotOpened, now)
+		service := st.Services[0]
+		drawService(s, service, "", st.NotOpened, now)
+		if service.Rollout != nil {
+			drawAdvice(s, rolloutAdvice(service.Rollout))
+		}
 		return
 	}
 	drawServices(s, st)
@@ -200,19 +204,39 @@ func drawServices(s *screen, st *api.Status) {
 		s.prose("", plain, plain, text)
 		return
 	}
-	t := table{titles: []string{"NAME", "READY", "REVISION", "DRIVER", "PORTS", "MESSAGE"}, spare: []int{3, 2}}
+	t := table{titles: []string{"NAME", "READY", "ROLLOUT", "REVISION", "DRIVER", "PORTS", "MESSAGE"}, spare: []int{4, 3}}
 	for _, service := range st.Services {
 		state := serviceColour(service)
 		note := message(service)
 		if slices.ContainsFunc(st.Deletions, func(d api.Deletion) bool { return d.Approve == service.Approve }) {
 			note = service.Message // the headline says the way out
 		}
+		mark, markColour := rolloutMark(service.Rollout)
 		t.add(note, noteColour(state),
 			cell{service.ID().String(), plain},
 			cell{fmt.Sprintf("%d/%d", service.Ready, service.Replicas), state},
+			cell{mark, markColour},
 			cell{service.Revision.Short(), plain},
 			cell{service.Driver, plain},
 			cell{ports(service.Published), plain})
+	}
+	t.draw(s)
+	if st.Fleet != nil {
+		drawElsewhere(s, st.Fleet.Rollouts)
+	}
+}
+
+// drawElsewhere draws the rollouts of services that nothing runs of on this
+// node.
+func drawElsewhere(s *screen, rollouts []*api.Rollout) {
+	if len(rollouts) == 0 {
+		return
+	}
+	s.blank()
+	t := table{titles: []string{"ON OTHER NODES", "READY", "ROLLOUT", "REVISION", "MESSAGE"}, spare: []int{3}}
+	for _, r := range rollouts {
+		mark, c := rolloutMark(r)
+		t.add(r.Summary(), c, cell{r.Service, plain}, cell{fmt.Sprintf("%d/%d", r.Available, r.Replicas), plain}, cell{mark, c}, cell{r.Wanted.Short(), plain})
 	}
 	t.draw(s)
 }
@@ -237,7 +261,8 @@ func ports(published []string) string {
 
 // settled reports whether a service is as its manifest asks.
 func settled(s api.Service) bool {
-	return s.Ready == s.Replicas && s.Updated == s.Replicas && len(s.Instances) == s.Replicas && s.Approve == ""
+	failed := s.Rollout != nil && s.Rollout.Failed()
+	return s.Ready == s.Replicas && s.Updated == s.Replicas && len(s.Instances) == s.Replicas && s.Approve == "" && !failed
 }
 
 // heldBack reports whether a fault of its file keeps a service as it was.
@@ -247,7 +272,7 @@ func heldBack(st *api.Status, s api.Service) bool {
 
 // serviceColour is red where something fails, yellow where it is under way.
 func serviceColour(s api.Service) colour {
-	if slices.ContainsFunc(s.Instances, func(i api.Instance) bool { return phaseColour(i.Phase) == red }) {
+	if slices.ContainsFunc(s.Instances, func(i api.Instance) bool { return phaseColour(i.Phase) == red }) || s.Rollout != nil && s.Rollout.Failed() {
 		return red
 	}
 	if settled(s) {
@@ -285,15 +310,12 @@ func readyAtNewest(s api.Service) (n int) {
 }
 
 // drawService draws one service with its instances and images, and its ports
-// that are not opened.
-func drawService(s *screen, service api.Service, closed []api.NotOpened, now time.Time) {
+// that are not opened. slot is the only one whose places in the fleet are drawn;
+// "" = of all.
+func drawService(s *screen, service api.Service, slot string, closed []api.NotOpened, now time.Time) {
 	s.blank()
 	s.labelled("SERVICE", bold, service.ID().String())
-	ready := fmt.Sprintf("%d of %d", service.Ready, service.Replicas)
-	if newest := readyAtNewest(service); newest < service.Ready {
-		ready += fmt.Sprintf(", %d with the newest revision", newest)
-	}
-	s.labelled("READY", serviceColour(service), ready)
+	s.labelled("READY", serviceColour(service), describeReady(service))
 	for _, field := range []struct{ label, text string }{
 		{"REVISION", string(service.Revision.Short())}, {"DRIVER", service.Driver},
 		{"PORTS", ports(service.Published)}, {"FILE", service.File},
@@ -305,14 +327,46 @@ func drawService(s *screen, service api.Service, closed []api.NotOpened, now tim
 	for i, n := range closed {
 		s.labelled(first(i, "CLOSED"), notOpenedColour(n), n.String())
 	}
-	if text := message(service); text != "" {
+	told := ""
+	if service.Rollout != nil && (service.Rollout.State != planner.RolloutDone || service.Rollout.Steps > 0) {
+		drawRollout(s, service.Rollout, now)
+		told = service.Rollout.Summary() // is said in more words above
+	}
+	if text := message(service); text != "" && text != told {
 		s.labelled("MESSAGE", noteColour(serviceColour(service)), text)
+	}
+	if elsewhere(service) {
+		drawSlots(s, service.Rollout, slot)
 	}
 	drawInstances(s, service, now)
 	drawContainers(s, service)
 	drawProbes(s, service)
 	drawLastLogs(s, service)
 	drawImages(s, service)
+}
+
+// describeReady counts the instances that are ready, and where slots are on
+// other nodes too, all of them.
+func describeReady(service api.Service) string {
+	ready := fmt.Sprintf("%d of %d", service.Ready, service.Replicas)
+	if newest := readyAtNewest(service); newest < service.Ready {
+		ready += fmt.Sprintf(", %d with the newest revision", newest)
+	}
+	r := service.Rollout
+	switch {
+	case !elsewhere(service):
+		return ready
+	case service.Replicas == 0 && len(service.Instances) == 0:
+		return fmt.Sprintf("%d of %d, on other nodes", r.Available, r.Replicas)
+	}
+	return ready + fmt.Sprintf(" on this node; %d of %d in the fleet", r.Available, r.Replicas)
+}
+
+// elsewhere reports whether other nodes have slots of the service, or none has.
+func elsewhere(service api.Service) bool {
+	return service.Rollout != nil && slices.ContainsFunc(service.Rollout.Slots, func(l api.RolloutSlot) bool {
+		return !slices.ContainsFunc(service.Instances, func(i api.Instance) bool { return i.Slot == l.Slot && i.Revision == l.Revision })
+	})
 }
 
 func drawInstances(s *screen, service api.Service, now time.Time) {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"time"
@@ -16,17 +17,35 @@ import (
 const whyEvents = 12
 
 func newWhyCommand(e *env) *cobra.Command {
-	return &cobra.Command{
+	var o recordOptions
+	cmd := &cobra.Command{
 		Use:   "why SERVICE|SLOT",
-		Short: "Explain why a service is as it is on this node, and what to do",
+		Short: "Explain why a service is as it is, and what to do",
 		Long: `Explain on one screen why a SERVICE (NAME or NAMESPACE/NAME), or one SLOT of it
-(NAME-0), is as it is on this node: what is wanted and what runs, what is waited
-for, what a person ordered, what was refused, what happened lately, and what
-there is to do about it.`,
-		Example:           "  orpheus why web\n  orpheus why shop/web-0",
+(NAME-0), is as it is on this node and how its rollout stands in the fleet: what
+is wanted and what runs, what is waited for, what a person ordered, what failed
+or was refused, what happened lately, and what there is to do about it.
+
+Where no agent answers, in a checkout of a fleet's repository, it tells what the
+fleet's records tell; with -C, --path, --repository, --records or --config it
+does so in any case.`,
+		Example:           "  orpheus why web\n  orpheus why shop/web-0\n  orpheus why web -C ~/fleet    # from the fleet's records",
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: e.completeServices(true),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := o.check(e, cmd); err != nil {
+				return usageError(err)
+			}
+			if fromRecords(cmd) {
+				return withInterrupt(cmd.Context(), func(ctx context.Context) error {
+					st, book, err := e.recordedStatus(ctx, o, whyDecisions)
+					if err != nil {
+						return err
+					}
+					defer book.store.close()
+					return e.whyRecorded(st, book, args[0])
+				})
+			}
 			client, err := e.client()
 			if err != nil {
 				return err
@@ -34,25 +53,65 @@ there is to do about it.`,
 			defer client.Close()
 			st, err := client.Status(cmd.Context())
 			if err != nil {
-				return e.explainAgent(err)
+				return withInterrupt(cmd.Context(), func(ctx context.Context) error {
+					recorded, book, err := e.recordsInstead(ctx, cmd, err, whyDecisions)
+					if err != nil {
+						return err
+					}
+					defer book.store.close()
+					return e.whyRecorded(recorded, book, args[0])
+				})
 			}
-			service, slot, err := resolveSlot(st, args[0])
-			if err != nil {
-				return err
-			}
-			var events []event.Event
-			req := api.EventRequest{Target: service.ID().String(), Tail: whyEvents}
-			if slot != "" {
-				req.Target = planner.SlotID{Service: service.ID(), Name: slot}.String()
-			}
-			if err := client.Events(cmd.Context(), req, func(ev event.Event) error { events = append(events, ev); return nil }); err != nil {
-				return e.explainAgent(err)
-			}
-			s := e.newScreen()
-			drawWhy(s, st, onlySlot(service, slot), slot, events, time.Now())
-			return s.writeTo(e.stdout)
+			return e.whyHere(cmd.Context(), client, st, args[0])
 		},
 	}
+	o.addPlaceFlags(e, cmd)
+	return cmd
+}
+
+// whyHere explains what the agent of this node knows.
+func (e *env) whyHere(ctx context.Context, client *api.Client, st *api.Status, name string) error {
+	service, slot, err := resolveAnywhere(st, name)
+	if err != nil {
+		return err
+	}
+	var events []event.Event
+	req := api.EventRequest{Target: service.ID().String(), Tail: whyEvents}
+	if slot != "" {
+		req.Target = planner.SlotID{Service: service.ID(), Name: slot}.String()
+	}
+	if err := client.Events(ctx, req, func(ev event.Event) error { events = append(events, ev); return nil }); err != nil {
+		return e.explainAgent(err)
+	}
+	s := e.newScreen()
+	drawWhy(s, st, onlySlot(service, slot), slot, events, e.now())
+	return s.writeTo(e.stdout)
+}
+
+// resolveAnywhere finds a service, or one and its slot, on this node or on
+// others that it knows of.
+func resolveAnywhere(st *api.Status, name string) (service api.Service, slot string, err error) {
+	service, slot, err = resolveSlot(st, name)
+	if err == nil {
+		return service, slot, nil
+	}
+	if s, ok := serviceElsewhere(st, name); ok {
+		return s, "", nil
+	}
+	known := slices.Clone(st.Services)
+	if st.Fleet != nil {
+		for _, r := range st.Fleet.Rollouts {
+			s, _ := serviceElsewhere(st, r.Service)
+			known = append(known, s)
+		}
+	}
+	called := planner.ParseServiceID(name).String()
+	for _, s := range known {
+		if slot, is := s.Rollout.Slot(called); is {
+			return s, slot, nil
+		}
+	}
+	return api.Service{}, "", err
 }
 
 // onlySlot leaves the instances of one slot; "" = of all.
@@ -72,7 +131,7 @@ func onlySlot(service api.Service, slot string) api.Service {
 
 func drawWhy(s *screen, st *api.Status, service api.Service, slot string, events []event.Event, now time.Time) {
 	drawHolds(s, holdsOn(st.Holds, service, slot))
-	drawService(s, service, notOpened(st, service), now)
+	drawService(s, service, slot, notOpened(st, service), now)
 	if len(events) > 0 {
 		s.blank()
 		s.line(s.paint(bold, "HAPPENED"))
@@ -80,11 +139,7 @@ func drawWhy(s *screen, st *api.Status, service api.Service, slot string, events
 			drawEvent(s, e)
 		}
 	}
-	s.blank()
-	s.line(s.paint(bold, "TO DO"))
-	for _, text := range advice(st, service, slot) {
-		s.prose("  - ", plain, plain, text)
-	}
+	drawAdvice(s, advice(st, service, slot))
 }
 
 // underWay reports an instance that the node is bringing to what it is to be.
@@ -131,6 +186,9 @@ func advice(st *api.Status, service api.Service, slot string) []string {
 		add("commit %s was refused: %s", r.Seen.Short(), r.Refused)
 	case r.Error != "":
 		add("the repository cannot be read, so no change arrives: %s", r.Error)
+	}
+	if service.Rollout != nil {
+		out = append(out, rolloutAdvice(service.Rollout)...)
 	}
 	failing := false
 	for _, i := range service.Instances {

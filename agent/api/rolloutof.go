@@ -1,0 +1,299 @@
+package api
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/orpheus-cd/orpheus/planner"
+)
+
+// RolloutFacts are what a Rollout is made from.
+type RolloutFacts struct {
+	Service planner.Service // as the manifest has it
+	Doc     planner.DocView
+	View    planner.View
+	// Waiting is why the coordinator decides nothing; Unplaced what it found no
+	// node for, of any service.
+	Waiting  string
+	Unplaced []planner.Unplaced
+	// Now is the time of the view's boot clock; the zero value = it has none: it
+	// was made from records alone.
+	Now planner.Time
+}
+
+// RolloutOf tells how a service stands.
+func RolloutOf(f RolloutFacts) *Rollout {
+	s, doc := f.Service, f.Doc.Doc
+	judged := planner.RolloutOf(s, doc, f.View)
+	r := &Rollout{
+		Service: s.ID.String(), File: s.File, State: judged.State, Wanted: s.Revision, Commit: commitOf(doc, s.Revision),
+		LastGood: doc.LastGood, LastGoodCommit: commitOf(doc, doc.LastGood), Target: s.Revision,
+		Replicas: judged.Slots, Step: judged.Step, Steps: judged.Steps,
+	}
+	switch judged.State {
+	case planner.RolloutBlocked:
+		r.Target = ""
+	case planner.RolloutReverting, planner.RolloutReverted:
+		r.Target = doc.LastGood
+	}
+	r.addSlots(f)
+	r.addHooks(f)
+	for _, a := range doc.Failed {
+		r.Avoided = append(r.Avoided, Avoided{a.Slot, a.Node, a.Revision})
+	}
+	r.addRefusals(f)
+	if r.State == planner.RolloutDone && (r.Done < r.Replicas || r.Budget.Surge > 0) {
+		r.State = RolloutDegraded
+		if r.Done == r.Replicas {
+			r.State = planner.RolloutRolling // a slot moves
+		}
+	}
+	r.Failure = r.failure(f, judged)
+	r.pause(f)
+	r.addWaits(f, judged)
+	return r
+}
+
+// addRefusals lists who does not take what the slots are to have, and what
+// nobody takes.
+func (r *Rollout) addRefusals(f RolloutFacts) {
+	for _, name := range slices.Sorted(maps.Keys(f.View.Nodes)) {
+		n := f.View.Nodes[name]
+		if no, refuses := n.Refuses(planner.RevisionKey{Service: f.Service.ID, Revision: r.Target}); refuses && n.Live() {
+			r.Refusals = append(r.Refusals, Refusing{name, no.Reason})
+		}
+	}
+	for _, u := range f.Unplaced {
+		if u.Slot.Service != f.Service.ID {
+			continue
+		}
+		reasons := make([]string, len(u.Reasons))
+		for k, why := range u.Reasons {
+			reasons[k] = why.String()
+		}
+		r.Unplaced = append(r.Unplaced, Unplaced{Slot: u.Slot.String(), Reasons: reasons})
+	}
+}
+
+// failure tells what failed and what became of it; "" = nothing has.
+func (r *Rollout) failure(f RolloutFacts, judged planner.Rollout) string {
+	doc := f.Doc.Doc
+	if !r.Failed() {
+		return ""
+	}
+	if !doc.IsBlocked(r.Wanted) {
+		return judged.Reason // it is about to be written
+	}
+	text := "revision " + named(r.Wanted, r.Commit) + " failed: " + doc.BlockedWhy + "; "
+	switch {
+	case r.State == planner.RolloutReverted:
+		return text + "reverted to " + named(r.LastGood, r.LastGoodCommit)
+	case r.State == planner.RolloutReverting:
+		return text + "it goes back to " + named(r.LastGood, r.LastGoodCommit)
+	case r.LastGood == "":
+		return text + "what runs stays as it is, for no revision was good before"
+	case f.Service.Update.NoRevert:
+		return text + "what runs stays as it is (autoRevert: false)"
+	}
+	return text + "it goes back to " + named(r.LastGood, r.LastGoodCommit) + " as soon as that one's manifest was read"
+}
+
+func named(rev planner.Revision, commit string) string {
+	if commit == "" {
+		return rev.Short()
+	}
+	return rev.Short() + " of commit " + planner.Commit{Hash: commit}.Short()
+}
+
+func commitOf(doc planner.LeaseDoc, rev planner.Revision) string {
+	for _, a := range doc.History {
+		if a.Revision == rev {
+			return a.Commit
+		}
+	}
+	return ""
+}
+
+// addSlots describes the slots, and counts them.
+func (r *Rollout) addSlots(f RolloutFacts) {
+	s, doc := f.Service, f.Doc.Doc
+	bySlot := map[string][]planner.Lease{}
+	for _, l := range doc.Leases {
+		if l.Hook == "" {
+			bySlot[l.Slot] = append(bySlot[l.Slot], l)
+		}
+	}
+	names := slices.Collect(maps.Keys(bySlot))
+	if !s.EveryNode {
+		for k := range min(max(0, s.Replicas), planner.ShardSlots*planner.MaxShards) {
+			if name := strconv.Itoa(k); len(bySlot[name]) == 0 {
+				names = append(names, name)
+			}
+		}
+	}
+	slices.SortFunc(names, func(a, b string) int {
+		return planner.SlotID{Name: a}.Compare(planner.SlotID{Name: b})
+	})
+	for _, name := range names {
+		r.addSlot(f, name, bySlot[name])
+	}
+	r.Budget.MaxSurge, r.Budget.MaxUnavailable = s.Update.Limits(r.Replicas)
+}
+
+// addSlot describes the leases of one slot.
+func (r *Rollout) addSlot(f RolloutFacts, name string, leases []planner.Lease) {
+	if len(leases) == 0 {
+		r.Slots = append(r.Slots, RolloutSlot{Slot: name, Reason: "no node has it yet"})
+		r.Budget.Unavailable++
+		return
+	}
+	inForce, available, updated, done := 0, false, false, false
+	for _, l := range leases {
+		slot := describeLease(f, l)
+		r.Slots = append(r.Slots, slot)
+		if slot.Void {
+			continue
+		}
+		inForce++
+		available = available || slot.Available
+		updated = updated || l.Revision == r.Target
+		done = done || l.Revision == r.Target && slot.Available
+	}
+	for _, c := range []struct {
+		counter *int
+		counts  bool
+	}{
+		{&r.Available, available}, {&r.Updated, updated}, {&r.Done, done},
+		{&r.Budget.Unavailable, !available}, {&r.Budget.Surge, inForce > 1},
+	} {
+		if c.counts {
+			*c.counter++
+		}
+	}
+}
+
+func describeLease(f RolloutFacts, l planner.Lease) RolloutSlot {
+	id := planner.SlotID{Service: f.Service.ID, Name: l.Slot}
+	out := RolloutSlot{Slot: l.Slot, Node: l.Node, Revision: l.Revision}
+	n, known := f.View.Nodes[l.Node]
+	i, told := n.Instance(id, l.Token)
+	switch {
+	case !known:
+		out.Void, out.Reason = true, "the node has no record"
+		return out
+	case !f.View.InForce(l):
+		out.Void, out.Reason = true, "the node was lost"
+		if l.Ending {
+			out.Reason = "its end is asked for"
+		} else if n.Live() {
+			out.Reason = "the node has begun anew since"
+		}
+		return out
+	case !told:
+		out.Reason = "the node has not told of it yet"
+		return out
+	}
+	out.Phase, out.Restarts, out.Reason, out.Failing = i.Phase, i.Restarts, i.Reason, i.Failing
+	out.Available = f.View.Available(f.Service, l)
+	if out.Phase == planner.PhaseReady && !out.Available && out.Reason == "" {
+		out.Reason = "ready, and counts once it was so for " + f.Service.MinReady.String()
+	}
+	return out
+}
+
+// addHooks describes the hooks of the wanted revision, and one of another that
+// still runs.
+func (r *Rollout) addHooks(f RolloutFacts) {
+	doc := f.Doc.Doc
+	running := map[planner.HookKind]planner.Lease{}
+	for _, l := range doc.Leases {
+		if l.Hook != "" {
+			running[l.Hook] = l
+		}
+	}
+	for _, kind := range planner.HookKinds {
+		hook, wanted := f.Service.Hooks[kind]
+		l, runs := running[kind]
+		out := RolloutHook{Hook: kind.Field(), Revision: r.Wanted, State: HookDue}
+		at := slices.IndexFunc(doc.Hooks, func(h planner.HookRun) bool { return h.Kind == kind && h.Revision == r.Wanted })
+		switch {
+		case runs:
+			slot := describeLease(f, l)
+			out.State, out.Node, out.Reason = HookRuns, l.Node, slot.Reason
+			if l.Revision != hook.Revision { // the hook's own revision names it
+				out.Revision = ""
+			}
+		case at >= 0:
+			out.State = HookSucceeded
+			if why := doc.Hooks[at].Failed; why != "" {
+				out.State, out.Reason = HookFailed, why
+			}
+		case !wanted, kind == planner.HookPreRollout && r.Commit != "":
+			continue // there is none, or the revision has run before
+		}
+		r.Hooks = append(r.Hooks, out)
+	}
+}
+
+// pause finds out when a pause ends. One that is over is none.
+func (r *Rollout) pause(f RolloutFacts) {
+	if r.State != planner.RolloutPaused || f.Now == (planner.Time{}) || r.Step < 1 || r.Step > len(f.Service.Update.Steps) {
+		return
+	}
+	left := f.Doc.StepSince + f.Service.Update.Steps[r.Step-1].Pause - f.Now.Boot
+	if left <= 0 {
+		r.State = planner.RolloutRolling
+		return
+	}
+	r.PauseUntil = f.Now.Wall.Add(left).Round(time.Second)
+}
+
+// maxWaits bounds the sentences about what is awaited.
+const maxWaits = 6
+
+// addWaits says what is awaited.
+func (r *Rollout) addWaits(f RolloutFacts, judged planner.Rollout) {
+	add := func(format string, args ...any) {
+		if text := fmt.Sprintf(format, args...); len(r.Waits) < maxWaits && !slices.Contains(r.Waits, text) {
+			r.Waits = append(r.Waits, text)
+		}
+	}
+	rests := r.State == planner.RolloutPaused || r.State == planner.RolloutWaiting
+	if rests {
+		add("%s", judged.Reason)
+	}
+	for _, h := range r.Hooks {
+		if h.State == HookRuns {
+			add("the %s hook runs on %s", h.Hook, h.Node)
+		}
+	}
+	if f.Waiting != "" && len(r.Waits) == 0 && !r.Failed() { // else it is said already
+		add("%s", f.Waiting)
+	}
+	if r.Steady() {
+		return
+	}
+	for _, slot := range r.Slots {
+		id := planner.SlotID{Service: f.Service.ID, Name: slot.Slot}
+		if slot.Node != "" && !slot.Void && slot.Revision == r.Target && !slot.Available {
+			add("%s on %s is not available yet%s", id, slot.Node, because(slot))
+		}
+	}
+	for _, u := range r.Unplaced {
+		add("%s has no node: %s", u.Slot, strings.Join(u.Reasons, "; "))
+	}
+}
+
+func because(s RolloutSlot) string {
+	switch {
+	case s.Reason != "":
+		return ": " + s.Reason
+	case s.Phase != "":
+		return ": " + string(s.Phase)
+	}
+	return ""
+}

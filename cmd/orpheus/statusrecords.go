@@ -1,0 +1,219 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/orpheus-cd/orpheus/agent/api"
+	"github.com/orpheus-cd/orpheus/planner"
+)
+
+// placeFlags are those that say where the records of a fleet are.
+var placeFlags = []string{"directory", "path", "repository", "branch", "records", "prefix", "config"}
+
+// fromRecords reports whether a verb that usually asks the agent of this node
+// was told where the records of a fleet are instead.
+func fromRecords(cmd *cobra.Command) bool {
+	return slices.ContainsFunc(placeFlags, func(name string) bool { return cmd.Flags().Changed(name) })
+}
+
+// recordsInstead reads the records of the checkout we are in, where no agent
+// answers and nobody said which one is meant. cause is what is wrong with the
+// agent; it is returned where there is no checkout of a fleet either.
+func (e *env) recordsInstead(ctx context.Context, cmd *cobra.Command, cause error, depth int) (*recordedStatus, *recordBook, error) {
+	o := recordOptions{directory: "."}
+	if !errors.Is(cause, api.ErrNotRunning) || cmd.Flags().Changed("socket") {
+		return nil, nil, e.explainAgent(cause)
+	}
+	if _, err := openWorkTree(ctx, o.directory); err != nil {
+		return nil, nil, e.explainAgent(cause)
+	}
+	st, book, err := e.recordedStatus(ctx, o, depth)
+	if err != nil {
+		return nil, nil, fmt.Errorf("%w\nnor can the records of a fleet be read: %w", e.explainAgent(cause), err)
+	}
+	return st, book, nil
+}
+
+// recordedStatus reads what the records tell of services, with so many values of
+// each. The caller closes the store of the book.
+func (e *env) recordedStatus(ctx context.Context, o recordOptions, depth int) (*recordedStatus, *recordBook, error) {
+	b, place, err := e.readRollouts(ctx, o, depth)
+	if err != nil {
+		return nil, nil, err
+	}
+	return b.status(place, planner.Time{Wall: e.now()}), b, nil
+}
+
+// showRecorded prints the status of a fleet, or of one service.
+func (v statusView) showRecorded(st *recordedStatus, exitCode bool) error {
+	s := v.newScreen()
+	if v.service == "" {
+		drawRecorded(s, st)
+	} else {
+		service, slot, err := st.find(v.service)
+		if err != nil {
+			return err
+		}
+		if slot != "" {
+			return fmt.Errorf("%s is a slot of %s; \"orpheus why %s\" explains it", v.service, service.Service, v.service)
+		}
+		one := *st
+		one.Services, st = []*recordedService{service}, &one
+		drawRecordedService(s, st, service, "", v.now())
+		drawAdvice(s, recordedAdvice(service))
+	}
+	var err error
+	if v.json {
+		err = writeJSON(v.stdout, st, false)
+	} else {
+		err = s.writeTo(v.stdout)
+	}
+	if err == nil && exitCode && !st.asAsked() {
+		return &exitError{code: exitNotReady}
+	}
+	return err
+}
+
+// asAsked reports whether all services have what their manifests ask for.
+func (st *recordedStatus) asAsked() bool {
+	return len(st.NotVerified) == 0 && !slices.ContainsFunc(st.Services, func(s *recordedService) bool { return !s.Steady() || s.Ahead != "" })
+}
+
+// drawRecorded draws all services of a fleet.
+func drawRecorded(s *screen, st *recordedStatus) {
+	drawPlace(s, st)
+	s.blank()
+	if len(st.Services) == 0 {
+		s.prose("", plain, plain, "No service is recorded, and the manifests here have none.")
+	}
+	t := table{titles: []string{"NAME", "READY", "ROLLOUT", "REVISION", "NODES", "MESSAGE"}, spare: []int{4, 3}}
+	for _, service := range st.Services {
+		mark, c := rolloutMark(service.Rollout)
+		t.add(service.sentence(), noteColour(rolloutColour(service.Rollout)),
+			cell{service.Service, plain},
+			cell{fmt.Sprintf("%d/%d", service.Available, service.Replicas), rolloutColour(service.Rollout)},
+			cell{mark, c},
+			cell{service.Wanted.Short(), plain},
+			cell{someOf(service.nodes()), plain})
+	}
+	t.draw(s)
+	drawBadRecords(s, st.NotVerified)
+}
+
+// sentence says what keeps a service from being as its manifest asks.
+func (r *recordedService) sentence() string {
+	switch {
+	case r.Suspended != "":
+		return r.Suspended
+	case r.Ahead != "":
+		return "the manifest here asks for " + r.Ahead.Short() + ", which no node follows yet"
+	}
+	return r.Summary()
+}
+
+// nodes lists those that have slots of the service.
+func (r *recordedService) nodes() []string {
+	var names []string
+	for _, l := range r.Slots {
+		if l.Node != "" && !slices.Contains(names, string(l.Node)) {
+			names = append(names, string(l.Node))
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// someOf shortens a list for a column.
+func someOf(names []string) string {
+	const few = 3
+	if n := len(names) - few; n > 0 {
+		return strings.Join(names[:few], ",") + fmt.Sprintf(" +%d", n)
+	}
+	return strings.Join(names, ",")
+}
+
+// drawPlace says where what is shown was read, and what the nodes follow.
+func drawPlace(s *screen, st *recordedStatus) {
+	s.labelled("RECORDS", plain, strings.TrimPrefix(st.Records, "records "))
+	for i, c := range st.Commits {
+		names := make([]string, len(c.Nodes))
+		for k, n := range c.Nodes {
+			names[k] = string(n)
+		}
+		text := planner.Commit{Hash: c.Commit}.Short() + " is followed by " + strings.Join(names, ", ")
+		if c.Commit == "" {
+			text = strings.Join(names, ", ") + ": none, as far as is recorded"
+		}
+		s.labelled(first(i, "COMMIT"), plain, planner.OneLine(text, maxShownReason))
+	}
+	if len(st.Commits) == 0 {
+		s.labelled("NODES", yellow, "none is live")
+	}
+}
+
+// drawRecordedService draws one service of a fleet, or one slot of it.
+func drawRecordedService(s *screen, st *recordedStatus, service *recordedService, slot string, now time.Time) {
+	drawPlace(s, st)
+	s.blank()
+	s.labelled("SERVICE", bold, service.Service)
+	s.labelled("READY", rolloutColour(service.Rollout), fmt.Sprintf("%d of %d", service.Available, service.Replicas))
+	if service.File != "" {
+		s.labelled("FILE", plain, service.File)
+	}
+	if service.Suspended != "" {
+		s.labelled("SUSPENDED", yellow, service.Suspended)
+	}
+	drawRollout(s, service.Rollout, now)
+	if service.Ahead != "" {
+		s.labelled("AHEAD", yellow, "the manifest here asks for "+service.Ahead.Short()+", which no node follows yet")
+	}
+	drawSlots(s, service.Rollout, slot)
+	drawBadRecords(s, st.NotVerified)
+}
+
+// recordedAdvice says what there is to do about a service.
+func recordedAdvice(service *recordedService) []string {
+	advice := rolloutAdvice(service.Rollout)
+	if service.Ahead != "" {
+		advice = append(advice, "commit and push what is changed here, or wait for the nodes to follow it")
+	}
+	return advice
+}
+
+// whyDecisions is how many of the last decisions go on one screen.
+const whyDecisions = 6
+
+// whyRecorded explains a service or slot from the records.
+func (e *env) whyRecorded(st *recordedStatus, b *recordBook, name string) error {
+	service, slot, err := st.find(name)
+	if err != nil {
+		return err
+	}
+	report := historyReport{Records: st.Records}
+	if report.Entries, err = b.history(service.id, whyDecisions-1); err != nil {
+		return err
+	}
+	s := e.newScreen()
+	drawRecordedService(s, st, service, slot, e.now())
+	if len(report.Entries) > 0 {
+		s.blank()
+		s.line(s.paint(bold, "DECIDED"))
+		drawHistory(s, report, true)
+	}
+	advice := recordedAdvice(service)
+	if len(advice) == 0 {
+		advice = []string{"nothing: it is as its manifest asks"}
+		if !service.Steady() {
+			advice = []string{"wait: the fleet is at work on it"}
+		}
+	}
+	drawAdvice(s, advice)
+	return s.writeTo(e.stdout)
+}

@@ -1,0 +1,260 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/orpheus-cd/orpheus/agent/api"
+	"github.com/orpheus-cd/orpheus/planner"
+)
+
+// maxShownSlots is how many slots one screen lists of a service.
+const maxShownSlots = 20
+
+// rolloutMark is a rollout in a word or two, for a table; "" = it is at rest.
+func rolloutMark(r *api.Rollout) (string, colour) {
+	if r == nil {
+		return "", plain
+	}
+	far := fmt.Sprintf(" %d/%d", r.Done, r.Replicas)
+	switch r.State {
+	case planner.RolloutBlocked:
+		return "BLOCKED", red
+	case planner.RolloutReverting:
+		return "reverting" + far, red
+	case planner.RolloutReverted:
+		return "REVERTED", red
+	case planner.RolloutWaiting:
+		return "to approve" + far, yellow
+	case planner.RolloutPaused:
+		return "paused" + far, yellow
+	case planner.RolloutRolling:
+		return "rolling" + far, yellow
+	case api.RolloutDegraded:
+		return fmt.Sprintf("degraded %d/%d", r.Available, r.Replicas), yellow
+	}
+	return "", plain
+}
+
+// drawRollout draws where the change of a service is, and what came of it.
+func drawRollout(s *screen, r *api.Rollout, now time.Time) {
+	s.labelled("ROLLOUT", rolloutColour(r), describeRollout(r, now))
+	if r.Failure != "" {
+		s.labelled("FAILED", red, capital(r.Failure))
+	}
+	for i, text := range r.Waits {
+		s.labelled(first(i, "WAITS FOR"), yellow, text)
+	}
+	for i, h := range r.Hooks {
+		text, c := describeHook(h)
+		s.labelled(first(i, "HOOKS"), c, text)
+	}
+	for i, a := range r.Avoided {
+		s.labelled(first(i, "AVOIDED"), yellow, fmt.Sprintf("%s kept failing on %s at %s and is not given to it again", slotOf(r, a.Slot), a.Node, a.Revision.Short()))
+	}
+	for i, n := range r.Refusals {
+		s.labelled(first(i, "REFUSED"), yellow, fmt.Sprintf("by %s: %s", n.Node, n.Reason))
+	}
+	if b := r.Budget; !r.Steady() && r.Replicas > 0 {
+		s.labelled("BUDGET", plain, fmt.Sprintf("%s of %d extra, %s of %d unavailable", used(b.Surge), b.MaxSurge, used(b.Unavailable), b.MaxUnavailable))
+	}
+}
+
+// used is a count that a sentence begins with.
+func used(n int) string {
+	if n == 0 {
+		return "none"
+	}
+	return strconv.Itoa(n)
+}
+
+func rolloutColour(r *api.Rollout) colour {
+	_, c := rolloutMark(r)
+	if r.Steady() {
+		return green
+	}
+	return c
+}
+
+// describeRollout is one line: the state in words, which revision of which
+// commit, and how far it is.
+func describeRollout(r *api.Rollout, now time.Time) string {
+	wanted := "revision " + r.Wanted.Short()
+	if r.Commit != "" {
+		wanted += " of commit " + planner.Commit{Hash: r.Commit}.Short()
+	}
+	slots := fmt.Sprintf("%d of %s", r.Done, count(r.Replicas, "slot"))
+	switch r.State {
+	case planner.RolloutDone:
+		return "done: all of " + count(r.Replicas, "slot") + " have " + wanted
+	case api.RolloutDegraded:
+		return fmt.Sprintf("done, but only %d of %s available now; %s", r.Available, count(r.Replicas, "slot"), wanted)
+	case planner.RolloutBlocked:
+		return "blocked: the slots stay as they are"
+	case planner.RolloutReverting:
+		return fmt.Sprintf("going back: %s have %s again", slots, r.LastGood.Short())
+	case planner.RolloutReverted:
+		return fmt.Sprintf("gone back: all of %s have %s again", count(r.Replicas, "slot"), r.LastGood.Short())
+	}
+	text := "under way"
+	switch r.State {
+	case planner.RolloutWaiting:
+		text = "waits for your approval"
+	case planner.RolloutPaused:
+		text = "pauses"
+		if !r.PauseUntil.IsZero() {
+			text += " for another " + age(r.PauseUntil.Sub(now))
+		}
+	}
+	if r.Steps > 0 {
+		text += fmt.Sprintf(", step %d of %d done", r.Step, r.Steps)
+	}
+	return text + ": " + slots + " available at " + wanted
+}
+
+func describeHook(h api.RolloutHook) (string, colour) {
+	text, c := h.Hook, plain
+	switch h.State {
+	case api.HookDue:
+		text += " is still to run"
+	case api.HookRuns:
+		text, c = text+" runs on "+string(h.Node), yellow
+	case api.HookSucceeded:
+		text += " succeeded"
+	case api.HookFailed:
+		text, c = text+" failed", red
+	}
+	if h.Reason != "" {
+		text += ": " + h.Reason
+	}
+	return text, c
+}
+
+func slotOf(r *api.Rollout, slot string) string {
+	return planner.SlotID{Service: planner.ParseServiceID(r.Service), Name: slot}.String()
+}
+
+func capital(text string) string { return strings.ToUpper(text[:1]) + text[1:] }
+
+// drawSlots draws the slots of a service with the nodes that have them. Of many
+// those come first that are not as they are to be; the rest is only counted.
+func drawSlots(s *screen, r *api.Rollout, only string) {
+	t := table{titles: []string{"SLOT", "NODE", "STATE", "RESTARTS", "REVISION", "REASON"}, spare: []int{3, 4}}
+	slots := slices.DeleteFunc(slices.Clone(r.Slots), func(l api.RolloutSlot) bool { return only != "" && l.Slot != only })
+	rest := 0
+	if len(slots) > maxShownSlots {
+		fine := func(l api.RolloutSlot) bool { return l.Available && l.Revision == r.Target }
+		amiss := slices.DeleteFunc(slices.Clone(slots), fine)
+		if len(amiss) < maxShownSlots {
+			amiss = slots
+		}
+		rest = len(slots) - maxShownSlots
+		slots = amiss[:maxShownSlots]
+	}
+	for _, l := range slots {
+		state, c := slotState(l)
+		restarts := ""
+		if l.Restarts > 0 {
+			restarts = strconv.Itoa(l.Restarts)
+		}
+		t.add(l.Reason, noteColour(c), cell{slotOf(r, l.Slot), plain}, cell{string(l.Node), plain}, cell{state, c},
+			cell{restarts, plain}, cell{l.Revision.Short(), revisionColour(r, l)})
+	}
+	if len(t.rows) == 0 {
+		return
+	}
+	s.blank()
+	t.draw(s)
+	if rest > 0 {
+		s.prose("", plain, dim, fmt.Sprintf("and %d more: %d of %d are available", rest, r.Available, r.Replicas))
+	}
+}
+
+// revisionColour sets off what is not what the slots are to have.
+func revisionColour(r *api.Rollout, l api.RolloutSlot) colour {
+	if r.Target != "" && l.Revision != r.Target {
+		return yellow
+	}
+	return plain
+}
+
+// slotState is the state of a slot's lease in a word.
+func slotState(l api.RolloutSlot) (string, colour) {
+	switch {
+	case l.Node == "":
+		return "no node", red
+	case l.Void:
+		return "lost", red
+	case l.Failing:
+		return "failing", red
+	case l.Available:
+		return "ready", green
+	case l.Phase == planner.PhaseReady:
+		return "ready soon", yellow
+	case l.Phase == "":
+		return "given", yellow
+	}
+	return planner.OneLine(string(l.Phase), maxShownWord), phaseColour(l.Phase)
+}
+
+// rolloutAdvice says what a person can do about a rollout, what counts most
+// first; nothing where it goes on by itself.
+func rolloutAdvice(r *api.Rollout) []string {
+	var out []string
+	add := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }
+	file := r.File
+	if file == "" {
+		file = "its manifest"
+	}
+	if r.Failed() {
+		back := "revert the commit that brought it"
+		if r.Commit != "" {
+			back = "take the change back: git revert " + planner.Commit{Hash: r.Commit}.Short()
+		}
+		add("mend %s and commit, or %s", file, back)
+		add("if it failed for another reason, to have it tried again: orpheus restart %s", r.Service)
+	}
+	if r.Asks() {
+		add("to let it go on: orpheus promote %s (or spec.update.promoted: %s in %s)", r.Service, r.Wanted.Short(), file)
+		if r.Commit != "" {
+			add("to stop it: git revert %s", planner.Commit{Hash: r.Commit}.Short())
+		}
+	}
+	for _, h := range r.Hooks {
+		if h.State == api.HookFailed {
+			add("to see what the %s hook wrote, on the node that ran it: orpheus logs %s-%s", h.Hook, r.Service, strings.ToLower(h.Hook))
+		}
+	}
+	for _, l := range r.Slots {
+		if l.Failing && l.Node != "" {
+			add("to see what %s wrote, on %s: orpheus logs %s", slotOf(r, l.Slot), l.Node, slotOf(r, l.Slot))
+			break
+		}
+	}
+	if len(r.Unplaced) > 0 {
+		add("give %s room: add a node, end a drain, or ask for less in %s (resources.requests, nodeSelector, tolerations)", r.Unplaced[0].Slot, file)
+	}
+	if len(r.Refusals) > 0 && !r.Steady() {
+		n := r.Refusals[0]
+		add("change what %s refuses in %s, or let the node's configuration allow it", n.Node, file)
+	}
+	if len(r.Avoided) > 0 {
+		add("see what is wrong with %s: orpheus nodes %s", r.Avoided[0].Node, r.Avoided[0].Node)
+	}
+	return out
+}
+
+// drawAdvice draws what there is to do.
+func drawAdvice(s *screen, advice []string) {
+	if len(advice) == 0 {
+		return
+	}
+	s.blank()
+	s.line(s.paint(bold, "TO DO"))
+	for _, text := range advice {
+		s.prose("  - ", plain, plain, text)
+	}
+}
