@@ -235,6 +235,7 @@ type fakeSource struct {
 	changed chan struct{}
 	count   int
 	unread  error // why commits cannot be compared; nil = they can
+	unloads error // why commits cannot be loaded; nil = they can
 }
 
 func newFakeSource() *fakeSource {
@@ -272,6 +273,13 @@ func (f *fakeSource) fail(err error) {
 	f.notify()
 }
 
+// failLoads has no commit be loaded; nil heals it.
+func (f *fakeSource) failLoads(err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.unloads = err
+}
+
 func (f *fakeSource) notify() {
 	close(f.changed)
 	f.changed = make(chan struct{})
@@ -306,6 +314,9 @@ func (f *fakeSource) Follow(ctx context.Context, _ func() time.Duration) <-chan 
 func (f *fakeSource) Load(_ context.Context, c planner.Commit, _ string) (Loaded, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.unloads != nil {
+		return Loaded{}, f.unloads
+	}
 	if r := f.refused[c.Hash]; r != nil {
 		return Loaded{}, r
 	}
