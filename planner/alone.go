@@ -55,6 +55,9 @@ type Coordination struct {
 	// Prepare lists revisions whose images must be ready before a lease can be
 	// given, in order.
 	Prepare []RevisionKey
+	// Waiting says for which services something is still to be done, and what it
+	// waits for, as Decisions.Waiting does.
+	Waiting map[ServiceID]string
 	// Next is the boot time at which to decide again although nothing changed;
 	// Never if there is nothing to wait for.
 	Next time.Duration
@@ -65,12 +68,13 @@ type Coordination struct {
 // the revision's images are prepared and pinned: an image that cannot be
 // pulled never takes down what runs.
 //
-// A new revision replaces one slot at a time: the next begins when all that
-// have it are ready. Start-first: the old lease stands until the new one is
-// ready. Stop-first, for single-writer slots: the old lease goes first. A
-// newer revision replaces a lease of one that never became ready.
+// A new revision replaces what runs as in a fleet: within the disruption budget,
+// held back by dependencies, hooks and steps, and blocked where it fails.
+// Start-first: the old lease stands until the new one is available. Stop-first:
+// the old lease goes first. A newer revision replaces a lease of one that never
+// became ready. A slot that keeps failing stays: there is no other node.
 func CoordinateAlone(f Followed, v Alone) Coordination {
-	var out Coordination
+	out := Coordination{Waiting: map[ServiceID]string{}}
 	running := map[ServiceID][]Instance{}
 	for _, i := range v.Running {
 		running[i.Slot.Service] = append(running[i.Slot.Service], i)
@@ -91,35 +95,29 @@ func CoordinateAlone(f Followed, v Alone) Coordination {
 		if !known && len(running[id]) == 0 && !RunsHere(v.Node, f.Fleet, s) {
 			continue
 		}
-		e := &edit{view: v, service: s, doc: cloneDoc(doc, id), commit: f.Commit.Hash}
+		e := &edit{view: &v, followed: &f, service: s, doc: cloneDoc(doc, id)}
 		e.adopt(running[id])
 		switch {
 		case !wanted:
 			e.doc.Leases, e.doc.Commit, e.changed = nil, f.Commit.Hash, true
 		case s.Orphan: // nothing but its instances is known: they stay
 		case s.Suspended(v.Now): // the documents stay as they are
-			out.Next = earlier(out.Next, v.Now.bootAt(s.Suspend.Until))
+			out.Next, out.Waiting[id] = earlier(out.Next, v.Now.bootAt(s.Suspend.Until)), s.Suspend.String()
 		default:
-			e.coordinate(f.Fleet)
+			e.coordinate()
 		}
 		if e.changed {
 			out.Docs = append(out.Docs, e.doc)
 		}
-		if e.prepare {
-			out.Prepare = append(out.Prepare, RevisionKey{id, s.Revision})
+		for _, rev := range e.prepare {
+			out.Prepare = append(out.Prepare, RevisionKey{id, rev})
 		}
+		if e.waits != "" {
+			out.Waiting[id] = e.waits
+		}
+		out.Next = earlier(out.Next, e.stepping.next)
 	}
 	return out
-}
-
-// edit is the work on one document.
-type edit struct {
-	view    Alone
-	service Service
-	doc     LeaseDoc
-	commit  string
-	changed bool
-	prepare bool // the target revision is waited for
 }
 
 // adopt makes leases for instances that carry a token the document never
@@ -141,101 +139,14 @@ func (e *edit) adopt(running []Instance) {
 		e.changed = true
 		leased := func(l Lease) bool { return l.Slot == i.Slot.Name && l.Revision == i.Revision }
 		if i.State == StateRunning && !slices.ContainsFunc(e.doc.Leases, leased) {
-			e.doc.Leases = append(e.doc.Leases, Lease{Slot: i.Slot.Name, Node: e.view.Node.Name, Epoch: i.Epoch, Token: i.Token, Revision: i.Revision})
+			l := Lease{Slot: i.Slot.Name, Node: e.view.Node.Name, Epoch: i.Epoch, Token: i.Token, Revision: i.Revision}
+			if kind := HookKind(l.Slot); slices.Contains(HookKinds, kind) {
+				l.Hook = kind
+			}
+			e.doc.Leases = append(e.doc.Leases, l)
 		}
 	}
 	sortLeases(e.doc.Leases)
-}
-
-func (e *edit) coordinate(fleet Fleet) {
-	slots := Slots(e.view.Node, fleet, e.service)
-	before := e.doc.Leases
-	bySlot := map[string][]Lease{}
-	for _, l := range before {
-		bySlot[l.Slot] = append(bySlot[l.Slot], l)
-	}
-	busy := e.updating(slots, bySlot)
-	var after []Lease
-	for _, slot := range slots {
-		kept, opened := e.slot(slot, bySlot[slot], busy)
-		busy = busy || opened
-		after = append(after, kept...)
-	}
-	sortLeases(after)
-	if !slices.EqualFunc(before, after, sameLease) {
-		e.doc.Leases = after
-		e.changed = true
-	}
-	if e.changed {
-		remember(&e.doc, e.service.Revision, e.commit)
-	}
-}
-
-// updating reports whether a slot that already has the target revision is
-// still to become ready, so that no other may begin.
-func (e *edit) updating(slots []string, bySlot map[string][]Lease) bool {
-	for _, slot := range slots {
-		for _, l := range bySlot[slot] {
-			if l.Revision == e.service.Revision && !e.ready(l) {
-				return true
-			}
-		}
-	}
-	return false
-}
-
-// slot decides one slot: which of its leases stand, and whether an update of
-// it begins now.
-func (e *edit) slot(slot string, leases []Lease, busy bool) (kept []Lease, opened bool) {
-	target := e.service.Revision
-	var current, old *Lease // at the target revision, and the one it replaces
-	for i := range leases {
-		l := &leases[i]
-		switch {
-		case l.Revision == target && (current == nil || l.Token > current.Token):
-			current = l
-		case l.Revision != target && (old == nil || e.ready(*l) && (!e.ready(*old) || l.Token > old.Token)):
-			old = l
-		}
-	}
-	switch {
-	case current != nil && (old == nil || e.ready(*current)):
-		return []Lease{*current}, false
-	case current != nil && e.stopFirst(*old):
-		return []Lease{*current}, false
-	case current != nil:
-		return []Lease{*old, *current}, false
-	case !e.prepared():
-		e.prepare = true
-		if old != nil {
-			return []Lease{*old}, false
-		}
-		return nil, false
-	case old == nil && e.view.Short:
-		return nil, false
-	case old == nil:
-		return []Lease{e.grant(slot)}, false
-	case busy:
-		return []Lease{*old}, false
-	case e.stopFirst(*old):
-		return []Lease{e.grant(slot)}, true
-	}
-	return []Lease{*old, e.grant(slot)}, true
-}
-
-func (e *edit) prepared() bool {
-	return e.view.Prepared[RevisionKey{e.service.ID, e.service.Revision}]
-}
-
-func (e *edit) ready(l Lease) bool { return e.view.Ready[LeaseKey{e.service.ID, l.Token}] }
-
-func (e *edit) stopFirst(old Lease) bool {
-	return stopFirst(e.view.Specs, old, e.service.Template)
-}
-
-func (e *edit) grant(slot string) Lease {
-	e.doc.Tokens++
-	return Lease{Slot: slot, Node: e.view.Node.Name, Token: e.doc.Tokens, Revision: e.service.Revision}
 }
 
 // Slots lists the slots of a service that this node is to run, in order.

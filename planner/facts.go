@@ -1,6 +1,9 @@
 package planner
 
-import "cmp"
+import (
+	"cmp"
+	"slices"
+)
 
 // fleetFacts are the facts of a service in a fleet, from the records.
 type fleetFacts struct {
@@ -50,6 +53,13 @@ func (f *aloneFacts) available(l Lease) bool {
 		return f.v.Ready[f.key(l)]
 	}
 	return f.v.Available[f.key(l)]
+}
+
+// runs reports whether the instance of a lease runs, ready or not.
+func (f *aloneFacts) runs(l Lease) bool {
+	return slices.ContainsFunc(f.v.Running, func(i Instance) bool {
+		return i.Slot == (SlotID{f.s.ID, l.Slot}) && i.Revision == l.Revision && i.State == StateRunning
+	})
 }
 
 func (f *aloneFacts) failing(l Lease) (string, bool) {

@@ -293,7 +293,18 @@ func (r *rollout) needs(kind HookKind) bool {
 	if !has || ran || r.blocked != "" || r.hook != nil {
 		return false
 	}
-	return kind != HookPreRollout || !r.doc.given(r.s.Revision)
+	return kind != HookPreRollout || !r.doc.given(r.s.Revision) && !r.begun()
+}
+
+// beside is the revision of a slot that has no lease yet, while it is not its
+// turn to have the wanted one: the last good one, if other slots have leases or
+// steps let some have the wanted one. "" = it gets none.
+func (r *rollout) beside(p stepping) Revision {
+	good := r.doc.LastGood
+	if _, known := r.facts.template(good); good == "" || !known || len(r.leases) == 0 && p.most == 0 {
+		return ""
+	}
+	return good
 }
 
 // completes notes that so many slots, all that have leases, have the wanted

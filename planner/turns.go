@@ -1,8 +1,6 @@
 package planner
 
-import (
-	"slices"
-)
+import "slices"
 
 // turns says which slots of a service are to have the wanted revision; nil =
 // all. It notes what the others wait for.
@@ -19,17 +17,14 @@ func (sv *survey) turns(ss *serviceState) map[string]bool {
 		return sv.haveTurn(ss)
 	}
 	ss.stepping = r.steps(len(ss.names), sv.availableAt(ss, r.s.Revision), sv.v.Docs[ss.id].StepSince, sv.now)
-	if ss.stepping.most >= len(ss.names) {
-		if ss.stepping.why != "" {
-			ss.waits = ss.stepping.why
-		}
-		return nil
-	}
-	turns := sv.haveTurn(ss)
-	sv.addTurns(ss, turns, ss.stepping.most)
 	if ss.stepping.why != "" {
 		ss.waits = ss.stepping.why
 	}
+	if ss.stepping.most >= len(ss.names) {
+		return nil
+	}
+	turns := sv.haveTurn(ss)
+	addTurns(turns, ss.names, ss.stepping.most, func(name string) bool { return sv.loses(ss, name) })
 	return turns
 }
 
@@ -46,13 +41,13 @@ func (sv *survey) haveTurn(ss *serviceState) map[string]bool {
 
 // addTurns lets more slots have the wanted revision, most in all: those first
 // that have no available instance to lose.
-func (sv *survey) addTurns(ss *serviceState, turns map[string]bool, most int) {
+func addTurns(turns map[string]bool, names []string, most int, loses func(slot string) bool) {
 	for _, losing := range []bool{false, true} {
-		for _, name := range ss.names {
+		for _, name := range names {
 			if len(turns) >= most {
 				return
 			}
-			if !turns[name] && sv.loses(ss, name) == losing {
+			if !turns[name] && loses(name) == losing {
 				turns[name] = true
 			}
 		}
@@ -95,9 +90,5 @@ func (sv *survey) own(ss *serviceState, st *slotState) Revision {
 	case newest >= 0:
 		return st.leases[newest].Revision
 	}
-	good := ss.doc.LastGood
-	if _, known := sv.template(ss, good); good == "" || !known || len(ss.roll.leases) == 0 && ss.stepping.most == 0 {
-		return ""
-	}
-	return good
+	return ss.roll.beside(ss.stepping)
 }
