@@ -1,6 +1,7 @@
 package notify
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -31,7 +32,7 @@ type StatusConfig struct {
 	// RepositoryURL is the repository that is followed.
 	RepositoryURL string
 	// Token is asked for before every request.
-	Token func() (string, error)
+	Token func(context.Context) (string, error)
 	// Context is under which name the status stands; "" = "orpheus", with the
 	// fleet's name "orpheus/NAME".
 	Context string

@@ -19,9 +19,6 @@ type Config struct {
 	// File keeps what was told through restarts; "" = nothing does.
 	File string
 	Log  *slog.Logger // nil = silent
-	// Problem is told that something does not work, or with nil that it does
-	// again. It may wait. nil = nobody is.
-	Problem func(what string, err error)
 }
 
 // Notifier tells others. Make it with New, run it once, hand it Facts at any
@@ -29,7 +26,8 @@ type Config struct {
 type Notifier struct {
 	cfg    Config
 	log    *slog.Logger
-	poster *poster // nil = none
+	told   func(what string, err error) // of Run
+	poster *poster                      // nil = none
 	hooks  []*hook
 	sent   *prometheus.CounterVec
 
@@ -94,8 +92,8 @@ func (n *Notifier) fares(what string) func(error) {
 		same := text == before
 		before = text
 		mu.Unlock()
-		if !same && n.cfg.Problem != nil {
-			n.cfg.Problem(what, err)
+		if !same {
+			n.told(what, err)
 		}
 	}
 }
@@ -116,7 +114,10 @@ func (n *Notifier) Tell(f Facts) {
 }
 
 // Run tells others until ctx ends, and has ended every request when it returns.
-func (n *Notifier) Run(ctx context.Context) {
+// told is called when something of it does not work, and with nil when it does
+// again; it may wait.
+func (n *Notifier) Run(ctx context.Context, told func(what string, err error)) {
+	n.told = told
 	memory, err := loadMemory(n.cfg.File)
 	if err != nil {
 		n.log.Warn("what was told before is not known: nothing is told of it", "err", err)
@@ -182,8 +183,8 @@ func (n *Notifier) save(memory *memory) {
 	}
 	err := memory.save(n.cfg.File)
 	memory.changed = err != nil
-	if n.cfg.Problem != nil && (err != nil) != memory.unsaved {
-		n.cfg.Problem("notify", err)
+	if (err != nil) != memory.unsaved {
+		n.told("notify", err)
 	}
 	memory.unsaved = err != nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 	"sync"
@@ -295,12 +296,9 @@ func (p *poster) failed(commit string, w *posting, want Verdict, now time.Time, 
 // bring makes what is wanted stand at the forge, and reports whether it had to
 // be posted. Who does not lead leaves the text of the right state to others.
 func (p *poster) bring(ctx context.Context, commit, name string, want Verdict, leads bool) (posted bool, err error) {
-	token, err := p.cfg.Token()
-	switch {
-	case err != nil:
-		return false, &failure{text: "its token: " + err.Error(), lasting: true}
-	case token == "" || strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }):
-		return false, &failure{text: "its token: the file is empty, or holds something else than a token", lasting: true}
+	token, err := p.cfg.token(ctx)
+	if err != nil {
+		return false, p.named(err)
 	}
 	stands, err := p.read(ctx, commit, name, token)
 	var f *failure
@@ -314,6 +312,35 @@ func (p *poster) bring(ctx context.Context, commit, name string, want Verdict, l
 		return false, nil
 	}
 	return true, p.named(p.post(ctx, commit, name, token, want))
+}
+
+// token is what the forge is shown.
+func (c StatusConfig) token(ctx context.Context) (string, error) {
+	token, err := c.Token(ctx)
+	switch {
+	case ctx.Err() != nil:
+		return "", context.Cause(ctx)
+	case err != nil:
+		return "", &failure{text: "its token: " + redact.Printable(err.Error(), 300), lasting: true}
+	case token == "" || strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }):
+		return "", &failure{text: "its token: the file is empty, or holds something else than a token", lasting: true}
+	}
+	return token, nil
+}
+
+// Check says why no status could be posted: what is wrong with c, its token, or
+// the way to the forge; whether the token may set a status is only seen when one
+// is set.
+func (c StatusConfig) Check(ctx context.Context) (forge string, err error) {
+	p, err := newPoster(c, func(string) {}, func(error) {})
+	if err != nil {
+		return "", err
+	}
+	token, err := c.token(ctx)
+	if err == nil {
+		_, err = p.ask(ctx, call{method: http.MethodGet, url: p.forge.repo()}, token)
+	}
+	return fmt.Sprintf("%s, repository %s", p.forge, p.forge.repository), p.named(err)
 }
 
 func (p *poster) named(err error) error {

@@ -23,6 +23,8 @@ import (
 
 const token = "canary-t0ken/+with=specials"
 
+func shown(context.Context) (string, error) { return token, nil }
+
 // fakeForge is a Gitea, as far as statuses go, whose answers can be spoilt.
 type fakeForge struct {
 	*httptest.Server
@@ -114,7 +116,7 @@ func (f *fakeForge) stands(commit string) Verdict {
 }
 
 func (f *fakeForge) status() *StatusConfig {
-	return &StatusConfig{Kind: Gitea, API: f.URL + "/api/v1", Repository: "team/fleet", Token: func() (string, error) { return token, nil }}
+	return &StatusConfig{Kind: Gitea, API: f.URL + "/api/v1", Repository: "team/fleet", Token: shown}
 }
 
 // hurry is a pace for tests.
@@ -133,7 +135,7 @@ type running struct {
 func run(t *testing.T, c Config, p pace) *running {
 	t.Helper()
 	r := &running{problems: map[string]string{}}
-	c.Problem = func(what string, err error) {
+	told := func(what string, err error) {
 		r.notes.Lock()
 		defer r.notes.Unlock()
 		delete(r.problems, what)
@@ -157,7 +159,7 @@ func run(t *testing.T, c Config, p pace) *running {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})
-	go func() { n.Run(ctx); close(ended) }()
+	go func() { n.Run(ctx, told); close(ended) }()
 	r.end = func() { cancel(); <-ended }
 	t.Cleanup(r.end)
 	return r
@@ -413,7 +415,7 @@ func TestAttackRedirect(t *testing.T) {
 			from := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				http.Redirect(w, r, thief.URL+r.URL.Path, status)
 			}))
-			p, err := newPoster(StatusConfig{Kind: kind, API: from.URL, Repository: "team/fleet", Token: func() (string, error) { return token, nil }}, func(string) {}, func(error) {})
+			p, err := newPoster(StatusConfig{Kind: kind, API: from.URL, Repository: "team/fleet", Token: shown}, func(string) {}, func(error) {})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -452,7 +454,7 @@ func TestAttackTLS(t *testing.T) {
 	asked := false
 	s := httptest.NewTLSServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked = true }))
 	t.Cleanup(s.Close)
-	p, err := newPoster(StatusConfig{Kind: GitHub, API: s.URL, Repository: "team/fleet", Token: func() (string, error) { return token, nil }}, func(string) {}, func(error) {})
+	p, err := newPoster(StatusConfig{Kind: GitHub, API: s.URL, Repository: "team/fleet", Token: shown}, func(string) {}, func(error) {})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -466,10 +468,10 @@ func TestAttackTLS(t *testing.T) {
 // and none of it is told.
 func TestAttackToken(t *testing.T) {
 	f := newFakeForge(t)
-	for name, read := range map[string]func() (string, error){
-		"two lines":  func() (string, error) { return "canary\r\nX-Evil: 1", nil },
-		"empty":      func() (string, error) { return "", nil },
-		"unreadable": func() (string, error) { return "", errors.New("open /etc/token: permission denied") },
+	for name, read := range map[string]func(context.Context) (string, error){
+		"two lines":  func(context.Context) (string, error) { return "canary\r\nX-Evil: 1", nil },
+		"empty":      func(context.Context) (string, error) { return "", nil },
+		"unreadable": func(context.Context) (string, error) { return "", errors.New("open /etc/token: permission denied") },
 	} {
 		c := f.status()
 		c.Token = read
@@ -497,7 +499,7 @@ func TestGitLabTransition(t *testing.T) {
 		http.Error(w, `{"message":"Cannot transition status via :enqueue from :pending (Reason(s): Status cannot transition via \"enqueue\")"}`, http.StatusBadRequest)
 	}))
 	t.Cleanup(s.Close)
-	p, err := newPoster(StatusConfig{Kind: GitLab, API: s.URL, Repository: "team/fleet", Token: func() (string, error) { return token, nil }}, func(string) {}, func(error) {})
+	p, err := newPoster(StatusConfig{Kind: GitLab, API: s.URL, Repository: "team/fleet", Token: shown}, func(string) {}, func(error) {})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -513,7 +515,7 @@ func TestTellNeverWaits(t *testing.T) {
 	t.Cleanup(stuck.Close)
 	t.Cleanup(func() { close(release) })
 	n := run(t, Config{
-		Status: &StatusConfig{Kind: Gitea, API: stuck.URL, Repository: "team/fleet", Token: func() (string, error) { return token, nil }},
+		Status: &StatusConfig{Kind: Gitea, API: stuck.URL, Repository: "team/fleet", Token: shown},
 		Hooks:  []HookConfig{{Name: "webhooks[0]", URL: func() (string, error) { return stuck.URL, nil }}},
 	}, hurry)
 	begin := time.Now()

@@ -25,7 +25,8 @@ type HookConfig struct {
 	// URL is asked for before every request: it may be a secret, and is treated
 	// as one.
 	URL func() (string, error)
-	// Plain allows http to other hosts: URL is none of a secret.
+	// Plain: it is no secret, and stands in the configuration. New checks it then,
+	// and http to other hosts is allowed.
 	Plain bool
 	On    []Kind // nil = all
 	Route transport.Options
@@ -69,7 +70,16 @@ type queued struct {
 func newHook(c HookConfig, count func(string, int), told func(error)) (*hook, error) {
 	for _, kind := range c.On {
 		if !slices.Contains(Kinds, kind) {
-			return nil, fmt.Errorf("on: %q is no event; there are %s", kind, joined(Kinds))
+			return nil, fmt.Errorf("events: %q is no event; there are %s", kind, joined(Kinds))
+		}
+	}
+	if c.Plain {
+		address, err := c.URL()
+		if err == nil {
+			_, err = hookURL(address, true)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("url: %w", err)
 		}
 	}
 	cl, err := newClient(c.Route)

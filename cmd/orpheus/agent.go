@@ -209,6 +209,7 @@ func runAgent(ctx context.Context, c config) error {
 	helpers.Go(func() { n.watchGitFiles(ctx) })
 	helpers.Go(func() { n.hangups(ctx, hup) })
 	n.webhooks(ctx, a, &helpers, metrics)
+	n.notifications(ctx, a, &helpers)
 	served := api.Options{
 		Address: c.apiAddress(), Socket: c.socket(), Status: a.Status, Health: a.Health, Metrics: metrics.Handler(),
 		Network: n.networkState(n.describeNames), Endpoints: n.endpoints(a.Endpoints),

@@ -41,6 +41,7 @@ type config struct {
 	Pressure     pressureConfig            `json:"pressure"`
 	API          apiConfig                 `json:"api"`
 	Webhook      webhookConfig             `json:"webhook"`
+	Notify       notifyConfig              `json:"notify"`
 	Logs         logsConfig                `json:"logs"`
 	Log          logConfig                 `json:"log"`
 }
@@ -264,6 +265,7 @@ func (c *config) validate() error {
 		fault("log.format: %q is neither text nor json", c.Log.Format)
 	}
 	faults = append(faults, c.registryFaults()...)
+	faults = append(faults, c.notifyFaults()...)
 	return errors.Join(faults...)
 }
 

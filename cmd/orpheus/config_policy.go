@@ -71,6 +71,7 @@ func (c *config) reservedPaths() []string {
 	own := []string{c.StateDir, c.RunDir, filepath.Dir(c.containerdAddress()), c.Webhook.SecretFile, c.Webhook.KeyFile}
 	own = append(own, c.DockerConfig)
 	own = append(own, c.gitSecretFiles()...)
+	own = append(own, c.notifySecretFiles()...)
 	for _, r := range c.Registries {
 		own = append(own, r.PasswordFile)
 	}

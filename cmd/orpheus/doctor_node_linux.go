@@ -54,6 +54,7 @@ func (n *nodeExam) checks() []check {
 		checks = append(checks, check{"repository", n.repository})
 		checks = append(checks, n.fleetChecks()...)
 	}
+	checks = append(checks, n.notifyChecks()...)
 	return append(checks, append(n.wired(), check{"room", n.room})...)
 }
 

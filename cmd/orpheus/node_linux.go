@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 
 	"github.com/orpheus-cd/orpheus/agent"
+	"github.com/orpheus-cd/orpheus/agent/notify"
 	"github.com/orpheus-cd/orpheus/gitsync"
 	"github.com/orpheus-cd/orpheus/planner"
 	"github.com/orpheus-cd/orpheus/planner/manifest"
@@ -36,6 +37,8 @@ type node struct {
 	volumes runtime.Volumes
 	hint    chan struct{} // look at the repository now
 	closers []func() error
+	// notifier tells others how commits fare; nil = nobody is told.
+	notifier *notify.Notifier
 }
 
 // newNode wires a node from its configuration. It touches neither the
@@ -162,6 +165,13 @@ func (n *node) agent() (*agent.Agent, *agent.Metrics, error) {
 		settings.Policy.HostPorts = n.hostPorts()
 	} else {
 		settings.Balancer, settings.Names = n.relay, n.relay
+	}
+	if n.notifier, err = c.newNotifier(n.log); err != nil {
+		return nil, nil, fmt.Errorf("notify: %w", err)
+	}
+	if n.notifier != nil {
+		settings.Notify = n.notifier.Tell
+		metrics.Register(n.notifier.Collector())
 	}
 	a, err := agent.New(settings)
 	return a, metrics, err
