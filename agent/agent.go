@@ -243,6 +243,9 @@ func New(cfg Config) (*Agent, error) {
 	if err = a.loadOnceRuns(filepath.Join(cfg.StateDir, oncePath)); err != nil {
 		a.problem("hooks begun", err)
 	}
+	if a.fleet != nil {
+		a.refusedOnce()
+	}
 	if cfg.Balancer != nil {
 		a.balance.kernel = &balancer{to: cfg.Balancer}
 		a.balance.own.listening, _ = cfg.Balancer.(runtime.Listening)

@@ -70,6 +70,28 @@ func (a *Agent) loadOnceRuns(path string) (err error) {
 	return err
 }
 
+// refusedOnce has the refusals of the last process stand: others were told.
+func (a *Agent) refusedOnce() {
+	a.onceLeases(func(id planner.ServiceID, l planner.Lease) {
+		if run, _ := a.once.of(keyOfOnce(id, l)); run.Refused != "" {
+			a.fleet.refused[planner.RevisionKey{Service: id, Revision: l.Revision}] = run.Refused
+		}
+	})
+}
+
+// neverBegin is to be called before others are told that this node refuses a
+// revision: of what runs once it never begins it from then on, for another node
+// may. After an error they are not told.
+func (a *Agent) neverBegin(key planner.RevisionKey, why string) error {
+	var errs []error
+	for _, l := range a.state.docs[key.Service].Leases {
+		if l.Revision == key.Revision && a.isOnce(l) {
+			errs = append(errs, a.once.refuse(keyOfOnce(key.Service, l), why))
+		}
+	}
+	return errors.Join(errs...)
+}
+
 // startedOnce are the leases under which something was begun that runs once.
 func (a *Agent) startedOnce() map[planner.LeaseKey]bool {
 	started := map[planner.LeaseKey]bool{}

@@ -398,7 +398,34 @@ func TestOnceRunsAreBounded(t *testing.T) {
 			t.Errorf("%d is kept: %v, want %v", n, is, kept)
 		}
 	}
-	if err := o.begin(key(0)); !errors.Is(err, errBegun) {
-		t.Errorf("begun twice: %v", err)
+	if err := errors.Join(o.begin(key(0)), o.refuse(key(0), "full")); !errors.Is(err, errBegun) || errors.Is(err, errRefused) {
+		t.Errorf("begun or refused after it was begun: %v", err)
+	}
+}
+
+// A hook that others were told is refused here may run on another node: it never
+// begins here, whatever the next process makes of its lease.
+func TestHookThatWasRefusedNeverBegins(t *testing.T) {
+	path := filepath.Join(t.TempDir(), oncePath)
+	key := onceKey{Service: planner.ServiceID{Namespace: "default", Name: "web"}, Token: 3, Revision: "r1-x"}
+	o, err := loadOnce(path, nil)
+	if err == nil {
+		err = o.refuse(key, "no room")
+	}
+	if err == nil {
+		o, err = loadOnce(path, nil)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if run, begun := o.of(key); begun || run.Refused != "no room" {
+		t.Errorf("begun %v: %+v", begun, run)
+	}
+	if err := o.begin(key); !errors.Is(err, errRefused) {
+		t.Errorf("it begins all the same: %v", err)
+	}
+	key.Token++
+	if err := o.begin(key); err != nil {
+		t.Errorf("under another lease it does not begin: %v", err)
 	}
 }

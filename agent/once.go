@@ -29,13 +29,14 @@ type onceKey struct {
 	Revision planner.Revision  `json:"revision"`
 }
 
-// onceRun is what is known of what was begun under a lease. Neither is ever
-// taken back: that it was begun, but by who knows that it was not, and how it
-// ended.
+// onceRun is what is known of a lease: that something was begun under it, which
+// only who began it and knows better takes back, and how it ended; or that this
+// node has refused it, after which another may run it, and it never does.
 type onceRun struct {
 	onceKey
-	Ended  bool   `json:"ended,omitempty"`
-	Failed string `json:"failed,omitempty"` // why; "" = it succeeded
+	Refused string `json:"refused,omitempty"` // why; "" = it was begun
+	Ended   bool   `json:"ended,omitempty"`
+	Failed  string `json:"failed,omitempty"` // why; "" = it succeeded
 }
 
 // onceRuns is what the node remembers of what runs once. It is on disk before
@@ -51,8 +52,12 @@ type onceFile struct {
 	Runs   []onceRun `json:"runs"`
 }
 
-// errBegun: it was begun under this lease, and is not begun again.
-var errBegun = errors.New("it was begun before, and runs once")
+// errBegun: it was begun under this lease, and is not begun again. errRefused:
+// nor is what this node told others it would not begin.
+var (
+	errBegun   = errors.New("it was begun before, and runs once")
+	errRefused = errors.New("this node has refused it, and another may run it by now")
+)
 
 // loadOnce reads what was begun. Where the file cannot be read it is set aside,
 // and standing, what the node has leases for, counts as begun: nothing may run
@@ -99,26 +104,42 @@ func (o *onceRuns) index(key onceKey) int {
 	return slices.IndexFunc(o.runs, func(r onceRun) bool { return r.onceKey == key })
 }
 
-// of is what is known of a lease; false = nothing was begun under it.
-func (o *onceRuns) of(key onceKey) (onceRun, bool) {
+// of is what is known of a lease; begun reports whether something was begun
+// under it.
+func (o *onceRuns) of(key onceKey) (run onceRun, begun bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	k := o.index(key)
 	if k < 0 {
 		return onceRun{}, false
 	}
-	return o.runs[k], true
+	return o.runs[k], o.runs[k].Refused == ""
 }
 
 // begin notes that something is begun under a lease: the point of no return. It
-// is errBegun where that was noted before.
+// is errBegun or errRefused where it may not be.
 func (o *onceRuns) begin(key onceKey) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.index(key) >= 0 {
+	if k := o.index(key); k >= 0 && o.runs[k].Refused != "" {
+		return errRefused
+	} else if k >= 0 {
 		return errBegun
 	}
 	return o.save(append(slices.Clone(o.runs), onceRun{onceKey: key}))
+}
+
+// refuse notes that nothing is ever begun under a lease, before anybody is told
+// so. It is errBegun where something was.
+func (o *onceRuns) refuse(key onceKey, why string) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if k := o.index(key); k >= 0 && o.runs[k].Refused == "" {
+		return errBegun
+	} else if k >= 0 {
+		return nil
+	}
+	return o.save(append(slices.Clone(o.runs), onceRun{onceKey: key, Refused: why}))
 }
 
 // takeBack notes that nothing was begun after all. It is for who began it and
@@ -146,7 +167,7 @@ func (o *onceRuns) end(key onceKey, failed string) error {
 	if runs[k].Ended {
 		return nil
 	}
-	runs[k].Ended, runs[k].Failed = true, failed
+	runs[k].Refused, runs[k].Ended, runs[k].Failed = "", true, failed
 	return o.save(runs)
 }
 

@@ -55,9 +55,15 @@ func (a *Agent) tellFleet(all []planner.Instance) fleet.Report {
 		}
 		return strings.Compare(string(x.Revision), string(y.Revision))
 	})
+	var untold error
 	for key, reason := range ms.refused {
+		if err := a.neverBegin(key, reason); err != nil {
+			untold = err
+			continue
+		}
 		r.Refusals = append(r.Refusals, planner.Refusal{Service: key.Service, Revision: key.Revision, Reason: reason})
 	}
+	a.problem("refusals of hooks", untold)
 	slices.SortFunc(r.Refusals, func(x, y planner.Refusal) int {
 		if c := x.Service.Compare(y.Service); c != 0 {
 			return c
