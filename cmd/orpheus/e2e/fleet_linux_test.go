@@ -28,6 +28,9 @@ const defaults = "apiVersion: orpheus/v1\nkind: Fleet\nmetadata: {name: e2e}\n"
 // three lists the nodes: work is placed as soon as all are there.
 const three = defaults + "spec: {nodes: [node-1, node-2, node-3]}\n"
 
+// threeQuick is three that look every second.
+const threeQuick = defaults + "spec: {nodes: [node-1, node-2, node-3], pollInterval: 1s}\n"
+
 // fleet is many nodes, as a test sees them.
 type fleet struct {
 	*devfleet.Cluster
