@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/orpheus-cd/orpheus/agent/fleet"
+	"github.com/orpheus-cd/orpheus/agent/notify"
 	"github.com/orpheus-cd/orpheus/gitsync"
 	"github.com/orpheus-cd/orpheus/gitsync/gitsynctest"
 	"github.com/orpheus-cd/orpheus/planner"
@@ -38,6 +39,7 @@ type band struct {
 	mu      sync.Mutex // held while a commit is made on all nodes
 	fleet   planner.Fleet
 	specs   map[planner.NodeName]planner.NodeSpec
+	notify  func(notify.Facts) // of agents that start from now on
 }
 
 // player is one node of the band.
@@ -98,7 +100,7 @@ func (p *player) start() {
 		Drivers: map[string]runtime.Driver{planner.DriverContainerd: p.driver},
 		Network: p.network, Balancer: p.network, HostPorts: p.network, Dial: p.band.dial, Volumes: runtimetest.NewFakeVolumes(), Log: slog.New(slog.DiscardHandler),
 		Clock:  func() planner.Time { return planner.Time{Boot: time.Since(p.band.booted), Wall: time.Now()} },
-		Relate: p.band.relate, Pressure: p.gauges.pressure(),
+		Relate: p.band.relate, Pressure: p.gauges.pressure(), Notify: p.band.notify,
 		Fleet: &Fleet{
 			Member: fleet.Config{
 				Self: planner.NodeRecord{

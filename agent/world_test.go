@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/orpheus-cd/orpheus/agent/api"
+	"github.com/orpheus-cd/orpheus/agent/notify"
 	"github.com/orpheus-cd/orpheus/planner"
 	"github.com/orpheus-cd/orpheus/runtime"
 	"github.com/orpheus-cd/orpheus/runtime/runtimetest"
@@ -43,6 +44,7 @@ type world struct {
 	more     map[string]runtime.Driver // beside driver
 	log      slog.Handler
 	names    Names
+	notify   func(notify.Facts)
 	// noNetwork: instances cannot have a network of their own.
 	noNetwork bool
 	process   *process
@@ -91,7 +93,7 @@ func (w *world) start() {
 		Node: planner.Node{Name: w.name}, Version: "test", StateDir: w.state, Source: w.repo,
 		Drivers: drivers,
 		Network: w.network, Balancer: w.network, HostPorts: w.network, Names: w.names, Volumes: w.volumes, Policy: w.policy, Log: slog.New(w.log), Pressure: w.pressure,
-		Relate: w.repo.relate, Floor: w.floor,
+		Relate: w.repo.relate, Floor: w.floor, Notify: w.notify,
 		Clock: func() planner.Time { return planner.Time{Boot: time.Since(w.booted), Wall: time.Now()} },
 	}
 	if w.noNetwork {

@@ -1,0 +1,158 @@
+package agent
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/orpheus-cd/orpheus/agent/notify"
+	"github.com/orpheus-cd/orpheus/planner"
+)
+
+// listeners takes down what agents hand over, and what each would tell.
+type listeners struct {
+	mu     sync.Mutex
+	told   map[planner.NodeName]notify.Told
+	last   map[planner.NodeName]notify.Facts
+	facts  int
+	events []string // "kind subject", of all nodes
+}
+
+func newListeners() *listeners {
+	return &listeners{told: map[planner.NodeName]notify.Told{}, last: map[planner.NodeName]notify.Facts{}}
+}
+
+func (l *listeners) hear(f notify.Facts) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.facts++
+	l.last[f.Node] = f
+	told, events := notify.Tell(l.told[f.Node], f)
+	l.told[f.Node] = told
+	for _, e := range events {
+		l.events = append(l.events, strings.TrimSpace(fmt.Sprintf("%s %s%s", e.Kind, e.Service, e.Node)))
+	}
+}
+
+// heard is what was told since it was last asked.
+func (l *listeners) heard() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	events := l.events
+	l.events = nil
+	return strings.Join(events, ", ")
+}
+
+func (l *listeners) of(node planner.NodeName) notify.Facts {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.last[node]
+}
+
+func (l *listeners) want(t *testing.T, when, want string) {
+	t.Helper()
+	if got := l.heard(); got != want {
+		t.Errorf("%s: told %q, want %q", when, got, want)
+	}
+}
+
+// TestNotifyAlone: what a node on its own hands over as commits come.
+func TestNotifyAlone(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.crash()
+		l := newListeners()
+		w.notify = l.hear
+		w.start()
+		w.commit(service("web", "a", replicas(2)))
+		w.settle(time.Minute)
+		f := l.of("n1")
+		if f.Stale || f.Rank != 0 || len(f.Services) != 1 || f.Services[0].Phase != notify.Done || !f.Services[0].Mine {
+			t.Errorf("after the first commit: %+v", f)
+		}
+		l.heard()
+		commit := w.commit(service("web", "b", replicas(2)), service("db", "a"))
+		w.settle(time.Minute)
+		got := strings.Split(l.heard(), ", ")
+		slices.Sort(got)
+		if text := strings.Join(got, ", "); !strings.Contains(text, "rolloutDone db, rolloutDone web") || !strings.Contains(text, "rolloutStarted web") {
+			t.Errorf("a new revision: told %q", text)
+		}
+		if f := l.of("n1"); f.Commit.Hash != commit.Hash {
+			t.Errorf("followed is %s", f.Commit.Short())
+		}
+		w.commit(service("web", "b", replicas(3)), service("db", "a"))
+		w.settle(time.Minute)
+		l.want(t, "one replica more", "")
+
+		refused := w.repo.refuse("is missing")
+		w.settle(time.Minute)
+		l.want(t, "a commit without fleet.yaml", "commitRefused")
+		if f := l.of("n1"); f.Refused.Hash != refused.Hash || !strings.Contains(f.Refusal, "is missing") || f.Commit.Hash == refused.Hash {
+			t.Errorf("%+v", f)
+		}
+		w.repo.fail(errors.New("no route"))
+		w.settle(time.Minute)
+		if f := l.of("n1"); !f.Stale {
+			t.Errorf("the repository cannot be read, and yet %+v", f)
+		}
+		w.repo.fail(nil)
+		w.repo.commit(planner.Desired{Services: byID([]planner.Service{service("web", "b", replicas(3))}),
+			Faults: []planner.Fault{{File: "db.yaml", Line: 3, Reason: "no image"}, {File: "db.yaml", Line: 4, Reason: "old", Warning: true}}})
+		w.settle(time.Minute)
+		l.want(t, "a file with a fault", "commitRefused")
+		if f := l.of("n1"); f.Stale || f.FaultCount != 1 || f.Faults[0] != "db.yaml:3: no image" || len(f.Services) != 2 {
+			t.Errorf("%+v", f)
+		}
+		before := l.facts
+		w.settle(5 * time.Minute)
+		if l.facts > before+310 {
+			t.Errorf("at rest it handed over %d times in five minutes", l.facts-before)
+		}
+	})
+}
+
+// TestNotifyFleet: of three nodes one tells each thing.
+func TestNotifyFleet(t *testing.T) {
+	play(t, 3, func(b *band) {
+		l := newListeners()
+		b.notify = l.hear
+		for _, p := range b.nodes {
+			p.crash()
+			p.start()
+		}
+		b.commit(service("web", "a", replicas(3)), service("db", "a"))
+		b.settle(2 * time.Minute)
+		ranks := map[int]bool{}
+		for _, p := range b.nodes {
+			f := l.of(p.name)
+			ranks[f.Rank] = true
+			if f.Stale || len(f.Services) != 2 || f.Services[0].Phase != notify.Done || f.Services[1].Phase != notify.Done || len(f.Nodes) != 3 {
+				t.Errorf("%s: %+v", p.name, f)
+			}
+		}
+		if len(ranks) != 3 {
+			t.Errorf("ranks %v", ranks)
+		}
+		l.heard()
+		b.commit(service("web", "b", replicas(3)), service("db", "a"))
+		b.settle(2 * time.Minute)
+		l.want(t, "a new revision", "rolloutStarted web, rolloutDone web")
+		gone := b.nodes[2]
+		gone.die()
+		b.settle(3 * time.Minute)
+		l.want(t, "a node that dies", "nodeFenced n3")
+		gone.boot++
+		gone.start()
+		b.settle(3 * time.Minute)
+		l.want(t, "and comes back", "nodeBack n3")
+		b.nodes[0].noGit.Store(true)
+		b.settle(time.Minute)
+		if f := l.of("n1"); !f.Stale {
+			t.Errorf("n1 cannot read the records, and yet %+v", f)
+		}
+	})
+}
