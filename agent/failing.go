@@ -25,7 +25,7 @@ type term struct {
 	met             bool
 	overdue, failed string
 
-	available bool // now
+	available bool // as it was listed last
 	left      bool // people want it left alone
 	stands    bool // its clock does not run: it is left alone, or others have to go first
 }
@@ -82,7 +82,9 @@ func (a *Agent) countTerm(s planner.Service, l planner.Lease, t *term, of []plan
 	if covered {
 		id = i.ID
 	}
-	t.available = covered && a.available(id)
+	if covered || a.listedOnce(l.Revision) { // else what the last process knew holds
+		t.available = covered && a.available(id)
+	}
 	t.limit = s.Deadline()
 	done := t.available
 	if l.Hook != "" {
@@ -100,12 +102,18 @@ func (a *Agent) countTerm(s planner.Service, l planner.Lease, t *term, of []plan
 	if track := a.tracks[id]; track != nil && l.Hook == "" {
 		a.countFailures(s, t, track, id, now)
 	}
-	if why := before.given(); why != "" && t.given() == "" {
+	if why := before.given(); why != "" && t.available {
 		a.log.Info("instance is available after all", "slot", t.slot, "instance", id, "revision", l.Revision.Short(), "reason", "it is ready: "+why)
 	}
-	if t.met != before.met || t.overdue != before.overdue || t.failed != before.failed {
+	if t.met != before.met || t.overdue != before.overdue || t.failed != before.failed || t.available != before.available {
 		a.progress.news = true
 	}
+}
+
+// listedOnce reports whether the driver of a revision was listed in this process.
+func (a *Agent) listedOnce(rev planner.Revision) bool {
+	d := a.drivers[a.state.specs[rev].DriverName()]
+	return d == nil || d.listed
 }
 
 // countFailures judges how often an instance failed. What failed too often is

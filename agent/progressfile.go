@@ -50,14 +50,15 @@ type progressInstance struct {
 }
 
 type progressLease struct {
-	Service  planner.ServiceID `json:"service"`
-	Slot     string            `json:"slot"`
-	Token    uint64            `json:"token"`
-	Revision planner.Revision  `json:"revision"`
-	Spent    time.Duration     `json:"spent,omitempty"`
-	Met      bool              `json:"met,omitempty"`
-	Overdue  string            `json:"overdue,omitempty"`
-	Failed   string            `json:"failed,omitempty"`
+	Service   planner.ServiceID `json:"service"`
+	Slot      string            `json:"slot"`
+	Token     uint64            `json:"token"`
+	Revision  planner.Revision  `json:"revision"`
+	Spent     time.Duration     `json:"spent,omitempty"`
+	Met       bool              `json:"met,omitempty"`
+	Available bool              `json:"available,omitempty"`
+	Overdue   string            `json:"overdue,omitempty"`
+	Failed    string            `json:"failed,omitempty"`
 }
 
 type progressStep struct {
@@ -107,7 +108,7 @@ func (a *Agent) adoptProgress(f progressFile) {
 	}
 	for _, l := range f.Leases {
 		t := a.term(planner.LeaseKey{Service: l.Service, Token: l.Token}, planner.Lease{Slot: l.Slot, Revision: l.Revision})
-		t.spent, t.met, t.overdue, t.failed = max(0, l.Spent), l.Met, l.Overdue, l.Failed
+		t.spent, t.met, t.available, t.overdue, t.failed = max(0, l.Spent), l.Met, l.Available, l.Overdue, l.Failed
 	}
 	p.node = nodeStarts{failures: f.Starts, reason: f.Failing, until: min(f.Until, now+nodeTrialMax), strikes: max(0, f.Strikes)}
 	for _, s := range f.Steps {
@@ -191,7 +192,7 @@ func (a *Agent) listProgress() progressFile {
 	for key, t := range p.terms {
 		f.Leases = append(f.Leases, progressLease{
 			Service: key.Service, Slot: t.slot.Name, Token: key.Token, Revision: t.revision,
-			Spent: t.spent, Met: t.met, Overdue: t.overdue, Failed: t.failed,
+			Spent: t.spent, Met: t.met, Available: t.available, Overdue: t.overdue, Failed: t.failed,
 		})
 	}
 	slices.SortFunc(f.Leases, func(x, y progressLease) int {

@@ -245,9 +245,14 @@ func (s *simulation) finish() {
 func (s *simulation) wantRest() {
 	var want, have, ids, attached []string
 	ports := map[int]int{}
+	docs := s.docs()
 	for id, svc := range s.wanted {
+		revision := svc.Revision
+		if doc := docs[id]; slices.Contains(doc.Blocked, revision) && doc.LastGood != "" {
+			revision = doc.LastGood // it failed as often as it may while something had it crash
+		}
 		for n := range svc.Replicas {
-			want = append(want, fmt.Sprintf("%s-%d %s running", id, n, svc.Revision.Short()))
+			want = append(want, fmt.Sprintf("%s-%d %s running", id, n, revision.Short()))
 		}
 		for _, p := range svc.Ports {
 			ports[p.Publish.Port] = svc.Replicas
@@ -283,6 +288,18 @@ func (s *simulation) wantRest() {
 		}
 		s.violated("problem at the end: %s", p)
 	}
+}
+
+// docs are the leases of the node as they stand.
+func (s *simulation) docs() map[planner.ServiceID]planner.LeaseDoc {
+	var docs map[planner.ServiceID]planner.LeaseDoc
+	if err := s.agent.onLoop(context.Background(), func() error {
+		docs = maps.Clone(s.agent.state.docs)
+		return nil
+	}); err != nil {
+		s.violated("the loop does not answer: %v", err)
+	}
+	return docs
 }
 
 // simCommit is what the witness must know of a commit.
