@@ -170,7 +170,8 @@ type Agent struct {
 	decideAt   time.Duration // boot time at which leases are decided again by time alone
 	notifying  notifying
 	once       *onceRuns
-	fleet      *membership // nil = coordination: none
+	onceKnown  time.Duration // boot time from which what is missing of what was begun is gone
+	fleet      *membership   // nil = coordination: none
 }
 
 const (

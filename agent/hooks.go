@@ -20,6 +20,8 @@ import (
 
 // beginTime is how long a start that may have begun goes on although nobody
 // wants it any more, or the agent stops: cut off, its outcome would not be known.
+// As long a new agent waits for what the last one, which was killed, may have
+// asked of a driver that is still about to do it.
 const beginTime = 5 * time.Second
 
 const (
@@ -67,6 +69,7 @@ func (a *Agent) loadOnceRuns(path string) (err error) {
 	var standing []onceKey
 	a.onceLeases(func(id planner.ServiceID, l planner.Lease) { standing = append(standing, keyOfOnce(id, l)) })
 	a.once, err = loadOnce(path, standing)
+	a.onceKnown = a.cfg.Clock().Boot + beginTime
 	return err
 }
 
@@ -119,6 +122,7 @@ func (a *Agent) endedHooks() map[planner.LeaseKey]string {
 // list it.
 func (a *Agent) followOnce() {
 	all, _ := a.instances()
+	early := a.cfg.Clock().Boot < a.onceKnown
 	stands := map[onceKey]bool{}
 	var trouble []error
 	a.onceLeases(func(id planner.ServiceID, l planner.Lease) {
@@ -134,6 +138,9 @@ func (a *Agent) followOnce() {
 			return i.ID == instance || i.Slot == slot && i.Token == l.Token && i.Revision == l.Revision
 		})
 		if a.flights[instance] != nil || k < 0 && (!begun || !a.tellsAll(l.Revision)) {
+			return
+		}
+		if early && (k < 0 || all[k].State == planner.StatePartial) {
 			return
 		}
 		failed, over := notFoundAgain, true

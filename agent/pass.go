@@ -411,6 +411,7 @@ func (a *Agent) schedule(plan planner.Plan, began time.Duration) {
 	}
 	due(plan.Next)
 	due(a.decideAt)
+	due(a.onceKnown)
 	due(a.source.retryAt)
 	due(a.swept + sweepInterval)
 	due(a.balance.retry)
