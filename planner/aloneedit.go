@@ -178,12 +178,11 @@ func (e *edit) count() {
 		case st.current != nil || st.old != nil:
 			e.pace.down++
 		}
-		switch {
-		case st.current == nil || st.available:
+		if st.current == nil || st.available {
 			continue
-		case st.old != nil && !e.stopsFirst(st, *st.current):
+		}
+		if st.old != nil && !e.stopsFirst(st, *st.current) {
 			e.pace.pairs++
-			e.pace.moving++
 		}
 		if st.current.Revision == e.service.Revision {
 			e.pace.trying++

@@ -13,8 +13,9 @@ import (
 //
 // nodes: "n1 n2:drain n3:fenced": names with what holds of them. All are at
 // epoch 2. leases: "0:a1@n1+ 0:b2@n2": slot, template (see revs), token, node,
-// then any of + its node reports it ready, ~ prepared, v void (given at epoch
-// 1), ! its node refuses the revision, e ending.
+// then any of + its node reports it ready, * for long enough, ~ prepared, f
+// failing, v void (given at epoch 1), ! its node refuses the revision, e ending,
+// s stop-first.
 type fleetCase struct {
 	nodes    string
 	replicas int
@@ -155,6 +156,11 @@ func parseFleetLeases(t *testing.T, text string, nodes map[NodeName]NodeView) Le
 			i.Phase = PhaseReady
 		}
 		i.Prepared = strings.Contains(marks, "~")
+		i.Available = strings.Contains(marks, "*")
+		if i.Failing = strings.Contains(marks, "f"); i.Failing {
+			i.Reason = "exited with code 1"
+		}
+		l.StopFirst = strings.Contains(marks, "s")
 		n.Status.Instances = append(n.Status.Instances, i)
 		if strings.Contains(marks, "!") {
 			n.Status.Refusals = append(n.Status.Refusals, Refusal{web, l.Revision, "no room"})
@@ -178,6 +184,8 @@ func showFleetLeases(leases []Lease) string {
 			mark = "^"
 		case l.Ending:
 			mark = "e"
+		case l.StopFirst:
+			mark = "s"
 		}
 		all = append(all, showLeases([]Lease{l})+"@"+string(l.Node)+mark)
 	}

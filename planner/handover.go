@@ -7,7 +7,7 @@ func (sv *survey) handOver(ss *serviceState) {
 		switch {
 		case st.available || st.oldAvailable:
 			ss.pace.up++
-		case sv.hopeless(ss, st):
+		case sv.absent(ss, st):
 		default:
 			ss.pace.down++
 		}
@@ -19,13 +19,14 @@ func (sv *survey) handOver(ss *serviceState) {
 	}
 }
 
-// hopeless reports whether nothing that is done here makes a slot available: its
-// own node is gone, or no node takes it.
-func (sv *survey) hopeless(ss *serviceState, st *slotState) bool {
+// absent reports whether a slot is not there whatever is done here: its own node
+// is gone, or it has nothing in force and no node takes it (Decisions.Unplaced).
+// Else a service with one slot too many for its fleet could never be updated.
+func (sv *survey) absent(ss *serviceState, st *slotState) bool {
 	if ss.ofNode(st.id.Name) && !sv.v.Nodes[NodeName(st.id.Name)].Live() {
 		return true
 	}
-	return st.cur == nil && st.node == ""
+	return st.cur == nil && st.old == nil && st.node == ""
 }
 
 // handsOver reports whether the old lease of a slot that is in transition goes

@@ -31,10 +31,21 @@ func (sv *survey) invalid(id ServiceID, now Time) (why string) {
 			return st.id.String() + ": " + st.why
 		}
 	}
+	if ss.owes() {
+		return "its rollout could go on"
+	}
 	for _, l := range ss.extra {
 		if !l.Ending && l.Exclusive == nil {
 			return SlotID{id, l.Slot}.String() + " is no slot of the service"
 		}
 	}
 	return ""
+}
+
+// owes reports whether something of a rollout is to be noted or begun that is no
+// change of a slot: a step is done, a hook has ended or is to begin, a revision
+// has failed. Whoever notes it writes the same.
+func (ss *serviceState) owes() bool {
+	r := ss.roll
+	return r != nil && (r.changed || ss.stepping.step > r.step || ss.hook != nil && ss.hook.grant)
 }

@@ -5,14 +5,14 @@ package planner
 // on a node.
 type pace struct {
 	surge, unavailable int
-	// up and down are the slots with and without an available instance. Slots
-	// that no node takes are neither: nothing that is done here could lose them.
+	// up and down are the slots with and without an available instance. Those that
+	// are not there, whatever is done here, are neither: see survey.absent.
 	up, down int
 	// pairs are the slots whose new instance runs beside the old one.
 	pairs int
 	// trying are the slots whose instance at the wanted revision is not available
-	// yet, moving the slots whose instance is not that is to replace another;
-	// neither counts those that wait for the end of the old one: waiting.
+	// yet, moving the slots whose instance is not that is to replace another.
+	// Neither counts those that wait for the end of an available one: waiting.
 	trying, moving, waiting int
 }
 
@@ -48,7 +48,12 @@ func (p *pace) begins(u Update, changes, single, available bool) (stopFirst, ok 
 	case !single && !u.StopFirst && p.unavailable == 0:
 		return false, false
 	}
-	p.waiting++
+	if available {
+		p.waiting++
+	} else {
+		p.trying++
+		p.moving++
+	}
 	return true, true
 }
 

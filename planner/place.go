@@ -203,10 +203,8 @@ func (sv *survey) replace(ss *serviceState, st *slotState) {
 	sv.neighbours(ss)
 	p, u := ss.pace, ss.s.Update
 	single := sv.single(ss, *st.old, st.want)
-	var begins bool
-	if st.stopFirst, begins = p.begins(u, st.old.Revision != st.want, single, st.oldAvailable); !begins {
-		st.stopFirst = single || u.StopFirst || p.surge == 0
-	}
+	stops, begins := p.begins(u, st.old.Revision != st.want, single, st.oldAvailable)
+	st.stopFirst = !single && (begins && stops || !begins && (u.StopFirst || p.surge == 0))
 	var h *host
 	if h, st.reasons = sv.choose(ss, st); h == nil {
 		if st.givesUp {

@@ -87,10 +87,10 @@ func (sv *survey) slot(ss *serviceState, name string, leases []Lease) *slotState
 		case sv.overtaken(ss, st, *l):
 		case sv.misfit(ss, st, *l) == "" && sv.givenUp(ss, st, *l) == "":
 			// Of two the older stays: a move that is taken back leaves no trace.
-			if st.cur == nil || sv.standing(st, *l) > sv.standing(st, *st.cur) {
+			if st.cur == nil || sv.standing(ss, st, *l) > sv.standing(ss, st, *st.cur) {
 				st.cur = l
 			}
-		case st.old == nil || cmp.Or(sv.standing(st, *l)-sv.standing(st, *st.old), 1) > 0:
+		case st.old == nil || cmp.Or(sv.standing(ss, st, *l)-sv.standing(ss, st, *st.old), 1) > 0:
 			st.old = l // the readiest, of these the newest
 		}
 	}
@@ -126,10 +126,12 @@ func (sv *survey) need(ss *serviceState, st *slotState) {
 	}
 }
 
-// standing ranks leases in force: ready, or perhaps (the agent restarted and
-// has not told yet), or not ready.
-func (sv *survey) standing(st *slotState, l Lease) int {
+// standing ranks leases in force: available, or ready, or perhaps (the agent
+// restarted and has not told yet), or not ready.
+func (sv *survey) standing(ss *serviceState, st *slotState, l Lease) int {
 	switch {
+	case sv.v.Available(ss.s, l):
+		return 3
 	case sv.v.Ready(st.id, l):
 		return 2
 	case !sv.v.Nodes[l.Node].Current():

@@ -152,17 +152,21 @@ func (sv *survey) underWay(ss *serviceState, st *slotState) {
 	}
 	st.available = sv.v.Available(ss.s, *st.cur)
 	wanted := st.cur.Revision == ss.s.Revision
-	p := &ss.pace
-	switch {
-	case st.available:
+	if st.available {
 		ss.proven = ss.proven || wanted
 		return
-	case st.old != nil && sv.stopsFirst(ss, st):
-		p.waiting++
-		return
-	case st.old != nil:
+	}
+	p := &ss.pace
+	if st.old != nil {
+		beside := !sv.stopsFirst(ss, st)
+		if !beside && sv.v.Available(ss.s, *st.old) {
+			p.waiting++
+			return
+		}
+		if beside {
+			p.pairs++
+		}
 		p.moving++
-		p.pairs++
 	}
 	if wanted {
 		p.trying++
@@ -174,8 +178,9 @@ const maxSlots = ShardSlots * MaxShards
 
 // slotNames lists the slots a service is to have, in order. A service that
 // runs on every node has one on each that takes it, and keeps those of fenced
-// nodes: their void leases are given again when the nodes return. One that is
-// kept has those that it has.
+// nodes: their void leases are given again when the nodes return. A node that is
+// named like the slot of a hook has none. A service that is kept has the slots
+// that it has.
 func (sv *survey) slotNames(ss *serviceState, leased map[string][]Lease) []string {
 	s := ss.s
 	var names []string
@@ -191,7 +196,7 @@ func (sv *survey) slotNames(ss *serviceState, leased map[string][]Lease) []strin
 			if len(leased[string(h.name)]) > 0 {
 				why = h.leaves(s)
 			}
-			if why == "" {
+			if why == "" && !slices.Contains(HookKinds, HookKind(h.name)) {
 				names = append(names, string(h.name))
 			}
 		}

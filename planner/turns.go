@@ -80,7 +80,7 @@ func (sv *survey) own(ss *serviceState, st *slotState) Revision {
 	var best *Lease
 	for i := range st.leases {
 		l := &st.leases[i]
-		if sv.v.InForce(*l) && (best == nil || sv.standing(st, *l) > sv.standing(st, *best)) {
+		if sv.v.InForce(*l) && (best == nil || sv.standing(ss, st, *l) > sv.standing(ss, st, *best)) {
 			best = l
 		}
 	}
