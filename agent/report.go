@@ -184,6 +184,12 @@ func (a *Agent) reportLease(slot planner.SlotID, l planner.Lease, have []planner
 			out.Reason += "; " + last
 		}
 	}
+	if why := a.failing(planner.LeaseKey{Service: slot.Service, Token: l.Token}); why != "" {
+		out.Reason = why
+		if t != nil && out.Phase == planner.PhaseFailed {
+			out.Reason += a.tried(t.backoff)
+		}
+	}
 	return out
 }
 
