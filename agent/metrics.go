@@ -29,6 +29,8 @@ type Metrics struct {
 	asked    *prometheus.GaugeVec
 	swaps    *prometheus.GaugeVec
 	nodes    *prometheus.GaugeVec
+	failing  prometheus.Gauge
+	avoided  prometheus.Gauge
 	pressureMetrics
 }
 
@@ -65,11 +67,15 @@ func NewMetrics() *Metrics {
 			Help: "Swaps of records since the agent started, by outcome (won, lost, unknown)."}, []string{"outcome"}),
 		nodes: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "orpheus_fleet_nodes",
 			Help: "Nodes of the fleet as this one knows them, by state (live, fenced, retired)."}, []string{"state"}),
+		failing: prometheus.NewGauge(prometheus.GaugeOpts{Name: "orpheus_instances_failing",
+			Help: "Instances on this node that did not become available in time, or failed too often."}),
+		avoided: prometheus.NewGauge(prometheus.GaugeOpts{Name: "orpheus_node_failing",
+			Help: "1 while everything that is started on this node fails, so that it gets no new work; else 0."}),
 		pressureMetrics: newPressureMetrics(),
 	}
 	m.registry.MustRegister(m.pressureMetrics.collectors()...)
 	m.registry.MustRegister(m.looks, m.lastRead, m.loads, m.lists, m.listErrs, m.passes, m.actions, m.acting,
-		m.prepares, m.services, m.phases, m.asked, m.swaps, m.nodes, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+		m.prepares, m.services, m.phases, m.asked, m.swaps, m.nodes, m.failing, m.avoided, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
 
@@ -110,6 +116,15 @@ func (m *Metrics) acted(kind planner.ActionKind, took time.Duration, err error) 
 
 func (m *Metrics) prepared(err error) {
 	m.prepares.WithLabelValues(result(err)).Inc()
+}
+
+// failed counts the instances that are given up, and says whether the node is.
+func (m *Metrics) failed(instances int, node bool) {
+	m.failing.Set(float64(instances))
+	m.avoided.Set(0)
+	if node {
+		m.avoided.Set(1)
+	}
 }
 
 // reported counts services and instances of a status.

@@ -47,6 +47,7 @@ func (a *Agent) tendProgress(all []planner.Instance) {
 	a.judgeNode(now.Boot)
 	a.noteSteps(now.Boot)
 	a.keepProgress(now.Boot)
+	a.cfg.Metrics.failed(len(a.failingLeases()), p.node.reason != "")
 }
 
 // progressDue calls due with the instants at which time alone changes something.
