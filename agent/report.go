@@ -53,6 +53,9 @@ func (a *Agent) report() {
 	for _, id := range a.reported(all) {
 		st.Services = append(st.Services, a.reportService(id, bySlot))
 	}
+	if a.fleet != nil {
+		st.Fleet.Rollouts = a.reportRollouts(st.Services)
+	}
 	a.cfg.Metrics.reported(st)
 	a.reportPulls(st)
 }
@@ -102,19 +105,21 @@ func (a *Agent) reportService(id planner.ServiceID, bySlot map[planner.SlotID][]
 		}
 	}
 	shown := map[string]bool{}
+	ready, updated := map[string]bool{}, map[string]bool{} // slots, of which one in transition has two leases
 	for _, l := range doc.Leases {
 		slot := planner.SlotID{Service: id, Name: l.Slot}
 		i := a.reportLease(slot, a.heldAt(slot, l), bySlot[slot], doc)
 		a.tellOnce(id, l, &i.Phase, &i.Reason)
 		shown[i.ID] = true
 		out.Instances = append(out.Instances, i)
-		if i.Phase == planner.PhaseReady {
-			out.Ready++
+		if i.Phase == planner.PhaseReady && l.Hook == "" {
+			ready[l.Slot] = true
 		}
 		if l.Revision == s.Revision {
-			out.Updated++
+			updated[l.Slot] = true
 		}
 	}
+	out.Ready, out.Updated = len(ready), len(updated)
 	for slot, instances := range bySlot {
 		for _, i := range instances {
 			if slot.Service == id && !shown[i.ID] {
@@ -128,6 +133,7 @@ func (a *Agent) reportService(id planner.ServiceID, bySlot map[planner.SlotID][]
 		}
 		return strings.Compare(x.ID, y.ID)
 	})
+	out.Rollout = a.reportRollout(id, bySlot)
 	a.explain(&out, s, followed)
 	return out
 }
@@ -239,9 +245,17 @@ func (a *Agent) explain(out *api.Service, s planner.Service, followed bool) {
 		out.Message = a.explainObserved(s)
 		return
 	}
+	r := out.Rollout
+	if r != nil && (r.Failed() || r.Asks()) {
+		out.Message = r.Summary()
+		return
+	}
 	out.Message = a.explainRevision(out, s)
 	if out.Message == "" {
 		out.Message = a.explainShort(out)
+	}
+	if out.Message == "" && r != nil && len(r.Waits) > 0 && !slices.ContainsFunc(out.Instances, notReady) {
+		out.Message = r.Summary() // it is not this node that is waited for
 	}
 	if out.Message == "" && out.Updated > 0 && out.Updated < out.Replicas {
 		out.Message = fmt.Sprintf("replacing: %d of %d slots have revision %s", out.Updated, out.Replicas, s.Revision.Short())
@@ -256,6 +270,8 @@ func (a *Agent) explain(out *api.Service, s planner.Service, followed bool) {
 		}
 	}
 }
+
+func notReady(i api.Instance) bool { return i.Phase != planner.PhaseReady }
 
 // explainObserved says what would be done for a service that is only observed.
 func (a *Agent) explainObserved(s planner.Service) string {

@@ -16,12 +16,12 @@ func (a *Agent) reportRollout(id planner.ServiceID, bySlot map[planner.SlotID][]
 	if !followed || s.Orphan || s.Observe || slices.ContainsFunc(a.state.followed.Held, held) {
 		return nil
 	}
-	f := api.RolloutFacts{Service: s}
+	f := api.RolloutFacts{Service: s, Now: a.cfg.Clock()}
 	if a.fleet == nil {
 		f.View, f.Doc = a.viewOfSelf(id, bySlot)
+		f.Doc.StepSince = a.stepSince()[id]
 		return api.RolloutOf(f)
 	}
-	f.Now = a.cfg.Clock()
 	decided := a.fleet.member.Decided()
 	f.View, f.Unplaced, f.Waiting = a.fleet.member.View(), decided.Unplaced, decided.Waiting[id]
 	f.Doc = f.View.Docs[id]
