@@ -49,7 +49,7 @@ func (a *Agent) notifyFacts(now planner.Time) notify.Facts {
 	f := a.state.followed
 	out := notify.Facts{
 		Node: a.cfg.Node.Name, Fleet: f.Fleet.Name, Commit: f.Commit, Waits: deletionsWait(f.Held),
-		Stale: a.desired == nil || a.source.look.Err != nil || a.unwritten,
+		Stale: a.desired == nil && a.source.refused == "" || a.source.look.Err != nil || a.unwritten,
 	}
 	// A commit that cannot be read yet is not refused.
 	if src := a.source; src.refused != "" && (src.retryAt == 0 || src.tries.Failures == 0) {

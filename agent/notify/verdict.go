@@ -127,7 +127,7 @@ const maxEntries = 20
 // another came. A commit that was rolled out stays so, whatever becomes of its
 // instances.
 func follow(entries []entry, f Facts) []entry {
-	if f.Stale || f.Commit.Hash == "" {
+	if f.Stale {
 		return entries
 	}
 	out := slices.Clone(entries)
@@ -142,6 +142,9 @@ func follow(entries []entry, f Facts) []entry {
 	}
 	if f.Refusal != "" && f.Refused.Hash != f.Commit.Hash {
 		last(f.Refused.Hash).Want = verdict(Failure, "refused: %s", f.Refusal)
+	}
+	if f.Commit.Hash == "" {
+		return out
 	}
 	if e := last(f.Commit.Hash); !e.Want.final() {
 		e.Want = judge(f)

@@ -53,6 +53,7 @@ func TestFollow(t *testing.T) {
 			[]string{"aaaaaaaa success: 1 service rolled out"}},
 		"one that is refused": {[]Facts{facts(commitA, web(rev1, Done)), refused(facts(commitA, web(rev1, Done)), commitB, "no fleet.yaml")},
 			[]string{"bbbbbbbb failure: refused: no fleet.yaml", "aaaaaaaa success: 1 service rolled out"}},
+		"the first of all": {[]Facts{facts(""), refused(facts(""), commitA, "no fleet.yaml")}, []string{"aaaaaaaa failure: refused: no fleet.yaml"}},
 		"and then taken after all": {[]Facts{refused(facts(commitA, web(rev1, Done)), commitB, "rewritten"), facts(commitB, web(rev1, Done))},
 			[]string{"aaaaaaaa success: 1 service rolled out", "bbbbbbbb success: 1 service rolled out"}},
 		"back to one that was superseded": {[]Facts{facts(commitA, web(rev1, Rolling)), facts(commitB, web(rev2, Done)), facts(commitA, web(rev1, Rolling))},
