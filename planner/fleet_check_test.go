@@ -30,40 +30,7 @@ func (w *fleetWorld) checkWrite(v View, f Followed, d Decision) {
 		}
 		w.given[key] = l
 	}
-	w.checkReady(v, f, d)
-}
-
-// checkReady: the last ready lease of a slot goes only with the slot, or for a
-// successor of a single writer that has its images.
-func (w *fleetWorld) checkReady(v View, f Followed, d Decision) {
-	s, wanted := f.Services[d.Doc.Service]
-	if !wanted {
-		return
-	}
-	sv := newSurvey(f, v, Time{Boot: fleetNow})
-	for _, st := range sv.byID[s.ID].slots {
-		was, is := 0, 0
-		for _, l := range st.leases {
-			ready := v.InForce(l) && v.Ready(st.id, l)
-			if !ready {
-				continue
-			}
-			was++
-			if slices.Contains(d.Doc.Leases, l) {
-				is++
-			}
-		}
-		if was == 0 || is > 0 {
-			continue
-		}
-		prepared := slices.ContainsFunc(d.Doc.Leases, func(l Lease) bool {
-			i, ok := v.Nodes[l.Node].Instance(st.id, l.Token)
-			return l.Slot == st.id.Name && ok && i.Prepared
-		})
-		if s.ID.Name == "web" || s.ID.Name == "each" || !prepared {
-			w.t.Fatalf("%s lost its last ready lease: %s", st.id, show([]Decision{d}))
-		}
-	}
+	w.checkBudget(v, f, d)
 }
 
 // checkLeases checks what is in force of each slot, by the truth.
@@ -141,6 +108,10 @@ func (w *fleetWorld) checkSettled() {
 				w.checkKept(st)
 				continue
 			}
+			if ss.roll.stays || st.held {
+				w.checkStays(ss, st)
+				continue
+			}
 			if len(st.leases) != 1 || st.cur == nil || !v.Ready(st.id, *st.cur) {
 				w.t.Fatalf("%s has the leases %+v: %+v\nwaiting %v", st.id, st.leases, st, Coordinate(n.followed, v, Time{Boot: w.now}).Waiting)
 			}
@@ -171,6 +142,15 @@ func (w *fleetWorld) checkSettled() {
 func (w *fleetWorld) checkKept(st *slotState) {
 	if st.cur == nil || len(st.leases)-len(st.void) != 1 {
 		w.t.Fatalf("%s is kept and has the leases %+v", st.id, st.leases)
+	}
+}
+
+// checkStays: where the revision is blocked and nothing is gone back to, or a
+// hook blocks what nothing is known to be good before, a slot has one lease at
+// most, and is not changed.
+func (w *fleetWorld) checkStays(ss *serviceState, st *slotState) {
+	if ss.roll.blocked == "" || len(st.leases) > 1 || st.old != nil {
+		w.t.Fatalf("%s has the leases %+v, blocked: %q", st.id, st.leases, ss.roll.blocked)
 	}
 }
 

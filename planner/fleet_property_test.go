@@ -35,7 +35,8 @@ func (w *fleetWorld) steps() map[string]func(*rapid.T) {
 		"round": round, "round again": round, "rounds": step(func() { w.round(); w.round(); w.round() }),
 		"one": step(func() { w.one(w.some()) }), "another": step(func() { w.one(w.some()) }),
 		"fence": step(w.fence), "crash": step(w.crash), "return": step(w.comeBack), "drain": step(w.drain),
-		"refuse": step(w.refuse), "registry": step(w.toggleRegistry), "stale": step(w.stale),
+		"deadline": step(func() { n := w.nodes[w.some()]; n.late = !n.late }),
+		"refuse":   step(w.refuse), "registry": step(w.toggleRegistry), "stale": step(w.stale),
 		"time": step(func() {
 			w.now += time.Duration(rapid.SampledFrom([]int{5, 20, 700}).Draw(w.t, "seconds")) * time.Second
 		}),
@@ -137,7 +138,11 @@ func (w *fleetWorld) set(id ServiceID, image string) {
 	if id.Name == "each" {
 		s.Replicas, s.EveryNode = 0, true
 	}
+	w.strategy(&s)
 	w.images[s.Revision] = t
+	for _, h := range s.Hooks {
+		w.images[h.Revision] = h.Template
+	}
 	w.repo[id] = s
 }
 
@@ -214,6 +219,10 @@ func (w *fleetWorld) heal() {
 		if s, ok := w.repo[id]; ok && s.Template.Images()[0] != "a" {
 			w.set(id, "b")
 		}
+		if s, ok := w.repo[id]; ok {
+			s.Update.Promoted, s.DependsOn = string(s.Revision), nil
+			w.repo[id] = s
+		}
 	}
 	clear(w.specs)
 	if rapid.Bool().Draw(w.t, "repaired") {
@@ -228,7 +237,7 @@ func (w *fleetWorld) heal() {
 	}
 	for _, name := range w.names() {
 		n := w.nodes[name]
-		n.seen, n.registry = nil, true
+		n.seen, n.registry, n.late = nil, true, false
 		clear(n.refuses)
 		w.register(n, false)
 	}

@@ -28,7 +28,8 @@ type fleetWorld struct {
 	nodes    map[NodeName]*fleetNode
 	docs     map[ServiceID]LeaseDoc
 	since    map[ServiceID]time.Duration
-	changed  time.Duration // of the nodes
+	step     map[ServiceID]time.Duration // since when the rollout is where it is
+	changed  time.Duration               // of the nodes
 	fleet    FleetRecord
 	images   map[Revision]Template
 
@@ -51,6 +52,10 @@ type fleetNode struct {
 	contrary bool       // its planner has another taste
 	registry bool       // answers it
 	refuses  map[RevisionKey]bool
+	// late: what is not available there has been given up. begun are the leases of
+	// hooks whose start was begun.
+	late  bool
+	begun map[LeaseKey]bool
 }
 
 // fleetView is one read of all records.
@@ -85,13 +90,13 @@ func fleetTemplate(id ServiceID, kind string) Template {
 func newFleetWorld(t *rapid.T) *fleetWorld {
 	w := &fleetWorld{
 		t: t, now: time.Hour, broken: map[ServiceID]bool{}, repo: map[ServiceID]Service{}, specs: map[NodeName]NodeSpec{}, nodes: map[NodeName]*fleetNode{},
-		docs: map[ServiceID]LeaseDoc{}, since: map[ServiceID]time.Duration{}, images: map[Revision]Template{}, given: map[LeaseKey]Lease{},
+		docs: map[ServiceID]LeaseDoc{}, since: map[ServiceID]time.Duration{}, step: map[ServiceID]time.Duration{}, images: map[Revision]Template{}, given: map[LeaseKey]Lease{},
 	}
 	alike := rapid.Bool().Draw(t, "alike")
 	w.commit()
 	for i := range rapid.IntRange(1, 5).Draw(t, "nodes") {
 		name := NodeName(fmt.Sprint("n", i))
-		n := &fleetNode{up: true, at: -1, registry: true, have: map[string]Instance{}, refuses: map[RevisionKey]bool{}, contrary: !alike && i%2 == 1}
+		n := &fleetNode{up: true, at: -1, registry: true, have: map[string]Instance{}, refuses: map[RevisionKey]bool{}, begun: map[LeaseKey]bool{}, contrary: !alike && i%2 == 1}
 		n.record = NodeRecord{Node: name, Epoch: 1, Since: 1, Incarnation: fmt.Sprint(name, 0), OS: "linux", Labels: map[string]string{"zone": fmt.Sprint(i % 2)}}
 		n.record.Capacity.MemoryBytes = int64(rapid.SampledFrom([]int{0, 250, 450, 1000}).Draw(t, "capacity"))
 		n.status = NodeStatus{Node: name, Incarnation: n.record.Incarnation}
@@ -124,7 +129,7 @@ func (w *fleetWorld) look() *fleetView {
 		v.nodes[name] = NodeView{Record: n.record, Status: n.status, StatusSince: n.told}
 	}
 	for id, doc := range w.docs {
-		v.docs[id] = DocView{Doc: doc, Since: w.since[id]}
+		v.docs[id] = DocView{Doc: doc, Since: w.since[id], StepSince: w.step[id]}
 	}
 	return v
 }
@@ -215,6 +220,9 @@ func (w *fleetWorld) coordinate(name NodeName) (written int) {
 			delete(w.docs, id)
 			continue
 		}
+		if !sameStep(w.docs[id], d.Doc) {
+			w.step[id] = w.now
+		}
 		w.docs[id], w.since[id] = d.Doc, w.now
 	}
 	w.checkLeases()
@@ -231,7 +239,11 @@ func (w *fleetWorld) idempotent(f Followed, v View, now Time, out Decisions) {
 	for range rounds {
 		v.Docs = maps.Clone(v.Docs)
 		for _, d := range out.Docs {
-			v.Docs[d.Doc.Service] = DocView{Doc: d.Doc, Since: now.Boot}
+			since := v.Docs[d.Doc.Service].StepSince
+			if !sameStep(d.Old, d.Doc) {
+				since = now.Boot
+			}
+			v.Docs[d.Doc.Service] = DocView{Doc: d.Doc, Since: now.Boot, StepSince: since}
 			if d.Delete {
 				delete(v.Docs, d.Doc.Service)
 				v.Fleet.Tokens = max(v.Fleet.Tokens, d.Doc.Tokens)
@@ -279,7 +291,7 @@ func (w *fleetWorld) act(name NodeName) {
 	s := StandingOf(name, mine, n.record.Since, v)
 	st := NodeState{
 		Node: name, Followed: n.followed, Docs: s.Docs, Keep: s.Keep, Behind: s.Behind, Unsure: s.Unsure,
-		Specs: w.images, Now: Time{Boot: w.now},
+		Specs: w.images, Started: n.begun, Now: Time{Boot: w.now},
 	}
 	for _, id := range slices.Sorted(maps.Keys(n.have)) {
 		st.Have = append(st.Have, n.have[id])
@@ -289,6 +301,7 @@ func (w *fleetWorld) act(name NodeName) {
 		case ActionStop, ActionRemove:
 			delete(n.have, a.Instance)
 		default:
+			w.beginsHook(n, a)
 			if image := w.images[l.Revision].Images()[0]; image != "missing" && !n.refuses[RevisionKey{a.Slot.Service, l.Revision}] {
 				n.have[a.Instance] = Instance{ID: a.Instance, Driver: a.Driver, Slot: a.Slot, Node: name, Epoch: l.Epoch, Token: l.Token, Revision: l.Revision, State: StateRunning}
 				w.keepsData(n, a.Slot)
@@ -318,6 +331,10 @@ func (w *fleetWorld) tell(n *fleetNode, s Standing) {
 				}
 			}
 			i.Prepared = i.Phase != PhaseReady && image != "missing"
+			if i.Failing = n.late && i.Phase != PhaseReady; i.Failing {
+				i.Reason = "given up"
+			}
+			w.tellHook(n, l, &i)
 			status.Instances = append(status.Instances, i)
 			if image != "missing" {
 				status.Images = append(status.Images, ResolvedImages{id, l.Revision, map[string]string{image: "sha256:1"}})

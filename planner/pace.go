@@ -25,6 +25,12 @@ func newPace(u Update, slots int) pace {
 // atOnce is how many new instances may be on their way to being available.
 func (p *pace) atOnce() int { return max(1, p.surge+p.unavailable) }
 
+// stopsFirst reports whether changes are stop-first although both instances could
+// run. Where none may be unavailable none can be, whatever the order says.
+func (p *pace) stopsFirst(u Update) bool {
+	return p.unavailable > 0 && (u.StopFirst || p.surge == 0)
+}
+
 // begins reports whether one more slot may change, and whether its old instance
 // has to end before the new one starts. changes: it gets another revision;
 // otherwise it moves. single: both may not run at once. One that has no available
@@ -40,12 +46,12 @@ func (p *pace) begins(u Update, changes, single, available bool) (stopFirst, ok 
 	switch {
 	case underWay >= p.atOnce():
 		return false, false
-	case !single && !u.StopFirst && p.pairs < p.surge:
+	case !single && !p.stopsFirst(u) && p.pairs < p.surge:
 		p.pairs++
 		p.trying++
 		p.moving++
 		return false, true
-	case !single && !u.StopFirst && p.unavailable == 0:
+	case !single && p.unavailable == 0:
 		return false, false
 	}
 	if available {

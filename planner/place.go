@@ -204,7 +204,7 @@ func (sv *survey) replace(ss *serviceState, st *slotState) {
 	p, u := ss.pace, ss.s.Update
 	single := sv.single(ss, *st.old, st.want)
 	stops, begins := p.begins(u, st.old.Revision != st.want, single, st.oldAvailable)
-	st.stopFirst = !single && (begins && stops || !begins && (u.StopFirst || p.surge == 0))
+	st.stopFirst = !single && (begins && stops || !begins && p.stopsFirst(u))
 	var h *host
 	if h, st.reasons = sv.choose(ss, st); h == nil {
 		if st.givesUp {
