@@ -72,10 +72,18 @@ func (e *docEdit) outcomes(ss *serviceState) {
 	}
 }
 
-// hooks are the leases of hooks that stand, with that of the one that begins.
+// hooks are the leases of hooks that stand, with that of the one that begins. It
+// is pinned to what the service's revision is: a reference means one image in
+// all of a release.
 func (e *docEdit) hooks(ss *serviceState) []Lease {
 	leases := hookLeases(ss.doc.Leases)
+	h, asked := Hook{}, false
+	if ss.roll != nil {
+		h, asked = ss.roll.hookAsked()
+	}
+	e.ask = e.ask || asked && ss.pins == pinsAsked
 	if st := ss.hook; st != nil && st.grant {
+		ss.doc = Pin(ss.doc, h.Revision, only(unpinned(h.Template, ss.doc.Images[h.Revision]), ss.doc.Images[ss.s.Revision]))
 		l := e.grant(st)
 		l.Hook = HookKind(st.id.Name)
 		leases = append(leases, l)

@@ -13,6 +13,9 @@ func (sv *survey) hook(ss *serviceState) {
 	if !asked {
 		return
 	}
+	if ss.pins == pinsAsked {
+		return // it runs the images that the slots will: see docEdit.hooks
+	}
 	st := &slotState{id: SlotID{ss.id, string(r.starts)}, kind: slotFirst, hook: true, want: h.Revision}
 	ss.hook = st
 	host, reasons := sv.choose(ss, st)
