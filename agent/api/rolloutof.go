@@ -54,7 +54,7 @@ func RolloutOf(f RolloutFacts) *Rollout {
 	}
 	r.Failure = r.failure(f, judged)
 	r.pause(f)
-	r.addWaits(f, judged)
+	r.addWaits(f)
 	return r
 }
 
@@ -147,7 +147,7 @@ func (r *Rollout) addSlots(f RolloutFacts) {
 // addSlot describes the leases of one slot.
 func (r *Rollout) addSlot(f RolloutFacts, name string, leases []planner.Lease) {
 	if len(leases) == 0 {
-		r.Slots = append(r.Slots, RolloutSlot{Slot: name, Reason: "no node has it yet"})
+		r.Slots = append(r.Slots, RolloutSlot{Slot: name})
 		r.Budget.Unavailable++
 		return
 	}
@@ -200,7 +200,7 @@ func describeLease(f RolloutFacts, l planner.Lease) RolloutSlot {
 	out.Phase, out.Restarts, out.Reason, out.Failing = i.Phase, i.Restarts, i.Reason, i.Failing
 	out.Available = f.View.Available(f.Service, l)
 	if out.Phase == planner.PhaseReady && !out.Available && out.Reason == "" {
-		out.Reason = "ready, and counts once it was so for " + f.Service.MinReady.String()
+		out.Reason = "counts once it was ready for " + shortTime(f.Service.MinReady)
 	}
 	return out
 }
@@ -256,15 +256,18 @@ func (r *Rollout) pause(f RolloutFacts) {
 const maxWaits = 6
 
 // addWaits says what is awaited.
-func (r *Rollout) addWaits(f RolloutFacts, judged planner.Rollout) {
+func (r *Rollout) addWaits(f RolloutFacts) {
 	add := func(format string, args ...any) {
 		if text := fmt.Sprintf(format, args...); len(r.Waits) < maxWaits && !slices.Contains(r.Waits, text) {
 			r.Waits = append(r.Waits, text)
 		}
 	}
-	rests := r.State == planner.RolloutPaused || r.State == planner.RolloutWaiting
-	if rests {
-		add("%s", judged.Reason)
+	steps := f.Service.Update.Steps
+	switch {
+	case r.State == planner.RolloutWaiting:
+		add("step %d of %d waits for approval", r.Step, r.Steps)
+	case r.State == planner.RolloutPaused && r.Step > 0 && r.Step <= len(steps):
+		add("pause of %s after step %d of %d", shortTime(steps[r.Step-1].Pause), r.Step, r.Steps)
 	}
 	for _, h := range r.Hooks {
 		if h.State == HookRuns {
@@ -277,9 +280,13 @@ func (r *Rollout) addWaits(f RolloutFacts, judged planner.Rollout) {
 	if r.Steady() {
 		return
 	}
-	for _, slot := range r.Slots {
+	for k, slot := range r.Slots {
 		id := planner.SlotID{Service: f.Service.ID, Name: slot.Slot}
-		if slot.Node != "" && !slot.Void && slot.Revision == r.Target && !slot.Available {
+		another := func(l RolloutSlot) bool { return l.Slot == slot.Slot && !l.Void && l.Node != "" }
+		switch {
+		case slot.Void && !slices.ContainsFunc(r.Slots, another) && slices.IndexFunc(r.Slots, func(l RolloutSlot) bool { return l.Slot == slot.Slot }) == k:
+			add("%s is to run elsewhere: %s was lost", id, slot.Node)
+		case slot.Node != "" && !slot.Void && !slot.Failing && slot.Revision == r.Target && !slot.Available:
 			add("%s on %s is not available yet%s", id, slot.Node, because(slot))
 		}
 	}
@@ -296,4 +303,16 @@ func because(s RolloutSlot) string {
 		return ": " + string(s.Phase)
 	}
 	return ""
+}
+
+// shortTime is a duration without the zeros that Go writes: "10m", "1h30m".
+func shortTime(d time.Duration) string {
+	text := d.String()
+	if strings.HasSuffix(text, "m0s") {
+		text = strings.TrimSuffix(text, "0s")
+	}
+	if strings.HasSuffix(text, "h0m") {
+		text = strings.TrimSuffix(text, "0m")
+	}
+	return text
 }

@@ -36,6 +36,8 @@ type recordedService struct {
 	// Ahead is the revision that the manifest here asks for, where the fleet knows
 	// nothing of it yet.
 	Ahead planner.Revision `json:"ahead,omitempty"`
+	// NotVerified says why its document counts for nothing.
+	NotVerified string `json:"notVerified,omitempty"`
 	// Suspended says why the service is left alone.
 	Suspended string `json:"suspended,omitempty"`
 
@@ -135,7 +137,8 @@ func (b *recordBook) decide(d planner.Desired, now planner.Time) planner.Decisio
 	names := slices.Sorted(maps.Keys(coordinators))
 	for _, name := range names[:min(len(names), most)] {
 		view := b.view
-		view.Self, view.Relations = name, map[string]planner.Relation{}
+		// As one who has just begun, so that no time has passed for any pause.
+		view.Self, view.Relations, view.Settled = name, map[string]planner.Relation{}, now.Boot
 		for _, dv := range b.view.Docs {
 			view.Relations[dv.Doc.Commit] = planner.RelationSame
 		}
@@ -161,7 +164,7 @@ func (b *recordBook) unsettled(s planner.Service) bool {
 func (b *recordBook) service(id planner.ServiceID, d planner.Desired, decided planner.Decisions, now planner.Time) *recordedService {
 	dv := b.view.Docs[id]
 	s, described := d.Services[id]
-	out := &recordedService{id: id}
+	out := &recordedService{id: id, NotVerified: b.bad[planner.LeasesRef(id, 0)]}
 	if newest := newestRevision(dv.Doc); !described {
 		s = undescribed(id, dv.Doc)
 	} else if newest != "" && !b.knows(dv.Doc, s.Revision) && !b.followed(d.Commit.Hash) {
@@ -171,7 +174,7 @@ func (b *recordBook) service(id planner.ServiceID, d planner.Desired, decided pl
 		out.Suspended = s.Suspend.String()
 	}
 	f := api.RolloutFacts{Service: s, Doc: dv, View: b.view, Waiting: decided.Waiting[id], Unplaced: decided.Unplaced}
-	if out.Ahead != "" {
+	if out.Ahead != "" || out.NotVerified != "" {
 		f.Waiting, f.Unplaced = "", nil
 	}
 	out.Rollout = api.RolloutOf(f)

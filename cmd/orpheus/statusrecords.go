@@ -48,7 +48,7 @@ func (e *env) recordedStatus(ctx context.Context, o recordOptions, depth int) (*
 	if err != nil {
 		return nil, nil, err
 	}
-	return b.status(place, planner.Time{Wall: e.now()}), b, nil
+	return b.status(place, planner.Time{Boot: 1, Wall: e.now()}), b, nil
 }
 
 // showRecorded prints the status of a fleet, or of one service.
@@ -96,11 +96,15 @@ func drawRecorded(s *screen, st *recordedStatus) {
 	t := table{titles: []string{"NAME", "READY", "ROLLOUT", "REVISION", "NODES", "MESSAGE"}, spare: []int{4, 3}}
 	for _, service := range st.Services {
 		mark, c := rolloutMark(service.Rollout)
+		ready := fmt.Sprintf("%d/%d", service.Available, service.Replicas)
+		if service.NotVerified != "" {
+			mark, ready = "", fmt.Sprintf("?/%d", service.Replicas)
+		}
 		t.add(service.sentence(), noteColour(rolloutColour(service.Rollout)),
 			cell{service.Service, plain},
-			cell{fmt.Sprintf("%d/%d", service.Available, service.Replicas), rolloutColour(service.Rollout)},
+			cell{ready, rolloutColour(service.Rollout)},
 			cell{mark, c},
-			cell{service.Wanted.Short(), plain},
+			cell{revisionOf(service.Rollout, service.Wanted).Short(), plain},
 			cell{someOf(service.nodes()), plain})
 	}
 	t.draw(s)
@@ -110,6 +114,8 @@ func drawRecorded(s *screen, st *recordedStatus) {
 // sentence says what keeps a service from being as its manifest asks.
 func (r *recordedService) sentence() string {
 	switch {
+	case r.NotVerified != "":
+		return "not known: its lease document is not verified"
 	case r.Suspended != "":
 		return r.Suspended
 	case r.Ahead != "":
@@ -170,11 +176,17 @@ func drawRecordedService(s *screen, st *recordedStatus, service *recordedService
 	if service.Suspended != "" {
 		s.labelled("SUSPENDED", yellow, service.Suspended)
 	}
-	drawRollout(s, service.Rollout, now)
+	if service.NotVerified != "" {
+		s.labelled("ROLLOUT", red, service.sentence())
+	} else {
+		drawRollout(s, service.Rollout, now)
+	}
 	if service.Ahead != "" {
 		s.labelled("AHEAD", yellow, "the manifest here asks for "+service.Ahead.Short()+", which no node follows yet")
 	}
-	drawSlots(s, service.Rollout, slot)
+	if service.NotVerified == "" {
+		drawSlots(s, service.Rollout, slot)
+	}
 	drawBadRecords(s, st.NotVerified)
 }
 

@@ -32,6 +32,9 @@ func rolloutMark(r *api.Rollout) (string, colour) {
 	case planner.RolloutPaused:
 		return "paused" + far, yellow
 	case planner.RolloutRolling:
+		if !begun(r) {
+			return "not begun", yellow
+		}
 		return "rolling" + far, yellow
 	case api.RolloutDegraded:
 		return fmt.Sprintf("degraded %d/%d", r.Available, r.Replicas), yellow
@@ -46,11 +49,14 @@ func drawRollout(s *screen, r *api.Rollout, now time.Time) {
 		s.labelled("FAILED", red, capital(r.Failure))
 	}
 	for i, text := range r.Waits {
-		s.labelled(first(i, "WAITS FOR"), yellow, text)
+		s.labelled(first(i, "WAITS"), yellow, text)
 	}
-	for i, h := range r.Hooks {
-		text, c := describeHook(h)
-		s.labelled(first(i, "HOOKS"), c, text)
+	shown := 0
+	for _, h := range r.Hooks {
+		if text, c := describeHook(h); !told(r, h) {
+			s.labelled(first(shown, "HOOKS"), c, text)
+			shown++
+		}
 	}
 	for i, a := range r.Avoided {
 		s.labelled(first(i, "AVOIDED"), yellow, fmt.Sprintf("%s kept failing on %s at %s and is not given to it again", slotOf(r, a.Slot), a.Node, a.Revision.Short()))
@@ -58,18 +64,23 @@ func drawRollout(s *screen, r *api.Rollout, now time.Time) {
 	for i, n := range r.Refusals {
 		s.labelled(first(i, "REFUSED"), yellow, fmt.Sprintf("by %s: %s", n.Node, n.Reason))
 	}
-	if b := r.Budget; !r.Steady() && r.Replicas > 0 {
-		s.labelled("BUDGET", plain, fmt.Sprintf("%s of %d extra, %s of %d unavailable", used(b.Surge), b.MaxSurge, used(b.Unavailable), b.MaxUnavailable))
+	if b := r.Budget; moving(r) {
+		s.labelled("BUDGET", plain, fmt.Sprintf("%d extra of at most %d, %d unavailable of at most %d on purpose", b.Surge, b.MaxSurge, b.Unavailable, b.MaxUnavailable))
 	}
 }
 
-// used is a count that a sentence begins with.
-func used(n int) string {
-	if n == 0 {
-		return "none"
-	}
-	return strconv.Itoa(n)
+// told reports whether what there is to say of a hook is said elsewhere.
+func told(r *api.Rollout, h api.RolloutHook) bool {
+	return h.State == api.HookRuns && h.Reason == "" || h.State == api.HookFailed && strings.Contains(r.Failure, h.Reason)
 }
+
+// moving reports whether the budget counts now.
+func moving(r *api.Rollout) bool {
+	return r.State == planner.RolloutRolling && begun(r) || r.State == planner.RolloutReverting || r.State == api.RolloutDegraded
+}
+
+// begun reports whether a slot has what is wanted.
+func begun(r *api.Rollout) bool { return r.Updated > 0 }
 
 func rolloutColour(r *api.Rollout) colour {
 	_, c := rolloutMark(r)
@@ -86,28 +97,33 @@ func describeRollout(r *api.Rollout, now time.Time) string {
 	if r.Commit != "" {
 		wanted += " of commit " + planner.Commit{Hash: r.Commit}.Short()
 	}
+	all := "all " + count(r.Replicas, "slot")
+	if r.Replicas == 1 {
+		all = "its slot"
+	}
 	slots := fmt.Sprintf("%d of %s", r.Done, count(r.Replicas, "slot"))
 	switch r.State {
 	case planner.RolloutDone:
-		return "done: all of " + count(r.Replicas, "slot") + " have " + wanted
+		return "done: " + all + " at " + wanted
 	case api.RolloutDegraded:
 		return fmt.Sprintf("done, but only %d of %s available now; %s", r.Available, count(r.Replicas, "slot"), wanted)
 	case planner.RolloutBlocked:
-		return "blocked: the slots stay as they are"
+		return "blocked: every slot stays as it is"
 	case planner.RolloutReverting:
-		return fmt.Sprintf("going back: %s have %s again", slots, r.LastGood.Short())
+		return fmt.Sprintf("reverting: %s available at %s again", slots, r.LastGood.Short())
 	case planner.RolloutReverted:
-		return fmt.Sprintf("gone back: all of %s have %s again", count(r.Replicas, "slot"), r.LastGood.Short())
+		return fmt.Sprintf("reverted: %s at %s again", all, r.LastGood.Short())
 	}
-	text := "under way"
-	switch r.State {
-	case planner.RolloutWaiting:
+	text := "rolling"
+	switch {
+	case r.State == planner.RolloutWaiting:
 		text = "waits for your approval"
-	case planner.RolloutPaused:
-		text = "pauses"
-		if !r.PauseUntil.IsZero() {
-			text += " for another " + age(r.PauseUntil.Sub(now))
-		}
+	case r.State == planner.RolloutPaused && !r.PauseUntil.IsZero():
+		text = "paused for another " + age(r.PauseUntil.Sub(now))
+	case r.State == planner.RolloutPaused:
+		text = "paused"
+	case !begun(r):
+		return "not begun: " + wanted
 	}
 	if r.Steps > 0 {
 		text += fmt.Sprintf(", step %d of %d done", r.Step, r.Steps)
@@ -142,7 +158,7 @@ func capital(text string) string { return strings.ToUpper(text[:1]) + text[1:] }
 // drawSlots draws the slots of a service with the nodes that have them. Of many
 // those come first that are not as they are to be; the rest is only counted.
 func drawSlots(s *screen, r *api.Rollout, only string) {
-	t := table{titles: []string{"SLOT", "NODE", "STATE", "RESTARTS", "REVISION", "REASON"}, spare: []int{3, 4}}
+	t := table{titles: []string{"SLOT", "NODE", "STATE", "RESTARTS", "REVISION", "REASON"}, spare: []int{3}}
 	slots := slices.DeleteFunc(slices.Clone(r.Slots), func(l api.RolloutSlot) bool { return only != "" && l.Slot != only })
 	rest := 0
 	if len(slots) > maxShownSlots {
@@ -193,7 +209,7 @@ func slotState(l api.RolloutSlot) (string, colour) {
 	case l.Available:
 		return "ready", green
 	case l.Phase == planner.PhaseReady:
-		return "ready soon", yellow
+		return "ready, not yet available", yellow
 	case l.Phase == "":
 		return "given", yellow
 	}
@@ -212,25 +228,26 @@ func rolloutAdvice(r *api.Rollout) []string {
 	if r.Failed() {
 		back := "revert the commit that brought it"
 		if r.Commit != "" {
-			back = "take the change back: git revert " + planner.Commit{Hash: r.Commit}.Short()
+			back = "git revert " + planner.Commit{Hash: r.Commit}.Short()
 		}
 		add("mend %s and commit, or %s", file, back)
-		add("if it failed for another reason, to have it tried again: orpheus restart %s", r.Service)
+		add("or, where nothing in it was wrong, have it tried again: orpheus restart %s", r.Service)
 	}
 	if r.Asks() {
-		add("to let it go on: orpheus promote %s (or spec.update.promoted: %s in %s)", r.Service, r.Wanted.Short(), file)
+		add("to let it go on: orpheus promote %s", r.Service)
+		add("or set spec.update.promoted: %s in %s and commit", r.Wanted.Short(), file)
 		if r.Commit != "" {
 			add("to stop it: git revert %s", planner.Commit{Hash: r.Commit}.Short())
 		}
 	}
 	for _, h := range r.Hooks {
 		if h.State == api.HookFailed {
-			add("to see what the %s hook wrote, on the node that ran it: orpheus logs %s-%s", h.Hook, r.Service, strings.ToLower(h.Hook))
+			add("see what the %s hook wrote, on the node that ran it: orpheus logs %s-%s", h.Hook, r.Service, strings.ToLower(h.Hook))
 		}
 	}
 	for _, l := range r.Slots {
 		if l.Failing && l.Node != "" {
-			add("to see what %s wrote, on %s: orpheus logs %s", slotOf(r, l.Slot), l.Node, slotOf(r, l.Slot))
+			add("see what %s wrote, on %s: orpheus logs %s", slotOf(r, l.Slot), l.Node, slotOf(r, l.Slot))
 			break
 		}
 	}
@@ -245,6 +262,15 @@ func rolloutAdvice(r *api.Rollout) []string {
 		add("see what is wrong with %s: orpheus nodes %s", r.Avoided[0].Node, r.Avoided[0].Node)
 	}
 	return out
+}
+
+// revisionOf is what the slots are to have: where the manifest's failed,
+// another one.
+func revisionOf(r *api.Rollout, wanted planner.Revision) planner.Revision {
+	if r != nil && r.Failed() && r.Target != "" {
+		return r.Target
+	}
+	return wanted
 }
 
 // drawAdvice draws what there is to do.

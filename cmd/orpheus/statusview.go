@@ -216,7 +216,7 @@ func drawServices(s *screen, st *api.Status) {
 			cell{service.ID().String(), plain},
 			cell{fmt.Sprintf("%d/%d", service.Ready, service.Replicas), state},
 			cell{mark, markColour},
-			cell{service.Revision.Short(), plain},
+			cell{revisionOf(service.Rollout, service.Revision).Short(), plain},
 			cell{service.Driver, plain},
 			cell{ports(service.Published), plain})
 	}
@@ -236,7 +236,7 @@ func drawElsewhere(s *screen, rollouts []*api.Rollout) {
 	t := table{titles: []string{"ON OTHER NODES", "READY", "ROLLOUT", "REVISION", "MESSAGE"}, spare: []int{3}}
 	for _, r := range rollouts {
 		mark, c := rolloutMark(r)
-		t.add(r.Summary(), c, cell{r.Service, plain}, cell{fmt.Sprintf("%d/%d", r.Available, r.Replicas), plain}, cell{mark, c}, cell{r.Wanted.Short(), plain})
+		t.add(r.Summary(), c, cell{r.Service, plain}, cell{fmt.Sprintf("%d/%d", r.Available, r.Replicas), plain}, cell{mark, c}, cell{revisionOf(r, r.Wanted).Short(), plain})
 	}
 	t.draw(s)
 }
@@ -317,7 +317,7 @@ func drawService(s *screen, service api.Service, slot string, closed []api.NotOp
 	s.labelled("SERVICE", bold, service.ID().String())
 	s.labelled("READY", serviceColour(service), describeReady(service))
 	for _, field := range []struct{ label, text string }{
-		{"REVISION", string(service.Revision.Short())}, {"DRIVER", service.Driver},
+		{"REVISION", describeRevision(service)}, {"DRIVER", service.Driver},
 		{"PORTS", ports(service.Published)}, {"FILE", service.File},
 	} {
 		if field.text != "" {
@@ -345,21 +345,30 @@ func drawService(s *screen, service api.Service, slot string, closed []api.NotOp
 	drawImages(s, service)
 }
 
+// describeRevision is what the slots are to have, and what the manifest asks for
+// where that is another.
+func describeRevision(service api.Service) string {
+	text := service.Revision.Short()
+	if is := revisionOf(service.Rollout, service.Revision); is != service.Revision {
+		return is.Short() + "; the manifest asks for " + text
+	}
+	return text
+}
+
 // describeReady counts the instances that are ready, and where slots are on
 // other nodes too, all of them.
 func describeReady(service api.Service) string {
-	ready := fmt.Sprintf("%d of %d", service.Ready, service.Replicas)
+	ready, r := fmt.Sprintf("%d of %d", service.Ready, service.Replicas), service.Rollout
+	switch {
+	case elsewhere(service) && service.Replicas == 0 && len(service.Instances) == 0:
+		return fmt.Sprintf("%d of %d, all on other nodes", r.Available, r.Replicas)
+	case elsewhere(service):
+		return fmt.Sprintf("%d of %d in the fleet, %s on this node", r.Available, r.Replicas, ready)
+	}
 	if newest := readyAtNewest(service); newest < service.Ready {
 		ready += fmt.Sprintf(", %d with the newest revision", newest)
 	}
-	r := service.Rollout
-	switch {
-	case !elsewhere(service):
-		return ready
-	case service.Replicas == 0 && len(service.Instances) == 0:
-		return fmt.Sprintf("%d of %d, on other nodes", r.Available, r.Replicas)
-	}
-	return ready + fmt.Sprintf(" on this node; %d of %d in the fleet", r.Available, r.Replicas)
+	return ready
 }
 
 // elsewhere reports whether other nodes have slots of the service, or none has.
@@ -372,13 +381,20 @@ func elsewhere(service api.Service) bool {
 func drawInstances(s *screen, service api.Service, now time.Time) {
 	s.blank()
 	t := table{titles: []string{"SLOT", "PHASE", "RESTARTS", "AGE", "ADDRESS", "REVISION", "REASON"}, spare: []int{4, 5}}
+	if elsewhere(service) {
+		t.titles[0] = "ON THIS NODE"
+	}
 	for _, i := range service.Instances {
 		since := ""
 		if !i.StartedAt.IsZero() {
 			since = age(now.Sub(i.StartedAt))
 		}
 		state := phaseColour(i.Phase)
-		t.add(i.Reason, noteColour(state),
+		reason := i.Reason
+		if saidOfSlot(service.Rollout, i) && elsewhere(service) {
+			reason = "" // it stands above
+		}
+		t.add(reason, noteColour(state),
 			cell{planner.SlotID{Service: service.ID(), Name: i.Slot}.String(), plain},
 			cell{string(i.Phase), state},
 			cell{strconv.Itoa(i.Restarts), plain},
@@ -387,6 +403,13 @@ func drawInstances(s *screen, service api.Service, now time.Time) {
 			cell{i.Revision.Short(), plain})
 	}
 	t.draw(s)
+}
+
+// saidOfSlot reports whether the slots of the fleet tell an instance's reason.
+func saidOfSlot(r *api.Rollout, i api.Instance) bool {
+	return r != nil && slices.ContainsFunc(r.Slots, func(l api.RolloutSlot) bool {
+		return l.Slot == i.Slot && l.Revision == i.Revision && l.Reason == i.Reason
+	})
 }
 
 // drawContainers draws them where the instance does not say it all.

@@ -187,14 +187,16 @@ func advice(st *api.Status, service api.Service, slot string) []string {
 	case r.Error != "":
 		add("the repository cannot be read, so no change arrives: %s", r.Error)
 	}
-	if service.Rollout != nil {
-		out = append(out, rolloutAdvice(service.Rollout)...)
-	}
 	failing := false
 	for _, i := range service.Instances {
 		failing = failing || i.Phase == planner.PhaseFailed || i.Phase == planner.PhaseUnhealthy
 	}
-	if failing {
+	var ofRollout []string
+	if service.Rollout != nil {
+		ofRollout = rolloutAdvice(service.Rollout)
+		out = append(out, ofRollout...)
+	}
+	if failing && len(ofRollout) == 0 {
 		add("look at what it wrote: orpheus logs %s", service.ID())
 		add("if the last change broke it, revert that commit; to run an earlier revision of a slot meanwhile: orpheus run-revision SLOT REVISION --reason TEXT")
 	}

@@ -1,0 +1,127 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/orpheus-cd/orpheus/planner"
+)
+
+const rolledFile = "apiVersion: orpheus/v1\nkind: Service\nmetadata: {name: web}\nspec: {replicas: 2, image: registry.example.com/web:2}\n"
+
+// rolledFleet is a fleet of two nodes whose service web was given a revision
+// that failed on node-2, was blocked, and reverted: four values of a document.
+func rolledFleet(t *testing.T) (w *recordWriter, dir string, s planner.Service) {
+	t.Helper()
+	t.Setenv("ORPHEUS_SOCKET", t.TempDir()+"/none.sock") // no agent here
+	t.Setenv("XDG_CACHE_HOME", t.TempDir())
+	remote, dir := fleetRemote(t, map[string]string{"fleet.yaml": fleetYAML, "web.yaml": rolledFile})
+	s = steppedService(t, rolledFile)
+	w = newRecordWriter(t, remote)
+	head := gitAs(t, dir, "rev-parse", "HEAD")
+	const good = "r1-aaaaaaaa"
+	doc := planner.LeaseDoc{
+		Format: 1, Service: webService, Commit: strings.Repeat("cd", 20), Tokens: 9, LastGood: good, By: "node-1",
+		Leases: []planner.Lease{
+			{Slot: "0", Node: "node-1", Epoch: 1, Token: 1, Revision: good}, {Slot: "1", Node: "node-2", Epoch: 1, Token: 2, Revision: good},
+		},
+		History: []planner.Applied{{Revision: good, Commit: strings.Repeat("12", 20)}},
+	}
+	for k, node := range []planner.NodeName{"node-1", "node-2"} {
+		w.node(w.record(node))
+		w.status(node, func(st *planner.NodeStatus) {
+			st.Applied = head
+			st.Instances = []planner.InstanceStatus{{Slot: planner.SlotID{Service: webService, Name: fmt.Sprint(k)}, Token: uint64(k + 1), Revision: good, Phase: planner.PhaseReady, Reason: hostileText}}
+		})
+	}
+	at := int64(wroteAt)
+	put := func(subject string, change func()) {
+		change()
+		at += 60
+		w.write("node-1", at, planner.LeasesRef(webService, 0), subject, doc.Body())
+	}
+	put("web is placed", func() {})
+	put("web-1 changes to "+s.Revision.Short(), func() {
+		doc.Leases = append(doc.Leases, planner.Lease{Slot: "1", Node: "node-2", Epoch: 1, Token: 3, Revision: s.Revision})
+		doc.History = append([]planner.Applied{{Revision: s.Revision, Commit: head}}, doc.History...)
+	})
+	put(s.Revision.Short()+" is blocked", func() {
+		doc.Leases = doc.Leases[:2]
+		doc.Blocked, doc.BlockedWhy = []planner.Revision{s.Revision}, "web-1 on node-2: readiness probe: 503"
+	})
+	return w, dir, s
+}
+
+// A laptop needs the records alone to say what failed, what runs, and what to
+// do: for all services, one, and a slot.
+func TestRolloutFromRecords(t *testing.T) {
+	w, dir, s := rolledFleet(t)
+	head := gitAs(t, dir, "rev-parse", "HEAD")[:8]
+	failed := "revision " + s.Revision.Short() + " of commit " + head + ` failed: web-1 on node-2: readiness probe: 503; reverted to r1-aaaaaaaa of commit 12121212`
+	for _, c := range []struct {
+		args []string
+		code int
+		want []string
+	}{
+		{[]string{"status"}, 0, []string{"COMMIT    " + head + " is followed by node-1, node-2", "web   2/2    REVERTED  r1-aaaaaaaa  node-1,node-2", failed}},
+		{[]string{"status", "--exit-code"}, exitNotReady, []string{"REVERTED"}},
+		{[]string{"status", "web"}, 0, []string{
+			"READY     2 of 2", "ROLLOUT   reverted: all 2 slots at r1-aaaaaaaa again", "FAILED    R" + failed[1:],
+			"web-0  node-1  ready  r1-aaaaaaaa", "  - mend web.yaml and commit, or git revert " + head, "orpheus restart web",
+		}},
+		{[]string{"why", "default/web"}, 0, []string{
+			"FAILED", "DECIDED", "· rollout blocked: revision " + s.Revision.Short() + " of commit " + head + ": web-1 on node-2: readiness probe",
+			"· web-1 is taken from node-2", "TO DO",
+		}},
+		{[]string{"why", "web-1", "-C", dir}, 0, []string{"web-1  node-2  ready  r1-aaaaaaaa"}},
+		{[]string{"history"}, 0, []string{"· rollout blocked: "}},
+		{[]string{"history", "web"}, 0, []string{"· rollout reverted: all slots have revision r1-aaaaaaaa of commit 12121212 again"}},
+		{[]string{"status", "wep"}, 1, []string{`there is no service "wep" among the records below refs/orpheus/`, "there are web"}},
+		{[]string{"status", "web-1"}, 1, []string{`web-1 is a slot of web; "orpheus why web-1" explains it`}},
+		{[]string{"status", "-C", dir, "--watch"}, 2, []string{"ask the agent of this node"}},
+		{[]string{"status", "--socket", dir + "/none.sock"}, 1, []string{"no agent answers"}},
+	} {
+		code, stdout, stderr := orpheus(t, dir, c.args...)
+		out := stdout + stderr
+		if code != c.code {
+			t.Errorf("%v: exit code %d, want %d", c.args, code, c.code)
+		}
+		for _, want := range c.want {
+			if !strings.Contains(out, want) {
+				t.Errorf("%v: no %q in\n%s", c.args, want, out)
+			}
+		}
+		if strings.ContainsAny(out, "\x1b\u202e") {
+			t.Errorf("%v: what nodes write acts on the terminal", c.args)
+		}
+	}
+	out := mustRun(t, dir, "status", "web", "-o", "json")
+	var st recordedStatus
+	if err := json.Unmarshal([]byte(out), &st); err != nil || len(st.Services) != 1 || st.Services[0].State != planner.RolloutReverted || len(st.Services[0].Slots) != 2 {
+		t.Errorf("%v\n%s", err, out)
+	}
+	// What is not pushed yet is not what the fleet is judged by.
+	writeFiles(t, dir, map[string]string{"web.yaml": strings.Replace(rolledFile, "web:2", "web:3", 1)})
+	gitAs(t, dir, "commit", "-qam", "web: 3")
+	if out := mustRun(t, dir, "status", "web"); !strings.Contains(out, "FAILED") || !strings.Contains(out, "AHEAD     the manifest here asks for r1-") {
+		t.Errorf("ahead: %s", out)
+	}
+	// A document that is not verified is told of, and counts for nothing.
+	forged := planner.LeaseDoc{Format: 1, Service: webService, Commit: strings.Repeat("cd", 20), By: "node-1", Tokens: 10}
+	w.write("node-2", wroteAt+900, planner.LeasesRef(webService, 0), "forged", forged.Body())
+	if out := mustRun(t, dir, "status"); !strings.Contains(out, "leases/default/web is not verified") {
+		t.Errorf("forged: %s", out)
+	}
+}
+
+// Without a checkout and without an agent it is the agent that is missed.
+func TestStatusWithoutCheckout(t *testing.T) {
+	t.Setenv("ORPHEUS_SOCKET", t.TempDir()+"/none.sock")
+	for _, args := range [][]string{{"status"}, {"why", "web"}} {
+		if code, _, stderr := orpheus(t, t.TempDir(), args...); code != 1 || !strings.Contains(stderr, "no agent answers") || strings.Contains(stderr, "records") {
+			t.Errorf("%v: %d %s", args, code, stderr)
+		}
+	}
+}
