@@ -20,13 +20,14 @@ func (sv *survey) handOver(ss *serviceState) {
 }
 
 // absent reports whether a slot is not there whatever is done here: its own node
-// is gone, or it has nothing in force and no node takes it (Decisions.Unplaced).
+// is gone, or it never was anywhere and no node takes it (Decisions.Unplaced).
 // Else a service with one slot too many for its fleet could never be updated.
+// One that was lost counts: of five members of which two are lost none is ended.
 func (sv *survey) absent(ss *serviceState, st *slotState) bool {
 	if ss.ofNode(st.id.Name) && !sv.v.Nodes[NodeName(st.id.Name)].Live() {
 		return true
 	}
-	return st.cur == nil && st.old == nil && st.node == ""
+	return len(st.leases) == 0 && st.node == ""
 }
 
 // handsOver reports whether the old lease of a slot that is in transition goes
