@@ -241,14 +241,19 @@ func oncePhase(i planner.Instance) (planner.Phase, string) {
 }
 
 // tellOnce is the phase of a lease under which something runs once, in place of
-// what it would be of one that is to run on.
+// what it would be of one that is to run on. Whoever decides takes an end for
+// final: it is told once it is written down, and never of what is still tried.
 func (a *Agent) tellOnce(id planner.ServiceID, l planner.Lease, phase *planner.Phase, reason *string) {
 	if !a.isOnce(l) {
 		return
 	}
-	run, _ := a.once.of(keyOfOnce(id, l))
+	run, begun := a.once.of(keyOfOnce(id, l))
 	switch {
+	case !run.Ended && *phase != planner.PhaseSucceeded && *phase != planner.PhaseFailed:
+	case !run.Ended && begun:
+		*phase, *reason = planner.PhaseRunning, ""
 	case !run.Ended:
+		*phase = planner.PhasePending
 	case run.Failed == "":
 		*phase, *reason = planner.PhaseSucceeded, ""
 	default:

@@ -250,8 +250,8 @@ func TestHookIsTriedAgainOnlyWhereItDidNotBegin(t *testing.T) {
 			w.behaves(endsAfter(time.Second, 0))
 			w.giveHook(service("web", "a", withHook("missing")))
 			w.settle(time.Minute)
-			if h := w.hook(); h.Phase != planner.PhaseFailed || !strings.Contains(h.Reason, "missing") {
-				t.Errorf("it is %s %q, want the reason of the pull", h.Phase, h.Reason)
+			if h := w.hook(); h.Phase != planner.PhasePending || !strings.Contains(h.Reason, "missing") {
+				t.Errorf("it is %s %q, want it pending for the reason of the pull", h.Phase, h.Reason)
 			}
 			if ended := w.agent.endedHooks(); len(ended) > 0 {
 				t.Errorf("outcome %v before it began", ended)
