@@ -2,13 +2,11 @@ package agent
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
 
 	"github.com/orpheus-cd/orpheus/planner"
-	"github.com/orpheus-cd/orpheus/runtime"
 )
 
 // term is what is counted of a lease, from when this node first saw it in force,
@@ -32,9 +30,6 @@ type term struct {
 
 // counts reports whether time brings the deadline nearer.
 func (t *term) counts() bool { return t.limit > 0 && !t.met && t.overdue == "" && !t.stands }
-
-// maxFailures bounds what is remembered of one instance.
-const maxFailures = 1000
 
 // term is what is counted of a lease; it begins now if it is new.
 func (a *Agent) term(key planner.LeaseKey, l planner.Lease) *term {
@@ -198,122 +193,4 @@ func (a *Agent) yields(slot planner.SlotID, l planner.Lease, of []planner.Instan
 	}) || slices.ContainsFunc(of, func(i planner.Instance) bool {
 		return i.Revision != l.Revision && i.Alive() && (apart || single(i.Revision))
 	})
-}
-
-// whyOverdue says what was waited for when the deadline passed.
-func (a *Agent) whyOverdue(s planner.Service, l planner.Lease, t *term, i planner.Instance, covered bool) string {
-	what := fmt.Sprintf("did not become ready within %v", t.limit)
-	track := a.tracks[i.ID]
-	switch {
-	case l.Hook != "":
-		what = fmt.Sprintf("did not end within %v", t.limit)
-	case s.MinReady > 0 && track != nil && track.worked:
-		what = fmt.Sprintf("was not ready for %v without a break within %v", s.MinReady, t.limit)
-	}
-	if why := a.awaited(l, t, i, covered); why != "" {
-		what += ": " + why
-	}
-	return shortened(what)
-}
-
-// awaited is what keeps a lease from having an instance that is ready.
-func (a *Agent) awaited(l planner.Lease, t *term, i planner.Instance, covered bool) string {
-	id := planner.InstanceID(t.slot, l)
-	if covered {
-		id = i.ID
-	}
-	key := planner.RevisionKey{Service: t.slot.Service, Revision: l.Revision}
-	track, prepared, flight := a.tracks[id], a.prepares[key], a.flights[id]
-	wait := a.waits[planner.LeaseKey{Service: key.Service, Token: l.Token}]
-	switch {
-	case covered && i.State == planner.StateRunning:
-		return a.failedCheck(i)
-	case track != nil && track.backoff.Failures > 0:
-		return track.backoff.Reason
-	case prepared != nil && !prepared.done && prepared.backoff.Failures > 0:
-		return prepared.backoff.Reason
-	case a.fleet != nil && a.fleet.refused[key] != "":
-		return "refused by this node: " + a.fleet.refused[key]
-	case wait.Reason != "":
-		return wait.Reason
-	case flight != nil && !flight.over && len(flight.pull.list()) > 0:
-		return "its images are still being pulled"
-	case flight != nil && !flight.over:
-		return "its start has not ended"
-	}
-	return ""
-}
-
-// failedCheck is the check for which a running instance is not ready, and what
-// it said; nothing that the container wrote.
-func (a *Agent) failedCheck(i planner.Instance) string {
-	for _, c := range a.state.specs[i.Revision].Containers {
-		if !c.Gated() {
-			continue
-		}
-		found := a.probes.Found(i.ID, c.Name, runOf(i, c.Name))
-		if found.Ready(c) {
-			continue
-		}
-		kind := planner.ProbeReadiness
-		if !found.Started(c) {
-			kind = planner.ProbeStartup
-		}
-		return string(kind) + " probe" + describeProbe(c, a.asked(i, c, c.Probe(kind)), found.Said[kind], planner.Checks{})
-	}
-	return ""
-}
-
-// countFailure notes that a run of an instance ended, or that its start failed.
-// What runs once is not counted: it is not started again.
-func (a *Agent) countFailure(id string, slot planner.SlotID, rev planner.Revision, reason string) {
-	if a.runsOnce(planner.Instance{Slot: slot, Revision: rev}) {
-		return
-	}
-	t, now := a.track(id), a.cfg.Clock().Boot
-	within := a.state.followed.Services[slot.Service].Reschedule.WithDefaults().Within
-	t.failures = append(slices.DeleteFunc(t.failures, func(at time.Duration) bool { return at < now-within }), now)
-	t.failures = t.failures[max(0, len(t.failures)-maxFailures):]
-	t.failure = reason
-	a.progress.news = true
-	if !t.worked {
-		a.countStart(startFailure{At: now, Slot: slot, Revision: rev, Reason: reason})
-	}
-}
-
-// countEnd counts a run that ended, unless nobody knows how: what took the
-// machine or the driver with it is no failure of what ran.
-func (a *Agent) countEnd(i planner.Instance) {
-	if i.Exit != nil && !i.Exit.Unknown {
-		a.countFailure(i.ID, i.Slot, i.Revision, planner.DescribeExit(i.Exit))
-	}
-}
-
-// countLanding counts a start that failed, unless it says nothing of the
-// instance: its images could not be had, or its driver does not answer.
-func (a *Agent) countLanding(f *flight, err error) {
-	var pull pullError
-	starts := f.action.Kind == planner.ActionStart || f.action.Kind == planner.ActionRestart
-	if !starts || errors.As(err, &pull) || errors.Is(err, runtime.ErrUnavailable) || errors.Is(err, runtime.ErrNotFound) {
-		return
-	}
-	a.track(f.action.Instance).worked = false
-	a.countFailure(f.action.Instance, f.action.Slot, f.action.Lease.Revision, err.Error())
-}
-
-// failuresSince counts the failures from an instant on.
-func failuresSince(failures []time.Duration, from time.Duration) int {
-	n := 0
-	for _, at := range failures {
-		if at >= from {
-			n++
-		}
-	}
-	return n
-}
-
-// shortened makes a reason fit for a record.
-func shortened(reason string) string {
-	const most = 400
-	return planner.OneLine(reason, most)
 }

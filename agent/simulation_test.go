@@ -245,10 +245,10 @@ func (s *simulation) finish() {
 func (s *simulation) wantRest() {
 	var want, have, ids, attached []string
 	ports := map[int]int{}
-	docs := s.docs()
+	docs, specs := s.decided()
 	for id, svc := range s.wanted {
 		revision := svc.Revision
-		if doc := docs[id]; slices.Contains(doc.Blocked, revision) && doc.LastGood != "" {
+		if doc := docs[id]; slices.Contains(doc.Blocked, revision) && specs[doc.LastGood].Containers != nil {
 			revision = doc.LastGood // it failed as often as it may while something had it crash
 		}
 		for n := range svc.Replicas {
@@ -290,16 +290,15 @@ func (s *simulation) wantRest() {
 	}
 }
 
-// docs are the leases of the node as they stand.
-func (s *simulation) docs() map[planner.ServiceID]planner.LeaseDoc {
-	var docs map[planner.ServiceID]planner.LeaseDoc
+// decided are the leases of the node as they stand, and the templates it knows.
+func (s *simulation) decided() (docs map[planner.ServiceID]planner.LeaseDoc, specs map[planner.Revision]planner.Template) {
 	if err := s.agent.onLoop(context.Background(), func() error {
-		docs = maps.Clone(s.agent.state.docs)
+		docs, specs = maps.Clone(s.agent.state.docs), maps.Clone(s.agent.state.specs)
 		return nil
 	}); err != nil {
 		s.violated("the loop does not answer: %v", err)
 	}
-	return docs
+	return docs, specs
 }
 
 // simCommit is what the witness must know of a commit.
