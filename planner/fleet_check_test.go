@@ -101,9 +101,10 @@ func (w *fleetWorld) checkSettled() {
 		unplaced[u.Slot] = true
 	}
 	for _, ss := range sv.services {
+		lost := slices.ContainsFunc(ss.slots, func(st *slotState) bool { return unplaced[st.id] && len(st.leases) > 0 })
 		for _, st := range ss.slots {
-			if unplaced[st.id] {
-				continue
+			if unplaced[st.id] || lost && st.old != nil {
+				continue // no node takes it, or what is lost uses up the budget
 			}
 			if ss.kept {
 				w.checkKept(st)

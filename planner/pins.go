@@ -50,7 +50,7 @@ func (sv *survey) pin(ss *serviceState) {
 	_, unresolvable := sv.v.Unresolvable[key]
 	switch {
 	case len(unpinned(ss.s.Template, ss.doc.Images[rev])) == 0:
-	case leased || unresolvable:
+	case leased || unresolvable || ss.roll.reverts(): // what is gone back to nobody looks up any more
 		ss.pins = pinsByNode
 	default:
 		ss.pins = pinsAsked
