@@ -43,20 +43,28 @@ type startFailure struct {
 // worked notes that something has become ready.
 func (n *nodeStarts) worked() { *n = nodeStarts{} }
 
+// elsewhere is how the revision of a start that failed fares on other nodes.
+type elsewhere struct{ fails, works bool }
+
+// excuses reports whether the node is not to blame: a release that is broken
+// everywhere is no reason to avoid every node.
+func (e elsewhere) excuses() bool { return e.fails && !e.works }
+
 // failed notes one more failure. services is how many have work here: where
 // there is more than one, a single one that fails tells of itself, not of the
-// node. excused says of which failures something else is known to be the cause.
-func (n *nodeStarts) failed(f startFailure, services int, excused func(startFailure) bool) {
+// node; where there is one, it has to work on other nodes.
+func (n *nodeStarts) failed(f startFailure, services int, fares func(startFailure) elsewhere) {
 	n.failures = append(slices.DeleteFunc(n.failures, func(o startFailure) bool { return o.At < f.At-nodeWithin }), f)
 	n.failures = n.failures[max(0, len(n.failures)-maxStarts):]
-	starts, slots, of := 0, map[planner.SlotID]bool{}, map[planner.ServiceID]bool{}
+	starts, works := 0, false
+	slots, of := map[planner.SlotID]bool{}, map[planner.ServiceID]bool{}
 	for _, o := range n.failures {
-		if !excused(o) {
-			starts++
+		if there := fares(o); !there.excuses() {
+			starts, works = starts+1, works || there.works
 			slots[o.Slot], of[o.Slot.Service] = true, true
 		}
 	}
-	if starts < nodeFailures || len(slots) < 2 || services > 1 && len(of) < 2 {
+	if starts < nodeFailures || len(slots) < 2 || len(of) < 2 && (services > 1 || !works) {
 		return
 	}
 	if n.reason == "" {
@@ -72,11 +80,11 @@ func (n *nodeStarts) failed(f startFailure, services int, excused func(startFail
 
 // judge ends what is over: it was avoided for long enough, or all that failed
 // turned out to fail elsewhere, too.
-func (n *nodeStarts) judge(now time.Duration, excused func(startFailure) bool) {
+func (n *nodeStarts) judge(now time.Duration, fares func(startFailure) elsewhere) {
 	if n.reason == "" {
 		return
 	}
-	blamed := slices.ContainsFunc(n.failures, func(f startFailure) bool { return !excused(f) })
+	blamed := slices.ContainsFunc(n.failures, func(f startFailure) bool { return !fares(f).excuses() })
 	if now >= n.until || !blamed {
 		n.reason, n.failures = "", nil
 	}
@@ -90,14 +98,14 @@ func (a *Agent) countStart(f startFailure) {
 			services++
 		}
 	}
-	a.progress.node.failed(f, services, a.failsElsewhere)
+	a.progress.node.failed(f, services, a.faresElsewhere)
 }
 
 // judgeNode ends what is over, and tells this node's owner what is not.
 func (a *Agent) judgeNode(now time.Duration) {
 	n := &a.progress.node
 	before := n.reason
-	n.judge(now, a.failsElsewhere)
+	n.judge(now, a.faresElsewhere)
 	a.progress.news = a.progress.news || n.reason != before
 	var err error
 	if n.reason != "" {
@@ -109,24 +117,33 @@ func (a *Agent) judgeNode(now time.Duration) {
 	a.problem("starts", err)
 }
 
-// failsElsewhere reports whether the revision of a start that failed fails on
-// other nodes, too, and is ready on none: a release that is broken everywhere
-// is no reason to avoid every node.
-func (a *Agent) failsElsewhere(f startFailure) bool {
+// faresElsewhere is how the revision of a start that failed here fares on other
+// nodes, as they report it.
+func (a *Agent) faresElsewhere(f startFailure) (there elsewhere) {
 	if a.fleet == nil || f.Revision == "" {
-		return false
+		return there
 	}
-	fails, works := false, false
 	for name, n := range a.fleet.member.View().Nodes {
 		if name == a.cfg.Node.Name || !n.Live() || !n.Current() {
 			continue
 		}
 		for _, i := range n.Status.Instances {
 			if i.Slot.Service == f.Slot.Service && i.Revision == f.Revision {
-				fails = fails || i.Failing || i.Phase == planner.PhaseFailed
-				works = works || i.Phase == planner.PhaseReady
+				there.fails = there.fails || i.Failing || i.Phase == planner.PhaseFailed
+				there.works = there.works || i.Phase == planner.PhaseReady
 			}
 		}
 	}
-	return fails && !works
+	return there
+}
+
+// tellsFailing is why other nodes are to take the work of this one; "" = they are
+// not, or there is none that could.
+func (a *Agent) tellsFailing() string {
+	for name, n := range a.fleet.member.View().Nodes {
+		if name != a.cfg.Node.Name && n.Live() {
+			return a.progress.node.reason
+		}
+	}
+	return ""
 }

@@ -18,26 +18,29 @@ func startOf(slot string, at time.Duration) startFailure {
 }
 
 func TestNodeStarts(t *testing.T) {
-	none := func(startFailure) bool { return false }
+	nowhere, works := elsewhere{}, elsewhere{works: true, fails: true}
 	for _, tt := range []struct {
 		name     string
 		services int
+		fares    elsewhere
 		starts   []string // one a second
 		apart    time.Duration
 		want     string
 	}{
-		{"too few", 3, []string{"web-0", "db-0", "api-0", "web-0"}, 0, ""},
-		{"of several services", 3, []string{"web-0", "db-0", "api-0", "web-0", "db-0"}, 0,
+		{"too few", 3, nowhere, []string{"web-0", "db-0", "api-0", "web-0"}, 0, ""},
+		{"of several services", 3, nowhere, []string{"web-0", "db-0", "api-0", "web-0", "db-0"}, 0,
 			"5 starts of 3 services failed here within 5m0s, the last: db-0: exited with code 1"},
-		{"of one service, where others run", 3, []string{"web-0", "web-1", "web-2", "web-0", "web-1", "web-2", "web-0"}, 0, ""},
-		{"of the only service", 1, []string{"web-0", "web-1", "web-0", "web-1", "web-0"}, 0,
+		{"of one service, where others run", 3, works, []string{"web-0", "web-1", "web-2", "web-0", "web-1", "web-2", "web-0"}, 0, ""},
+		{"of the only service, which works elsewhere", 1, works, []string{"web-0", "web-1", "web-0", "web-1", "web-0"}, 0,
 			"5 starts of 2 slots of web failed here within 5m0s, the last: web-0: exited with code 1"},
-		{"of the only slot", 1, []string{"web-0", "web-0", "web-0", "web-0", "web-0", "web-0"}, 0, ""},
-		{"not within five minutes", 2, []string{"web-0", "db-0", "web-0", "db-0", "web-0", "db-0"}, 80 * time.Second, ""},
+		{"of the only service, of which nothing is known", 1, nowhere, []string{"web-0", "web-1", "web-0", "web-1", "web-0"}, 0, ""},
+		{"of the only slot", 1, works, []string{"web-0", "web-0", "web-0", "web-0", "web-0", "web-0"}, 0, ""},
+		{"not within five minutes", 2, works, []string{"web-0", "db-0", "web-0", "db-0", "web-0", "db-0"}, 80 * time.Second, ""},
+		{"broken everywhere", 2, elsewhere{fails: true}, []string{"web-0", "db-0", "web-0", "db-0", "web-0", "db-0"}, 0, ""},
 	} {
 		var n nodeStarts
 		for k, slot := range tt.starts {
-			n.failed(startOf(slot, time.Hour+time.Duration(k)*max(tt.apart, time.Second)), tt.services, none)
+			n.failed(startOf(slot, time.Hour+time.Duration(k)*max(tt.apart, time.Second)), tt.services, func(startFailure) elsewhere { return tt.fares })
 		}
 		if n.reason != tt.want {
 			t.Errorf("%s: %q, want %q", tt.name, n.reason, tt.want)
@@ -48,7 +51,7 @@ func TestNodeStarts(t *testing.T) {
 // A node that fails is avoided for a time, then given work; each time it fails
 // again for twice as long, until something works.
 func TestNodeTrials(t *testing.T) {
-	none := func(startFailure) bool { return false }
+	none := func(startFailure) elsewhere { return elsewhere{} }
 	var n nodeStarts
 	now := time.Hour
 	fail := func() {
@@ -86,7 +89,10 @@ func TestNodeTrials(t *testing.T) {
 
 // Failures of which the cause is known to be elsewhere neither begin it nor keep it up.
 func TestNodeExcused(t *testing.T) {
-	web := func(f startFailure) bool { return f.Slot.Service.Name == "web" }
+	fails := func(service string, is bool) func(startFailure) elsewhere {
+		return func(f startFailure) elsewhere { return elsewhere{fails: (f.Slot.Service.Name == service) == is} }
+	}
+	web := fails("web", true)
 	var n nodeStarts
 	for k := range 20 {
 		n.failed(startOf([]string{"web-0", "web-1", "db-0"}[k%3], time.Duration(k)*time.Second), 2, web)
@@ -98,11 +104,11 @@ func TestNodeExcused(t *testing.T) {
 	if n.reason == "" {
 		t.Fatal("not avoided")
 	}
-	n.judge(22*time.Second, func(f startFailure) bool { return f.Slot.Service.Name != "api" })
+	n.judge(22*time.Second, fails("api", false))
 	if n.reason == "" {
 		t.Error("one that counts is left, and it is not avoided")
 	}
-	n.judge(23*time.Second, func(startFailure) bool { return true })
+	n.judge(23*time.Second, fails("", false))
 	if n.reason != "" {
 		t.Error("none that counts is left, and it is avoided")
 	}
@@ -123,7 +129,7 @@ func (p *player) breaks(err error, images ...string) {
 	})
 }
 
-func (p *player) tellsFailing() string {
+func (p *player) saysFailing() string {
 	return p.agent.fleet.member.View().Nodes[p.name].Status.Failing
 }
 
@@ -140,19 +146,19 @@ func TestNodeFailing(t *testing.T) {
 		b.commit(service("web", "a", replicas(6)), service("api", "b", replicas(3)), service("bad", "c", replicas(6)))
 		b.settle(45 * time.Second)
 		const want = "failed here within 5m0s, the last: "
-		if why := broken.tellsFailing(); !strings.Contains(why, want) || !strings.Contains(why, "read-only file system") {
+		if why := broken.saysFailing(); !strings.Contains(why, want) || !strings.Contains(why, "read-only file system") {
 			t.Fatalf("the broken node tells %q", why)
 		}
 		for _, p := range b.nodes[1:] {
-			if why := p.tellsFailing(); why != "" {
+			if why := p.saysFailing(); why != "" {
 				t.Errorf("%s tells %q", p.name, why)
 			}
 		}
-		why := broken.tellsFailing()
+		why := broken.saysFailing()
 		broken.crash()
 		broken.start()
 		b.settle(10 * time.Second)
-		if got := broken.tellsFailing(); got != why {
+		if got := broken.saysFailing(); got != why {
 			t.Errorf("after a restart of the agent it tells %q, want %q", got, why)
 		}
 		if p := broken.agent.Status().Problems; len(p) != 1 || !strings.Contains(p[0], want) {
@@ -160,7 +166,7 @@ func TestNodeFailing(t *testing.T) {
 		}
 		broken.driver.Behave(nil)
 		b.settle(20 * time.Minute)
-		if got := broken.tellsFailing(); got != "" {
+		if got := broken.saysFailing(); got != "" {
 			t.Errorf("when something works it tells %q", got)
 		}
 	})
@@ -178,10 +184,26 @@ func TestBrokenReleaseIsNoBrokenNode(t *testing.T) {
 		for range 100 {
 			b.settle(10 * time.Second)
 			for _, p := range b.nodes {
-				if why := p.tellsFailing(); why != "" {
+				if why := p.saysFailing(); why != "" {
 					t.Fatalf("%s tells %q", p.name, why)
 				}
 			}
+		}
+	})
+}
+
+// The only node of a fleet is not to be avoided: nobody else would take its work.
+func TestOnlyNodeFailing(t *testing.T) {
+	play(t, 1, func(b *band) {
+		p := b.nodes[0]
+		p.breaks(errors.New("read-only file system"))
+		b.commit(service("web", "a", replicas(2)), service("api", "b", replicas(2)))
+		b.settle(time.Minute)
+		if why := p.saysFailing(); why != "" {
+			t.Errorf("it tells %q", why)
+		}
+		if pr := p.agent.Status().Problems; len(pr) != 1 || !strings.Contains(pr[0], "read-only file system") {
+			t.Errorf("problems: %q", pr)
 		}
 	})
 }

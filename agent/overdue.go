@@ -17,14 +17,14 @@ func (a *Agent) whyOverdue(s planner.Service, l planner.Lease, t *term, i planne
 	case s.MinReady > 0 && track != nil && track.worked:
 		what = fmt.Sprintf("was not ready for %v without a break within %v", s.MinReady, t.limit)
 	}
-	if why := a.awaited(l, t, i, covered); why != "" {
+	if why := a.lacking(l, t, i, covered); why != "" {
 		what += ": " + why
 	}
 	return shortened(what)
 }
 
-// awaited is what keeps a lease from having an instance that is ready.
-func (a *Agent) awaited(l planner.Lease, t *term, i planner.Instance, covered bool) string {
+// lacking is what keeps a lease from having an instance that is ready.
+func (a *Agent) lacking(l planner.Lease, t *term, i planner.Instance, covered bool) string {
 	id := planner.InstanceID(t.slot, l)
 	if covered {
 		id = i.ID

@@ -16,7 +16,7 @@ func (a *Agent) tellFleet(all []planner.Instance) fleet.Report {
 	a.takeOn(a.nodeState(all))
 	r := fleet.Report{
 		Applied: a.state.followed.Commit.Hash, Specs: a.state.specs, Volumes: ms.volumes, Drivers: a.usableDrivers(),
-		Images: a.resolvedImages(all), Pressure: a.shortResources(), Failing: a.progress.node.reason,
+		Images: a.resolvedImages(all), Pressure: a.shortResources(), Failing: a.tellsFailing(),
 		Serving: a.serving.number,
 	}
 	if src := a.source; src.refused != "" {
