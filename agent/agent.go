@@ -166,8 +166,9 @@ type Agent struct {
 	restarts   []restart       // of services here, at most one each
 	pressure   *pressure
 	probes     *probe.Engine
-	probeNews  chan struct{} // probes have news
-	decideAt   time.Duration // boot time at which leases are decided again by time alone
+	probeNews  chan struct{}                // probes have news
+	decideAt   time.Duration                // boot time at which leases are decided again by time alone
+	waitsFor   map[planner.ServiceID]string // by what this node decides alone
 	notifying  notifying
 	once       *onceRuns
 	onceKnown  time.Duration // boot time from which what is missing of what was begun is gone

@@ -277,7 +277,7 @@ func (a *Agent) coordinate(ctx context.Context) {
 	}
 	a.notifying.alone = view
 	decided := planner.CoordinateAlone(a.decidable(all), view)
-	a.decideAt = decided.Next
+	a.decideAt, a.waitsFor = decided.Next, decided.Waiting
 	a.want(decided.Prepare)
 	decided.Docs = a.pinListed(decided.Docs, all)
 	if len(decided.Docs) == 0 && !a.unsaved {

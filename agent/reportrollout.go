@@ -19,7 +19,7 @@ func (a *Agent) reportRollout(id planner.ServiceID, bySlot map[planner.SlotID][]
 	f := api.RolloutFacts{Service: s, Now: a.cfg.Clock()}
 	if a.fleet == nil {
 		f.View, f.Doc = a.viewOfSelf(id, bySlot)
-		f.Doc.StepSince = a.stepSince()[id]
+		f.Doc.StepSince, f.Waiting = a.stepSince()[id], a.waitsFor[id]
 		return api.RolloutOf(f)
 	}
 	decided := a.fleet.member.Decided()

@@ -54,10 +54,12 @@ type FleetNode struct {
 	Version string           `json:"version,omitempty"`
 	Applied string           `json:"applied,omitempty"`
 	Probe   string           `json:"probe,omitempty"` // up, down; "" = others watch it
-	Drain   bool             `json:"drain,omitempty"`
-	Cordon  bool             `json:"cordon,omitempty"`
-	Ready   int              `json:"ready"`
-	Leases  int              `json:"leases"`
+	// Failing says that whatever is started on it fails: it gets no new work.
+	Failing string `json:"failing,omitempty"`
+	Drain   bool   `json:"drain,omitempty"`
+	Cordon  bool   `json:"cordon,omitempty"`
+	Ready   int    `json:"ready"`
+	Leases  int    `json:"leases"`
 }
 
 // Unplaced is a slot that no node takes.

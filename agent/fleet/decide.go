@@ -29,7 +29,9 @@ func (m *Member) decide(todo *Todo) {
 	m.relate(todo)
 	m.settle()
 	m.remind()
+	before := m.decided.Unplaced
 	m.decided = m.cfg.Coordinate(m.followed, m.view, m.now)
+	m.tellUnplaced(before)
 	m.decideAt = m.decided.Next
 	m.decided.Docs = m.patient(m.decided.Docs)
 	m.address()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/orpheus-cd/orpheus/agent/event"
@@ -224,6 +225,35 @@ func (m *Member) tell(d planner.Decision) {
 		return
 	}
 	event.LogDecision(m.log, m.followed.Services[d.Doc.Service], d.Old, d.Doc, d.Why)
+}
+
+// maxUnplacedTold bounds how many slots without a node are told at once: of a
+// fleet that is too small there may be thousands.
+const maxUnplacedTold = 20
+
+// tellUnplaced logs the slots that no node takes and that had one, or none was
+// asked of, before.
+func (m *Member) tellUnplaced(before []planner.Unplaced) {
+	known := map[planner.SlotID]bool{}
+	for _, u := range before {
+		known[u.Slot] = true
+	}
+	told := 0
+	for _, u := range m.decided.Unplaced {
+		if known[u.Slot] || told == maxUnplacedTold {
+			continue
+		}
+		told++
+		why := "there is no node"
+		if len(u.Reasons) > 0 {
+			var reasons []string
+			for _, r := range u.Reasons {
+				reasons = append(reasons, r.String())
+			}
+			why = strings.Join(reasons, "; ")
+		}
+		m.log.Warn("no node takes the slot", "slot", u.Slot, "reason", why)
+	}
 }
 
 // settlePush notes how the server fares.

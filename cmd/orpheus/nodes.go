@@ -96,6 +96,7 @@ type nodeReport struct {
 	Drivers  []string                `json:"drivers,omitempty"`
 	Volumes  []planner.SlotID        `json:"volumes,omitempty"`
 	Pressure []string                `json:"pressure,omitempty"`
+	Failing  string                  `json:"failing,omitempty"` // whatever is started on it fails
 	// Instances are of the status, of which StatusProblem says why it does not
 	// count.
 	Instances     []planner.InstanceStatus `json:"instances,omitempty"`
@@ -213,7 +214,7 @@ func (b *recordBook) node(name planner.NodeName) nodeReport {
 		out.StatusProblem = "its status is not verified: " + why
 		return out
 	}
-	out.Applied, out.Rejected, out.Instances, out.Refusals, out.Pressure = st.Applied, st.Rejected, st.Instances, st.Refusals, st.Pressure
+	out.Applied, out.Rejected, out.Instances, out.Refusals, out.Pressure, out.Failing = st.Applied, st.Rejected, st.Instances, st.Refusals, st.Pressure, st.Failing
 	out.StatusWritten = b.at[statusRef]
 	if !n.Current() {
 		out.StatusProblem = "its status is that of an agent process before this one"

@@ -97,6 +97,8 @@ func nodeRemark(n nodeReport) (text string, c colour) {
 		return short(n.StatusProblem), yellow
 	case n.Rejected != nil:
 		return short("does not follow " + planner.Commit{Hash: n.Rejected.Commit}.Short() + ": " + n.Rejected.Reason), red
+	case n.Failing != "":
+		return short("gets no new work: " + n.Failing), red
 	case len(n.Pressure) > 0:
 		return short("short of " + strings.Join(n.Pressure, ", ")), yellow
 	case len(n.Refusals) > 0:

@@ -32,6 +32,11 @@ func drawMembership(s *screen, f *api.Fleet, now time.Time) {
 			s.labelled("", yellow, strings.TrimSpace(fmt.Sprintf("%s is %s %s", n.Name, n.State, n.Reason)))
 		}
 	}
+	for _, n := range f.Nodes {
+		if n.State == "live" && n.Failing != "" {
+			s.labelled("", red, fmt.Sprintf("%s gets no new work: %s", n.Name, n.Failing))
+		}
+	}
 	if f.Error != "" && len(live) > 0 {
 		s.prose("          ", plain, red, "records cannot be read since "+age(now.Sub(f.ErrorSince))+": "+f.Error)
 	}

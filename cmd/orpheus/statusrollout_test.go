@@ -263,3 +263,17 @@ func TestWhyRollout(t *testing.T) {
 		}
 	}
 }
+
+// A node on which everything fails gets no new work: it says so wherever nodes
+// are shown.
+func TestFailingNodeIsShown(t *testing.T) {
+	const why = "5 failures of 2 slots in 5m: no space left on device"
+	st := testStatus(testService("db", "1", 1))
+	st.Fleet = &api.Fleet{Registered: true, Nodes: []api.FleetNode{{Name: "node-1", State: "live"}, {Name: "node-2", State: "live", Failing: why}}}
+	if text := drawn(st, false, 0); !strings.Contains(text, "node-2 gets no new work: "+why) {
+		t.Error(text)
+	}
+	if text, c := nodeRemark(nodeReport{State: nodeLive, Failing: why}); text != "gets no new work: "+why || c != red {
+		t.Error(text)
+	}
+}
