@@ -1,0 +1,113 @@
+package api
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/orpheus-cd/orpheus/planner"
+)
+
+// TestRolloutCounts: slots are counted, not leases, and what is void or at
+// another revision does not count as done.
+func TestRolloutCounts(t *testing.T) {
+	id := planner.ServiceID{Namespace: planner.DefaultNamespace, Name: "web"}
+	const was, next = planner.Revision("r1-aaaaaaaa0"), planner.Revision("r1-bbbbbbbb0")
+	lease := func(slot string, node planner.NodeName, epoch, token uint64, rev planner.Revision) planner.Lease {
+		return planner.Lease{Slot: slot, Node: node, Epoch: epoch, Token: token, Revision: rev}
+	}
+	doc := planner.LeaseDoc{
+		Service: id, LastGood: was, History: []planner.Applied{{Revision: next, Commit: "c2"}, {Revision: was, Commit: "c1"}},
+		Leases: []planner.Lease{
+			lease("0", "a", 1, 1, was), lease("0", "b", 1, 5, next), // in transition, both ready
+			lease("1", "b", 1, 6, next), // ready, not for long enough
+			lease("2", "c", 1, 3, was),  // its node was lost
+			{Slot: "prerollout", Hook: planner.HookPreRollout, Node: "a", Epoch: 1, Token: 4, Revision: "r1-h"},
+		},
+	}
+	node := func(name planner.NodeName, epoch uint64, instances ...planner.InstanceStatus) planner.NodeView {
+		return planner.NodeView{
+			Record: planner.NodeRecord{Node: name, Epoch: epoch, Incarnation: "i"},
+			Status: planner.NodeStatus{Node: name, Incarnation: "i", Instances: instances},
+		}
+	}
+	told := func(slot string, token uint64, available bool) planner.InstanceStatus {
+		return planner.InstanceStatus{Slot: planner.SlotID{Service: id, Name: slot}, Token: token, Phase: planner.PhaseReady, Available: available}
+	}
+	r := RolloutOf(RolloutFacts{
+		Service: planner.Service{ID: id, Replicas: 4, Revision: next, MinReady: 90 * time.Minute},
+		Doc:     planner.DocView{Doc: doc},
+		View: planner.View{Nodes: map[planner.NodeName]planner.NodeView{
+			"a": node("a", 1, told("0", 1, true)), "b": node("b", 1, told("0", 5, true), told("1", 6, false)), "c": node("c", 2, told("2", 3, true)),
+		}},
+	})
+	if r.State != planner.RolloutRolling || r.Replicas != 4 || r.Updated != 2 || r.Available != 1 || r.Done != 1 {
+		t.Errorf("%s, %d of %d updated, %d available, %d done", r.State, r.Updated, r.Replicas, r.Available, r.Done)
+	}
+	if r.Budget.Surge != 1 || r.Budget.Unavailable != 3 || r.Budget.MaxSurge != 1 || r.Budget.MaxUnavailable != 0 {
+		t.Errorf("budget %+v", r.Budget)
+	}
+	if r.Commit != "c2" || r.LastGoodCommit != "c1" {
+		t.Errorf("commits %s, %s", r.Commit, r.LastGoodCommit)
+	}
+	if len(r.Slots) != 5 || !r.Slots[3].Void || r.Slots[4].Node != "" {
+		t.Errorf("slots %+v", r.Slots)
+	}
+	waits := strings.Join(r.Waits, "\n")
+	for _, want := range []string{"web-1 on b is not available yet: counts once it was ready for 1h30m", "web-2 is to run elsewhere: c was lost", "the preRollout hook runs on a"} {
+		if !strings.Contains(waits, want) {
+			t.Errorf("no %q in\n%s", want, waits)
+		}
+	}
+	if slot, is := r.Slot("web-2"); !is || slot != "2" {
+		t.Errorf("web-2 is slot %q, %v", slot, is)
+	}
+	if _, is := (*Rollout)(nil).Slot("web-2"); is {
+		t.Error("no rollout has a slot")
+	}
+}
+
+// TestRolloutRests: a pause counts on the clock of who tells it; without one it
+// is not known when it ends.
+func TestRolloutRests(t *testing.T) {
+	id := planner.ServiceID{Namespace: planner.DefaultNamespace, Name: "web"}
+	const was, next = planner.Revision("r1-aaaaaaaa0"), planner.Revision("r1-bbbbbbbb0")
+	wall := time.Date(2026, 3, 4, 12, 0, 0, 0, time.UTC)
+	facts := func(step planner.UpdateStep, now planner.Time) RolloutFacts {
+		st := planner.NodeStatus{Node: "a", Incarnation: "i", Instances: []planner.InstanceStatus{
+			{Slot: planner.SlotID{Service: id, Name: "0"}, Token: 2, Phase: planner.PhaseReady}, {Slot: planner.SlotID{Service: id, Name: "1"}, Token: 1, Phase: planner.PhaseReady},
+		}}
+		return RolloutFacts{
+			Service: planner.Service{ID: id, Replicas: 2, Revision: next, Update: planner.Update{Steps: []planner.UpdateStep{step}}},
+			Doc: planner.DocView{StepSince: time.Hour, Doc: planner.LeaseDoc{
+				Service: id, LastGood: was, Step: 1, History: []planner.Applied{{Revision: next}},
+				Leases: []planner.Lease{{Slot: "0", Node: "a", Epoch: 1, Token: 2, Revision: next}, {Slot: "1", Node: "a", Epoch: 1, Token: 1, Revision: was}},
+			}},
+			View: planner.View{Nodes: map[planner.NodeName]planner.NodeView{"a": {Record: planner.NodeRecord{Node: "a", Epoch: 1, Incarnation: "i"}, Status: st}}},
+			Now:  now,
+		}
+	}
+	pause := planner.UpdateStep{Slots: planner.Amount{Count: 1}, Pause: 10 * time.Minute}
+	approve := planner.UpdateStep{Slots: planner.Amount{Count: 1}, Approve: true}
+	for _, c := range []struct {
+		name  string
+		facts RolloutFacts
+		state planner.RolloutState
+		until time.Time
+		waits string
+	}{
+		{"it has begun", facts(pause, planner.Time{Boot: time.Hour + 4*time.Minute, Wall: wall}), planner.RolloutPaused, wall.Add(6 * time.Minute), "pause of 10m after step 1 of 1"},
+		{"it is over", facts(pause, planner.Time{Boot: time.Hour + 11*time.Minute, Wall: wall}), planner.RolloutRolling, time.Time{}, ""},
+		{"from records alone", facts(pause, planner.Time{}), planner.RolloutPaused, time.Time{}, "pause of 10m after step 1 of 1"},
+		{"a person is asked", facts(approve, planner.Time{Boot: 2 * time.Hour, Wall: wall}), planner.RolloutWaiting, time.Time{}, "step 1 of 1 waits for approval"},
+	} {
+		r := RolloutOf(c.facts)
+		if r.State != c.state || !r.PauseUntil.Equal(c.until) || c.waits != "" && !slices.Contains(r.Waits, c.waits) {
+			t.Errorf("%s: %s until %v, waits %q", c.name, r.State, r.PauseUntil, r.Waits)
+		}
+		if r.Asks() != (c.state == planner.RolloutWaiting) {
+			t.Errorf("%s: asks %v", c.name, r.Asks())
+		}
+	}
+}
