@@ -47,5 +47,10 @@ func (sv *survey) invalid(id ServiceID, now Time) (why string) {
 // has failed. Whoever notes it writes the same.
 func (ss *serviceState) owes() bool {
 	r := ss.roll
-	return r != nil && (r.changed || ss.stepping.step > r.step || ss.hook != nil && ss.hook.grant)
+	if r == nil {
+		return false
+	}
+	_, hook := r.hookAsked()
+	begins := hook && (ss.pins == pinsAsked || ss.hook != nil && ss.hook.grant)
+	return begins || r.changed || ss.stepping.step > r.step
 }
