@@ -191,7 +191,7 @@ func (a *announcer) aim(to []fleet.Peer) bool {
 
 // hangUp ends the line to a peer that nobody uses; a.mu is held.
 func (a *announcer) hangUp(t *told) {
-	if t.line != nil && !t.busy {
+	if !t.busy && t.line != nil {
 		t.line.Close()
 		t.line = nil
 		a.kept--
@@ -267,7 +267,7 @@ func (a *announcer) dispatch(ctx context.Context) time.Duration {
 	wait := time.Minute
 	for _, node := range a.order {
 		t := a.told[node]
-		if t.line != nil && !t.busy {
+		if !t.busy && t.line != nil { // while it is busy the line is its teller's
 			if unused := now.Sub(t.used); unused >= keepLine {
 				a.hangUp(t)
 			} else {

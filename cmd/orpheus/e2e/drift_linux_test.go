@@ -22,7 +22,7 @@ func TestContainerdRestarted(t *testing.T) {
 	n.push("app:1", "1")
 	n.agent()
 	hash := n.apply("first version", n.bystanders())
-	before, want := n.lives(), n.inventory()
+	before, want := n.lives(), n.atRest()
 
 	if err := n.Containerd.Kill(); err != nil {
 		t.Fatal(err)
@@ -73,7 +73,7 @@ func TestDrift(t *testing.T) {
 		n.push("app:1", "1")
 		n.agent()
 		n.apply("first version", n.bystanders())
-		before, want := n.lives(), n.inventory()
+		before, want := n.lives(), n.atRest()
 		begin := time.Now()
 		n.deleteContainer(before["calm/1"].ID)
 		n.comesBack("calm", "1", before["calm/1"].PID)

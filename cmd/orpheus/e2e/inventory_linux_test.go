@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/containerd/containerd/api/services/tasks/v1"
 	"github.com/containerd/containerd/v2/client"
@@ -54,6 +55,26 @@ func (n *node) inventory() inventory {
 	for _, list := range inv {
 		slices.Sort(list)
 	}
+	return inv
+}
+
+// atRest takes the inventory that others are compared with. An agent that has
+// just started still opens connections, and reads its own program, after its
+// instances are settled: it is taken once nothing has changed for a second.
+func (n *node) atRest() inventory {
+	n.t.Helper()
+	inv, since := n.inventory(), time.Now()
+	n.eventually("nothing changes any more", func() string {
+		now := n.inventory()
+		if change := inv.difference(now); change != "" {
+			inv, since = now, time.Now()
+			return change
+		}
+		if time.Since(since) < time.Second {
+			return "not yet for a second"
+		}
+		return ""
+	})
 	return inv
 }
 

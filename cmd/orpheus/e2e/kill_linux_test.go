@@ -45,7 +45,7 @@ func TestKilledDuringPull(t *testing.T) {
 	n.apply("version 1", map[string]string{"web.yaml": old})
 	n.removeImage("app:2")
 	n.restart()
-	want := n.inventory()
+	want := n.atRest()
 
 	reached := make(chan struct{}, 100)
 	n.Registry.Intercept(func(w http.ResponseWriter, r *http.Request) bool {
@@ -160,7 +160,7 @@ func TestKilledDuringStartAndStop(t *testing.T) {
 		n.apply("without", map[string]string{"crowd.yaml": crowd(1)})
 		begin := n.lives()
 		n.restart()
-		want := n.inventory()
+		want := n.atRest()
 
 		hash := n.commit("a crowd again", map[string]string{"crowd.yaml": crowd(12)})
 		seen := n.killWhile("instances start", func(st *api.Status) bool {
@@ -227,7 +227,7 @@ func TestTurmoil(t *testing.T) {
 		// One there and back of everything, undisturbed, is what to compare with.
 		begin := n.lives()
 		n.restart()
-		want := n.inventory()
+		want := n.atRest()
 
 		seed := uint64(time.Now().UnixNano())
 		t.Logf("seed %d", seed)
