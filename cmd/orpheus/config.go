@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -182,6 +183,9 @@ func (c *config) validate() error {
 	fault := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
 	if !nodeName.MatchString(c.Node.Name) {
 		fault("node.name: %q is not a DNS label (a-z, 0-9 and -, at most 63)", c.Node.Name)
+	}
+	if slices.Contains(planner.HookKinds, planner.HookKind(c.Node.Name)) {
+		fault("node.name: %q is the name of the slot of a hook; give the node another name", c.Node.Name)
 	}
 	if c.Repository.URL == "" {
 		fault("repository.url: is missing; give the fleet's repository here or with --repository")

@@ -24,6 +24,9 @@ func TestConfigFaults(t *testing.T) {
 			c.Plugins = []pluginConfig{{Name: "sandbox", Path: "/opt/sandbox", SHA256: strings.Repeat("0", 64)}}
 			c.Policy.Drivers = []string{"sandbox"}
 		}},
+		{"a node named like the slot of a hook", `node.name: "prerollout" is the name of the slot of a hook`, func(c *config) {
+			c.Node.Name = "prerollout"
+		}},
 		{"a plugin by the name of a driver", "plugins[0].name: there is a driver containerd already", func(c *config) {
 			c.Plugins = []pluginConfig{{Name: "containerd", Path: "/opt/x", SHA256: strings.Repeat("0", 64)}}
 		}},
