@@ -177,8 +177,8 @@ func (sv *survey) fill(ss *serviceState, st *slotState) {
 }
 
 // recoverAt is the revision at which a slot is leased that has nothing in
-// force. One slot at a time tries a new revision, until one has shown that it
-// works: the loss of a node must not spread a bad one.
+// force. No more slots at a time try a new revision than the budget allows, until
+// one has shown that it works: the loss of a node must not spread a bad one.
 func (sv *survey) recoverAt(ss *serviceState, st *slotState) Revision {
 	wanted := ss.s.Revision
 	if ss.kept || st.want != wanted {
@@ -188,7 +188,7 @@ func (sv *survey) recoverAt(ss *serviceState, st *slotState) Revision {
 		return wanted
 	}
 	before := st.void[len(st.void)-1].Revision
-	if before == wanted || ss.grantable(st, wanted) && (ss.proven || ss.pace.trying == 0) {
+	if before == wanted || ss.grantable(st, wanted) && (ss.proven || ss.pace.trying < ss.pace.atOnce()) {
 		return wanted
 	}
 	if _, known := sv.template(ss, before); known {
