@@ -303,7 +303,7 @@ func TestFailingPull(t *testing.T) {
 		b.commit(service("web", "a", deadline(3*time.Minute), minReady(5*time.Second)))
 		status := func() planner.InstanceStatus {
 			t.Helper()
-			st := p.agent.fleet.member.View().Nodes[p.name].Status
+			st := p.standing()
 			if len(st.Instances) != 1 {
 				t.Fatalf("%d instances told", len(st.Instances))
 			}

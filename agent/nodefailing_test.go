@@ -129,9 +129,7 @@ func (p *player) breaks(err error, images ...string) {
 	})
 }
 
-func (p *player) saysFailing() string {
-	return p.agent.fleet.member.View().Nodes[p.name].Status.Failing
-}
+func (p *player) saysFailing() string { return p.standing().Failing }
 
 // A node on which nothing starts says so, also after a restart of its agent,
 // until something works; one to which only a broken release comes does not.

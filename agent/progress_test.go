@@ -37,10 +37,10 @@ func TestReportIsStill(t *testing.T) {
 		if len(reports) != 3 {
 			t.Errorf("%d reports in ten minutes, want 3:\n%s", len(reports), strings.Join(reports, "\n\n"))
 		}
-		before := p.agent.fleet.member.Stats()
+		before := p.pushes()
 		b.settle(time.Hour)
-		if after := p.agent.fleet.member.Stats(); after.Pushes != before.Pushes {
-			t.Errorf("%d pushes in an hour in which nothing happened", after.Pushes-before.Pushes)
+		if after := p.pushes(); after != before {
+			t.Errorf("%d pushes in an hour in which nothing happened", after-before)
 		}
 		page := httptest.NewRecorder()
 		p.agent.cfg.Metrics.Handler().ServeHTTP(page, httptest.NewRequest("GET", "/metrics", nil))
@@ -52,16 +52,35 @@ func TestReportIsStill(t *testing.T) {
 	})
 }
 
+// ask runs f on the loop of the node's agent.
+func (p *player) ask(f func(a *Agent)) {
+	p.band.t.Helper()
+	if err := p.agent.onLoop(context.Background(), func() error { f(p.agent); return nil }); err != nil {
+		p.band.t.Fatal(err)
+	}
+}
+
 // report is what the node would tell its fleet now.
 func (p *player) report() string {
 	p.band.t.Helper()
 	var r fleet.Report
-	if err := p.agent.onLoop(context.Background(), func() error {
-		all, _ := p.agent.instances()
-		r = p.agent.tellFleet(all)
-		return nil
-	}); err != nil {
-		p.band.t.Fatal(err)
-	}
+	p.ask(func(a *Agent) {
+		all, _ := a.instances()
+		r = a.tellFleet(all)
+	})
 	return planner.NodeStatus{Instances: r.Instances, Failing: r.Failing}.Body()
+}
+
+// standing is the status of the node as it stands in the records.
+func (p *player) standing() (st planner.NodeStatus) {
+	p.band.t.Helper()
+	p.ask(func(a *Agent) { st = a.fleet.member.View().Nodes[p.name].Status })
+	return st
+}
+
+// pushes is how often the node wrote to the records.
+func (p *player) pushes() (n uint64) {
+	p.band.t.Helper()
+	p.ask(func(a *Agent) { n = a.fleet.member.Stats().Pushes })
+	return n
 }
