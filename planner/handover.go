@@ -42,7 +42,15 @@ func (sv *survey) handsOver(ss *serviceState, st *slotState) bool {
 		return false
 	}
 	i, ok := sv.v.Nodes[st.cur.Node].Instance(st.id, st.cur.Token)
-	return ok && i.Prepared && ss.pace.ends(st.oldAvailable, sv.single(ss, *st.old, st.cur.Revision))
+	if !ok || !i.Prepared {
+		return false
+	}
+	ends := ss.pace.ends(st.oldAvailable, sv.single(ss, *st.old, st.cur.Revision))
+	if !ends && ss.waits == "" {
+		ss.waits = st.id.String() + " on " + string(st.old.Node) + " is not ended for its successor: " +
+			plural(ss.pace.down, "other slot") + " not available (spec.update.maxUnavailable)"
+	}
+	return ends
 }
 
 // stopsFirst reports whether the old instance of a slot in transition has to

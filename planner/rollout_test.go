@@ -268,6 +268,12 @@ func TestRollout(t *testing.T) {
 		{"step, drained, goes on", rolloutCase{fleetCase: fleetCase{nodes: "n1 n2:drain", replicas: 2, target: "b", before: "0:b3@n1+ 1:a2@n2+ 1:a4@n1+"}, good: "a", history: "ba", change: steps("", 1, 0, approve)}, "0:b3@n1 1:a4@n1", "", "", "a", 1},
 		{"step, lost", rolloutCase{fleetCase: fleetCase{nodes: "n1 n2:fenced", replicas: 2, target: "b", before: "0:b3@n1+ 1:a2@n2v"}, good: "a", history: "ba", change: steps("", 1, 0, approve)}, "0:b3@n1 1:a2@n2v 1:a4@n1", "", "", "a", 1},
 		{"step, scaled up", rolloutCase{fleetCase: fleetCase{nodes: "n1", replicas: 3, target: "b", before: "0:b3@n1+ 1:a2@n1+"}, good: "a", history: "ba", change: steps("", 1, 0, approve)}, "0:b3@n1 1:a2@n1 2:a4@n1", "", "", "a", 1},
+		// The slot whose turn it is waits for the budget, and the others for their
+		// turn: those that are down come first.
+		{"step, stop-first, others are down", rolloutCase{fleetCase: fleetCase{nodes: "n1", replicas: 2, target: "b", before: "0:a1@n1+ 0:b3@n1~s 1:a2@n1"}, good: "a", history: "ba", change: func(s *Service, d *DocView, v *View) {
+			steps("", 0, 0, approve)(s, d, v)
+			s.Update.StopFirst = true
+		}}, "0:a1@n1 1:a2@n1 1:b4@n1s", "", "", "a", 0},
 		// A first release has no steps, nor has the way back.
 		{"step, first release", rolloutCase{fleetCase: fleetCase{nodes: "n1", replicas: 2, target: "b"}, change: steps("", 0, 0, approve)}, "0:b1@n1 1:b2@n1", "", "", "", 0},
 		{"step, fails", rolloutCase{fleetCase: fleetCase{nodes: "n1", replicas: 2, target: "b", before: "0:b3@n1f 1:a2@n1+"}, good: "a", history: "ba", change: steps("", 0, 0, approve)}, "0:b3@n1 0:a4@n1 1:a2@n1", "", "b", "a", 0},

@@ -23,9 +23,32 @@ func (sv *survey) turns(ss *serviceState) map[string]bool {
 	if ss.stepping.most >= len(ss.names) {
 		return nil
 	}
-	turns := sv.haveTurn(ss)
-	addTurns(turns, ss.names, ss.stepping.most, func(name string) bool { return sv.loses(ss, name) })
+	// A slot whose new instance has not begun, for it waits for the end of the old
+	// one, gives way to those that have nothing to lose: the budget may never let
+	// that end while they are down.
+	turns, waiting := sv.haveTurn(ss), []string{}
+	for _, name := range ss.names {
+		if turns[name] && sv.notBegun(ss, name) {
+			delete(turns, name)
+			waiting = append(waiting, name)
+		}
+	}
+	loses := func(name string) bool { return sv.loses(ss, name) }
+	addTurns(turns, slices.Concat(waiting, ss.names), ss.stepping.most, loses)
 	return turns
+}
+
+// notBegun reports whether the instance of a slot at the wanted revision waits
+// for the end of an available one.
+func (sv *survey) notBegun(ss *serviceState, name string) bool {
+	waits := func(l Lease) bool {
+		return slices.ContainsFunc(ss.leased[name], func(o Lease) bool {
+			return o.Token < l.Token && sv.v.InForce(o) && sv.v.Available(ss.s, o) && (l.StopFirst || sv.single(ss, o, l.Revision))
+		})
+	}
+	return !slices.ContainsFunc(ss.leased[name], func(l Lease) bool {
+		return l.Revision == ss.s.Revision && (sv.v.Ready(SlotID{ss.id, name}, l) || !waits(l))
+	})
 }
 
 // haveTurn are the slots that have a lease at the wanted revision.
