@@ -406,7 +406,9 @@ func (m *model) decides(n *modelState, k int, late bool) bool {
 	if len(d.Docs) == 0 {
 		return false
 	}
-	if first := v.Coordinators(modelService)[0]; first != v.Self && newSurvey(f, v, Time{Boot: fleetNow}).invalid(modelService, now) == "" {
+	sv := newSurvey(f, v, now)
+	sv.place()
+	if first := v.Coordinators(modelService)[0]; first != v.Self && sv.invalid(modelService, now) == "" {
 		m.fail("L7: %s writes a valid document that %s coordinates", v.Self, first)
 	}
 	doc := d.Docs[0].Doc
@@ -483,7 +485,7 @@ func (m *model) checkDecision(f Followed, v View, old, now LeaseDoc) {
 
 func (m *model) document(d LeaseDoc) uint16 {
 	d.By, d.History = "", nil // who and when does not matter: fewer states
-	body := fmt.Sprint(d.Commit, d.Tokens, d.Leases)
+	body := fmt.Sprint(d.Commit, d.Tokens, d.Leases, d.LastGood)
 	if id, ok := m.docIDs[body]; ok {
 		return id
 	}
