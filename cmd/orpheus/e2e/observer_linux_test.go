@@ -33,6 +33,7 @@ type observer struct {
 	views [2]view // of the last look: by what runs, by the records
 	looks int
 	wrong []string
+	told  bool
 }
 
 // seen is an instance as its node told it last.
@@ -61,7 +62,7 @@ func (f *fleet) observe(budgets map[string]budget) *observer {
 			}
 		}
 	}()
-	f.t.Cleanup(cancel)
+	f.t.Cleanup(o.stop) // also of a test that gave up
 	return o
 }
 
@@ -84,8 +85,11 @@ func (o *observer) mutes(node string, dies bool) {
 // stop ends the observation and fails the test with what was wrong.
 func (o *observer) stop() {
 	o.f.t.Helper()
-	o.cancel()
+	if o.cancel(); o.told {
+		return
+	}
 	<-o.ended
+	o.told = true
 	o.f.t.Logf("an observer looked %d times", o.looks)
 	for _, wrong := range o.wrong[:min(len(o.wrong), 20)] {
 		o.f.t.Errorf("over budget: %s", wrong)
