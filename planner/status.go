@@ -62,6 +62,11 @@ type InstanceStatus struct {
 	// progress deadline, or failed as often as its Reschedule allows; Reason says
 	// which. It goes when the instance becomes available.
 	Failing bool `json:"failing,omitempty"`
+	// Lapsed is set when the instance was available once under its lease, and then
+	// has not been for as long as the progress deadline: it is no ground to place
+	// the slot elsewhere, for what it needs may be gone for all, but one to stop a
+	// rollout. It goes when the instance becomes available. Reason says why.
+	Lapsed bool `json:"lapsed,omitempty"`
 	// Endpoints are where other nodes reach the instance, as long as it takes new
 	// connections: it is ready, and its end is not decided.
 	Endpoints []Endpoint `json:"endpoints,omitempty"`
