@@ -1,0 +1,64 @@
+package planner
+
+import "testing"
+
+// TestPaceLost: what was found by simulated fleets that lost nodes, or made
+// commits, in the middle of rollouts.
+func TestPaceLost(t *testing.T) {
+	minReady := func(s *Service, _ *DocView, _ *View) { s.MinReady = 1 }
+	tests := []struct {
+		name string
+		rolloutCase
+		after string // "=" = nothing is decided
+	}{
+		// Of three with data of which one lies on a node that is lost, no second is
+		// ended: it counts, although nothing can be done about it.
+		{"its data is lost", rolloutCase{fleetCase: fleetCase{nodes: "n1 n2:fenced n3", replicas: 3, target: "W", before: "0:V1@n1+ 0:W4@n1~ 1:V2@n2v 2:V3@n3+"}}, "="},
+		{"its data is there", rolloutCase{fleetCase: fleetCase{nodes: "n1 n2 n3", replicas: 3, target: "W", before: "0:V1@n1+ 0:W4@n1~ 1:V2@n2+ 2:V3@n3+"}}, "0:W4@n1 1:V2@n2 2:V3@n3"},
+		// A third revision in the middle of a change: what is available stays, not
+		// what is newer and merely ready.
+		{"two commits", rolloutCase{fleetCase: fleetCase{nodes: "n1", replicas: 1, target: "c", before: "0:a1@n1+* 0:b2@n1+"}, change: minReady}, "0:a1@n1 0:c3@n1"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			f, v := tt.build(t)
+			got := settled(t, f, v)
+			if got == nil != (tt.after == "=") || got != nil && showFleetLeases(got.Leases) != tt.after {
+				t.Errorf("%v, want %q", got, tt.after)
+			}
+		})
+	}
+}
+
+// TestStandInCarriesOn: a node that stands in does what a rollout waits for, also
+// where no slot is to change: else it would rest for as long as the coordinator
+// does nothing.
+func TestStandInCarriesOn(t *testing.T) {
+	steps := func(s *Service, _ *DocView, _ *View) {
+		s.Update.Steps = []UpdateStep{{Slots: Amount{Count: 1}, Approve: true}}
+	}
+	hook := func(s *Service, _ *DocView, _ *View) {
+		s.Hooks = map[HookKind]Hook{HookPreRollout: hookOf(HookPreRollout, s.Template)}
+	}
+	tests := []struct {
+		name string
+		rolloutCase
+		invalid bool
+	}{
+		{"a step is done", rolloutCase{fleetCase: fleetCase{nodes: "n1 n2", replicas: 2, target: "b", before: "0:b3@n1+ 1:a2@n2+"}, good: "a", history: "ba", change: steps}, true},
+		{"a step is not done", rolloutCase{fleetCase: fleetCase{nodes: "n1 n2", replicas: 2, target: "b", before: "0:b3@n1 1:a2@n2+"}, good: "a", history: "ba", change: steps}, false},
+		{"a hook is to begin", rolloutCase{fleetCase: fleetCase{nodes: "n1 n2", replicas: 2, target: "b", before: "0:a1@n1+ 1:a2@n2+"}, good: "a", history: "a", change: hook}, true},
+		{"it is rolled out", rolloutCase{fleetCase: fleetCase{nodes: "n1 n2", replicas: 2, target: "b", before: "0:b3@n1+ 1:b4@n2+"}, good: "a", history: "ba"}, true},
+		{"nothing is to be done", rolloutCase{fleetCase: fleetCase{nodes: "n1 n2", replicas: 2, target: "b", before: "0:b3@n1+ 1:b4@n2+"}, good: "b", history: "ba"}, false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			f, v := tt.build(t)
+			sv := newSurvey(f, v, Time{Boot: fleetNow})
+			sv.place()
+			if why := sv.invalid(web, Time{Boot: fleetNow}); (why != "") != tt.invalid {
+				t.Errorf("invalid: %q, want %v", why, tt.invalid)
+			}
+		})
+	}
+}
