@@ -19,6 +19,8 @@ type Alone struct {
 	Ready, Available map[LeaseKey]bool
 	// Failing holds why instances are given up: see InstanceStatus.Failing.
 	Failing map[LeaseKey]string
+	// Lapsed holds why instances hold up a rollout: see InstanceStatus.Lapsed.
+	Lapsed map[LeaseKey]string
 	// Ended holds the outcome of hooks that have ended: "" = it succeeded.
 	Ended map[LeaseKey]string
 	// StepSince is DocView.StepSince, by service.
