@@ -230,7 +230,11 @@ func (sv *survey) rejects(ss *serviceState, st *slotState, c *choice, node NodeN
 	if reason, refused := sv.refused(ss, node, st.want); refused {
 		return "refuses: " + reason
 	}
-	if why := h.strained(); why != "" {
+	why := h.strained()
+	if sv.onlyNode(ss, st) == node {
+		why = h.short() // what is mended could go nowhere else
+	}
+	if why != "" {
 		return why
 	}
 	return sv.full(ss, st, c, h)

@@ -139,13 +139,19 @@ func (h *host) closed(s Service) string {
 
 // strained says why the node takes no new work at all for now.
 func (h *host) strained() string {
+	if why := h.short(); why != "" || h.view.Status.Failing == "" {
+		return why
+	}
+	return "whatever is started on it fails: " + h.view.Status.Failing
+}
+
+// short says why the node could not do anything new for now.
+func (h *host) short() string {
 	switch {
 	case h.view.Blind:
 		return "it cannot read the repository"
 	case len(h.view.Status.Pressure) > 0:
 		return "it is short of " + strings.Join(h.view.Status.Pressure, ", ")
-	case h.view.Status.Failing != "":
-		return "whatever is started on it fails: " + h.view.Status.Failing
 	}
 	return ""
 }

@@ -19,6 +19,11 @@ func (f *fleetFacts) failing(l Lease) (string, bool) {
 	return f.v.Failing(SlotID{f.s.ID, l.Slot}, l)
 }
 
+func (f *fleetFacts) lapsed(l Lease) (string, bool) {
+	i, ok := f.v.Nodes[l.Node].Instance(SlotID{f.s.ID, l.Slot}, l.Token)
+	return i.Reason, ok && i.Lapsed
+}
+
 func (f *fleetFacts) template(rev Revision) (Template, bool) {
 	return templateOf(f.s, f.v.Specs, rev)
 }
@@ -64,6 +69,11 @@ func (f *aloneFacts) runs(l Lease) bool {
 
 func (f *aloneFacts) failing(l Lease) (string, bool) {
 	why, is := f.v.Failing[f.key(l)]
+	return why, is
+}
+
+func (f *aloneFacts) lapsed(l Lease) (string, bool) {
+	why, is := f.v.Lapsed[f.key(l)]
 	return why, is
 }
 

@@ -48,9 +48,11 @@ type LeaseDoc struct {
 	// History holds the last revisions, newest first, at most MaxHistory.
 	History []Applied `json:"history,omitempty"`
 	// Blocked holds the wanted revision if its rollout has failed, BlockedWhy the
-	// reason in the user's words. It stays until the service is to have another.
+	// reason in the user's words, and BlockedOn which manifest asked for it: see
+	// Service.Fingerprint. It stays until the service's manifest changes.
 	Blocked    []Revision `json:"blocked,omitempty"`
 	BlockedWhy string     `json:"blockedWhy,omitempty"`
+	BlockedOn  string     `json:"blockedOn,omitempty"`
 	// LastGood is the last revision whose rollout was completed: what a blocked
 	// one is reverted to. "" = none was.
 	LastGood Revision `json:"lastGood,omitempty"`

@@ -30,24 +30,32 @@ func RevisionOf(t Template) Revision {
 	return Revision("r1-" + hex.EncodeToString(sum[:]))
 }
 
+// Fingerprint changes with whatever the manifest of a service says, but with
+// where it stands. It is kept short.
+func (s Service) Fingerprint() string {
+	s.File, s.Line = "", 0
+	sum := sha256.Sum256(canonicalJSON(s))
+	return hex.EncodeToString(sum[:8])
+}
+
 // canonicalJSON encodes through a generic value, because encoding/json sorts
 // the keys of maps: the order of struct fields must not matter.
-func canonicalJSON(t Template) []byte {
+func canonicalJSON(t any) []byte {
 	encoded, err := json.Marshal(t)
 	if err != nil {
-		panic("planner: template does not encode: " + err.Error()) // plain data always does
+		panic("planner: manifest does not encode: " + err.Error()) // plain data always does
 	}
 	dec := json.NewDecoder(bytes.NewReader(encoded))
 	dec.UseNumber()
 	var generic any
 	if err := dec.Decode(&generic); err != nil {
-		panic("planner: template does not decode: " + err.Error())
+		panic("planner: manifest does not decode: " + err.Error())
 	}
 	var out bytes.Buffer
 	enc := json.NewEncoder(&out)
 	enc.SetEscapeHTML(false)
 	if err := enc.Encode(generic); err != nil {
-		panic("planner: template does not encode: " + err.Error())
+		panic("planner: manifest does not encode: " + err.Error())
 	}
 	return bytes.TrimRight(out.Bytes(), "\n")
 }

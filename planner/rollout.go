@@ -13,6 +13,9 @@ type facts interface {
 	available(Lease) bool
 	// failing says why an instance is given up: see InstanceStatus.Failing.
 	failing(Lease) (why string, is bool)
+	// lapsed says why an instance has not been available for too long: see
+	// InstanceStatus.Lapsed.
+	lapsed(Lease) (why string, is bool)
 	// ended is the outcome of a hook: "" = it succeeded.
 	ended(Lease) (failed string, is bool)
 	// template is that of a revision, also of one that no manifest has any more.
@@ -48,12 +51,12 @@ type rollout struct {
 }
 
 // newRollout works out what is wanted of a service. Of the document it changes
-// Leases (hooks that have ended), Blocked, BlockedWhy, LastGood, Step and Hooks.
+// Leases (hooks that have ended), Blocked, BlockedWhy, BlockedOn, LastGood, Step
+// and Hooks.
 func newRollout(s Service, doc *LeaseDoc, f facts) *rollout {
-	r := &rollout{s: s, manifest: s, doc: doc, facts: f}
+	r := &rollout{s: s, manifest: s, doc: doc, facts: f, leases: slotLeases(doc.Leases)}
 	r.unblock()
 	r.outcomes()
-	r.leases = slotLeases(doc.Leases)
 	if doc.LastGood == "" {
 		doc.LastGood = r.before()
 	}
@@ -109,16 +112,24 @@ func (d LeaseDoc) given(rev Revision) bool {
 
 func (r *rollout) say(what string) { r.said = append(r.said, what) }
 
-// unblock forgets what was blocked once another revision is wanted: whoever
-// returns to it later wants it tried again.
+// unblock forgets what was blocked once another revision is wanted (whoever
+// returns to it later wants it tried again) or the service's manifest says
+// something else: its hook was mended, or it has more time now. While an instance
+// of the revision is still given up nothing has changed for it.
 func (r *rollout) unblock() {
-	d := r.doc
-	if len(d.Blocked) == 0 || d.IsBlocked(r.manifest.Revision) {
+	d, rev := r.doc, r.manifest.Revision
+	switch {
+	case len(d.Blocked) == 0:
 		return
+	case !d.IsBlocked(rev):
+		r.say(d.Blocked[0].Short() + " is not wanted any more, and may be tried again")
+	case d.BlockedOn == "" || d.BlockedOn == r.manifest.Fingerprint() || r.failure(rev) != "":
+		return
+	default:
+		r.say(rev.Short() + " is tried again, for the manifest of the service has changed")
 	}
-	r.say(d.Blocked[0].Short() + " is not wanted any more, and may be tried again")
 	d.Hooks = slices.DeleteFunc(d.Hooks, func(h HookRun) bool { return h.Failed != "" && d.IsBlocked(h.Revision) })
-	d.Blocked, d.BlockedWhy, r.changed = nil, "", true
+	d.Blocked, d.BlockedWhy, d.BlockedOn, r.changed = nil, "", "", true
 }
 
 // outcomes takes back the leases of hooks that have ended, and notes how.
@@ -188,11 +199,12 @@ func (r *rollout) block() {
 		return
 	}
 	r.blocked = OneLine(why, maxReason)
-	r.doc.Blocked, r.doc.BlockedWhy, r.changed = []Revision{rev}, r.blocked, true
+	r.doc.Blocked, r.doc.BlockedWhy, r.doc.BlockedOn, r.changed = []Revision{rev}, r.blocked, r.manifest.Fingerprint(), true
 	r.say(rev.Short() + " is blocked: " + r.blocked)
 }
 
-// failure is why the instance of a slot leased at a revision is given up.
+// failure is why the instance of a slot leased at a revision is given up, or has
+// not been available for too long.
 func (r *rollout) failure(rev Revision) string {
 	if r.doc.LastGood == rev {
 		return ""
@@ -201,7 +213,11 @@ func (r *rollout) failure(rev Revision) string {
 		if l.Revision != rev || !r.facts.inForce(l) {
 			continue
 		}
-		if why, is := r.facts.failing(l); is {
+		why, is := r.facts.failing(l)
+		if !is {
+			why, is = r.facts.lapsed(l)
+		}
+		if is {
 			return SlotID{r.s.ID, l.Slot}.String() + " on " + string(l.Node) + ": " + cmp.Or(why, "it does not become available")
 		}
 	}

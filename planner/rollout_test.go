@@ -186,6 +186,25 @@ func TestRollout(t *testing.T) {
 		}
 	}
 	noRevert := func(s *Service, _ *DocView, _ *View) { s.Update.NoRevert = true }
+	// mended blocks what another manifest of the same revision asked for.
+	mended := func(s *Service, d *DocView, v *View) {
+		block("b")(s, d, v)
+		d.Doc.BlockedOn = s.Fingerprint()
+		s.ProgressDeadline = time.Hour
+	}
+	lapsed := func(token uint64) func(*Service, *DocView, *View) {
+		return func(_ *Service, _ *DocView, v *View) {
+			for _, i := range v.Nodes["n1"].Status.Instances {
+				if i.Token == token {
+					n := v.Nodes["n1"]
+					n.Status.Instances = slices.Clone(n.Status.Instances)
+					at := slices.IndexFunc(n.Status.Instances, func(o InstanceStatus) bool { return o.Token == token })
+					n.Status.Instances[at].Lapsed, n.Status.Instances[at].Reason = true, "has not been ready for 10m0s"
+					v.Nodes["n1"] = n
+				}
+			}
+		}
+	}
 	both := func(a, b func(*Service, *DocView, *View)) func(*Service, *DocView, *View) {
 		return func(s *Service, d *DocView, v *View) { a(s, d, v); b(s, d, v) }
 	}
@@ -236,6 +255,13 @@ func TestRollout(t *testing.T) {
 		// A git revert restarts nothing, and a fixed commit rolls out.
 		{"reverted by people", rolloutCase{fleetCase: fleetCase{nodes: "n1", replicas: 1, target: "a", before: "0:a1@n1+"}, good: "a", history: "ba", change: block("b")}, "0:a1@n1", "", "", "a", 0},
 		{"fixed", rolloutCase{fleetCase: fleetCase{nodes: "n1", replicas: 1, target: "c", before: "0:a1@n1+"}, good: "a", history: "ba", change: block("b")}, "0:a1@n1 0:c2@n1", "", "", "a", 0},
+		// Another manifest of the same revision is tried again: it has more time, say.
+		{"tried again", rolloutCase{fleetCase: fleetCase{nodes: "n1", replicas: 1, target: "b", before: "0:a1@n1+"}, good: "a", history: "ba", change: mended}, "0:a1@n1 0:b2@n1", "", "", "a", 0},
+		{"tried again, still failing", rolloutCase{fleetCase: fleetCase{nodes: "n1", replicas: 2, target: "b", before: "0:b1@n1f 1:a2@n1+"}, good: "a", history: "ba", change: both(noRevert, mended)}, "=", "autoRevert: false", "b", "a", 0},
+		// What was available and is not for long stops a rollout, but moves nowhere.
+		{"lapses", rolloutCase{fleetCase: fleetCase{nodes: "n1", replicas: 2, target: "b", before: "0:b3@n1 1:a2@n1+"}, good: "a", history: "ba", change: lapsed(3)},
+			"0:b3@n1 0:a4@n1 1:a2@n1", "web-0 on n1: has not been ready for 10m0s", "b", "a", 0},
+		{"lapses, completed", rolloutCase{fleetCase: fleetCase{nodes: "n1 n2", replicas: 2, target: "b", before: "0:b3@n1 1:b2@n1+"}, good: "b", history: "ba", change: lapsed(3)}, "=", "", "", "b", 0},
 		// autoRevert: false, or a good one that nobody knows (any more): all stay.
 		{"stays", rolloutCase{fleetCase: fleetCase{nodes: "n1", replicas: 2, target: "b", before: "0:b1@n1f 1:a2@n1+"}, good: "a", history: "ba", change: noRevert}, "0:b1@n1 1:a2@n1", "autoRevert: false", "b", "a", 0},
 		{"stays, the pair is left with what runs", rolloutCase{fleetCase: fleetCase{nodes: "n1", replicas: 1, target: "b", before: "0:a1@n1+ 0:b2@n1f"}, good: "a", history: "ba", change: noRevert}, "0:a1@n1", "", "b", "a", 0},
@@ -286,6 +312,12 @@ func TestRollout(t *testing.T) {
 		{"hook, succeeded", rolloutCase{fleetCase: fleetCase{nodes: "n1", replicas: 1, target: "b", before: "0:a1@n1+ prerollout:x2@n1"}, good: "a", history: "a", change: then(pre, 2, PhaseSucceeded)}, "0:a1@n1 0:b3@n1", "", "", "a", 0},
 		{"hook, failed", rolloutCase{fleetCase: fleetCase{nodes: "n1", replicas: 1, target: "b", before: "0:a1@n1+ prerollout:x2@n1"}, good: "a", history: "a", change: then(pre, 2, PhaseFailed)}, "0:a1@n1", "its preRollout hook failed: exited with code 3", "b", "a", 0},
 		{"hook, failed, nothing was good", rolloutCase{fleetCase: fleetCase{nodes: "n1", replicas: 2, target: "b", before: "prerollout:x2@n1"}, change: then(pre, 2, PhaseFailed)}, "", "no revision was good before", "b", "", 0},
+		// Mended, it runs again, though it is for the same revision.
+		{"hook, mended", rolloutCase{fleetCase: fleetCase{nodes: "n1", replicas: 1, target: "b", before: "0:a1@n1+"}, good: "a", history: "a", change: func(s *Service, d *DocView, v *View) {
+			pre(s, d, v)
+			d.Doc.Hooks = []HookRun{{Kind: HookPreRollout, Revision: s.Revision, Token: 1, Failed: "exited with code 3"}}
+			mended(s, d, v)
+		}}, "0:a1@n1 prerollout:x2@n1", "preRollout hook begins on n1", "", "a", 0},
 		{"hook, too slow", rolloutCase{fleetCase: fleetCase{nodes: "n1", replicas: 1, target: "b", before: "0:a1@n1+ prerollout:x2@n1f"}, good: "a", history: "a", change: pre}, "0:a1@n1", "hook failed: exited with code 1", "b", "a", 0},
 		// Its node is lost: nobody knows.
 		{"hook, lost", rolloutCase{fleetCase: fleetCase{nodes: "n1 n2:fenced", replicas: 1, target: "b", before: "0:a1@n1+ prerollout:x2@n2v"}, good: "a", history: "a", change: pre}, "0:a1@n1", "nobody knows whether it succeeded", "b", "a", 0},

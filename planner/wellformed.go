@@ -205,6 +205,7 @@ func (d *LeaseDoc) check() error {
 		atMost("blocked", len(d.Blocked), maxPins),
 		each("blocked", d.Blocked, func(r Revision) error { return given("", string(r)) }),
 		line("blockedWhy", d.BlockedWhy),
+		word("blockedOn", d.BlockedOn),
 		word("lastGood", string(d.LastGood)),
 		natural("step", d.Step),
 		atMost("hooks", len(d.Hooks), maxPins),
