@@ -36,7 +36,7 @@ type aloneSlot struct {
 func (e *edit) coordinate() {
 	before := e.doc.Leases
 	e.facts = &aloneFacts{v: e.view, s: e.service}
-	e.roll = newRollout(e.service, &e.doc, e.facts)
+	e.roll = newRollout(e.service, &e.doc, e.facts, e.followed.Commit.Hash)
 	e.service = e.roll.s
 	names := Slots(e.view.Node, e.followed.Fleet, e.service)
 	e.describe(names)
@@ -319,7 +319,7 @@ func (e *edit) lacks(d Dependency) string {
 	}
 	facts := &aloneFacts{v: e.view, s: other}
 	doc = cloneDoc(doc, other.ID)
-	r := newRollout(other, &doc, facts)
+	r := newRollout(other, &doc, facts, "")
 	fulfils := facts.available
 	if d.Condition == DependsStarted {
 		fulfils = facts.runs

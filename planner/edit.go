@@ -60,7 +60,8 @@ func (e *docEdit) outcomes(ss *serviceState) {
 		return
 	}
 	d := &ss.doc
-	e.doc.Blocked, e.doc.BlockedWhy, e.doc.BlockedOn, e.doc.LastGood = slices.Clone(d.Blocked), d.BlockedWhy, d.BlockedOn, d.LastGood
+	e.doc.Blocked, e.doc.BlockedWhy, e.doc.LastGood = slices.Clone(d.Blocked), d.BlockedWhy, d.LastGood
+	e.doc.BlockedAt, e.doc.BlockedManifest = d.BlockedAt, d.BlockedManifest
 	e.doc.Hooks = slices.Clone(d.Hooks)
 	for _, what := range r.said {
 		e.say(what)

@@ -48,11 +48,13 @@ type LeaseDoc struct {
 	// History holds the last revisions, newest first, at most MaxHistory.
 	History []Applied `json:"history,omitempty"`
 	// Blocked holds the wanted revision if its rollout has failed, BlockedWhy the
-	// reason in the user's words, and BlockedOn which manifest asked for it: see
-	// Service.Fingerprint. It stays until the service's manifest changes.
-	Blocked    []Revision `json:"blocked,omitempty"`
-	BlockedWhy string     `json:"blockedWhy,omitempty"`
-	BlockedOn  string     `json:"blockedOn,omitempty"`
+	// reason in the user's words, BlockedAt the commit that was followed then, and
+	// BlockedManifest what the service's manifest was in it: see
+	// Service.Fingerprint. It stays until that changes.
+	Blocked         []Revision `json:"blocked,omitempty"`
+	BlockedWhy      string     `json:"blockedWhy,omitempty"`
+	BlockedAt       string     `json:"blockedAt,omitempty"`
+	BlockedManifest string     `json:"blockedManifest,omitempty"`
 	// LastGood is the last revision whose rollout was completed: what a blocked
 	// one is reverted to. "" = none was.
 	LastGood Revision `json:"lastGood,omitempty"`

@@ -50,7 +50,7 @@ func RolloutAlone(s Service, doc LeaseDoc, v Alone) Rollout {
 
 func summary(s Service, doc LeaseDoc, f facts) Rollout {
 	doc = cloneDoc(doc, s.ID)
-	r := newRollout(s, &doc, f)
+	r := newRollout(s, &doc, f, "")
 	rev := r.s.Revision
 	all, updated, available := map[string]bool{}, map[string]bool{}, map[string]bool{}
 	for _, l := range r.leases {

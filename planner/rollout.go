@@ -29,6 +29,7 @@ type rollout struct {
 	// s is the service with the revision that is wanted now, manifest as the
 	// manifest has it.
 	s, manifest Service
+	commit      string
 	doc         *LeaseDoc
 	facts       facts
 	// leases are those of slots; hook is that of the hook that runs, nil = none.
@@ -51,10 +52,10 @@ type rollout struct {
 }
 
 // newRollout works out what is wanted of a service. Of the document it changes
-// Leases (hooks that have ended), Blocked, BlockedWhy, BlockedOn, LastGood, Step
-// and Hooks.
-func newRollout(s Service, doc *LeaseDoc, f facts) *rollout {
-	r := &rollout{s: s, manifest: s, doc: doc, facts: f, leases: slotLeases(doc.Leases)}
+// Leases (hooks that have ended), Blocked and what belongs to it, LastGood, Step
+// and Hooks. commit is the one that is followed; "" = this is only to be told.
+func newRollout(s Service, doc *LeaseDoc, f facts, commit string) *rollout {
+	r := &rollout{s: s, manifest: s, commit: commit, doc: doc, facts: f, leases: slotLeases(doc.Leases)}
 	r.unblock()
 	r.outcomes()
 	if doc.LastGood == "" {
@@ -115,7 +116,9 @@ func (r *rollout) say(what string) { r.said = append(r.said, what) }
 // unblock forgets what was blocked once another revision is wanted (whoever
 // returns to it later wants it tried again) or the service's manifest says
 // something else: its hook was mended, or it has more time now. While an instance
-// of the revision is still given up nothing has changed for it.
+// of the revision is still given up nothing has changed for it. At the same
+// commit nothing can have changed: two versions of this program that read a
+// manifest differently must not try it in turns.
 func (r *rollout) unblock() {
 	d, rev := r.doc, r.manifest.Revision
 	switch {
@@ -123,13 +126,20 @@ func (r *rollout) unblock() {
 		return
 	case !d.IsBlocked(rev):
 		r.say(d.Blocked[0].Short() + " is not wanted any more, and may be tried again")
-	case d.BlockedOn == "" || d.BlockedOn == r.manifest.Fingerprint() || r.failure(rev) != "":
+	case !r.rewritten() || r.failure(rev) != "":
 		return
 	default:
 		r.say(rev.Short() + " is tried again, for the manifest of the service has changed")
 	}
 	d.Hooks = slices.DeleteFunc(d.Hooks, func(h HookRun) bool { return h.Failed != "" && d.IsBlocked(h.Revision) })
-	d.Blocked, d.BlockedWhy, d.BlockedOn, r.changed = nil, "", "", true
+	d.Blocked, d.BlockedWhy, d.BlockedAt, d.BlockedManifest, r.changed = nil, "", "", "", true
+}
+
+// rewritten reports whether the service's manifest has changed since its
+// revision was blocked.
+func (r *rollout) rewritten() bool {
+	d := r.doc
+	return r.commit != "" && d.BlockedAt != "" && d.BlockedAt != r.commit && d.BlockedManifest != r.manifest.Fingerprint()
 }
 
 // outcomes takes back the leases of hooks that have ended, and notes how.
@@ -199,7 +209,8 @@ func (r *rollout) block() {
 		return
 	}
 	r.blocked = OneLine(why, maxReason)
-	r.doc.Blocked, r.doc.BlockedWhy, r.doc.BlockedOn, r.changed = []Revision{rev}, r.blocked, r.manifest.Fingerprint(), true
+	r.doc.Blocked, r.doc.BlockedWhy, r.changed = []Revision{rev}, r.blocked, true
+	r.doc.BlockedAt, r.doc.BlockedManifest = r.commit, r.manifest.Fingerprint()
 	r.say(rev.Short() + " is blocked: " + r.blocked)
 }
 

@@ -189,7 +189,7 @@ func TestRollout(t *testing.T) {
 	// mended blocks what another manifest of the same revision asked for.
 	mended := func(s *Service, d *DocView, v *View) {
 		block("b")(s, d, v)
-		d.Doc.BlockedOn = s.Fingerprint()
+		d.Doc.BlockedAt, d.Doc.BlockedManifest = "c0", s.Fingerprint()
 		s.ProgressDeadline = time.Hour
 	}
 	lapsed := func(token uint64) func(*Service, *DocView, *View) {

@@ -110,7 +110,7 @@ func (sv *survey) service(s Service) *serviceState {
 	ss := &serviceState{id: s.ID, s: s, known: known, kept: sv.kept[s.ID], doc: cloneDoc(dv.Doc, s.ID)}
 	sortLeases(ss.doc.Leases)
 	if !ss.kept {
-		ss.roll = newRollout(s, &ss.doc, &fleetFacts{&sv.v, s})
+		ss.roll = newRollout(s, &ss.doc, &fleetFacts{&sv.v, s}, sv.f.Commit.Hash)
 		ss.s = ss.roll.s
 		if !ss.roll.stays {
 			sv.pin(ss)
