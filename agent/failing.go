@@ -15,21 +15,28 @@ type term struct {
 	slot     planner.SlotID
 	revision planner.Revision
 	limit    time.Duration // its deadline; 0 = it has none now
-	spent    time.Duration // of that
+	spent    time.Duration // of that, or, once it was met, since it was available last
 	// met: it was available, or a hook ended, so that there is no deadline any
-	// more. overdue is why it was not in time, failed why it failed too often, in
-	// the user's words; "" = it did not. Either is written once, and stays as it
-	// was: a reason that changes with every try would be told with every try.
-	met             bool
-	overdue, failed string
+	// more. overdue is why it was not in time, failed why it failed too often,
+	// lapsed why it has not been available again for too long, in the user's
+	// words; "" = it did not. Each is written once, and stays as it was: a reason
+	// that changes with every try would be told with every try.
+	met                     bool
+	overdue, failed, lapsed string
 
 	available bool // as it was listed last
 	left      bool // people want it left alone
 	stands    bool // its clock does not run: it is left alone, or others have to go first
 }
 
-// counts reports whether time brings the deadline nearer.
-func (t *term) counts() bool { return t.limit > 0 && !t.met && t.overdue == "" && !t.stands }
+// counts reports whether time brings the deadline nearer, or, once that was met,
+// that it lapses.
+func (t *term) counts() bool {
+	if t.met {
+		return t.limit > 0 && !t.available && t.lapsed == "" && !t.stands
+	}
+	return t.limit > 0 && t.overdue == "" && !t.stands
+}
 
 // term is what is counted of a lease; it begins now if it is new.
 func (a *Agent) term(key planner.LeaseKey, l planner.Lease) *term {
@@ -81,15 +88,18 @@ func (a *Agent) countTerm(s planner.Service, l planner.Lease, t *term, of []plan
 		t.available = covered && a.available(id)
 	}
 	t.limit = s.Deadline()
-	done := t.available
 	if l.Hook != "" {
 		t.limit = s.Hooks[l.Hook].Deadline()
 		run, _ := a.once.of(keyOfOnce(s.ID, l))
-		done = run.Ended
+		t.met = run.Ended
 	}
 	switch {
-	case done:
-		t.met, t.overdue = true, ""
+	case l.Hook != "" && t.met:
+		t.overdue, t.limit = "", 0 // nothing is waited for any more
+	case t.available:
+		t.met, t.overdue, t.lapsed, t.spent = true, "", "", 0
+	case t.met:
+		a.countLapse(s, l, t, i, covered)
 	case t.counts() && t.spent >= t.limit:
 		t.overdue = a.whyOverdue(s, l, t, i, covered)
 		a.log.Warn("instance is not ready in time", "slot", t.slot, "instance", id, "revision", l.Revision.Short(), "reason", t.overdue)
@@ -97,10 +107,10 @@ func (a *Agent) countTerm(s planner.Service, l planner.Lease, t *term, of []plan
 	if track := a.tracks[id]; track != nil && l.Hook == "" {
 		a.countFailures(s, t, track, id, now)
 	}
-	if why := before.given(); why != "" && t.available {
+	if why := cmp.Or(before.given(), before.lapses()); why != "" && t.available {
 		a.log.Info("instance is available after all", "slot", t.slot, "instance", id, "revision", l.Revision.Short(), "reason", "it is ready: "+why)
 	}
-	if t.met != before.met || t.overdue != before.overdue || t.failed != before.failed || t.available != before.available {
+	if t.met != before.met || t.overdue != before.overdue || t.failed != before.failed || t.lapsed != before.lapsed || t.available != before.available {
 		a.progress.news = true
 	}
 }

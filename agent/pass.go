@@ -271,7 +271,7 @@ func (a *Agent) coordinate(ctx context.Context) {
 		Short:    a.shortOf() != "",
 		Now:      now,
 	}
-	view.Available, view.Failing, view.StepSince = a.availableLeases(), a.failingLeases(), a.stepSince()
+	view.Available, view.Failing, view.Lapsed, view.StepSince = a.availableLeases(), a.failingLeases(), a.lapsedLeases(), a.stepSince()
 	for key, p := range a.prepares {
 		view.Prepared[key] = p.done
 	}

@@ -59,6 +59,7 @@ type progressLease struct {
 	Available bool              `json:"available,omitempty"`
 	Overdue   string            `json:"overdue,omitempty"`
 	Failed    string            `json:"failed,omitempty"`
+	Lapsed    string            `json:"lapsed,omitempty"`
 }
 
 type progressStep struct {
@@ -108,7 +109,8 @@ func (a *Agent) adoptProgress(f progressFile) {
 	}
 	for _, l := range f.Leases {
 		t := a.term(planner.LeaseKey{Service: l.Service, Token: l.Token}, planner.Lease{Slot: l.Slot, Revision: l.Revision})
-		t.spent, t.met, t.available, t.overdue, t.failed = max(0, l.Spent), l.Met, l.Available, l.Overdue, l.Failed
+		t.spent, t.met, t.available = max(0, l.Spent), l.Met, l.Available
+		t.overdue, t.failed, t.lapsed = l.Overdue, l.Failed, l.Lapsed
 	}
 	p.node = nodeStarts{failures: f.Starts, reason: f.Failing, until: min(f.Until, now+nodeTrialMax), strikes: max(0, f.Strikes)}
 	for _, s := range f.Steps {
@@ -192,7 +194,7 @@ func (a *Agent) listProgress() progressFile {
 	for key, t := range p.terms {
 		f.Leases = append(f.Leases, progressLease{
 			Service: key.Service, Slot: t.slot.Name, Token: key.Token, Revision: t.revision,
-			Spent: t.spent, Met: t.met, Available: t.available, Overdue: t.overdue, Failed: t.failed,
+			Spent: t.spent, Met: t.met, Available: t.available, Overdue: t.overdue, Failed: t.failed, Lapsed: t.lapsed,
 		})
 	}
 	slices.SortFunc(f.Leases, func(x, y progressLease) int {

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -190,7 +191,8 @@ func (a *Agent) reportLease(slot planner.SlotID, l planner.Lease, have []planner
 			out.Reason += "; " + last
 		}
 	}
-	if why := a.failing(planner.LeaseKey{Service: slot.Service, Token: l.Token}); why != "" {
+	key := planner.LeaseKey{Service: slot.Service, Token: l.Token}
+	if why := cmp.Or(a.failing(key), a.lapsed(key)); why != "" {
 		out.Reason = why
 		if t != nil && out.Phase == planner.PhaseFailed {
 			out.Reason += a.tried(t.backoff)

@@ -114,7 +114,11 @@ func (a *Agent) tellLease(slot planner.SlotID, l planner.Lease, have []planner.I
 		}
 	}
 	out.Available = out.Phase == planner.PhaseReady && a.tellsAvailable(slot, id)
-	if why := a.failing(planner.LeaseKey{Service: slot.Service, Token: l.Token}); why != "" {
+	lease := planner.LeaseKey{Service: slot.Service, Token: l.Token}
+	if why := a.lapsed(lease); why != "" {
+		out.Lapsed, out.Reason = true, why
+	}
+	if why := a.failing(lease); why != "" {
 		out.Failing, out.Reason = true, why
 	}
 	return out, covered

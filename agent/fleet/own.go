@@ -290,9 +290,10 @@ func matters(a, b planner.NodeStatus) bool {
 
 // fact is what coordinators decide by of one instance.
 type fact struct {
-	slot                                        planner.SlotID
-	token                                       uint64
-	ready, available, prepared, failing, hasRun bool
+	slot                       planner.SlotID
+	token                      uint64
+	ready, available, prepared bool
+	failing, lapsed, hasRun    bool
 }
 
 func facts(st planner.NodeStatus) map[fact]bool {
@@ -300,7 +301,8 @@ func facts(st planner.NodeStatus) map[fact]bool {
 	for _, i := range st.Instances {
 		f := fact{slot: i.Slot, token: i.Token}
 		none := f
-		f.ready, f.available, f.prepared, f.failing = i.Phase == planner.PhaseReady, i.Available, i.Prepared, i.Failing
+		f.ready, f.available, f.prepared = i.Phase == planner.PhaseReady, i.Available, i.Prepared
+		f.failing, f.lapsed = i.Failing, i.Lapsed
 		hook := slices.Contains(planner.HookKinds, planner.HookKind(i.Slot.Name))
 		f.hasRun = i.Phase == planner.PhaseSucceeded || hook && i.Phase == planner.PhaseFailed
 		if f != none {
