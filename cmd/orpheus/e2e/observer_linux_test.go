@@ -47,11 +47,12 @@ type seen struct {
 // service/slot. Those that were lost with a node are marked.
 type view map[string]bool
 
-// observe begins to look.
+// observe begins to look, once the records tell of all that runs.
 func (f *fleet) observe(budgets map[string]budget) *observer {
 	ctx, cancel := context.WithCancel(f.t.Context())
 	o := &observer{f: f, budgets: budgets, cancel: cancel, ended: make(chan struct{}),
 		lost: map[string]bool{}, mute: map[string]bool{}, runs: make([]map[string]seen, len(f.Nodes)), views: [2]view{{}, {}}}
+	o.allTold()
 	go func() {
 		defer close(o.ended)
 		for ctx.Err() == nil {
@@ -80,6 +81,23 @@ func (o *observer) mutes(node string, dies bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.mute[node] = dies
+}
+
+// allTold waits until the records say of all slots that they are available: what
+// agents tell their own people comes a moment earlier.
+func (o *observer) allTold() {
+	o.f.t.Helper()
+	o.f.await("the records tell of all slots", patience, func([]*api.Status) string {
+		now := o.f.records(o.f.t.Context()).available()
+		for name, b := range o.budgets {
+			for n := range b.slots {
+				if slot := fmt.Sprintf("%s/%d", name, n); !now[slot] {
+					return slot + " is not available"
+				}
+			}
+		}
+		return ""
+	})
 }
 
 // stop ends the observation and fails the test with what was wrong.
@@ -114,7 +132,9 @@ func (o *observer) look(ctx context.Context) {
 			return
 		}
 	}
-	o.wrong = append(o.wrong, wrong...)
+	for _, w := range wrong {
+		o.wrong = append(o.wrong, time.Now().UTC().Format("15:04:05.000 ")+w)
+	}
 	o.looks++
 }
 

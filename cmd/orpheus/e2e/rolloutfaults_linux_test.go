@@ -59,6 +59,7 @@ func TestRolloutUnderFaults(t *testing.T) {
 	f.settles("version 4, decided by others than "+decides.Name, hash, slots)
 	f.must(decides.StartAgent())
 	f.settles(decides.Name+" has its agent again", hash, slots)
+	watch.allTold()
 	watch.mutes(decides.Name, false)
 
 	hash = f.commit("version 5", version(5, ""))
@@ -86,6 +87,7 @@ func TestRolloutUnderFaults(t *testing.T) {
 	f.boot(victim)
 	hash = f.commit("version 7, and lone mended", version(7, "ready=200"))
 	f.settles("version 7", hash, slots)
+	watch.allTold()
 	watch.loses(victim.Name, false)
 	for name := range slots {
 		if f.revision(name) == "" {
