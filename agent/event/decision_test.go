@@ -60,8 +60,25 @@ func TestLogDecision(t *testing.T) {
 				"warn rollout reverted [] all slots have revision r1-aaaaaaaa of commit 12121212 again",
 				"info leases decided [shop/web-0] x",
 			}},
+		{"blocked, and slots go back one by one", doc(halfway), doc(func(d *planner.LeaseDoc) { halfway(d); blocked(d) }), "x",
+			[]string{
+				"warn rollout blocked [] revision r1-bbbbbbbb of commit abababab: web-0 on n1: readiness probe fails; it goes back to revision r1-aaaaaaaa of commit 12121212",
+				"info leases decided [] x",
+			}},
+		{"the last of them", doc(func(d *planner.LeaseDoc) { halfway(d); blocked(d) }), doc(blocked), "x",
+			[]string{
+				"warn rollout reverted [] all slots have revision r1-aaaaaaaa of commit 12121212 again",
+				"info leases decided [shop/web-0] x",
+			}},
+		{"a hook of a revision that no slot has", doc(nil),
+			doc(func(d *planner.LeaseDoc) {
+				d.Blocked, d.BlockedWhy = []planner.Revision{bad}, "its preRollout hook failed: exited with code 1"
+			}), "",
+			[]string{"warn rollout blocked [] revision r1-bbbbbbbb of commit abababab: its preRollout hook failed: exited with code 1; what runs stays"}},
+		{"what was good is noted with the block", doc(func(d *planner.LeaseDoc) { halfway(d); d.LastGood = "" }), doc(func(d *planner.LeaseDoc) { halfway(d); blocked(d) }), "",
+			[]string{"warn rollout blocked [] revision r1-bbbbbbbb of commit abababab: web-0 on n1: readiness probe fails; it goes back to revision r1-aaaaaaaa of commit 12121212"}},
 		{"a fix clears the block", doc(blocked), doc(nil), "",
-			[]string{"info block lifted [] another revision is wanted than r1-bbbbbbbb"}},
+			[]string{"info block lifted [] its manifest has changed since revision r1-bbbbbbbb was blocked"}},
 		{"a step that waits for approval", doc(halfway), doc(func(d *planner.LeaseDoc) { halfway(d); d.Step = 1 }), "",
 			[]string{"warn rollout paused [] step 1 of 3 is done; it goes on once shop/web is promoted: orpheus promote shop/web"}},
 		{"a step with a pause asks nobody", doc(func(d *planner.LeaseDoc) { d.Step = 1 }), doc(func(d *planner.LeaseDoc) { d.Step = 2 }), "",
@@ -129,5 +146,26 @@ func TestEventOfSeveralSlots(t *testing.T) {
 		if l.events[0].About(target) != want {
 			t.Errorf("about %s: %v", target, !want)
 		}
+	}
+}
+
+// Where a rollout that fails is not to be reverted nothing says that it is: also
+// not where the new instance beside the old one goes, and all have the old
+// revision.
+func TestTurnsWithoutRevert(t *testing.T) {
+	s := planner.Service{ID: shop, Update: planner.Update{NoRevert: true}}
+	before := planner.LeaseDoc{
+		Service: shop, LastGood: good,
+		Leases: []planner.Lease{lease("0", "n1", 1, good), lease("0", "n1", 3, bad), lease("1", "n2", 2, good)},
+	}
+	after := before
+	after.Leases = []planner.Lease{before.Leases[0], before.Leases[2]}
+	after.Blocked, after.BlockedWhy = []planner.Revision{bad}, "web-0 on n1: readiness probe fails"
+	var got []string
+	for _, turn := range Turns(s, before, after) {
+		got = append(got, turn.String())
+	}
+	if want := []string{"rollout blocked: revision r1-bbbbbbbb: web-0 on n1: readiness probe fails; what runs stays"}; !slices.Equal(got, want) {
+		t.Errorf("got %q\nwant %q", got, want)
 	}
 }

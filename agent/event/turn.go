@@ -56,16 +56,17 @@ func hookTurns(before, after planner.LeaseDoc) []Turn {
 func blockTurns(s planner.Service, before, after planner.LeaseDoc) []Turn {
 	var out []Turn
 	for _, rev := range lacking(before.Blocked, after.Blocked) {
-		out = append(out, Turn{What: "block lifted", Reason: "another revision is wanted than " + rev.Short()})
+		out = append(out, Turn{What: "block lifted", Reason: "its manifest has changed since revision " + rev.Short() + " was blocked"})
 	}
+	back := after.LastGood != "" && !s.Update.NoRevert && strays(before, after.LastGood)
 	for _, rev := range lacking(after.Blocked, before.Blocked) {
 		next := "; what runs stays"
-		if after.LastGood != "" && !s.Update.NoRevert {
+		if back {
 			next = "; it goes back to " + nameRevision(after, after.LastGood)
 		}
 		out = append(out, Turn{What: "rollout blocked", Reason: nameRevision(after, rev) + ": " + after.BlockedWhy + next, Bad: true})
 	}
-	if reverted(after) && !reverted(before) && slices.ContainsFunc(before.Leases, func(l planner.Lease) bool { return l.Hook == "" }) {
+	if back && len(after.Blocked) > 0 && !strays(after, after.LastGood) {
 		out = append(out, Turn{What: "rollout reverted", Reason: "all slots have " + nameRevision(after, after.LastGood) + " again", Bad: true})
 	}
 	return out
@@ -76,13 +77,10 @@ func lacking(revisions, others []planner.Revision) []planner.Revision {
 	return slices.DeleteFunc(slices.Clone(revisions), func(r planner.Revision) bool { return slices.Contains(others, r) })
 }
 
-// reverted reports whether a revision is blocked and all leases are at the last
-// good one.
-func reverted(doc planner.LeaseDoc) bool {
-	if len(doc.Blocked) == 0 || doc.LastGood == "" {
-		return false
-	}
-	return !slices.ContainsFunc(doc.Leases, func(l planner.Lease) bool { return l.Hook == "" && l.Revision != doc.LastGood })
+// strays reports whether a slot has a lease at another revision than the last
+// good one. Where none had, nothing goes back, and nothing has.
+func strays(doc planner.LeaseDoc, good planner.Revision) bool {
+	return slices.ContainsFunc(doc.Leases, func(l planner.Lease) bool { return l.Hook == "" && l.Revision != good })
 }
 
 // stepTurns tell that a step is done, and what the rollout rests for.
@@ -124,8 +122,10 @@ func givenUp(before, after planner.LeaseDoc) []Turn {
 	return out
 }
 
+// completed tells of the last good revision. That of a first release is noted
+// with whatever comes next: where the next is blocked at once, it is no news.
 func completed(before, after planner.LeaseDoc) []Turn {
-	if after.LastGood == "" || after.LastGood == before.LastGood {
+	if after.LastGood == "" || after.LastGood == before.LastGood || len(lacking(after.Blocked, before.Blocked)) > 0 {
 		return nil
 	}
 	return []Turn{{What: "rollout completed", Reason: nameRevision(after, after.LastGood)}}
