@@ -390,6 +390,9 @@ func (r *reconciler) whyEnded(i Instance) string {
 			newest = l.Revision
 		}
 	}
+	if kind := HookKind(i.Slot.Name); slices.Contains(HookKinds, kind) && !s.EveryNode {
+		return "the " + kind.Field() + " hook has ended"
+	}
 	if newest != "" {
 		return "replaced by revision " + newest.Short()
 	}

@@ -165,6 +165,9 @@ func TestReconcile(t *testing.T) {
 			}},
 		// A slot that is wanted, but not here.
 		{name: "moved", have: []Instance{instanceOf(a1, plainA)}, actions: []string{"stop " + InstanceID(web0, a1) + ": node n1 does not run service web any more"}},
+		// A hook without a lease has ended, whether or not slots of its service are here.
+		{name: "hook", have: []Instance{instanceOf(Lease{Slot: string(HookPreRollout), Node: "n1", Token: 1}, plainA).in(StateExited)},
+			actions: []string{"remove " + InstanceID(SlotID{web, string(HookPreRollout)}, Lease{Token: 1}) + ": the preRollout hook has ended"}},
 		// A deleted service is stopped, and the commit is named.
 		{name: "deleted", have: []Instance{instanceOf(a1, plainA)}, change: func(st *NodeState) { st.Followed.Services = nil }, actions: []string{"stop " + InstanceID(web0, a1) + ": service web is not in the manifests of commit 12345678"}},
 	}
