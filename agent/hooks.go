@@ -251,7 +251,7 @@ func (a *Agent) tellOnce(id planner.ServiceID, l planner.Lease, phase *planner.P
 	switch {
 	case !run.Ended && *phase != planner.PhaseSucceeded && *phase != planner.PhaseFailed:
 	case !run.Ended && begun:
-		*phase, *reason = planner.PhaseRunning, ""
+		*phase, *reason = planner.PhaseRunning, a.failing(planner.LeaseKey{Service: id, Token: l.Token})
 	case !run.Ended:
 		*phase = planner.PhasePending
 	case run.Failed == "":

@@ -354,6 +354,39 @@ func TestHookMemoryThatCannotBeRead(t *testing.T) {
 	})
 }
 
+// An outcome that cannot be written down is told to nobody until it can: whoever
+// decides would take it for final, and the next process might not know it.
+func TestHookOutcomeThatCannotBeWritten(t *testing.T) {
+	for code, want := range map[int]planner.Phase{0: planner.PhaseSucceeded, 3: planner.PhaseFailed} {
+		inWorld(t, func(w *world) {
+			w.behaves(endsAfter(20*time.Second, code))
+			w.giveHook(service("web", "a", withHook("b")))
+			w.settle(10 * time.Second)
+			path := filepath.Join(w.state, oncePath)
+			if err := errors.Join(os.Rename(path, path+".away"), os.MkdirAll(filepath.Join(path, "in the way"), 0o700)); err != nil {
+				t.Fatal(err)
+			}
+			for range 60 {
+				w.settle(5 * time.Second)
+				w.wantHook(planner.PhaseRunning, "")
+			}
+			if ended := w.agent.endedHooks(); len(ended) > 0 {
+				t.Errorf("what is decided on is %v", ended)
+			}
+			if p := w.agent.Status().Problems; !slices.ContainsFunc(p, func(s string) bool { return strings.Contains(s, "write what was begun") }) {
+				t.Errorf("problems %q", p)
+			}
+			if err := errors.Join(os.RemoveAll(path), os.Rename(path+".away", path)); err != nil {
+				t.Fatal(err)
+			}
+			w.settle(2 * time.Minute)
+			if h := w.hook(); h.Phase != want {
+				t.Errorf("it is %s %q, want %s", h.Phase, h.Reason, want)
+			}
+		})
+	}
+}
+
 func TestHookEnvironment(t *testing.T) {
 	inWorld(t, func(w *world) {
 		s := service("web", "a", withHook("b"))
