@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -211,6 +212,43 @@ func TestLapsedIsTold(t *testing.T) {
 		b.settle(30 * time.Minute)
 		if n := p.pushes() - before; n != 1 {
 			t.Errorf("%d pushes after half an hour", n)
+		}
+	})
+}
+
+// A release that is ready once and never again is blocked on a node alone, too,
+// while its rollout waits for its next step.
+func TestLapsedBlocksARollout(t *testing.T) {
+	inWorld(t, func(w *world) {
+		web := func(image string) planner.Service {
+			return service("web", image, replicas(2), deadline(2*time.Minute), with(planner.ProbeReadiness, every(1)), func(s *planner.Service) {
+				s.Update.Steps = []planner.UpdateStep{{Slots: planner.Amount{Count: 1}, Approve: true}}
+			})
+		}
+		var sick atomic.Value // the id of the instance that is
+		w.driver.OnExec(func(_ context.Context, id, _ string, _ []string, _ runtime.Streams) (int, error) {
+			if id == sick.Load() {
+				return 1, nil
+			}
+			return 0, nil
+		})
+		w.commit(web("a"))
+		w.settle(time.Minute)
+		w.commit(web("b"))
+		w.settle(time.Minute)
+		w.wantRunning("web-0 b", "web-1 a")
+		for _, i := range w.driver.Listing() {
+			if i.Revision == web("b").Revision {
+				sick.Store(i.ID)
+			}
+		}
+		w.settle(100 * time.Second)
+		w.wantRunning("web-0 b", "web-1 a")
+		w.settle(2 * time.Minute)
+		w.wantRunning("web-0 a", "web-1 a")
+		const why = "has not been ready for 2m0s: readiness probe: exec readiness: exit code 1"
+		if r := w.service("web").Rollout; r == nil || !strings.Contains(r.Summary(), why) {
+			t.Errorf("rollout: %+v", r)
 		}
 	})
 }

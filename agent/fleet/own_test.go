@@ -27,6 +27,7 @@ func TestMatters(t *testing.T) {
 		{"it is available", status(func(i *planner.InstanceStatus) { i.Available = true }), true},
 		{"it is prepared", status(func(i *planner.InstanceStatus) { i.Prepared = true }), true},
 		{"it is given up", status(func(i *planner.InstanceStatus) { i.Failing = true }), true},
+		{"it has lapsed", status(func(i *planner.InstanceStatus) { i.Lapsed = true }), true},
 		{"a hook succeeded", status(func(i *planner.InstanceStatus) { i.Phase = planner.PhaseSucceeded }), true},
 		{"a hook failed", status(func(i *planner.InstanceStatus) {
 			i.Slot.Name, i.Phase = string(planner.HookPreRollout), planner.PhaseFailed
