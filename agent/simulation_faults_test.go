@@ -13,12 +13,14 @@ import (
 	"github.com/orpheus-cd/orpheus/runtime/runtimetest"
 )
 
-// faults are the things that may happen in a simulation. do reports whether it
+// simFault is a thing that may happen in a simulation. do reports whether it
 // happened.
-var faults = []struct {
+type simFault struct {
 	name string
 	do   func(s *simulation) bool
-}{
+}
+
+var faults = append(rolloutFaults, []simFault{
 	{"commit: change of a service", func(s *simulation) bool { s.edit(s.rng.IntN(7)); s.commitWanted(); return true }},
 	{"commit: several services", func(s *simulation) bool {
 		for range 3 {
@@ -166,7 +168,7 @@ var faults = []struct {
 		s.repo.fail(errors.New("connection refused"))
 		return true
 	}},
-}
+}...)
 
 func (s *simulation) kill9() {
 	s.procs.LeavePartial(true)

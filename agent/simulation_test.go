@@ -147,7 +147,7 @@ func (s *simulation) behave(w runtime.Workload, c runtime.Container) runtimetest
 	if b, ok := s.slow[w.Slot.Service.Name]; ok {
 		return b
 	}
-	return runtimetest.Behaviour{StartDelay: 300 * time.Millisecond, StopDelay: 100 * time.Millisecond}
+	return behaviourOf(c)
 }
 
 // run lets n things happen, heals all, and checks that the node comes to rest.
@@ -225,20 +225,21 @@ func (s *simulation) finish() {
 		h.do()
 	}
 	s.heals = nil
-	s.driver.Behave(nil)
-	s.procs.Behave(nil)
+	s.behaveWell()
+	s.mended()
 	s.note("everything is healed")
 	s.commitWanted()
 	s.pass(12 * time.Minute)
 	s.approveAll()
 	s.pass(12 * time.Minute)
 	s.wantRest()
-	calls := len(s.driver.Called("Start", "Stop", "Remove")) + len(s.procs.Called("Start", "Stop", "Remove"))
+	calls := s.calls()
 	s.pass(20 * time.Minute)
-	if now := len(s.driver.Called("Start", "Stop", "Remove")) + len(s.procs.Called("Start", "Stop", "Remove")); now != calls {
+	if now := s.calls(); now != calls {
 		s.violated("%d actions although everything is as wanted", now-calls)
 	}
 	s.wantRest()
+	s.wantReverted()
 }
 
 // wantRest compares what is there with what the newest commit asks for.
@@ -348,6 +349,9 @@ func (s *simulation) edit(k int) {
 		})
 	default:
 		edits = append(edits, published(8000+k))
+	}
+	if s.rng.IntN(3) == 0 {
+		edits = append(edits, func(svc *planner.Service) { *svc = s.strategy(*svc) })
 	}
 	svc := service(name, image, edits...)
 	s.wanted[svc.ID] = svc

@@ -27,6 +27,10 @@ type witness struct {
 	applied int               // index of a commit the agent had in force at the last look, or before
 	begun   time.Time         // of the agent's process
 	lost    time.Time         // when the state was lost last
+	// ended are the slots that are without an instance through decisions, blocked
+	// the revisions whose rollout failed once.
+	ended   map[planner.ServiceID]map[string]bool
+	blocked map[planner.Revision]bool
 }
 
 // sighting is an instance as the events so far show it.
@@ -50,6 +54,7 @@ func newWitness(s *simulation) *witness {
 	return &witness{
 		s: s, read: map[*runtimetest.Fake]int{}, seen: map[string]*sighting{},
 		pins: map[string]string{}, byHand: map[string]bool{}, begun: time.Now(),
+		ended: map[planner.ServiceID]map[string]bool{}, blocked: map[planner.Revision]bool{},
 	}
 }
 
@@ -67,6 +72,9 @@ func (w *witness) stateLost() {
 
 // look checks all events since the last look.
 func (w *witness) look() {
+	if w.s.agent != nil {
+		w.blockedNow()
+	}
 	for _, d := range []*runtimetest.Fake{w.s.driver, w.s.procs} {
 		history := d.History()
 		for _, e := range history[w.read[d]:] {
@@ -120,8 +128,11 @@ func (w *witness) event(e runtimetest.Event) {
 		now.since = e.At
 		now.judge(w.s.commits[w.spoken(e.Instance.Slot.Service):]...)
 	}
-	if ran && !runs && w.byAgent(e) {
+	switch {
+	case ran && !runs && w.byAgent(e):
 		w.stopped(e, before)
+	case ran && !runs:
+		w.serves(e.Instance.Slot)
 	}
 	if ran && !runs {
 		now.longest = e.At.Sub(before.since)
@@ -206,11 +217,11 @@ func (w *witness) stopped(e runtimetest.Event, was *sighting) {
 		}
 		successor = successor || ran >= settleTime
 	}
-	if wanted && !twin {
+	if wanted && !twin && !w.blocked[i.Revision] {
 		w.s.violated("%s: %s (%s at %s) stopped although every commit wants it", e.At.Format("15:04:05.000"), i.ID, i.Slot, i.Revision.Short())
 	}
 	single := strings.HasPrefix(i.Slot.Service.Name, "db")
-	if slotWanted && !single && !successor && was.since.After(w.lost) && e.At.Sub(was.since) > settleTime {
+	if slotWanted && !single && !successor && was.since.After(w.lost) && e.At.Sub(was.since) > settleTime && !w.withinBudget(i, e.At) {
 		w.s.violated("%s: %s stopped before another of its slot was ready", e.At.Format("15:04:05.000"), i.ID)
 	}
 }
