@@ -8,6 +8,9 @@ import (
 	"time"
 )
 
+// leaked is what is never given back.
+var leaked [][]byte
+
 // fault begins what $FAULT says, once the server has said that it is ready:
 //
 //	brief  end with code 1 a second later
@@ -22,13 +25,12 @@ func fault() {
 		})
 	case "leak":
 		go func() {
-			var held [][]byte
 			for {
 				block := make([]byte, 4<<20)
 				for i := 0; i < len(block); i += 4096 {
 					block[i] = 1
 				}
-				held = append(held, block)
+				leaked = append(leaked, block)
 				time.Sleep(50 * time.Millisecond)
 			}
 		}()
