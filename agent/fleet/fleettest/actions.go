@@ -2,6 +2,7 @@ package fleettest
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/orpheus-cd/orpheus/planner"
@@ -19,10 +20,11 @@ const (
 	registration action = "registration"
 	drain        action = "drain"
 	restore      action = "restore"
+	revert       action = "revert" // of a release that is blocked
 	rest         action = "rest"
 )
 
-var actions = []action{deploy, rollout, move, fencing, registration, drain, restore, rest}
+var actions = []action{deploy, rollout, move, fencing, registration, drain, restore, revert, rest}
 
 // under lists the actions in progress now, by the truth.
 func (c *chaos) under() map[action]bool {
@@ -60,7 +62,15 @@ func (c *chaos) serviceUnder(id planner.ServiceID, s planner.Service, out map[ac
 	wit := c.witness
 	slots := map[string]planner.Lease{}
 	revisions := map[planner.Revision]bool{}
+	blocked := slices.Contains(wit.docs[id].Blocked, s.Revision)
 	for _, l := range wit.docs[id].Leases {
+		if l.Hook != "" {
+			out[rollout] = true
+			continue
+		}
+		if blocked && l.Revision == s.Revision {
+			out[revert] = true
+		}
 		revisions[l.Revision] = true
 		if o, two := slots[l.Slot]; two && o.Node != l.Node {
 			out[move] = true
@@ -75,7 +85,7 @@ func (c *chaos) serviceUnder(id planner.ServiceID, s planner.Service, out map[ac
 			}
 		}
 	}
-	if len(revisions) > 1 || len(revisions) == 1 && !revisions[s.Revision] {
+	if len(revisions) > 1 || len(revisions) == 1 && !revisions[s.Revision] && !blocked {
 		out[rollout] = true
 	}
 	if !s.EveryNode && len(slots) < s.Replicas {
@@ -109,6 +119,10 @@ func (c *chaos) provoke(a action) {
 		c.after(c.between(100*time.Millisecond, 3*time.Second), m.startAgent)
 	case restore:
 		c.restoreBackup()
+	case revert:
+		c.badRelease()
+	case rest:
+		c.tidy()
 	}
 }
 
@@ -128,14 +142,16 @@ func (c *chaos) deploys() {
 	case !ok || k == 0 && len(c.wanted.services) < c.most:
 		c.made++
 		k := kind(c.rng.IntN(int(kinds)))
-		s := service(fmt.Sprintf("s%d", c.made%(2*c.most)), k, 1+c.rng.IntN(4), c.version(), c.millis())
-		c.Want(s)
+		s := service(fmt.Sprintf("s%d", c.made%(2*c.most)), k, 1+c.rng.IntN(4), c.version(good, ""), c.millis())
+		c.Want(c.strategy(s))
 		c.Commit("adds " + s.ID.Name)
 	case k == 1 && len(c.wanted.services) > 1:
 		delete(c.wanted.services, s.ID)
+		c.undepend(s.ID)
 		c.Commit("deletes " + s.ID.Name)
 		c.after(c.between(5*time.Second, 60*time.Second), func() {
 			if _, back := c.wanted.services[s.ID]; !back && !c.healing {
+				s.DependsOn = nil
 				c.Want(s)
 				c.Commit("brings back " + s.ID.Name)
 			}
@@ -149,29 +165,80 @@ func (c *chaos) deploys() {
 	}
 }
 
-// update changes a service's revision, now and then to one that never works;
-// or brings back the one before.
+// update changes a service's revision or how it is rolled out: now and then to
+// one that fails, or twice within a moment; or brings back the one before.
 func (c *chaos) update() {
 	s, ok := c.anyService()
 	if !ok {
 		return
 	}
-	before := s
-	s = changed(s, c.version())
-	if c.rng.IntN(8) == 0 {
-		s = changed(s, "bad"+c.version())
+	before, of := s, good
+	switch c.rng.IntN(8) {
+	case 0:
+		c.Want(c.strategy(s))
+		c.Commit("changes how " + s.ID.Name + " is rolled out")
+		return
+	case 1:
+		of = slow
+	case 2, 3:
+		of = faulty[c.rng.IntN(len(faulty))]
 	}
-	c.Want(s)
-	c.Commit("updates " + s.ID.Name)
-	if isBad(s.Template) || c.rng.IntN(3) == 0 {
-		c.after(c.between(2*time.Second, 60*time.Second), func() {
-			if now, there := c.wanted.services[s.ID]; there && now.Revision == s.Revision && !c.healing {
-				now.Template, now.Revision = before.Template, before.Revision
-				c.Want(now)
-				c.Commit("reverts " + s.ID.Name)
+	c.release(s, of)
+	switch {
+	case of != good && of != slow && c.rng.IntN(2) == 0 || c.rng.IntN(4) == 0:
+		c.takeBack(before, c.between(2*time.Second, 60*time.Second))
+	case c.rng.IntN(4) == 0:
+		c.after(c.between(100*time.Millisecond, 1500*time.Millisecond), func() {
+			if now, there := c.wanted.services[s.ID]; there && !c.healing {
+				c.release(now, good)
 			}
 		})
 	}
+}
+
+// release changes a service's revision, now and then its hooks with it.
+func (c *chaos) release(s planner.Service, of character) {
+	s = changed(s, c.version(of, c.anyMachine().node))
+	if len(s.Hooks) > 0 && c.rng.IntN(6) == 0 {
+		s = c.hooked(s, []character{good, crashing, wedged}[c.rng.IntN(3)])
+	}
+	c.Want(s)
+	c.Commit(fmt.Sprintf("updates %s (%s)", s.ID.Name, s.Template.Containers[0].Image))
+}
+
+// takeBack reverts a service to what it was, if nobody changed it meanwhile.
+func (c *chaos) takeBack(before planner.Service, in time.Duration) {
+	id, rev := before.ID, c.wanted.services[before.ID].Revision
+	c.after(in, func() {
+		if now, there := c.wanted.services[id]; there && now.Revision == rev && !c.healing {
+			now.Template, now.Revision, now.Hooks = before.Template, before.Revision, before.Hooks
+			c.Want(now)
+			c.Commit("reverts " + id.Name)
+		}
+	})
+}
+
+// badRelease gives a service a revision that fails, and leaves it at that.
+func (c *chaos) badRelease() {
+	if s, ok := c.anyService(); ok {
+		c.release(s, []character{wedged, crashing, flashing}[c.rng.IntN(3)])
+	}
+}
+
+// tidy is a person who brings everything to rest: nothing is drained, no release
+// fails or waits.
+func (c *chaos) tidy() {
+	clear(c.wanted.nodes)
+	for _, id := range c.services() {
+		s := c.wanted.services[id]
+		if len(c.witness.docs[id].Blocked) > 0 || !sound(s) {
+			s.Hooks = nil
+			s = changed(s, c.version(good, ""))
+		}
+		s.Update.Steps = nil
+		c.Want(s)
+	}
+	c.Commit("tidies up")
 }
 
 // drainOne drains or cordons a node, and takes it back later.
@@ -188,9 +255,7 @@ func (c *chaos) drainOne() {
 	})
 }
 
-func (c *chaos) version() string { c.versions++; return fmt.Sprint(c.versions) }
-
-func (c *chaos) millis() int64 { return 50 * (1 + c.rng.Int64N(8)) }
+func (c *chaos) millis() int64 { return 50 * (1 + c.rng.Int64N(6)) }
 
 // restoreBackup puts yesterday's records in place of today's, and the branch
 // with them; somebody pushes the branch again.

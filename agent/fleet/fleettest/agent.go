@@ -39,6 +39,10 @@ type process struct {
 	wakeAt    time.Duration
 	stepping  bool
 	preparing map[planner.RevisionKey]bool
+	health    map[planner.LeaseKey]*health
+	failures  map[string]int // of instances, by id
+	starts    starts
+	tellAt    time.Duration // boot time at which instances fare otherwise by themselves; 0 = never
 
 	peers      map[planner.NodeName]*peer
 	probeAt    time.Duration
@@ -58,6 +62,7 @@ func (m *machine) startAgent() {
 		w: w, m: m, alive: true, dirty: true, specs: m.disk.specs,
 		flights: map[string]*flight{}, backoff: map[string]planner.Backoff{}, refused: map[planner.RevisionKey]string{},
 		preparing: map[planner.RevisionKey]bool{}, peers: map[planner.NodeName]*peer{},
+		health: map[planner.LeaseKey]*health{}, failures: map[string]int{},
 	}
 	m.proc = p
 	cfg := fleet.Config{
@@ -146,6 +151,7 @@ func (p *process) adopt() {
 	s := p.member.Standing()
 	if at := [2]uintptr{reflect.ValueOf(s.Docs).Pointer(), reflect.ValueOf(s.Unsure).Pointer()}; at != p.stood {
 		p.standing, p.stood, p.dirty = s, at, true
+		p.learnSpecs()
 		p.seen = p.member.View()
 		p.seen.Nodes, p.seen.Docs = maps.Clone(p.seen.Nodes), maps.Clone(p.seen.Docs)
 		p.w.witness.stands(p)
@@ -201,8 +207,10 @@ func (p *process) sleep() {
 		return
 	}
 	at := p.wakeAt
-	if n := p.plan.Next; n > p.now().Boot && (at == 0 || n < at) {
-		at = n
+	for _, n := range []time.Duration{p.plan.Next, p.tellAt} {
+		if n > p.now().Boot && (at == 0 || n < at) {
+			at = n
+		}
 	}
 	if at == 0 {
 		return
@@ -211,10 +219,13 @@ func (p *process) sleep() {
 	wake := p.wake
 	p.w.after(p.m.clock.trueWait(p.w.now, at), func() {
 		if p.wake == wake {
-			p.deliver(func() { p.dirty = p.dirty || p.plan.Next > 0 && p.plan.Next <= p.now().Boot })
+			p.deliver(func() { p.dirty = p.dirty || p.due(p.plan.Next) || p.due(p.tellAt) })
 		}
 	})
 }
+
+// due reports whether an instant of the boot clock has come; 0 never does.
+func (p *process) due(at time.Duration) bool { return at > 0 && at <= p.now().Boot }
 
 // probeServer finds out what the server can do.
 func (p *process) probeServer() {
@@ -229,7 +240,7 @@ func (p *process) probeServer() {
 
 // resolve asks the registry for digests.
 func (p *process) resolve(key planner.RevisionKey) {
-	t := p.m.disk.followed.Services[key.Service].Template
+	t, _ := p.m.disk.followed.Services[key.Service].TemplateOf(key.Revision)
 	p.later(p.w.between(20*time.Millisecond, 400*time.Millisecond), func() {
 		if p.w.registryDown {
 			p.member.Resolved(key, nil, errTimeout, p.now())
@@ -346,8 +357,12 @@ func (p *process) usedSpecs() map[planner.Revision]planner.Template {
 		keep(i.Revision)
 	}
 	for _, s := range p.m.disk.followed.Services {
-		if !s.Orphan {
-			specs[s.Revision] = s.Template
+		if s.Orphan {
+			continue
+		}
+		specs[s.Revision] = s.Template
+		for _, hook := range s.Hooks {
+			specs[hook.Revision] = hook.Template
 		}
 	}
 	return specs
@@ -361,7 +376,7 @@ func (p *process) reconcile() {
 	st := planner.NodeState{
 		Node: p.m.node, Followed: p.m.disk.followed, Docs: p.standing.Docs, Keep: p.standing.Keep, Behind: p.standing.Behind,
 		Unsure: p.standing.Unsure, Specs: p.specs, Have: p.m.listing(), Unlisted: map[string]bool{planner.DriverContainerd: p.m.silent},
-		Busy: map[string]planner.Instance{}, Backoff: p.backoff, Now: p.now(),
+		Busy: map[string]planner.Instance{}, Backoff: p.backoff, Started: p.started(), Now: p.now(),
 	}
 	for id, f := range p.flights {
 		st.Busy[id] = planner.Instance{ID: id, Driver: f.action.Driver, Slot: f.action.Slot, Token: f.action.Lease.Token, Revision: f.action.Lease.Revision}
@@ -373,6 +388,31 @@ func (p *process) reconcile() {
 		}
 	}
 	p.prepare()
+}
+
+// learnSpecs takes over templates of what is leased here: the manifests may not
+// have them any more.
+func (p *process) learnSpecs() {
+	for _, doc := range p.standing.Docs {
+		for _, l := range doc.Leases {
+			if t, known := p.member.Spec(l.Revision); known {
+				p.specs[l.Revision] = t
+			}
+		}
+	}
+}
+
+// started are the leases of what runs once whose start was begun here.
+func (p *process) started() map[planner.LeaseKey]bool {
+	out := map[planner.LeaseKey]bool{}
+	for id, doc := range p.standing.Docs {
+		for _, l := range doc.Leases {
+			if p.m.disk.begun[onceKey{id, l.Token, l.Revision}] {
+				out[planner.LeaseKey{Service: id, Token: l.Token}] = true
+			}
+		}
+	}
+	return out
 }
 
 // permitted keeps a process that has not read the commit and the records from
@@ -404,9 +444,10 @@ func (p *process) keepOrphans() {
 func (p *process) noteExits() {
 	for _, id := range slices.Sorted(maps.Keys(p.m.instances)) {
 		i := p.m.instances[id]
-		if i.State == planner.StateExited && !i.noted && !p.m.silent {
+		if i.State == planner.StateExited && !i.noted && !i.once && !p.m.silent {
 			i.noted = true
-			p.backoff[id] = p.backoff[id].Failed(p.now().Boot, planner.DescribeExit(i.Exit))
+			p.failed(id, planner.DescribeExit(i.Exit))
+			p.counts(id, i.Slot, !i.worked)
 		}
 	}
 }

@@ -79,10 +79,14 @@ func Chaos(o Options, length time.Duration) (Result, error) {
 	c.makeBackup()
 	c.after(30*time.Second, c.strike)
 	c.after(40*time.Second, c.mind)
+	c.after(time.Minute, c.attend)
 	c.Run(length)
 	c.heal()
 	c.Run(w.now + restAfter)
 	c.watchRest()
+	for range trials {
+		c.trial()
+	}
 	return c.outcome(n), w.broken
 }
 
@@ -116,8 +120,12 @@ func (c *chaos) strike() {
 	if !c.under()[a] {
 		c.provoke(a)
 	}
-	c.meet(f, a, c.now+c.between(10*time.Second, 25*time.Second))
-	c.after(c.between(25*time.Second, 65*time.Second), c.strike)
+	patience, next := c.between(10*time.Second, 25*time.Second), c.between(25*time.Second, 65*time.Second)
+	if a == rest { // it takes a while to come about
+		patience, next = patience+time.Minute, next+time.Minute
+	}
+	c.meet(f, a, c.now+patience)
+	c.after(next, c.strike)
 }
 
 // meet waits for an action to be in progress, but not longer than until.
@@ -175,7 +183,7 @@ func (c *chaos) heal() {
 	c.say("", "HEAL")
 	// What still is under way ends by itself within three minutes.
 	c.Run(c.now + 4*time.Minute)
-	c.serverUp, c.registryDown = true, false
+	c.serverUp, c.registryDown, c.calm = true, false, true
 	for _, m := range c.machines {
 		m.cutGit, m.cutPeers, m.slow, m.side, m.lose, m.crash = false, false, 0, 0, loseNothing, crashNever
 		m.startFails, m.silent = false, false
@@ -190,10 +198,16 @@ func (c *chaos) heal() {
 	clear(c.wanted.broken)
 	clear(c.wanted.nodes)
 	for _, id := range c.services() {
-		if s := c.wanted.services[id]; isBad(s.Template) {
-			c.Want(changed(s, c.version()))
+		s := c.wanted.services[id]
+		if !sound(s) {
+			s.Hooks = nil
 		}
+		if blocked := c.witness.docs[id].Blocked; !sound(s) || len(blocked) > 0 {
+			s = changed(s, c.version(good, ""))
+		}
+		c.Want(s)
 	}
+	c.promote()
 	tip := c.history.tip
 	for _, m := range c.machines {
 		if at := c.history.commits[m.disk.followed.Commit.Hash]; at != nil && at.depth > tip.depth {
@@ -203,6 +217,7 @@ func (c *chaos) heal() {
 	c.push(c.approving(c.commit(tip, "the last commit")))
 	clear(c.witness.docChanges)
 	c.after(time.Minute, c.settleFloor)
+	c.after(2*time.Minute, c.mend)
 	c.after(3*time.Minute, c.approve)
 }
 
@@ -221,6 +236,35 @@ func (c *chaos) approving(last *commit) *commit {
 func (c *chaos) approve() {
 	if slices.ContainsFunc(c.machines, func(m *machine) bool { return len(m.disk.followed.Pending) > 0 }) {
 		c.push(c.approving(c.commit(c.history.tip, "approves what waits")))
+	}
+}
+
+// mend is a person who releases anew what was blocked through the faults.
+func (c *chaos) mend() {
+	any := false
+	for _, id := range c.services() {
+		if len(c.witness.docs[id].Blocked) > 0 {
+			c.Want(changed(c.wanted.services[id], c.version(good, "")))
+			any = true
+		}
+	}
+	if c.promote() || any {
+		c.Commit("releases again what was blocked")
+	}
+}
+
+// checkRolledOut holds that nothing is left of a rollout.
+func (c *chaos) checkRolledOut() {
+	for _, id := range c.services() {
+		doc := c.witness.docs[id]
+		if len(doc.Blocked) > 0 {
+			c.fail("R7: %s is blocked at rest, without any fault: %s", id, doc.BlockedWhy)
+		}
+		for _, l := range doc.Leases {
+			if l.Hook != "" {
+				c.fail("R5: %s still has a lease for its %s hook at rest", id, l.Hook)
+			}
+		}
 	}
 }
 
@@ -323,6 +367,7 @@ func (c *chaos) checkConverged() {
 		}
 	}
 	c.checkAddresses()
+	c.checkRolledOut()
 	for _, m := range c.machines {
 		for _, iid := range sortedKeys(m.instances) {
 			if m.instances[iid].Alive() && !covered[m.known(iid)] {

@@ -83,6 +83,7 @@ func (w *World) commit(on *commit, what string) *commit {
 		}
 	}
 	h.commits[c.hash] = c
+	w.witness.offers(c.desired.Services)
 	w.say("", "commit %s: %s", c.hash[:8], what)
 	return c
 }

@@ -13,6 +13,9 @@ type instance struct {
 	planner.Instance
 	ready time.Duration // true time from when on it answers its probe; 0 = never
 	noted bool          // the agent has taken its exit for a failure
+	once  bool          // it runs to its end
+	// worked: it was ready when it exited. ending: somebody decided its end.
+	worked, ending bool
 }
 
 // isReady reports whether the instance answers its probe.
@@ -57,8 +60,12 @@ func (p *process) launch(a planner.Action) {
 	f := &flight{action: a, spec: p.specs[a.Lease.Revision]}
 	p.flights[a.Instance] = f
 	w.say(m.called, "%s", a)
+	w.witness.acts[a.Slot.Service]++
 	took := w.between(50*time.Millisecond, 400*time.Millisecond)
 	if a.Kind == planner.ActionStart || a.Kind == planner.ActionRestart {
+		if f.spec.Once {
+			m.disk.begun[onceKey{a.Slot.Service, a.Lease.Token, a.Lease.Revision}] = true
+		}
 		w.witness.starts(p, a)
 		took += p.pulling(f.spec)
 	} else {
@@ -96,28 +103,41 @@ func (p *process) landed(f *flight) {
 	m, a := p.m, f.action
 	delete(p.flights, a.Instance)
 	p.dirty = true
+	starts := a.Kind == planner.ActionStart || a.Kind == planner.ActionRestart
 	if m.startFails && p.w.rng.IntN(3) > 0 {
 		p.failed(a.Instance, "the driver fails")
+		if starts {
+			p.counts(a.Instance, a.Slot, true)
+		}
 		return
 	}
-	if a.Kind == planner.ActionStart || a.Kind == planner.ActionRestart {
+	if starts {
 		if why := p.pull(f.spec); why != "" {
 			p.failed(a.Instance, why)
+			delete(m.disk.begun, onceKey{a.Slot.Service, a.Lease.Token, a.Lease.Revision}) // nothing of it was executed
+			delete(p.w.witness.hooks, hookID{a.Slot.Service, a.Lease.Hook, f.spec.Of})
 			return
 		}
-		if p.w.rng.IntN(40) == 0 {
+		if !p.w.calm && p.w.rng.IntN(40) == 0 {
 			p.failed(a.Instance, "the start fails")
+			p.counts(a.Instance, a.Slot, true)
 			return
 		}
 	}
 	m.carryOut(a, f.spec)
-	if i := m.instances[a.Instance]; i != nil && i.ready > p.w.now {
-		p.later(i.ready-p.w.now, func() { p.dirty = true })
-	}
 }
 
 func (p *process) failed(id, why string) {
 	p.backoff[id] = p.backoff[id].Failed(p.now().Boot, why)
+}
+
+// counts notes a failure that is the instance's own, or its driver's. never: it
+// never became ready.
+func (p *process) counts(id string, slot planner.SlotID, never bool) {
+	p.failures[id]++
+	if never {
+		p.starts.fail(slot, p.now().Boot)
+	}
 }
 
 // carryOut is what an action does to the driver.
@@ -136,10 +156,8 @@ func (m *machine) carryOut(a planner.Action, t planner.Template) {
 			Name: planner.MainContainer, Image: t.Containers[0].Image, Digest: w.digest(t.Containers[0].Image), State: planner.StateRunning,
 		}},
 	}}
-	if !isBad(t) {
-		i.ready = w.now + w.between(time.Second, 2*time.Second)
-	}
 	m.instances[i.ID] = i
+	m.live(i, t)
 	w.say(m.called, "%s runs (%s token %d)", i.ID, i.Slot, i.Token)
 	w.witness.ran(m)
 }

@@ -163,11 +163,7 @@ var faults = []fault{
 		for _, id := range sortedKeys(m.instances) {
 			i := m.instances[id]
 			if i.State == planner.StateRunning && c.rng.IntN(2) == 0 {
-				i.State, i.Exit, i.ready, i.noted = planner.StateExited, &planner.Exit{Code: 1}, 0, false
-				c.say(m.called, "%s exits", id)
-				if p := m.proc; p != nil {
-					p.later(c.between(0, time.Second), func() { p.dirty = true })
-				}
+				m.exits(i, planner.Exit{Code: 1})
 			}
 		}
 		return nil

@@ -2,6 +2,7 @@ package fleettest
 
 import (
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/orpheus-cd/orpheus/agent/fleet"
@@ -45,6 +46,14 @@ type disk struct {
 	followed planner.Followed
 	specs    map[planner.Revision]planner.Template
 	tips     []*commit // what the clone holds, with all that is below
+	begun    map[onceKey]bool
+}
+
+// onceKey is a lease whose instance runs once.
+type onceKey struct {
+	service  planner.ServiceID
+	token    uint64
+	revision planner.Revision
 }
 
 // crash says at which step the agent is to die.
@@ -76,6 +85,7 @@ func (w *World) add(name planner.NodeName) *machine {
 	}
 	m.disk.followed.Services = map[planner.ServiceID]planner.Service{}
 	m.disk.specs = map[planner.Revision]planner.Template{}
+	m.disk.begun = map[onceKey]bool{}
 	w.machines = append(w.machines, m)
 	return m
 }
@@ -87,7 +97,7 @@ func (w *World) clone(of *machine) *machine {
 	m.called = of.called + "-clone"
 	m.key, m.life, m.boots = of.key, of.life, of.boots+1000
 	m.disk, m.cores, m.other = of.disk, of.cores, of.other
-	m.disk.memory = of.disk.memory
+	m.disk.memory, m.disk.begun = of.disk.memory, maps.Clone(of.disk.begun)
 	return m
 }
 
@@ -111,6 +121,7 @@ func (m *machine) off() {
 	m.w.say(m.called, "machine goes off")
 	m.killAgent()
 	m.up, m.paused, m.waiting = false, false, nil
+	m.w.witness.losesAll(m)
 	for _, i := range m.instances {
 		i.State = planner.StateExited
 		i.Exit = &planner.Exit{Unknown: true}

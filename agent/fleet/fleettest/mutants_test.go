@@ -23,8 +23,8 @@ import (
 //	+++ b/planner/suspects.go
 //	@@ …
 //
-// kill names a package and a test of it, or "chaos" and seeds of the
-// simulation, from-to.
+// kill names a package and tests of it, or one part of one (TestScenarios/drain),
+// or "chaos" and seeds of the simulation, from-to.
 type mutant struct {
 	name, rule string
 	kill       []string
@@ -58,9 +58,11 @@ func TestMutants(t *testing.T) {
 		rules[m.rule]++
 		all = append(all, m)
 	}
-	for k := 1; k <= 13; k++ {
-		if rule := fmt.Sprintf("L%d", k); rules[rule] == 0 {
-			t.Errorf("no mutant breaks rule %s", rule)
+	for letter, last := range map[string]int{"L": 13, "R": 8} {
+		for k := 1; k <= last; k++ {
+			if rule := fmt.Sprint(letter, k); rules[rule] == 0 {
+				t.Errorf("no mutant breaks rule %s", rule)
+			}
 		}
 	}
 	if os.Getenv("MUTANTS") == "" {
@@ -116,7 +118,7 @@ func (m mutant) run(root, dir string) (out string, err error) {
 	if m.kill[0] == "chaos" {
 		args = append(args, "./agent/fleet/fleettest", "-run", "^TestChaos$", "-seeds", m.kill[1], "-stop")
 	} else {
-		args = append(args, "./"+m.kill[0], "-run", "^("+strings.Join(m.kill[1:], "|")+")$")
+		args = append(args, "./"+m.kill[0], "-run", m.pattern())
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), mutantTime+time.Minute)
 	defer cancel()
@@ -124,6 +126,14 @@ func (m mutant) run(root, dir string) (out string, err error) {
 	cmd.Dir = root
 	text, err := cmd.CombinedOutput()
 	return string(text), err
+}
+
+// pattern names the tests that are to kill the mutant, or one part of one test.
+func (m mutant) pattern() string {
+	if test, part, ok := strings.Cut(m.kill[1], "/"); ok {
+		return "^" + test + "$/^" + part + "$"
+	}
+	return "^(" + strings.Join(m.kill[1:], "|") + ")$"
 }
 
 func readMutant(root, path string) (mutant, error) {

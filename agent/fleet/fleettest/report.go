@@ -2,8 +2,10 @@ package fleettest
 
 import (
 	"cmp"
+	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/orpheus-cd/orpheus/agent/fleet"
 	"github.com/orpheus-cd/orpheus/planner"
@@ -21,13 +23,17 @@ func (p *process) report() fleet.Report {
 		i := p.m.instances[id]
 		bySlot[i.Slot] = append(bySlot[i.Slot], i)
 	}
-	told := map[string]bool{}
+	told, held := map[string]bool{}, map[planner.LeaseKey]bool{}
+	p.tellAt = 0
 	for _, id := range sortedIDs(p.standing.Docs) {
 		for _, l := range p.standing.Docs[id].Leases {
 			slot := planner.SlotID{Service: id, Name: l.Slot}
 			r.Instances = append(r.Instances, p.tellLease(slot, l, bySlot[slot], told))
+			held[planner.LeaseKey{Service: id, Token: l.Token}] = true
 		}
 	}
+	r.Failing = p.fails()
+	maps.DeleteFunc(p.health, func(key planner.LeaseKey, _ *health) bool { return !held[key] })
 	for _, id := range ids {
 		if i := p.m.instances[id]; !told[id] {
 			r.Instances = append(r.Instances, planner.InstanceStatus{Slot: i.Slot, Revision: i.Revision, Phase: p.phase(i)})
@@ -48,24 +54,72 @@ func (p *process) report() fleet.Report {
 // tellLease describes a lease by the instance it covers.
 func (p *process) tellLease(slot planner.SlotID, l planner.Lease, have []*instance, told map[string]bool) planner.InstanceStatus {
 	out := planner.InstanceStatus{Slot: slot, Token: l.Token, Revision: l.Revision, Phase: planner.PhasePending}
-	id, running := planner.InstanceID(slot, l), false
+	id := planner.InstanceID(slot, l)
+	var found *instance
 	for _, i := range have {
 		if i.Revision != l.Revision {
 			continue
 		}
 		told[i.ID] = true
-		if !running {
-			id, out.Phase, running = i.ID, p.phase(i), i.State == planner.StateRunning
+		if found == nil || found.State != planner.StateRunning {
+			id, out.Phase, found = i.ID, p.phase(i), i
 		}
 	}
+	running := found != nil && found.State == planner.StateRunning
 	if !running {
 		out.Prepared = p.isPrepared(p.specs[l.Revision])
 		if p.flights[id] != nil {
 			out.Phase = planner.PhaseStarting
 		}
 	}
+	if l.Hook != "" || p.specs[l.Revision].Once {
+		return p.tellOnce(out, l, found, p.flights[id] != nil)
+	}
 	if b := p.backoff[id]; b.Failures > 0 && out.Phase != planner.PhaseReady {
 		out.Phase, out.Reason = planner.PhaseFailed, b.Reason
+	}
+	p.tellFares(&out, slot.Service, l, id, found)
+	return out
+}
+
+// tellFares adds whether the instance of a lease is available, or given up.
+func (p *process) tellFares(out *planner.InstanceStatus, id planner.ServiceID, l planner.Lease, instance string, i *instance) {
+	s, followed := p.m.disk.followed.Services[id]
+	if !followed || s.Orphan {
+		return
+	}
+	ready := time.Duration(0)
+	if i != nil && i.isReady(p.w.now) {
+		ready = i.ready
+	} else if i != nil && i.ready > p.w.now {
+		p.tell(p.m.clock.at(i.ready) + time.Microsecond)
+	}
+	h := p.fares(s, l, i != nil || p.flights[instance] != nil, ready, p.failures[instance])
+	out.Available = s.MinReady > 0 && h.available(s, p.now().Boot)
+	if h.lapsed(s, p.now().Boot) {
+		out.Lapsed, out.Reason = true, fmt.Sprintf("has not been available for %v", s.Deadline())
+	}
+	if why := h.given(s, p.now().Boot); why != "" {
+		out.Failing, out.Reason = true, why
+	}
+}
+
+// tellOnce describes the lease of what runs to its end.
+func (p *process) tellOnce(out planner.InstanceStatus, l planner.Lease, i *instance, busy bool) planner.InstanceStatus {
+	s := p.m.disk.followed.Services[out.Slot.Service]
+	out.Phase, out.Reason = p.once(i, p.m.disk.begun[onceKey{s.ID, l.Token, l.Revision}], busy)
+	if out.Phase == planner.PhaseSucceeded || out.Phase == planner.PhaseFailed {
+		return out
+	}
+	key := planner.LeaseKey{Service: s.ID, Token: l.Token}
+	if p.health[key] == nil {
+		p.health[key] = &health{since: p.now().Boot}
+	}
+	hook := s.Hooks[l.Hook]
+	if due := p.health[key].since + hook.Deadline(); p.due(due) {
+		out.Failing, out.Reason = true, fmt.Sprintf("it did not end within %v", hook.Deadline())
+	} else {
+		p.tell(due)
 	}
 	return out
 }

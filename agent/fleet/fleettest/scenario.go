@@ -1,6 +1,7 @@
 package fleettest
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
@@ -17,7 +18,10 @@ import (
 //	seed N                      (first) the world's seed
 //	nodes N [silent]            N machines boot within a second; silent: without peers
 //	fleet [fast] [github]       what fleet.yaml says from the next commit on
-//	service NAME [replicas=N] [kind=plain|single|volumed|everynode] [version=V] [cpu=M]
+//	service NAME [replicas=N] [kind=plain|single|volumed|everynode] [version=V] [cpu=M] and how it is
+//	        rolled out: [order=stopFirst] [surge=A] [unavailable=A] [steps=A:PAUSE,A:approve] [revert=no]
+//	        [minready=D] [deadline=D] [failures=N] [after=SERVICE] [pre=V] [post=V]
+//	release NAME V              another version of it · promote NAME
 //	many N                      N services of one replica each
 //	delete NAME · drain NODE · undrain NODE
 //	commit WORDS                makes a commit and pushes it
@@ -27,6 +31,7 @@ import (
 //	backup · restore · reset NODE
 //	expect DURATION WORDS       a line with these words comes within that time
 //	serves SERVICE N DURATION   within that time N instances of it are ready
+//	always SERVICE N DURATION   for that time at least N instances of it are ready
 //	never WORDS                 no line since the last mark has these words
 //	mark                        what follows counts from here
 //	converged                   one lease, one ready instance per slot, nothing else runs
@@ -75,7 +80,7 @@ func (s *story) mark() {
 
 // do carries out one command.
 func (s *story) do(command string, args []string) error {
-	need := map[string]int{"seed": 1, "nodes": 1, "service": 1, "many": 1, "delete": 1, "drain": 1, "undrain": 1, "run": 1,
+	need := map[string]int{"seed": 1, "nodes": 1, "service": 1, "release": 2, "promote": 1, "always": 3, "many": 1, "delete": 1, "drain": 1, "undrain": 1, "run": 1,
 		"off": 1, "on": 1, "kill": 1, "start": 1, "pause": 1, "resume": 1, "cut": 2, "heal": 1, "git": 1, "reset": 1,
 		"expect": 2, "serves": 3, "never": 1, "pushes": 1, "reads": 1, "quiet": 1, "objects": 1, "lost": 1}[command]
 	if len(args) < need {
@@ -111,6 +116,12 @@ func (s *story) do(command string, args []string) error {
 		}
 	case "service":
 		return s.service(args)
+	case "release":
+		return s.release(args[0], args[1])
+	case "promote":
+		svc := c.wanted.services[planner.ServiceID{Namespace: planner.DefaultNamespace, Name: args[0]}]
+		svc.Update.Promoted = string(svc.Revision)
+		c.Want(svc)
 	case "many":
 		n, err := strconv.Atoi(args[0])
 		for k := range n {
@@ -150,28 +161,6 @@ func (s *story) do(command string, args []string) error {
 		return s.check(command, args)
 	}
 	return nil
-}
-
-func (s *story) service(args []string) error {
-	given := map[string]string{"replicas": "1", "kind": "plain", "version": "1", "cpu": "100"}
-	for _, a := range args[1:] {
-		key, value, _ := strings.Cut(a, "=")
-		if _, known := given[key]; !known {
-			return fmt.Errorf("unknown setting %q", key)
-		}
-		given[key] = value
-	}
-	replicas, err := strconv.Atoi(given["replicas"])
-	if err != nil {
-		return err
-	}
-	cpu, err := strconv.ParseInt(given["cpu"], 10, 64)
-	k := slices.Index([]string{"plain", "single", "volumed", "everynode"}, given["kind"])
-	if k < 0 {
-		return fmt.Errorf("unknown kind %q", given["kind"])
-	}
-	s.c.Want(service(args[0], kind(k), replicas, given["version"], cpu))
-	return err
 }
 
 // machine carries out a command about one machine; false = it is none.
@@ -230,6 +219,8 @@ func (s *story) check(command string, args []string) error {
 			return err
 		}
 		return s.await(args[2], func() bool { return c.serving(args[0]) == n }, "serve")
+	case "always":
+		return s.always(args[0], args[1], args[2])
 	case "never":
 		if s.has(args) {
 			return fmt.Errorf("it happened")
@@ -285,6 +276,21 @@ func (s *story) await(within string, holds func() bool, what string) error {
 		s.c.Run(s.c.now + 50*time.Millisecond)
 	}
 	s.told("%s after %.1f s (%.1f s since the mark)", what, (s.c.now - begin).Seconds(), (s.c.now - s.at).Seconds())
+	return nil
+}
+
+// always holds that so many instances serve for a time.
+func (s *story) always(name, least, length string) error {
+	d, err := time.ParseDuration(length)
+	n, err2 := strconv.Atoi(least)
+	if err = cmp.Or(err, err2); err != nil {
+		return err
+	}
+	for until := s.c.now + d; s.c.now < until; s.c.Run(s.c.now + 50*time.Millisecond) {
+		if have := s.c.serving(name); have < n {
+			return fmt.Errorf("only %d", have)
+		}
+	}
 	return nil
 }
 

@@ -25,8 +25,8 @@ func sortedIDs[V any](m map[planner.ServiceID]V) []planner.ServiceID {
 	return slices.SortedFunc(maps.Keys(m), planner.ServiceID.Compare)
 }
 
-// service makes a service. Its version is in the image: a version that begins
-// with "bad" never becomes ready.
+// service makes a service. Its version is in the image, and begins with its
+// character.
 func service(name string, k kind, replicas int, version string, millis int64) planner.Service {
 	id := planner.ServiceID{Namespace: planner.DefaultNamespace, Name: name}
 	image := fmt.Sprintf("registry.example/%s:%s", name, version)
@@ -61,8 +61,5 @@ func changed(s planner.Service, version string) planner.Service {
 	name, _, _ := strings.Cut(t.Containers[0].Image, ":")
 	t.Containers[0].Image = name + ":" + version
 	s.Template, s.Revision = t, planner.RevisionOf(t)
-	return s
+	return rehooked(s)
 }
-
-// isBad reports whether instances of the template never become ready.
-func isBad(t planner.Template) bool { return strings.Contains(t.Containers[0].Image, ":bad") }

@@ -45,9 +45,13 @@ func renameDoc(d planner.LeaseDoc, everyNode bool, to renaming) planner.LeaseDoc
 	d.By = to(d.By)
 	for k := range d.Leases {
 		d.Leases[k].Node = to(d.Leases[k].Node)
-		if everyNode {
+		if everyNode && d.Leases[k].Hook == "" {
 			d.Leases[k].Slot = string(to(planner.NodeName(d.Leases[k].Slot)))
 		}
+	}
+	d.Failed = slices.Clone(d.Failed)
+	for k := range d.Failed {
+		d.Failed[k].Node = to(d.Failed[k].Node)
 	}
 	return d
 }
@@ -68,7 +72,7 @@ func renameFollowed(f planner.Followed, to renaming) planner.Followed {
 
 func renameView(v planner.View, f planner.Followed, to renaming) planner.View {
 	slot := func(s planner.SlotID) planner.SlotID {
-		if f.Services[s.Service].EveryNode {
+		if f.Services[s.Service].EveryNode && !slices.Contains(planner.HookKinds, planner.HookKind(s.Name)) {
 			s.Name = string(to(planner.NodeName(s.Name)))
 		}
 		return s

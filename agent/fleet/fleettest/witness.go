@@ -28,14 +28,21 @@ type witness struct {
 	// may have been read by nobody who puts it right: its tokens come again.
 	destroyed map[planner.ServiceID]bool
 
+	hooks       hooks
+	disruptions map[planner.ServiceID]*disruption
+	acts        map[planner.ServiceID]int // starts and stops that were begun
+
 	pushes     int // that reached the server
 	changes    int // of refs that were won
 	lost       int // and lost
 	docChanges map[planner.ServiceID]int
 	fences     int
 	restoredAt time.Duration // 0 = never
-	last       time.Duration // of the last change
-	onlyBeats  bool          // since it was set, nothing but beats were pushed
+	// upheaval is when records last became others than members had made them: a
+	// backup was restored, a floor reset, a document destroyed.
+	upheaval  time.Duration
+	last      time.Duration // of the last change
+	onlyBeats bool          // since it was set, nothing but beats were pushed
 }
 
 // beats is the value of a node's beats at the server.
@@ -49,7 +56,8 @@ type beats struct {
 func newWitness(w *World) *witness {
 	wit := &witness{
 		w: w, given: map[planner.ServiceID]map[uint64]planner.Lease{}, deleted: map[planner.ServiceID]bool{},
-		destroyed:  map[planner.ServiceID]bool{},
+		destroyed: map[planner.ServiceID]bool{},
+		hooks:     hooks{}, disruptions: map[planner.ServiceID]*disruption{}, acts: map[planner.ServiceID]int{},
 		docChanges: map[planner.ServiceID]int{}, wrote: map[planner.NodeName]time.Duration{},
 	}
 	wit.reload()
@@ -85,7 +93,8 @@ func (wit *witness) tampered(ref planner.Ref) {
 	wit.reload()
 	switch parts := ref.Parse(); parts.Kind {
 	case planner.RefLeases:
-		wit.destroyed[parts.Service] = true
+		wit.destroyed[parts.Service], wit.upheaval = true, wit.w.now
+		wit.hooks.forget(parts.Service)
 	case planner.RefBeats:
 		if b, ok := wit.beats[parts.Node]; ok { // may be a ring value, which nobody signs
 			b.strange = true
@@ -193,6 +202,7 @@ func (wit *witness) change(p *process, before *witness, parts planner.Parts, rec
 		wit.take(parts, record)
 		wit.docChanges[parts.Service]++
 		wit.docChanged(p, parts.Service, old, wit.docs[parts.Service])
+		wit.hooks.landed(wit.w, parts.Service, old, wit.docs[parts.Service])
 	case planner.RefStatus:
 		wit.take(parts, record)
 		if p.m.node != parts.Node {
@@ -332,7 +342,9 @@ func (wit *witness) docChanged(p *process, id planner.ServiceID, old, now planne
 
 // identity is what of a lease never changes.
 func identity(l planner.Lease) planner.Lease {
-	return planner.Lease{Slot: l.Slot, Node: l.Node, Epoch: l.Epoch, Token: l.Token, Revision: l.Revision}
+	return planner.Lease{
+		Slot: l.Slot, Node: l.Node, Epoch: l.Epoch, Token: l.Token, Revision: l.Revision, StopFirst: l.StopFirst, Hook: l.Hook,
+	}
 }
 
 // inForce is the truth about a lease.
@@ -356,6 +368,7 @@ func (wit *witness) gone(p *process, parts planner.Parts) {
 		wit.w.fail("L2: %s deleted %s, which has leases", p.m.called, parts.Service)
 	}
 	delete(wit.docs, parts.Service)
+	wit.hooks.forget(parts.Service)
 	wit.deleted[parts.Service] = true
 }
 
@@ -367,6 +380,9 @@ func (wit *witness) fleetChanged(p *process, old, now planner.FleetRecord) {
 	}
 	if now.Generation < old.Generation {
 		w.fail("L6: %s lowered the generation from %d to %d", p.m.called, old.Generation, now.Generation)
+	}
+	if now.Generation > old.Generation {
+		wit.upheaval = w.now
 	}
 	if now.Generation == old.Generation && old.Floor != "" {
 		if r := w.history.relate(old.Floor, now.Floor); r != planner.RelationSame && r != planner.RelationAncestor {
@@ -386,7 +402,7 @@ func (wit *witness) justRestored() bool {
 // their tokens, whoever was given them after a stranger destroyed the document.
 func (wit *witness) restored() {
 	wit.reload()
-	wit.restoredAt = wit.w.now
+	wit.restoredAt, wit.upheaval = wit.w.now, wit.w.now
 	wit.addresses = wit.fleet.Addresses
 	for name, b := range wit.beats {
 		b.strange = true

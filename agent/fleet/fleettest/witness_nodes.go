@@ -61,6 +61,7 @@ func onDisk(d disk, id planner.ServiceID, l planner.Lease) bool {
 // starts checks an instance that is about to start.
 func (wit *witness) starts(p *process, a planner.Action) {
 	id := a.Slot.Service
+	wit.hooks.starts(wit, p, a, p.specs[a.Lease.Revision])
 	if !slices.ContainsFunc(p.standing.Docs[id].Leases, func(l planner.Lease) bool { return l == a.Lease }) {
 		wit.w.fail("L1: %s starts %s without a lease in force", p.m.called, a.Instance)
 	}
@@ -80,6 +81,7 @@ func (wit *witness) ends(p *process, a planner.Action) {
 	if i == nil || !i.Alive() {
 		return
 	}
+	wit.endsOnPurpose(p, i)
 	switch {
 	case !p.member.Whole():
 		w.fail("L13: %s stops %s before it has read the records", p.m.called, a.Instance)
@@ -228,12 +230,14 @@ func (wit *witness) decides(p *process, id planner.ServiceID, old planner.DocVie
 	if !wanted {
 		return
 	}
+	wit.paces(p, s, old, now)
+	_, unavailable := limits(s, slotsOf(s, f, v, old.Doc, now), old.Doc, now)
 	for _, l := range old.Doc.Leases {
 		slot := planner.SlotID{Service: id, Name: l.Slot}
 		kept := slices.ContainsFunc(now.Leases, func(o planner.Lease) bool { return o.Token == l.Token })
 		spec, known := v.Specs[l.Revision]
 		single := s.Template.SingleWriter() || !known || spec.SingleWriter()
-		if kept || !v.InForce(l) || !v.Ready(slot, l) || single || !hasSlot(s, l.Slot, f, v) {
+		if kept || !v.InForce(l) || !v.Ready(slot, l) || single || unavailable > 0 || l.Hook != "" || !hasSlot(s, l.Slot, f, v) {
 			continue
 		}
 		if !slices.ContainsFunc(now.Leases, func(o planner.Lease) bool { return o.Slot == l.Slot && v.InForce(o) && v.Ready(slot, o) }) {
@@ -266,13 +270,22 @@ func (wit *witness) valid(f planner.Followed, v planner.View, id planner.Service
 		return false
 	}
 	slots := map[string]int{}
+	good := dv.Doc.LastGood
+	if good != "" && good != s.Revision || len(dv.Doc.Blocked) > 0 || len(dv.Doc.Hooks) > 0 || len(s.Hooks) > 0 || len(s.Update.Steps) > 0 {
+		return false // what its rollout needs is for the planner to say
+	}
 	for _, l := range dv.Doc.Leases {
-		n := v.Nodes[l.Node]
-		refuses := slices.ContainsFunc(n.Status.Refusals, func(r planner.Refusal) bool { return r.Service == id && r.Revision == l.Revision })
-		if !n.Live() || n.Record.Epoch != l.Epoch || l.Revision != s.Revision || refuses || f.Nodes[l.Node].Drain && !s.EveryNode || !hasSlot(s, l.Slot, f, v) {
+		if i, _ := v.Nodes[l.Node].Instance(planner.SlotID{Service: id, Name: l.Slot}, l.Token); i.Failing || i.Lapsed {
 			return false
 		}
-		slots[l.Slot]++
+		n := v.Nodes[l.Node]
+		refuses := slices.ContainsFunc(n.Status.Refusals, func(r planner.Refusal) bool { return r.Service == id && r.Revision == l.Revision })
+		if !n.Live() || n.Record.Epoch != l.Epoch || l.Hook == "" && l.Revision != s.Revision || refuses || f.Nodes[l.Node].Drain && !s.EveryNode || !hasSlot(s, l.Slot, f, v) {
+			return false
+		}
+		if l.Hook == "" {
+			slots[l.Slot]++
+		}
 	}
 	if s.EveryNode {
 		return false // which nodes are to have one is for the planner to say

@@ -47,6 +47,7 @@ type World struct {
 	lists, reads int
 	asked        func(push bool) // told of every request that reaches the server; may be nil
 	restores     int             // of backups
+	calm         bool            // nothing fails by chance
 
 	machines []*machine
 	history  history
