@@ -20,7 +20,7 @@ var (
 )
 
 // chaosLength is how long faults strike in each run.
-const chaosLength = 4 * time.Hour
+const chaosLength = 225 * time.Minute
 
 // TestChaos lets people commit and faults strike in many small fleets, and
 // holds them to the rules of leases at every step; then faults are over, and
