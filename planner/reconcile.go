@@ -298,6 +298,12 @@ func (r *reconciler) behind(slot SlotID, l Lease, spec Template) string {
 // stopsFirst is why a lease with StopFirst waits.
 const stopsFirst = "its service has the old instance stopped first (spec.update)"
 
+// kept reports whether an instance stands under a void lease: it goes once another
+// of its slot is ready, and to wait for its end would be to wait for ever.
+func (r *reconciler) kept(i Instance) bool {
+	return covers(r.st.Keep[i.Slot.Service], r.st.Node, slotRevision{i.Slot, i.Revision})
+}
+
 // inTheWay says what keeps a single-writer slot from starting: any other
 // instance of it that exists or may exist. Old and new template both count; a
 // template that is no longer known may have been a single writer's.
@@ -311,7 +317,7 @@ func (r *reconciler) inTheWay(slot SlotID, l Lease, id string, spec Template) st
 		switch {
 		case single || i.Revision != l.Revision && (!known || old.SingleWriter()):
 			return "waits for " + i.ID + " to stop: only one instance may use its volumes, host network or devices"
-		case l.StopFirst && i.Token < l.Token:
+		case l.StopFirst && i.Token < l.Token && !r.kept(i):
 			return "waits for " + i.ID + " to stop: " + stopsFirst
 		case spec.Once:
 			return "waits for " + i.ID + " to stop: it is of an earlier run"

@@ -1,6 +1,9 @@
 package planner
 
-import "testing"
+import (
+	"slices"
+	"testing"
+)
 
 // TestPaceLost: what was found by simulated fleets that lost nodes, or made
 // commits, in the middle of rollouts.
@@ -60,5 +63,21 @@ func TestStandInCarriesOn(t *testing.T) {
 				t.Errorf("invalid: %q, want %v", why, tt.invalid)
 			}
 		})
+	}
+}
+
+// TestStopFirstBesideVoid: what runs under a void lease ends once another is ready,
+// so that one that is to be started after its predecessor does not wait for it.
+func TestStopFirstBesideVoid(t *testing.T) {
+	void, next := leased(1, plainA), leased(2, plainB)
+	next.StopFirst = true
+	plan := Reconcile(NodeState{
+		Node: "n1", Docs: map[ServiceID]LeaseDoc{web: {Leases: []Lease{next}}}, Keep: map[ServiceID][]Lease{web: {void}},
+		Have:  []Instance{instanceOf(void, plainA)},
+		Specs: map[Revision]Template{void.Revision: plainA, next.Revision: plainB},
+	})
+	starts := func(a Action) bool { return a.Kind == ActionStart && a.Lease == next }
+	if !slices.ContainsFunc(plan.Actions, starts) || len(plan.Actions) != 1 {
+		t.Errorf("%v, waits %v", plan.Actions, plan.Waits)
 	}
 }
