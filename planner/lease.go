@@ -75,6 +75,9 @@ type HookRun struct {
 	Revision Revision `json:"revision"` // of the service
 	// Token is that of the lease it ran under; 0 = it was never given one.
 	Token uint64 `json:"token,omitempty"`
+	// Node is the one that ran it, and has what it wrote; "" = it is not known, or
+	// stands alone.
+	Node NodeName `json:"node,omitempty"`
 	// Failed is why it failed; "" = it succeeded.
 	Failed  string  `json:"failed,omitempty"`
 	Unknown Unknown `json:"-"`
