@@ -98,6 +98,9 @@ func (sv *survey) place() {
 		}
 	}
 	for _, ss := range sv.services {
+		sv.passTurns(ss)
+	}
+	for _, ss := range sv.services {
 		if !ss.changes() {
 			continue
 		}

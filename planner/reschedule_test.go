@@ -27,6 +27,9 @@ func TestReschedule(t *testing.T) {
 		// Everywhere: it stays where it was last, and is not moved in circles.
 		{"fails everywhere", "n1 n2", "0:a1@n1f 0:a2@n2f", "n1", "0:a2@n2", ""},
 		{"failed everywhere", "n1 n2", "0:a2@n2f", "n1", "=", "n1"},
+		// It arrived in no write that forgot it: it may return all the same.
+		{"drained", "n1 n2:drain", "0:a2@n2+", "n1", "0:a2@n2 0:a3@n1", ""},
+		{"drained, not available yet", "n1 n2:drain", "0:a2@n2", "n1", "=", "n1"},
 		// Nothing is left of it: rather where it failed than nowhere.
 		{"lost", "n1 n2:fenced", "0:a2@n2v", "n1", "0:a2@n2v 0:a3@n1", "n1"},
 		{"lost, another is there", "n1 n2:fenced n3", "0:a2@n2v", "n1", "0:a2@n2v 0:a3@n3", "n1"},

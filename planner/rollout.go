@@ -42,6 +42,9 @@ type rollout struct {
 	stays   bool
 	// rolling: the wanted revision replaces another and is still to prove itself.
 	rolling bool
+	// found: a slot runs at the wanted revision, although the document, which was
+	// lost, has no lease of it.
+	found bool
 	// step is how many steps of the rollout are done.
 	step int
 	// starts is the hook that is to run next; "" = none.
@@ -272,7 +275,7 @@ func (r *rollout) whyBlocked() string {
 
 // begun reports whether a slot has the wanted revision already.
 func (r *rollout) begun() bool {
-	return slices.ContainsFunc(r.leases, func(l Lease) bool { return l.Revision == r.s.Revision })
+	return r.found || slices.ContainsFunc(r.leases, func(l Lease) bool { return l.Revision == r.s.Revision })
 }
 
 // holds says why no slot may get the wanted revision that does not have it; ""
@@ -357,24 +360,32 @@ func (r *rollout) hookAsked() (Hook, bool) {
 	return h, ok && r.starts != ""
 }
 
-// tidy drops the outcomes of revisions that nobody asks about any more, and
-// the nodes on which slots failed that do not have the revision any more, or
-// are available at it. wanted is the manifest's revision.
+// tidy drops the outcomes of revisions that nobody asks about any more, and what
+// is over of Failed. wanted is the manifest's revision.
 func tidy(d *LeaseDoc, wanted Revision, f facts) {
 	d.Hooks = slices.DeleteFunc(d.Hooks, func(h HookRun) bool { return h.Revision != wanted && !d.given(h.Revision) })
+	tidyFailed(d, f)
+	d.Failed = d.Failed[max(0, len(d.Failed)-maxLeases):]
+}
+
+// tidyFailed drops the nodes on which slots failed that do not have the revision
+// any more, or are available at it: they may return.
+func tidyFailed(d *LeaseDoc, f facts) {
 	if len(d.Failed) == 0 {
 		return
 	}
-	d.Failed = slices.DeleteFunc(d.Failed, func(on FailedOn) bool {
-		has, available := false, false
-		for _, l := range d.Leases {
-			if l.Slot == on.Slot && l.Revision == on.Revision {
-				has, available = true, available || f.inForce(l) && f.available(l)
-			}
+	type key struct {
+		slot     string
+		revision Revision
+	}
+	tries := map[key]bool{}
+	for _, l := range d.Leases {
+		k := key{l.Slot, l.Revision}
+		if before, has := tries[k]; before || !has {
+			tries[k] = !f.inForce(l) || !f.available(l)
 		}
-		return !has || available
-	})
-	d.Failed = d.Failed[max(0, len(d.Failed)-maxLeases):]
+	}
+	d.Failed = slices.DeleteFunc(d.Failed, func(on FailedOn) bool { return !tries[key{on.Slot, on.Revision}] })
 }
 
 // counted is the number of something and its unit, for people.

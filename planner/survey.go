@@ -112,6 +112,7 @@ func (sv *survey) service(s Service) *serviceState {
 	if !ss.kept {
 		ss.roll = newRollout(s, &ss.doc, &fleetFacts{&sv.v, s}, sv.f.Commit.Hash)
 		ss.s = ss.roll.s
+		tidyFailed(&ss.doc, ss.roll.facts)
 		if !ss.roll.stays {
 			sv.pin(ss)
 		}
@@ -245,6 +246,32 @@ func (sv *survey) refused(ss *serviceState, node NodeName, rev Revision) (string
 // runs lists the nodes that report an instance of the slot ready at the
 // revision: where a document was lost, they are its memory.
 func (sv *survey) runs(slot SlotID, rev Revision) []NodeName {
+	var nodes []NodeName
+	for _, r := range sv.reports(slot) {
+		if r.revision == rev {
+			nodes = append(nodes, r.node)
+		}
+	}
+	return nodes
+}
+
+// found is the revision at which a slot is reported ready that has no lease,
+// for the document was lost: the wanted one, or one that is known. "" = none is.
+func (sv *survey) found(ss *serviceState, name string) (rev Revision) {
+	if len(ss.doc.History) > 0 || len(ss.leased[name]) > 0 {
+		return ""
+	}
+	for _, r := range sv.reports(SlotID{ss.id, name}) {
+		_, known := sv.template(ss, r.revision)
+		if sv.byName[r.node].out == "" && (r.revision == ss.s.Revision || known && rev == "") {
+			rev = r.revision
+		}
+	}
+	return rev
+}
+
+// reports lists what nodes report ready of a slot.
+func (sv *survey) reports(slot SlotID) []report {
 	if sv.running == nil {
 		sv.running = map[SlotID][]report{}
 		for _, h := range sv.hosts {
@@ -258,11 +285,5 @@ func (sv *survey) runs(slot SlotID, rev Revision) []NodeName {
 			}
 		}
 	}
-	var nodes []NodeName
-	for _, r := range sv.running[slot] {
-		if r.revision == rev {
-			nodes = append(nodes, r.node)
-		}
-	}
-	return nodes
+	return sv.running[slot]
 }

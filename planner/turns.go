@@ -1,6 +1,9 @@
 package planner
 
-import "slices"
+import (
+	"cmp"
+	"slices"
+)
 
 // turns says which slots of a service are to have the wanted revision; nil =
 // all. It notes what the others wait for.
@@ -12,30 +15,64 @@ func (sv *survey) turns(ss *serviceState) map[string]bool {
 	if r.stays {
 		return map[string]bool{}
 	}
+	r.found = slices.ContainsFunc(ss.names, func(name string) bool { return sv.found(ss, name) == r.s.Revision })
 	if hold := r.holds(len(ss.names), func() string { return sv.unmet(ss) }); hold != "" {
 		ss.waits = hold
-		return sv.haveTurn(ss)
+		return sv.haveTurn(ss, ss.names)
 	}
-	ss.stepping = r.steps(len(ss.names), sv.availableAt(ss, r.s.Revision), sv.v.Docs[ss.id].StepSince, sv.now)
+	return sv.takeTurns(ss, ss.names)
+}
+
+// takeTurns says which slots are to have the wanted revision as far as its steps
+// go; nil = all. names are those that count.
+func (sv *survey) takeTurns(ss *serviceState, names []string) map[string]bool {
+	ss.stepping = ss.roll.steps(len(names), sv.availableAt(ss, ss.s.Revision), sv.v.Docs[ss.id].StepSince, sv.now)
 	if ss.stepping.why != "" {
 		ss.waits = ss.stepping.why
 	}
-	if ss.stepping.most >= len(ss.names) {
+	if ss.stepping.most >= len(names) {
 		return nil
 	}
 	// A slot whose new instance has not begun, for it waits for the end of the old
 	// one, gives way to those that have nothing to lose: the budget may never let
 	// that end while they are down.
-	turns, waiting := sv.haveTurn(ss), []string{}
-	for _, name := range ss.names {
+	turns, waiting := sv.haveTurn(ss, names), []string{}
+	for _, name := range names {
 		if turns[name] && sv.notBegun(ss, name) {
 			delete(turns, name)
 			waiting = append(waiting, name)
 		}
 	}
 	loses := func(name string) bool { return sv.loses(ss, name) }
-	addTurns(turns, slices.Concat(waiting, ss.names), ss.stepping.most, loses)
+	addTurns(turns, slices.Concat(waiting, names), ss.stepping.most, loses)
 	return turns
+}
+
+// passTurns gives the turns of slots that no node takes, or whose node is gone,
+// to others, and leaves those slots out of the count: a step must not wait for
+// what is lost.
+func (sv *survey) passTurns(ss *serviceState) {
+	if ss.roll == nil || !ss.roll.rolling || ss.stepping.through || ss.stepping.most == 0 {
+		return
+	}
+	there, before := []string{}, ss.turns
+	for _, st := range ss.slots {
+		if st.fixed || st.held || st.cur != nil || st.old != nil || st.node != "" {
+			there = append(there, st.id.Name)
+		}
+	}
+	if len(there) == len(ss.names) {
+		return
+	}
+	ss.turns = sv.takeTurns(ss, there)
+	for i, st := range ss.slots {
+		name := st.id.Name
+		gains := before != nil && !before[name] && (ss.turns == nil || ss.turns[name])
+		if gains && (st.cur != nil || st.old != nil) {
+			ss.slots[i] = sv.slot(ss, name, ss.leased[name])
+			sv.underWay(ss, ss.slots[i])
+		}
+	}
 }
 
 // notBegun reports whether the instance of a slot at the wanted revision waits
@@ -51,10 +88,10 @@ func (sv *survey) notBegun(ss *serviceState, name string) bool {
 	})
 }
 
-// haveTurn are the slots that have a lease at the wanted revision.
-func (sv *survey) haveTurn(ss *serviceState) map[string]bool {
+// haveTurn are those of the slots that have a lease at the wanted revision.
+func (sv *survey) haveTurn(ss *serviceState, names []string) map[string]bool {
 	turns := map[string]bool{}
-	for _, name := range ss.names {
+	for _, name := range names {
 		if slices.ContainsFunc(ss.leased[name], func(l Lease) bool { return l.Revision == ss.s.Revision }) {
 			turns[name] = true
 		}
@@ -97,8 +134,8 @@ func (sv *survey) availableAt(ss *serviceState, rev Revision) int {
 
 // own is the revision that a slot stays at whose turn has not come: that of its
 // readiest lease in force, of these the oldest, or that of the void one that is
-// to be given again. One that has none gets the last good one, beside others.
-// "" = it gets none.
+// to be given again. One that has none gets the one at which it is found, or the
+// last good one, beside others. "" = it gets none.
 func (sv *survey) own(ss *serviceState, st *slotState) Revision {
 	var best *Lease
 	for i := range st.leases {
@@ -113,5 +150,5 @@ func (sv *survey) own(ss *serviceState, st *slotState) Revision {
 	case newest >= 0:
 		return st.leases[newest].Revision
 	}
-	return ss.roll.beside(ss.stepping)
+	return cmp.Or(sv.found(ss, st.id.Name), ss.roll.beside(ss.stepping))
 }
