@@ -91,7 +91,7 @@ func CoordinateAlone(f Followed, v Alone) Coordination {
 	for _, id := range ids {
 		s, wanted := f.Services[id]
 		doc, known := v.Docs[id]
-		if !wanted && len(doc.Leases) == 0 {
+		if !wanted && len(doc.Leases) == 0 && len(doc.Blocked) == 0 {
 			continue
 		}
 		if !known && len(running[id]) == 0 && !RunsHere(v.Node, f.Fleet, s) {
@@ -101,6 +101,7 @@ func CoordinateAlone(f Followed, v Alone) Coordination {
 		e.adopt(running[id])
 		switch {
 		case !wanted:
+			e.doc.endRollout()
 			e.doc.Leases, e.doc.Commit, e.changed = nil, f.Commit.Hash, true
 		case s.Orphan: // nothing but its instances is known: they stay
 		case s.Suspended(v.Now): // the documents stay as they are

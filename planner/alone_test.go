@@ -111,7 +111,7 @@ func TestCoordinate(t *testing.T) {
 		{name: "reverted after its end", replicas: 1, target: "a", prepared: all, before: "0:b2+", after: "0:b2 0:a3"},
 		// Two leases at the target (never ours): the newer stays.
 		{name: "twice the target", replicas: 1, target: "a", before: "0:a1+ 0:a2", after: "0:a2"},
-		// Scaling: new slots at once, also in the middle of an update; removed ones at once, prepared or not.
+		// Scaling: new slots at once, also in the middle of an update; removed ones at once, prepared or not, beside one that stays and is available.
 		{name: "scale up", replicas: 3, target: "a", prepared: all, before: "0:a1+", after: "0:a1 1:a2 2:a3"},
 		{name: "scale up, not prepared", replicas: 3, target: "a", before: "0:a1+", after: "=", prepare: true},
 		{name: "scale up and update", replicas: 2, target: "b", prepared: all, before: "0:a1+", after: "0:a1 0:b2 1:b3"},
@@ -122,7 +122,11 @@ func TestCoordinate(t *testing.T) {
 		{name: "ten slots in order", replicas: 11, target: "a", prepared: all, before: "0:a1 1:a2 2:a3 3:a4 4:a5 5:a6 6:a7 7:a8 8:a9 9:a10 10:a11", after: "="},
 		// On every node: one slot, named after the node; numbers go.
 		{name: "every node", target: "a", prepared: all, change: everyNode, after: "n1:a1"},
-		{name: "to every node", target: "a", prepared: all, before: "0:a1+", change: everyNode, after: "n1:a2"},
+		// What has another name now ends once that is available, if it is in nobody's way.
+		{name: "to every node", target: "a", prepared: all, before: "0:a1+", change: everyNode, after: "0:a1 n1:a2"},
+		{name: "to every node, done", target: "a", prepared: all, before: "0:a1+ n1:a2+", change: everyNode, after: "n1:a2"},
+		{name: "to every node, single writer", target: "V", prepared: all, before: "0:V1+", change: everyNode, after: "n1:V2"},
+		{name: "fewer slots, those that stay are down", replicas: 1, target: "a", prepared: all, before: "0:a1 1:a2+", after: "="},
 		// Placement.
 		{name: "selector matches", replicas: 1, target: "a", prepared: all, change: selector("disk", "ssd"), after: "0:a1"},
 		{name: "selector of the node's name", replicas: 1, target: "a", prepared: all, change: selector(LabelNode, "n1"), after: "0:a1"},

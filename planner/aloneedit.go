@@ -48,6 +48,7 @@ func (e *edit) coordinate() {
 		after = append(after, e.slot(st)...)
 	}
 	e.complete(after)
+	after = append(after, e.lasting(names)...)
 	after = append(after, e.hooks()...)
 	sortLeases(after)
 	if !slices.EqualFunc(before, after, sameLease) {
@@ -243,6 +244,22 @@ func (e *edit) slot(st *aloneSlot) []Lease {
 		return []Lease{next}
 	}
 	return []Lease{*st.old, next}
+}
+
+// lasting are the leases of slots that the service does not have any more which
+// stand for now; see survey.lasts.
+func (e *edit) lasting(names []string) (leases []Lease) {
+	available := func(st *aloneSlot) bool { return st.available || st.oldAvailable }
+	if len(names) == 0 || slices.ContainsFunc(e.slots, available) {
+		return nil
+	}
+	for _, l := range e.roll.leases {
+		t, known := e.facts.template(l.Revision)
+		if known && !t.SingleWriter() && e.facts.available(l) && !slices.Contains(names, l.Slot) {
+			leases = append(leases, l)
+		}
+	}
+	return leases
 }
 
 // complete notes whether the rollout is through, once its leases are settled.

@@ -50,6 +50,16 @@ func (d *LeaseDoc) of(rev Revision, commit string) string {
 	return commit
 }
 
+// endRollout forgets how far the rollout of a service is that was deleted: made
+// again, it begins anew. It reports whether a revision was blocked.
+func (d *LeaseDoc) endRollout() (blocked bool) {
+	blocked = len(d.Blocked) > 0
+	d.Hooks = slices.DeleteFunc(d.Hooks, func(h HookRun) bool { return h.Failed != "" })
+	d.Blocked, d.BlockedWhy, d.BlockedAt, d.BlockedManifest = nil, "", "", ""
+	d.LastGood, d.Step, d.Failed = "", 0, nil
+	return blocked
+}
+
 // trimHistory bounds the history, and keeps the last good revision in it.
 func (d *LeaseDoc) trimHistory() {
 	if len(d.History) <= MaxHistory {

@@ -33,8 +33,9 @@ func (e *docEdit) edit(ss *serviceState) {
 		e.told(ss, st, kept)
 		after = append(after, kept...)
 	}
+	last := len(ss.extra) > 0 && e.c.sv.onlyExtra(ss)
 	for _, l := range ss.extra {
-		if l.Ending || l.Exclusive != nil {
+		if l.Ending || l.Exclusive != nil || last && e.c.sv.lasts(ss, l) {
 			after = append(after, l)
 			continue
 		}
@@ -222,10 +223,15 @@ func (e *docEdit) deleted() (d Decision, ask, due bool) {
 			taken++
 		}
 	}
-	if len(e.doc.Leases) == 0 && e.view.Broken == "" {
+	blocked := e.doc.endRollout()
+	if len(e.doc.Leases) == 0 && e.view.Broken == "" && !blocked {
 		return e.tombstone()
 	}
 	e.raiseTokens()
+	if blocked {
+		e.changed = true
+		e.say("what was blocked may be tried again once it is made again")
+	}
 	e.doc.Leases = slices.DeleteFunc(e.doc.Leases, ends)
 	if taken > 0 {
 		e.changed = true

@@ -109,11 +109,30 @@ func (w *fleetWorld) checkBudget(v View, f Followed, d Decision) {
 	case doubles > doubled && doubles > surge:
 		w.t.Fatalf("%s: %d slots would run twice, %d may: %s", s.ID, doubles, surge, show([]Decision{d}))
 	}
+	if ended == 0 && !single {
+		w.checkExtra(v, ss, d)
+	}
 	for _, l := range d.Doc.Leases {
 		stays := ss.kept || slices.ContainsFunc(d.Old.Leases, func(o Lease) bool { return o.Slot == l.Slot && o.Revision == l.Revision })
 		if l.Token > d.Old.Tokens && d.Doc.IsBlocked(l.Revision) && !stays {
 			w.t.Fatalf("%s gets what is blocked: %s", s.ID, show([]Decision{d}))
 		}
+	}
+}
+
+// checkExtra: of slots that a service does not have any more the available
+// instances go only once one that it has is available.
+func (w *fleetWorld) checkExtra(v View, ss *serviceState, d Decision) {
+	runs := func(l Lease) bool { return v.InForce(l) && v.Available(ss.s, l) }
+	comes := func(l Lease) bool {
+		return v.InForce(l) && slices.Contains(ss.names, l.Slot) && !w.images[l.Revision].SingleWriter()
+	}
+	ends := func(l Lease) bool {
+		stays := slices.ContainsFunc(d.Doc.Leases, func(o Lease) bool { return o.Token == l.Token })
+		return runs(l) && !stays && !slices.Contains(ss.names, l.Slot) && !w.images[l.Revision].SingleWriter()
+	}
+	if slices.ContainsFunc(d.Old.Leases, ends) && slices.ContainsFunc(d.Old.Leases, comes) && !slices.ContainsFunc(d.Doc.Leases, runs) {
+		w.t.Fatalf("%s loses its last available instance with a slot that it does not have any more: %s", ss.id, show([]Decision{d}))
 	}
 }
 

@@ -1,5 +1,7 @@
 package planner
 
+import "slices"
+
 // handOver works out which slots have an available instance, and which old leases
 // go before the new instance is available.
 func (sv *survey) handOver(ss *serviceState) {
@@ -77,4 +79,25 @@ func (sv *survey) overtaken(ss *serviceState, st *slotState, l Lease) bool {
 		}
 	}
 	return false
+}
+
+// onlyExtra reports whether no slot that the service has is available, but one is
+// on its way: fewer slots are no reason to have none meanwhile.
+func (sv *survey) onlyExtra(ss *serviceState) bool {
+	comes := func(st *slotState) bool { return st.cur != nil || st.old != nil || st.grant }
+	return slices.ContainsFunc(ss.slots, comes) && sv.availableAt(ss, "") == 0
+}
+
+// lasts reports whether a lease of a slot that the service does not have any
+// more stands for now: its instance is available, only such are, and it is in
+// nobody's way.
+func (sv *survey) lasts(ss *serviceState, l Lease) bool {
+	t, known := sv.template(ss, l.Revision)
+	if !known || t.SingleWriter() || !sv.v.InForce(l) || !sv.v.Available(ss.s, l) {
+		return false
+	}
+	if ss.waits == "" {
+		ss.waits = SlotID{ss.id, l.Slot}.String() + " on " + string(l.Node) + " is not ended before another slot is available"
+	}
+	return true
 }
