@@ -38,20 +38,47 @@ type job struct {
 type answer struct {
 	Error   string
 	Invalid bool // trying again cannot help
+	Begun   bool // the program was executed all the same
+}
+
+// err is what the answer says, nil if the program runs.
+func (a answer) err() error {
+	if a.Error == "" {
+		return nil
+	}
+	err := errors.New(a.Error)
+	if a.Invalid {
+		err = fmt.Errorf("%w: %w", err, runtime.ErrInvalid)
+	}
+	if a.Begun {
+		return err
+	}
+	return runtime.NotBegun(err)
 }
 
 // launch makes the folder of an instance and starts its shim. It returns once
 // the program runs, or with the reason why it does not.
 func (d *driver) launch(ctx context.Context, w runtime.Workload) error {
+	j, control, err := d.furnish(w)
+	if err != nil {
+		return runtime.NotBegun(err)
+	}
+	defer control.Close()
+	return d.startShim(ctx, j, control)
+}
+
+// furnish makes the folder of an instance, and the socket on which its shim will
+// take orders.
+func (d *driver) furnish(w runtime.Workload) (j job, control *os.File, err error) {
 	if err := os.MkdirAll(filepath.Join(d.folder(w.ID), rootFolder), 0o700); err != nil {
-		return err
+		return j, nil, err
 	}
 	dir, err := os.OpenRoot(d.dir)
 	if err != nil {
-		return err
+		return j, nil, err
 	}
 	defer dir.Close()
-	j := job{Workload: w, Dir: d.dir, Show: d.show, StopSignal: int(unix.SIGTERM)}
+	j = job{Workload: w, Dir: d.dir, Show: d.show, StopSignal: int(unix.SIGTERM)}
 	if s := w.Containers[0].StopSignal; s != "" {
 		j.StopSignal = int(unix.SignalNum(s))
 	}
@@ -63,22 +90,18 @@ func (d *driver) launch(ctx context.Context, w runtime.Workload) error {
 		Container: w.Containers[0].Name, StopSignal: j.StopSignal,
 	})
 	if err != nil {
-		return err
+		return j, nil, err
 	}
 	// The socket is there before the shim, so that no moment of its life is
 	// without. Both have it open; this process lets go of it at the end.
 	listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(d.folder(w.ID), controlSocket), Net: "unix"})
 	if err != nil {
-		return err
+		return j, nil, err
 	}
 	listener.SetUnlinkOnClose(false)
 	defer listener.Close()
-	control, err := listener.File()
-	if err != nil {
-		return err
-	}
-	defer control.Close()
-	return d.startShim(ctx, j, control)
+	control, err = listener.File()
+	return j, control, err
 }
 
 // startShim executes this program again, as the first process in namespaces of
@@ -86,11 +109,11 @@ func (d *driver) launch(ctx context.Context, w runtime.Workload) error {
 func (d *driver) startShim(ctx context.Context, j job, control *os.File) error {
 	text, err := json.Marshal(j)
 	if err != nil {
-		return err
+		return runtime.NotBegun(err)
 	}
 	ready, theirs, err := os.Pipe()
 	if err != nil {
-		return err
+		return runtime.NotBegun(err)
 	}
 	defer ready.Close()
 	shim := &exec.Cmd{
@@ -104,7 +127,7 @@ func (d *driver) startShim(ctx context.Context, j job, control *os.File) error {
 	err = shim.Start()
 	theirs.Close()
 	if err != nil {
-		return fmt.Errorf("start shim: %w", err)
+		return runtime.NotBegun(fmt.Errorf("start shim: %w", err))
 	}
 	go shim.Wait() // collects it, whenever it ends
 	stop := context.AfterFunc(ctx, func() { ready.SetReadDeadline(time.Unix(1, 0)) })
@@ -116,12 +139,8 @@ func (d *driver) startShim(ctx context.Context, j job, control *os.File) error {
 		return ctx.Err()
 	case err != nil:
 		return fmt.Errorf("the shim ended without an answer: %w", err)
-	case a.Invalid:
-		return fmt.Errorf("%s: %w", a.Error, runtime.ErrInvalid)
-	case a.Error != "":
-		return errors.New(a.Error)
 	}
-	return nil
+	return a.err()
 }
 
 // environment is the whole environment of the program: nothing of the host's.

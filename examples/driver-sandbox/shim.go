@@ -48,7 +48,7 @@ func shimMain() {
 	}
 	a := answer{}
 	if err != nil {
-		a = answer{err.Error(), errors.Is(err, errHopeless)}
+		a = answer{Error: err.Error(), Invalid: errors.Is(err, errHopeless), Begun: s.program != 0}
 	}
 	json.NewEncoder(os.Stdout).Encode(a) // where nobody listens any more, the files tell
 	os.Stdout.Close()
