@@ -98,6 +98,7 @@ func (a *Agent) notifyFleet(out *notify.Facts, now planner.Time) {
 	out.Alarm = view.Alarm
 	out.Stale = out.Stale || failed != "" || !member.Whole() || view.Alarm != "" || !self.Live()
 	out.Rank = notifyRank(view, planner.ServiceID{})
+	out.Unsettled = view.Settled == planner.Never || now.Boot < view.Settled
 	for _, name := range slices.Sorted(maps.Keys(view.Nodes)) {
 		rec := view.Nodes[name].Record
 		n := notify.Node{Name: name, Live: rec.Live()}
@@ -167,7 +168,7 @@ func leftAlone(s planner.Service, now planner.Time) bool {
 
 // notifyService puts a rollout into the words of notifications.
 func notifyService(s planner.Service, doc planner.LeaseDoc, r planner.Rollout) notify.Service {
-	out := notify.Service{ID: s.ID, Revision: s.Revision, Phase: notify.Rolling}
+	out := notify.Service{ID: s.ID, Revision: s.Revision, Phase: notify.Rolling, Commit: broughtBy(s, doc), Failing: r.Failing}
 	for _, h := range doc.Hooks {
 		if h.Revision == s.Revision && h.Failed != "" {
 			out.Hooks = append(out.Hooks, notify.Hook{Kind: h.Kind, Why: h.Failed})
@@ -189,4 +190,18 @@ func notifyService(s planner.Service, doc planner.LeaseDoc, r planner.Rollout) n
 		out.Phase = notify.Waiting
 	}
 	return out
+}
+
+// broughtBy is the hash of the commit that gave a service its revision; "" = its
+// document does not tell.
+func broughtBy(s planner.Service, doc planner.LeaseDoc) string {
+	for _, a := range doc.History {
+		if a.Revision == s.Revision {
+			return a.Commit
+		}
+	}
+	if doc.IsBlocked(s.Revision) { // before any slot had it
+		return doc.BlockedAt
+	}
+	return ""
 }

@@ -142,7 +142,7 @@ func TestNotifyFleet(t *testing.T) {
 		for _, p := range b.nodes {
 			f := l.of(p.name)
 			ranks[f.Rank] = true
-			if f.Stale || len(f.Services) != 2 || f.Services[0].Phase != notify.Done || f.Services[1].Phase != notify.Done || len(f.Nodes) != 3 {
+			if f.Stale || f.Unsettled || len(f.Services) != 2 || f.Services[0].Phase != notify.Done || f.Services[1].Phase != notify.Done || len(f.Nodes) != 3 {
 				t.Errorf("%s: %+v", p.name, f)
 			}
 		}
@@ -165,6 +165,43 @@ func TestNotifyFleet(t *testing.T) {
 		b.settle(time.Minute)
 		if f := l.of("n1"); !f.Stale {
 			t.Errorf("n1 cannot read the records, and yet %+v", f)
+		}
+	})
+}
+
+// TestNotifyFirstRelease: of a first release there is nothing to go back to, but
+// that it fails is told, and that it came through after all.
+func TestNotifyFirstRelease(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.crash()
+		l := newListeners()
+		w.notify = l.hear
+		w.start()
+		a := w.answers()
+		a.set("readiness", 3)
+		w.commit(service("db", "a"))
+		w.settle(time.Minute)
+		l.heard()
+		commit := w.commit(service("db", "a"), service("web", "a", deadline(2*time.Minute), with(planner.ProbeReadiness, every(1))))
+		w.settle(time.Minute)
+		l.want(t, "in time", "rolloutStarted web")
+		w.settle(2 * time.Minute)
+		l.want(t, "too late", "rolloutFailing web")
+		f := l.of("n1")
+		const why = "web-0 on n1: did not become ready within 2m0s: readiness probe: exec readiness: exit code 3"
+		if web := f.Services[1]; web.Failing != why || web.Phase != notify.Rolling || web.Commit != commit.Hash || f.Services[0].Commit == commit.Hash {
+			t.Errorf("%+v", f.Services)
+		}
+		for n := range 5 {
+			a.set("readiness", 4+n)
+			w.settle(time.Minute)
+		}
+		l.want(t, "still", "")
+		a.set("readiness", 0)
+		w.settle(time.Minute)
+		l.want(t, "ready after all", "rolloutDone web")
+		if f := l.of("n1"); f.Services[1].Failing != "" || f.Services[1].Phase != notify.Done {
+			t.Errorf("%+v", f.Services)
 		}
 	})
 }

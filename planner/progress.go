@@ -11,6 +11,10 @@ type Rollout struct {
 	// Reason says why it is in that state, in the user's words, and what a person
 	// may do; "" = nothing is to be said.
 	Reason string
+	// Failing says which instance of a first release is given up, or was on
+	// another node, and why. It blocks nothing: there is no revision to go back
+	// to, and this one is tried further. "" = none is.
+	Failing string
 	// Slots is how many the service has, Updated how many of them have the
 	// revision that is wanted, Available how many are available at it. Of a blocked
 	// revision that is the one that is gone back to.
@@ -70,7 +74,25 @@ func summary(s Service, doc LeaseDoc, f facts) Rollout {
 		out.Slots = len(all)
 	}
 	out.judge(r)
+	if !out.State.Over() && r.doc.LastGood == "" {
+		out.Failing = r.troubled(available)
+	}
 	return out
+}
+
+// troubled says why the wanted revision does not get on; available are the slots
+// that are at it.
+func (r *rollout) troubled(available map[string]bool) string {
+	rev := r.s.Revision
+	if why := r.failure(rev); why != "" {
+		return why
+	}
+	for _, on := range r.doc.Failed {
+		if on.Revision == rev && !available[on.Slot] {
+			return SlotID{r.s.ID, on.Slot}.String() + " on " + string(on.Node) + ": it kept failing there"
+		}
+	}
+	return ""
 }
 
 // judge works out the state.

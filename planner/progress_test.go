@@ -1,6 +1,7 @@
 package planner
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"testing"
@@ -19,15 +20,24 @@ func TestRolloutOf(t *testing.T) {
 	steps := func(step UpdateStep, done int) func(*Service, *DocView, *View) {
 		return func(s *Service, d *DocView, _ *View) { s.Update.Steps, d.Doc.Step = []UpdateStep{step}, done }
 	}
+	leftNode := func(node NodeName) func(*Service, *DocView, *View) {
+		return func(s *Service, d *DocView, _ *View) {
+			d.Doc.Failed = []FailedOn{{Slot: "0", Node: node, Revision: s.Revision}}
+		}
+	}
 	tests := []struct {
 		name string
 		rolloutCase
 		state  RolloutState
 		counts string // updated/available/slots step/steps
-		reason string // part of it
+		reason string // part of it, or of what is failing
 	}{
 		{"no lease yet", rolloutCase{fleetCase: fleetCase{nodes: "n1", replicas: 2, target: "b"}}, RolloutRolling, "0/0/2 0/0", "0 of 2 slots"},
 		{"half-way", rolloutCase{fleetCase: fleetCase{nodes: "n1", replicas: 2, target: "b", before: "0:b3@n1+ 1:a2@n1+ 1:b4@n1"}, good: "a", history: "ba"}, RolloutRolling, "2/1/2 0/0", "2 of 2 slots"},
+		// A first release has nothing to go back to, and is tried further.
+		{"the first fails", rolloutCase{fleetCase: fleetCase{nodes: "n1", replicas: 1, target: "b", before: "0:b1@n1f"}, history: "b"}, RolloutRolling, "1/0/1 0/0", "web-0 on n1: exited with code 1"},
+		{"the first failed elsewhere", rolloutCase{fleetCase: fleetCase{nodes: "n1", replicas: 1, target: "b", before: "0:b2@n1"}, history: "b", change: leftNode("n2")}, RolloutRolling, "1/0/1 0/0", "web-0 on n2: it kept failing there"},
+		{"the first failed elsewhere, and is available now", rolloutCase{fleetCase: fleetCase{nodes: "n1", replicas: 2, target: "b", before: "0:b2@n1+"}, history: "b", change: leftNode("n2")}, RolloutRolling, "1/1/2 0/0", "1 of 2 slots"},
 		// All are there: it is noted with what comes next.
 		{"all there", rolloutCase{fleetCase: fleetCase{nodes: "n1", replicas: 1, target: "b", before: "0:b1@n1+"}, history: "b"}, RolloutDone, "1/1/1 0/0", ""},
 		{"done", rolloutCase{fleetCase: fleetCase{nodes: "n1", replicas: 1, target: "b", before: "0:b1@n1+"}, good: "b", history: "b"}, RolloutDone, "1/1/1 0/0", ""},
@@ -51,7 +61,8 @@ func TestRolloutOf(t *testing.T) {
 			s, doc := f.Services[web], v.Docs[web].Doc
 			got := RolloutOf(s, doc, v)
 			counts := fmt.Sprintf("%d/%d/%d %d/%d", got.Updated, got.Available, got.Slots, got.Step, got.Steps)
-			if got.State != tt.state || counts != tt.counts || !strings.Contains(got.Reason, tt.reason) || got.Revision != s.Revision {
+			reason := cmp.Or(got.Failing, got.Reason)
+			if got.State != tt.state || counts != tt.counts || !strings.Contains(reason, tt.reason) || got.Revision != s.Revision {
 				t.Errorf("%+v, want %s %s %q", got, tt.state, tt.counts, tt.reason)
 			}
 			// A node alone that knows the same says the same.

@@ -18,6 +18,7 @@ const (
 	RolloutStarted  Kind = "rolloutStarted"
 	RolloutDone     Kind = "rolloutDone"
 	RolloutBlocked  Kind = "rolloutBlocked"
+	RolloutFailing  Kind = "rolloutFailing" // with nothing to go back to
 	RolloutReverted Kind = "rolloutReverted"
 	RolloutPaused   Kind = "rolloutPaused" // until a person approves of it
 	HookFailed      Kind = "hookFailed"
@@ -28,7 +29,7 @@ const (
 )
 
 // Kinds lists all kinds, in the order of the documentation.
-var Kinds = []Kind{RolloutStarted, RolloutDone, RolloutBlocked, RolloutReverted, RolloutPaused, HookFailed, NodeFenced, NodeBack, CommitRefused, Alarm}
+var Kinds = []Kind{RolloutStarted, RolloutDone, RolloutFailing, RolloutBlocked, RolloutReverted, RolloutPaused, HookFailed, NodeFenced, NodeBack, CommitRefused, Alarm}
 
 // Event is one thing that happened.
 type Event struct {
@@ -209,6 +210,9 @@ func (t *teller) service(s Service, before ToldService) ToldService {
 		if s.Phase == Reverted {
 			once(RolloutReverted, "", s.Why, "reverted from revision %s to %s", revision, s.Back.Short())
 		}
+	}
+	if s.Failing != "" && said.Done != s.Revision {
+		once(RolloutFailing, "", s.Failing, "revision %s fails and is tried further, for none was good before", revision)
 	}
 	return said
 }

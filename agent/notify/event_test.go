@@ -44,6 +44,12 @@ func because(why string) func(*Service) { return func(s *Service) { s.Why = why 
 func back(to planner.Revision) func(*Service) {
 	return func(s *Service) { s.Back = to }
 }
+func failing(why string) func(*Service) {
+	return func(s *Service) { s.Failing = why }
+}
+func from(commit string) func(*Service) {
+	return func(s *Service) { s.Commit = commit }
+}
 func others(s *Service) { s.Mine = false }
 
 func node(name string, edit func(*Node)) func(*Facts) {
@@ -104,6 +110,20 @@ func TestTell(t *testing.T) {
 		"the same release once more": {
 			[]Facts{start, facts(commitB, web(rev2, Blocked)), facts(commitA, web(rev1, Done)), facts(commitC, web(rev2, Rolling)), facts(commitC, web(rev2, Blocked))},
 			[]string{"", "rolloutBlocked web", "", "rolloutStarted web", "rolloutBlocked web"},
+		},
+		"a first release that fails, once however it wavers": {
+			[]Facts{start, facts(commitB, web(rev1, Done), service("db", rev1, Rolling)), facts(commitB, web(rev1, Done), service("db", rev1, Rolling, failing("exits"))),
+				facts(commitB, web(rev1, Done), service("db", rev1, Waiting)), facts(commitB, web(rev1, Done), service("db", rev1, Waiting, failing("exits"))), facts(commitB, web(rev1, Done), service("db", rev1, Done))},
+			[]string{"", "rolloutStarted db", "rolloutFailing db", "", "", "rolloutDone db"},
+		},
+		"its next one": {
+			[]Facts{start, facts(commitB, service("db", rev1, Rolling, failing("exits"))), facts(commitC, service("db", rev2, Rolling, failing("exits")))},
+			[]string{"", "rolloutStarted db, rolloutFailing db", "rolloutStarted db, rolloutFailing db"},
+		},
+		// What was rolled out once is healed, not rolled out.
+		"what fails later": {
+			[]Facts{start, facts(commitA, web(rev1, Rolling, failing("exits")))},
+			[]string{"", ""},
 		},
 		"each step that waits": {
 			[]Facts{start, facts(commitB, web(rev2, Paused, func(s *Service) { s.Step = 1 })), facts(commitB, web(rev2, Rolling)), facts(commitB, web(rev2, Paused, func(s *Service) { s.Step = 2 })),

@@ -12,6 +12,9 @@ type Facts struct {
 	// Stale is set while the repository or the records cannot be read: but for
 	// Alarm the rest is what was true, and nothing follows from it.
 	Stale bool
+	// Unsettled is set while this node may not know everybody who starts with it,
+	// and with that its Rank: it posts no status.
+	Unsettled bool
 
 	Commit planner.Commit // that is followed; no hash = none yet
 	// Refused is the newest commit, where it is not followed, and Refusal why.
@@ -38,8 +41,14 @@ type Service struct {
 	Mine     bool
 	Revision planner.Revision // that the manifest asks for
 	Phase    Phase
+	// Commit is the hash of the one that gave the service Revision, as far as its
+	// document tells; "" = it does not.
+	Commit string
 	// Why says why it is blocked, or waits, in the user's words.
 	Why string
+	// Failing says which instance is given up, and why, although the rollout goes
+	// on: there is no revision to go back to. "" = none is.
+	Failing string
 	// Step is the number of the step that waits for approval, from 1.
 	Step int
 	// Back is the revision that a blocked one gives way to; "" = none does.

@@ -1,6 +1,7 @@
 package notify
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -236,7 +237,7 @@ func (f forge) standing(body []byte, context string) (Verdict, error) {
 			continue
 		}
 		v := Verdict{State: Failure, Text: s.Description}
-		switch s.State + s.Status {
+		switch cmp.Or(s.Status, s.State) {
 		case "success":
 			v.State = Success
 		case "pending", "running", "created":

@@ -86,6 +86,10 @@ func TestRequests(t *testing.T) {
 		if got, err := f.standing([]byte(row.answer), "orpheus/other"); err != nil || got != (Verdict{}) {
 			t.Errorf("%s: %+v stands for another context, error %v", row.kind, got, err)
 		}
+		both := strings.ReplaceAll(row.answer, `"description"`, `"state":"failure","status":"failure","description"`)
+		if got, err := f.standing([]byte(strings.ReplaceAll(both, "failure", "success")), "orpheus"); err != nil || got != (Verdict{Success, "why"}) {
+			t.Errorf("%s, which sends state and status: %+v stands, error %v", row.kind, got, err)
+		}
 		if _, err := f.standing([]byte("<html>"), "orpheus"); err == nil {
 			t.Errorf("%s: a page is taken for an answer", row.kind)
 		}

@@ -48,7 +48,7 @@ type poster struct {
 	work    map[string]*posting // by commit
 	rank    int
 	context string
-	hold    bool // what is wanted may be out of date, or is not known yet
+	hold    bool // what is wanted may be out of date, or is not known yet, or whose task it is
 	changed bool // entries, since they were last asked for
 
 	// Of the goroutine that posts.
@@ -88,7 +88,7 @@ func newPoster(c StatusConfig, count func(string), told func(error)) (*poster, e
 func (p *poster) follow(f Facts) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.hold, p.rank, p.context = f.Stale, min(f.Rank, maxRank), p.cfg.contextOf(f.Fleet)
+	p.hold, p.rank, p.context = f.Stale || f.Unsettled, min(f.Rank, maxRank), p.cfg.contextOf(f.Fleet)
 	next := follow(p.entries, f)
 	p.changed = p.changed || !slices.Equal(next, p.entries)
 	p.entries = next

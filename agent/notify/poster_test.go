@@ -260,6 +260,32 @@ func TestStatusStandIn(t *testing.T) {
 	eventually(t, "and goes on", func() bool { return f.stands(commitB).Text == "1 of 2 services rolled out" })
 }
 
+// TestStatusUnsettled: who does not know yet who else there is leaves the status
+// to those who do, but for a while only.
+func TestStatusUnsettled(t *testing.T) {
+	f := newFakeForge(t)
+	n := run(t, Config{Status: f.status()}, hurry)
+	early := facts(commitA, web(rev1, Rolling))
+	early.Unsettled = true
+	n.Tell(early)
+	wait, posted := 0*time.Second, ""
+	eventually(t, "the facts are looked at", func() bool {
+		n.poster.mu.Lock()
+		known := len(n.poster.entries) > 0
+		n.poster.mu.Unlock()
+		posted, wait = n.poster.next(time.Now())
+		return known
+	})
+	if posted != "" || wait < time.Hour || f.looked() > 0 {
+		t.Errorf("%q is posted, in %s", posted, wait)
+	}
+	n.Tell(facts(commitA, web(rev1, Done)))
+	eventually(t, "it posts", func() bool { return f.stands(commitA).State == Success })
+	if got := f.history(commitA); len(got) != 1 {
+		t.Errorf("posted %v", got)
+	}
+}
+
 // TestAttackLatePost: a node that was cut off, or a request that was held up,
 // writes nothing old over what is newer for good.
 func TestAttackLatePost(t *testing.T) {

@@ -44,10 +44,10 @@ func judge(f Facts) Verdict {
 	}
 	done := 0
 	for _, s := range f.Services {
-		switch s.Phase {
-		case Blocked, Reverted:
-			return verdict(Failure, "%s", blocked(f.Services))
-		case Done:
+		switch {
+		case s.failed():
+			return verdict(Failure, "%s", failed(f))
+		case s.Phase == Done:
 			done++
 		}
 	}
@@ -67,31 +67,40 @@ func services(n int) string {
 	return fmt.Sprintf("%d services", n)
 }
 
-// blocked names the first service that is, with why, and how many others are.
-func blocked(all []Service) string {
-	var first Service
-	others := 0
-	for _, s := range all {
-		switch {
-		case s.Phase != Blocked && s.Phase != Reverted:
-		case first.Phase == "":
-			first = s
-		default:
-			others++
+// blocked reports whether the revision that the commit asks for is not tried any
+// more.
+func (s Service) blocked() bool { return s.Phase == Blocked || s.Phase == Reverted }
+
+// failed reports whether people have to do something for the service.
+func (s Service) failed() bool { return s.blocked() || s.Failing != "" }
+
+// failed names one service that has, with why, and how many others have: the
+// first of those that the commit changed, or else of all.
+func failed(f Facts) string {
+	var one Service
+	others := -1
+	for _, s := range f.Services {
+		if !s.failed() {
+			continue
+		}
+		if others++; others == 0 || s.Commit == f.Commit.Hash && one.Commit != f.Commit.Hash {
+			one = s
 		}
 	}
-	// What was done about it stands before why: a long reason is cut off.
-	text := first.ID.String() + " is blocked"
+	// What is done about it stands before why: a long reason is cut off.
+	text, why := one.ID.String()+" is blocked", one.Why
 	switch {
-	case first.Phase == Reverted:
-		text += ", reverted to " + first.Back.Short()
-	case first.Back != "":
-		text += ", returns to " + first.Back.Short()
+	case one.Phase == Reverted:
+		text += ", reverted to " + one.Back.Short()
+	case one.Phase == Blocked && one.Back != "":
+		text += ", returns to " + one.Back.Short()
+	case !one.blocked():
+		text, why = one.ID.String()+" fails, is tried further", one.Failing
 	}
 	if others > 0 {
 		text += fmt.Sprintf(" (and %d more)", others)
 	}
-	return text + ": " + first.Why
+	return text + ": " + why
 }
 
 // paused names the services that wait for approval.

@@ -26,7 +26,16 @@ func TestJudge(t *testing.T) {
 		"reverted": {facts(commitA, service("db", rev2, Blocked), web(rev2, Reverted, because("never ready"), back(rev1)), service("api", rev2, Blocked)),
 			Verdict{Failure, "db is blocked (and 2 more): "}},
 		"reverted alone": {facts(commitA, web(rev2, Reverted, because("never ready"), back(rev1))), Verdict{Failure, "web is blocked, reverted to " + rev1.Short() + ": never ready"}},
-		"faults":         {facts(commitA, faulty("web.yaml:3: spec: no image", "b"), func(f *Facts) { f.FaultCount = 5 }), Verdict{Failure, "manifest faults: web.yaml:3: spec: no image; b (and 3 more)"}},
+		// The commit is asked about, not the alphabet.
+		"the one that the commit changed": {facts(commitB, service("db", rev2, Blocked, because("no disk"), from(commitA)), service("queue", rev1, Rolling, failing("queue-0 on n1: exits")),
+			web(rev2, Reverted, because("never ready"), back(rev1), from(commitB)), service("wiki", rev2, Blocked, from(commitB))),
+			Verdict{Failure, "web is blocked, reverted to " + rev1.Short() + " (and 3 more): never ready"}},
+		// There is nothing to go back to, and somebody has to know it.
+		"a first release": {facts(commitA, web(rev1, Done), service("db", rev1, Rolling, failing("db-0 on n2: did not become ready within 12s"))),
+			Verdict{Failure, "db fails, is tried further: db-0 on n2: did not become ready within 12s"}},
+		"before any slot has it": {facts(commitA, service("db", rev1, Waiting, failing("db-0 on n2: it kept failing there"))),
+			Verdict{Failure, "db fails, is tried further: db-0 on n2: it kept failing there"}},
+		"faults": {facts(commitA, faulty("web.yaml:3: spec: no image", "b"), func(f *Facts) { f.FaultCount = 5 }), Verdict{Failure, "manifest faults: web.yaml:3: spec: no image; b (and 3 more)"}},
 	} {
 		if got := judge(row.facts); got != row.want {
 			t.Errorf("%s: %+v, want %+v", name, got, row.want)
@@ -49,6 +58,10 @@ func TestFollow(t *testing.T) {
 			[]string{"aaaaaaaa success: superseded by bbbbbbbb", "bbbbbbbb success: superseded by cccccccc", "cccccccc pending: 0 of 1 service rolled out"}},
 		"one that failed has failed": {[]Facts{facts(commitA, web(rev1, Blocked, because("never ready"))), facts(commitB, web(rev2, Done))},
 			[]string{"aaaaaaaa failure: web is blocked: never ready", "bbbbbbbb success: 1 service rolled out"}},
+		"a first release that comes through after all": {[]Facts{facts(commitA, web(rev1, Rolling, failing("exits"))), facts(commitA, web(rev1, Rolling)), facts(commitA, web(rev1, Done))},
+			[]string{"aaaaaaaa success: 1 service rolled out"}},
+		"one that does not": {[]Facts{facts(commitA, web(rev1, Rolling, failing("exits"))), facts(commitB, web(rev2, Done))},
+			[]string{"aaaaaaaa failure: web fails, is tried further: exits", "bbbbbbbb success: 1 service rolled out"}},
 		"one that was rolled out stays so": {[]Facts{facts(commitA, web(rev1, Done)), facts(commitA, web(rev1, Rolling))},
 			[]string{"aaaaaaaa success: 1 service rolled out"}},
 		"one that is refused": {[]Facts{facts(commitA, web(rev1, Done)), refused(facts(commitA, web(rev1, Done)), commitB, "no fleet.yaml")},
