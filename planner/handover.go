@@ -7,7 +7,7 @@ import "slices"
 func (sv *survey) handOver(ss *serviceState) {
 	for _, st := range ss.slots {
 		switch {
-		case st.available || st.oldAvailable:
+		case st.available || st.oldAvailable && !sv.untold(*st.old):
 			ss.pace.up++
 		case sv.absent(ss, st):
 		default:
@@ -20,6 +20,11 @@ func (sv *survey) handOver(ss *serviceState) {
 		}
 	}
 }
+
+// untold reports whether nobody knows how the instance under a lease in force
+// fares: its agent has started again and not told yet. It counts as one that is
+// not available, and as one that is not to be lost.
+func (sv *survey) untold(l Lease) bool { return sv.v.InForce(l) && !sv.v.Nodes[l.Node].Current() }
 
 // absent reports whether a slot is not there whatever is done here: its own node
 // is gone, or it never was anywhere and no node takes it (Decisions.Unplaced).
@@ -45,6 +50,12 @@ func (sv *survey) handsOver(ss *serviceState, st *slotState) bool {
 	}
 	i, ok := sv.v.Nodes[st.cur.Node].Instance(st.id, st.cur.Token)
 	if !ok || !i.Prepared {
+		return false
+	}
+	if sv.untold(*st.old) {
+		if ss.waits == "" {
+			ss.waits = "the agent of " + string(st.old.Node) + " has just started, and not told yet how " + st.id.String() + " fares"
+		}
 		return false
 	}
 	ends := ss.pace.ends(st.oldAvailable, sv.single(ss, *st.old, st.cur.Revision))

@@ -105,7 +105,7 @@ func (sv *survey) place() {
 			continue
 		}
 		for _, st := range ss.slots {
-			st.oldAvailable = st.old != nil && sv.v.Available(ss.s, *st.old)
+			st.oldAvailable = st.old != nil && (sv.v.Available(ss.s, *st.old) || sv.untold(*st.old))
 		}
 		sv.replaceAll(ss, false)
 		sv.handOver(ss)

@@ -18,6 +18,10 @@ func TestPaceLost(t *testing.T) {
 		// ended: it counts, although nothing can be done about it.
 		{"its data is lost", rolloutCase{fleetCase: fleetCase{nodes: "n1 n2:fenced n3", replicas: 3, target: "W", before: "0:V1@n1+ 0:W4@n1~ 1:V2@n2v 2:V3@n3+"}}, "="},
 		{"its data is there", rolloutCase{fleetCase: fleetCase{nodes: "n1 n2 n3", replicas: 3, target: "W", before: "0:V1@n1+ 0:W4@n1~ 1:V2@n2+ 2:V3@n3+"}}, "0:W4@n1 1:V2@n2 2:V3@n3"},
+		// The agent of n1 has just started and not told yet: what it runs may be
+		// available, and is not ended, nor does another slot go before it.
+		{"not told yet", rolloutCase{fleetCase: fleetCase{nodes: "n1 n2", replicas: 2, target: "b", before: "0:a1@n1+ 0:b3@n2~s 1:a2@n2+"}, change: restarted("n1")}, "="},
+		{"told", rolloutCase{fleetCase: fleetCase{nodes: "n1 n2", replicas: 2, target: "b", before: "0:a1@n1+ 0:b3@n2~s 1:a2@n2+"}, change: stopFirstOrder}, "0:b3@n2s 1:a2@n2"},
 		// A third revision in the middle of a change: what is available stays, not
 		// what is newer and merely ready.
 		{"two commits", rolloutCase{fleetCase: fleetCase{nodes: "n1", replicas: 1, target: "c", before: "0:a1@n1+* 0:b2@n1+"}, change: minReady}, "0:a1@n1 0:c3@n1"},
@@ -30,6 +34,16 @@ func TestPaceLost(t *testing.T) {
 				t.Errorf("%v, want %q", got, tt.after)
 			}
 		})
+	}
+}
+
+// restarted is a stop-first service of which the agent of a node has started again.
+func restarted(node NodeName) func(*Service, *DocView, *View) {
+	return func(s *Service, _ *DocView, v *View) {
+		s.Update.StopFirst = true
+		n := v.Nodes[node]
+		n.Record.Incarnation = "next"
+		v.Nodes[node] = n
 	}
 }
 

@@ -24,8 +24,8 @@ type slotState struct {
 	hook bool
 	// held: it has no lease, and gets none for now.
 	held bool
-	// available: the instance under cur is; oldAvailable: that under old is, known
-	// once the budget was counted.
+	// available: the instance under cur is; oldAvailable: that under old is, or may
+	// be (see untold), known once the budget was counted.
 	available, oldAvailable bool
 	// givesUp: all that is wrong with old is that it keeps failing on its node.
 	givesUp bool

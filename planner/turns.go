@@ -114,9 +114,11 @@ func addTurns(turns map[string]bool, names []string, most int, loses func(slot s
 	}
 }
 
-// loses reports whether a slot has an available instance.
+// loses reports whether a slot has an instance that is, or may be, available.
 func (sv *survey) loses(ss *serviceState, name string) bool {
-	return slices.ContainsFunc(ss.leased[name], func(l Lease) bool { return sv.v.InForce(l) && sv.v.Available(ss.s, l) })
+	return slices.ContainsFunc(ss.leased[name], func(l Lease) bool {
+		return sv.v.InForce(l) && (sv.v.Available(ss.s, l) || sv.untold(l))
+	})
 }
 
 // availableAt counts the slots that are available at a revision; "" = at any.
