@@ -294,7 +294,7 @@ func (a *Agent) coordinate(ctx context.Context) {
 	a.state, a.unsaved, a.statefile = next, false, true
 	a.noteSteps(now.Boot)
 	for _, d := range decided.Docs {
-		event.LogDecision(a.log, a.state.followed.Services[d.Service], before[d.Service], d, "")
+		event.LogAlone(a.log, a.state.followed.Services[d.Service], before[d.Service], d)
 	}
 }
 

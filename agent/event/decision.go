@@ -15,13 +15,7 @@ import (
 // told by the leases.
 func LogDecision(log *slog.Logger, s planner.Service, before, after planner.LeaseDoc, why string) {
 	id := after.Service
-	for _, t := range Turns(s, before, after) {
-		level := slog.LevelInfo
-		if t.Bad {
-			level = slog.LevelWarn
-		}
-		log.LogAttrs(context.Background(), level, t.What, append(about(id, t.Slots), slog.String("reason", t.Reason))...)
-	}
+	logTurns(log, s, before, after)
 	changes := LeaseChanges(before, after)
 	var slots, told []string
 	for _, c := range changes {
@@ -33,6 +27,16 @@ func LogDecision(log *slog.Logger, s planner.Service, before, after planner.Leas
 	if why != "" {
 		log.LogAttrs(context.Background(), slog.LevelInfo, "leases decided",
 			append(about(id, slots), slog.String("reason", why), slog.String("commit", planner.Commit{Hash: after.Commit}.Short()))...)
+	}
+}
+
+func logTurns(log *slog.Logger, s planner.Service, before, after planner.LeaseDoc) {
+	for _, t := range Turns(s, before, after) {
+		level := slog.LevelInfo
+		if t.Bad {
+			level = slog.LevelWarn
+		}
+		log.LogAttrs(context.Background(), level, t.What, append(about(after.Service, t.Slots), slog.String("reason", t.Reason))...)
 	}
 }
 

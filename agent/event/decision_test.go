@@ -113,21 +113,28 @@ func TestLogDecision(t *testing.T) {
 			t.Fatal(err)
 		}
 		LogDecision(slog.New(l.Handler(slog.DiscardHandler)), s, c.before, c.after, c.why)
-		var got []string
-		for _, e := range l.events {
-			slots := e.Slots
-			if e.Slot != "" {
-				slots = append(slots, e.Slot)
-			}
-			if e.Service != "shop/web" || !e.About("shop/web") {
-				t.Errorf("%s: %+v is not about its service", c.name, e)
-			}
-			got = append(got, e.Level+" "+e.What+" ["+strings.Join(slots, " ")+"] "+e.Reason)
-		}
+		got := told(t, l)
 		if !slices.Equal(got, c.want) {
 			t.Errorf("%s:\n got %q\nwant %q", c.name, got, c.want)
 		}
 	}
+}
+
+// told are the events of a log: level, what, slots, reason.
+func told(t *testing.T, l *Log) []string {
+	t.Helper()
+	var got []string
+	for _, e := range l.events {
+		slots := e.Slots
+		if e.Slot != "" {
+			slots = append(slots, e.Slot)
+		}
+		if e.Service != "shop/web" || !e.About("shop/web") {
+			t.Errorf("%+v is not about its service", e)
+		}
+		got = append(got, e.Level+" "+e.What+" ["+strings.Join(slots, " ")+"] "+e.Reason)
+	}
+	return got
 }
 
 // What is about several slots is found by each of them.

@@ -66,7 +66,7 @@ func (c LeaseChange) Sentence(service planner.ServiceID) string {
 	case c.From == nil:
 		return fmt.Sprintf("%s is given to %s at %s", slot, c.To.Node, c.To.Revision.Short())
 	case c.To == nil:
-		return fmt.Sprintf("%s is taken from %s", slot, c.From.Node)
+		return fmt.Sprintf("%s is taken from %s at %s", slot, c.From.Node, c.From.Revision.Short())
 	case c.To.Ending && !c.From.Ending:
 		return fmt.Sprintf("%s is to end on %s", slot, c.To.Node)
 	}
