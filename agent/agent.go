@@ -170,6 +170,7 @@ type Agent struct {
 	decideAt   time.Duration                // boot time at which leases are decided again by time alone
 	waitsFor   map[planner.ServiceID]string // by what this node decides alone
 	notifying  notifying
+	firsts     firstReleases
 	once       *onceRuns
 	onceKnown  time.Duration // boot time from which what is missing of what was begun is gone
 	fleet      *membership   // nil = coordination: none

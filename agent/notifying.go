@@ -32,7 +32,7 @@ type notifying struct {
 
 // notify hands on what there is to tell others. It waits for nothing.
 func (a *Agent) notify() {
-	if a.cfg.Notify == nil {
+	if a.cfg.Notify == nil && len(a.firsts.open) == 0 {
 		return
 	}
 	now := a.cfg.Clock()
@@ -41,7 +41,10 @@ func (a *Agent) notify() {
 		return
 	}
 	n.at, n.due = now.Boot, 0
-	a.cfg.Notify(a.notifyFacts(now))
+	a.tellFirstReleases(now)
+	if a.cfg.Notify != nil {
+		a.cfg.Notify(a.notifyFacts(now))
+	}
 }
 
 // notifyFacts are what this node knows, as far as others are told of it.

@@ -198,6 +198,7 @@ func (a *Agent) pass(ctx context.Context) {
 	}
 	a.endHolds()
 	a.followOnce()
+	a.noteFirstReleases()
 	a.coordinate(ctx)
 	a.noticeLostState()
 	a.keepHeld()

@@ -40,6 +40,12 @@ func logTurns(log *slog.Logger, s planner.Service, before, after planner.LeaseDo
 	}
 }
 
+// LogFirstRelease logs that the first release of a service is rolled out, which its
+// document does not say yet.
+func LogFirstRelease(log *slog.Logger, doc planner.LeaseDoc, rev planner.Revision) {
+	log.LogAttrs(context.Background(), slog.LevelInfo, rolloutCompleted, append(about(doc.Service, nil), slog.String("reason", nameRevision(doc, rev)))...)
+}
+
 // about names the service and the slots of it that a line is about.
 func about(id planner.ServiceID, names []string) []slog.Attr {
 	attrs := []slog.Attr{slog.Any("service", id)}

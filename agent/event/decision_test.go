@@ -106,6 +106,9 @@ func TestLogDecision(t *testing.T) {
 			}},
 		{"rolled out", doc(nil), doc(func(d *planner.LeaseDoc) { d.LastGood = bad }), "",
 			[]string{"info rollout completed [] revision r1-bbbbbbbb of commit abababab"}},
+		// It was rolled out before, and people were told.
+		{"the first release is noted with the next", doc(func(d *planner.LeaseDoc) { d.LastGood = "" }), doc(halfway), "x",
+			[]string{"info release noted as good [] revision r1-aaaaaaaa of commit 12121212", "info leases decided [shop/web-0] x"}},
 		{"nothing that people would see", doc(nil), doc(nil), "", nil},
 	} {
 		l, err := Open("")

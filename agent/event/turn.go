@@ -122,13 +122,19 @@ func givenUp(before, after planner.LeaseDoc) []Turn {
 	return out
 }
 
+const rolloutCompleted = "rollout completed"
+
 // completed tells of the last good revision. That of a first release is noted
-// with whatever comes next: where the next is blocked at once, it is no news.
+// with whatever comes next, long after LogFirstRelease told of it; where the next
+// is blocked at once, it is no news.
 func completed(before, after planner.LeaseDoc) []Turn {
 	if after.LastGood == "" || after.LastGood == before.LastGood || len(lacking(after.Blocked, before.Blocked)) > 0 {
 		return nil
 	}
-	return []Turn{{What: "rollout completed", Reason: nameRevision(after, after.LastGood)}}
+	if before.LastGood == "" {
+		return []Turn{{What: "release noted as good", Reason: nameRevision(after, after.LastGood)}}
+	}
+	return []Turn{{What: rolloutCompleted, Reason: nameRevision(after, after.LastGood)}}
 }
 
 // nameRevision names a revision with the commit that brought it, where the
