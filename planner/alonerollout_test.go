@@ -123,7 +123,7 @@ func TestAloneRollout(t *testing.T) {
 			s.NodeSelector = map[string]string{LabelNode: "n9"}
 			w.f.Services[db] = s
 		}}, after: "=", waiting: "it does not run on this node"},
-		{name: "depends, not ready", replicas: 1, target: "a", change: []func(world){needs(DependsReady), has(false)}, after: "=", waiting: "fewer than 1 slot of it are available"},
+		{name: "depends, not ready", replicas: 1, target: "a", change: []func(world){needs(DependsReady), has(false)}, after: "=", waiting: "no slot of it is available"},
 		{name: "depends, ready", replicas: 1, target: "a", change: []func(world){needs(DependsReady), has(true)}, after: "0:a1"},
 		{name: "depends, started", replicas: 1, target: "a", change: []func(world){needs(DependsStarted), has(false)}, after: "0:a1"},
 	}

@@ -48,8 +48,11 @@ func (c DependencyCondition) lacks(have, slots int, other Service) string {
 	if c == DependsStarted {
 		what = "started"
 	}
-	if slots == 0 {
+	switch {
+	case slots == 0:
 		return "it has no slot"
+	case need == 1:
+		return "no slot of it is " + what + " at " + other.Revision.Short()
 	}
 	return "fewer than " + plural(need, "slot") + " of it are " + what + " at " + other.Revision.Short()
 }

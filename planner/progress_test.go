@@ -163,7 +163,7 @@ func TestDependsOn(t *testing.T) {
 		// As many may be missing as its own budget allows, but not all.
 		{name: "within its budget", instances: "++..", update: Update{MaxUnavailable: amount(2)}},
 		{name: "beyond its budget", instances: "+...", update: Update{MaxUnavailable: amount(2)}, want: "fewer than 2 slots"},
-		{name: "none, all may be", instances: "....", update: Update{MaxUnavailable: amount(4)}, want: "fewer than 1 slot of"},
+		{name: "none, all may be", instances: "....", update: Update{MaxUnavailable: amount(4)}, want: "no slot of it is available"},
 		{name: "started", condition: DependsStarted, instances: "+..."},
 		{name: "not started", condition: DependsStarted, instances: "+..-", want: "fewer than 4 slots of it are started"},
 		// At the revision that is wanted of it ...
