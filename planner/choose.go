@@ -126,10 +126,11 @@ func (sv *survey) choice(ss *serviceState, rev Revision) *choice {
 
 // choose finds the node for the next lease of a slot: where it must be, else
 // where it is already, else the best. Without one it says why, node by node. One
-// that has no instance goes also where it kept failing, if nothing else is left.
+// that is not just given up where it is goes also where it kept failing, if
+// nothing else is left: a drain ends.
 func (sv *survey) choose(ss *serviceState, st *slotState) (*host, []NodeReason) {
 	h, reasons := sv.chooseFrom(ss, st, true)
-	if h == nil && st.kind != slotChanges && len(ss.doc.Failed) > 0 {
+	if h == nil && !st.givesUp && len(ss.doc.Failed) > 0 {
 		return sv.chooseFrom(ss, st, false)
 	}
 	return h, reasons

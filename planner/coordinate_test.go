@@ -13,7 +13,7 @@ import (
 //
 // nodes: "n1 n2:drain n3:fenced": names with what holds of them. All are at
 // epoch 2. leases: "0:a1@n1+ 0:b2@n2": slot, template (see revs), token, node,
-// then any of + its node reports it ready, * for long enough, ~ prepared, f
+// then any of + its node reports it ready, * for long enough, h steady, ~ prepared, f
 // failing, v void (given at epoch 1), ! its node refuses the revision, e ending,
 // s stop-first.
 type fleetCase struct {
@@ -157,6 +157,7 @@ func parseFleetLeases(t *testing.T, text string, nodes map[NodeName]NodeView) Le
 		}
 		i.Prepared = strings.Contains(marks, "~")
 		i.Available = strings.Contains(marks, "*")
+		i.Steady = strings.Contains(marks, "h")
 		if i.Failing = strings.Contains(marks, "f"); i.Failing {
 			i.Reason = "exited with code 1"
 		}

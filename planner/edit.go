@@ -31,6 +31,7 @@ func (e *docEdit) edit(ss *serviceState) {
 	for _, st := range ss.slots {
 		kept := e.slot(ss, st)
 		e.told(ss, st, kept)
+		e.gaveUp(ss, st, kept)
 		after = append(after, kept...)
 	}
 	last := len(ss.extra) > 0 && e.c.sv.onlyExtra(ss)
@@ -63,7 +64,7 @@ func (e *docEdit) outcomes(ss *serviceState) {
 	d := &ss.doc
 	e.doc.Blocked, e.doc.BlockedWhy, e.doc.LastGood = slices.Clone(d.Blocked), d.BlockedWhy, d.LastGood
 	e.doc.BlockedAt, e.doc.BlockedManifest = d.BlockedAt, d.BlockedManifest
-	e.doc.Hooks = slices.Clone(d.Hooks)
+	e.doc.Hooks, e.doc.Failed = slices.Clone(d.Hooks), slices.Clone(d.Failed)
 	for _, what := range r.said {
 		e.say(what)
 	}
@@ -130,9 +131,6 @@ func (e *docEdit) slot(ss *serviceState, st *slotState) []Lease {
 	kept := append(e.outlast(ss, st, next), next)
 	if st.old != nil && st.kind == slotChanges {
 		kept = append(kept, *st.old)
-	}
-	if st.givesUp && !e.doc.failedOn(st.id.Name, st.old.Node, st.old.Revision) {
-		e.doc.Failed = append(e.doc.Failed, FailedOn{Slot: st.id.Name, Node: st.old.Node, Revision: st.old.Revision})
 	}
 	return kept
 }

@@ -24,6 +24,11 @@ func (f *fleetFacts) lapsed(l Lease) (string, bool) {
 	return i.Reason, ok && i.Lapsed
 }
 
+func (f *fleetFacts) steady(l Lease) bool {
+	i, ok := f.v.Nodes[l.Node].Instance(SlotID{f.s.ID, l.Slot}, l.Token)
+	return ok && i.Steady
+}
+
 func (f *fleetFacts) template(rev Revision) (Template, bool) {
 	return templateOf(f.s, f.v.Specs, rev)
 }
@@ -76,6 +81,9 @@ func (f *aloneFacts) lapsed(l Lease) (string, bool) {
 	why, is := f.v.Lapsed[f.key(l)]
 	return why, is
 }
+
+// steady: a node alone gives nothing up to another, and counts nothing for it.
+func (f *aloneFacts) steady(Lease) bool { return false }
 
 func (f *aloneFacts) template(rev Revision) (Template, bool) {
 	return templateOf(f.s, f.v.Specs, rev)

@@ -83,8 +83,10 @@ type HookRun struct {
 	Unknown Unknown `json:"-"`
 }
 
-// FailedOn says that a slot kept failing on a node, which does not get it again
-// at this revision before it was available elsewhere.
+// FailedOn says that a slot kept failing on a node and was given to another. It
+// does not return at this revision until it has held elsewhere
+// (InstanceStatus.Steady), unless no other node takes it. So a release that is
+// bad on all nodes moves each slot to each node once.
 type FailedOn struct {
 	Slot     string   `json:"slot"`
 	Node     NodeName `json:"node"`

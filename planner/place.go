@@ -215,6 +215,11 @@ func (sv *survey) replace(ss *serviceState, st *slotState) {
 		}
 		return
 	}
+	if l := sv.failsOn(st, h.name); l != nil {
+		st.cur, st.kind = l, slotKeeps // another lease would have it fail anew
+		sv.underWay(ss, st)
+		return
+	}
 	st.node = h.name
 	if !begins || !ss.grantable(st, st.want) {
 		return

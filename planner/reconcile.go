@@ -315,10 +315,12 @@ func (r *reconciler) inTheWay(slot SlotID, l Lease, id string, spec Template) st
 		}
 		old, known := r.st.Specs[i.Revision]
 		switch {
-		case single || i.Revision != l.Revision && (!known || old.SingleWriter()):
+		case single || i.Revision != l.Revision && known && old.SingleWriter():
 			return "waits for " + i.ID + " to stop: only one instance may use its volumes, host network or devices"
 		case l.StopFirst && i.Token < l.Token && !r.kept(i):
 			return "waits for " + i.ID + " to stop: " + stopsFirst
+		case i.Revision != l.Revision && !known:
+			return "waits for " + i.ID + " to stop: what its revision " + i.Revision.Short() + " was is not known any more, so nothing may run beside it"
 		case spec.Once:
 			return "waits for " + i.ID + " to stop: it is of an earlier run"
 		}

@@ -2,6 +2,7 @@ package planner
 
 import (
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -12,24 +13,38 @@ func TestReschedule(t *testing.T) {
 		name   string
 		nodes  string
 		before string
-		failed string // nodes on which slot 0 was given up
+		failed string // nodes on which slot 0 was given up before
 		after  string // "=" = nothing is decided
 		then   string // nodes that are remembered afterwards
 	}{
 		{"fails", "n1 n2", "0:a1@n1f", "", "0:a1@n1 0:a2@n2", "n1"},
 		{"on its way", "n1 n2", "0:a1@n1f 0:a2@n2", "n1", "=", "n1"},
-		// Available elsewhere: forgotten, and may return.
-		{"arrived", "n1 n2", "0:a1@n1f 0:a2@n2+", "n1", "0:a2@n2", ""},
-		// It came to itself meanwhile: it stays.
+		{"on its way, after a restart there", "n1 n2", "0:a1@n1 0:a2@n2", "n1", "=", "n1"},
+		// To be available for a moment is not to hold: it does not return.
+		{"arrived", "n1 n2", "0:a1@n1f 0:a2@n2+", "n1", "0:a2@n2", "n1"},
+		{"at rest", "n1 n2", "0:a2@n2+", "n1", "=", "n1"},
+		{"fails there, too", "n1 n2", "0:a2@n2f", "n1", "=", "n1"},
+		{"fails there, too, and there is a third", "n1 n2 n3", "0:a2@n2f", "n1", "0:a2@n2 0:a3@n3", "n1 n2"},
+		// It holds: forgotten at once, and whenever it fails there it may return.
+		{"holds", "n1 n2", "0:a2@n2+h", "n1", "0:a2@n2", ""},
+		{"holds, and the old lease stands", "n1 n2", "0:a1@n1f 0:a2@n2+h", "n1", "0:a2@n2", ""},
+		{"held under a lease that is void", "n1 n2:fenced", "0:a2@n2+hv 0:a3@n1+", "n2", "0:a3@n1", "n2"},
+		// It came to itself meanwhile: it stays, and nothing is held against the node.
 		{"recovered", "n1 n2", "0:a1@n1+ 0:a2@n2", "n1", "0:a1@n1", ""},
-		// It fails there, too: on to the third.
-		{"fails again", "n1 n2 n3", "0:a1@n1f 0:a2@n2f", "n1", "0:a2@n2 0:a3@n3", "n2"},
+		{"recovered, and fails where it went", "n1 n2", "0:a1@n1+ 0:a2@n2f", "n1", "0:a1@n1", "n2"},
+		// It fails there, too: on to the third, also while nobody knows how the first
+		// fares.
+		{"fails again", "n1 n2 n3", "0:a1@n1f 0:a2@n2f", "n1", "0:a2@n2 0:a3@n3", "n1 n2"},
+		{"fails again, the first is being restarted", "n1:restarting n2 n3", "0:a1@n1 0:a2@n2f", "n1", "0:a1@n1 0:a3@n3", "n1 n2"},
 		// Everywhere: it stays where it was last, and is not moved in circles.
-		{"fails everywhere", "n1 n2", "0:a1@n1f 0:a2@n2f", "n1", "0:a2@n2", ""},
-		{"failed everywhere", "n1 n2", "0:a2@n2f", "n1", "=", "n1"},
-		// It arrived in no write that forgot it: it may return all the same.
-		{"drained", "n1 n2:drain", "0:a2@n2+", "n1", "0:a2@n2 0:a3@n1", ""},
-		{"drained, not available yet", "n1 n2:drain", "0:a2@n2", "n1", "=", "n1"},
+		{"fails everywhere", "n1 n2", "0:a1@n1f 0:a2@n2f", "n1", "0:a2@n2", "n1"},
+		{"fails everywhere, the first is being restarted", "n1:restarting n2", "0:a1@n1 0:a2@n2f", "n1", "0:a1@n1", "n1 n2"},
+		// A drain ends all the same: rather where it failed than where nothing may be.
+		// It gets one lease there, however it fares.
+		{"drained", "n1 n2:drain", "0:a2@n2+", "n1", "0:a2@n2 0:a3@n1", "n1"},
+		{"drained, not available yet", "n1 n2:drain", "0:a2@n2", "n1", "0:a2@n2 0:a3@n1", "n1"},
+		{"drained, and fails again", "n1 n2:drain", "0:a2@n2+ 0:a3@n1f", "n1", "=", "n1"},
+		{"drained, there is a third", "n1 n2:drain n3", "0:a2@n2+", "n1", "0:a2@n2 0:a3@n3", "n1"},
 		// Nothing is left of it: rather where it failed than nowhere.
 		{"lost", "n1 n2:fenced", "0:a2@n2v", "n1", "0:a2@n2v 0:a3@n1", "n1"},
 		{"lost, another is there", "n1 n2:fenced n3", "0:a2@n2v", "n1", "0:a2@n2v 0:a3@n3", "n1"},
@@ -50,8 +65,13 @@ func TestReschedule(t *testing.T) {
 			} else if leases := showFleetLeases(got.Leases); leases != tt.after {
 				t.Errorf("leases %q, want %q", leases, tt.after)
 			}
-			if remembered := slices.ContainsFunc(got.Failed, func(f FailedOn) bool { return string(f.Node) == tt.then }); remembered != (tt.then != "") {
-				t.Errorf("remembers %v, want %q", got.Failed, tt.then)
+			var then []string
+			for _, on := range got.Failed {
+				then = append(then, string(on.Node))
+			}
+			slices.Sort(then)
+			if remembered := strings.Join(then, " "); remembered != tt.then {
+				t.Errorf("remembers %q, want %q", remembered, tt.then)
 			}
 		})
 	}

@@ -16,6 +16,8 @@ type facts interface {
 	// lapsed says why an instance has not been available for too long: see
 	// InstanceStatus.Lapsed.
 	lapsed(Lease) (why string, is bool)
+	// steady: see InstanceStatus.Steady.
+	steady(Lease) bool
 	// ended is the outcome of a hook: "" = it succeeded.
 	ended(Lease) (failed string, is bool)
 	// template is that of a revision, also of one that no manifest has any more.
@@ -55,10 +57,11 @@ type rollout struct {
 }
 
 // newRollout works out what is wanted of a service. Of the document it changes
-// Leases (hooks that have ended), Blocked and what belongs to it, LastGood, Step
-// and Hooks. commit is the one that is followed; "" = this is only to be told.
+// Leases (hooks that have ended), Blocked and what belongs to it, LastGood, Step,
+// Hooks and Failed. commit is the one that is followed; "" = this is only to be told.
 func newRollout(s Service, doc *LeaseDoc, f facts, commit string) *rollout {
 	r := &rollout{s: s, manifest: s, commit: commit, doc: doc, facts: f, leases: slotLeases(doc.Leases)}
+	r.forgive()
 	r.unblock()
 	r.outcomes()
 	if doc.LastGood == "" {
@@ -360,32 +363,21 @@ func (r *rollout) hookAsked() (Hook, bool) {
 	return h, ok && r.starts != ""
 }
 
-// tidy drops the outcomes of revisions that nobody asks about any more, and what
-// is over of Failed. wanted is the manifest's revision.
+// tidy drops the outcomes of revisions that nobody asks about any more, and the
+// nodes on which slots failed that do not have the revision any more, or came to
+// themselves there. wanted is the manifest's revision.
 func tidy(d *LeaseDoc, wanted Revision, f facts) {
 	d.Hooks = slices.DeleteFunc(d.Hooks, func(h HookRun) bool { return h.Revision != wanted && !d.given(h.Revision) })
-	tidyFailed(d, f)
-	d.Failed = d.Failed[max(0, len(d.Failed)-maxLeases):]
-}
-
-// tidyFailed drops the nodes on which slots failed that do not have the revision
-// any more, or are available at it: they may return.
-func tidyFailed(d *LeaseDoc, f facts) {
-	if len(d.Failed) == 0 {
-		return
-	}
-	type key struct {
-		slot     string
-		revision Revision
-	}
-	tries := map[key]bool{}
-	for _, l := range d.Leases {
-		k := key{l.Slot, l.Revision}
-		if before, has := tries[k]; before || !has {
-			tries[k] = !f.inForce(l) || !f.available(l)
+	d.Failed = slices.DeleteFunc(d.Failed, func(on FailedOn) bool {
+		has, recovered := false, false
+		for _, l := range d.Leases {
+			if on.concerns(l) {
+				has, recovered = true, recovered || l.Node == on.Node && f.inForce(l) && f.available(l)
+			}
 		}
-	}
-	d.Failed = slices.DeleteFunc(d.Failed, func(on FailedOn) bool { return !tries[key{on.Slot, on.Revision}] })
+		return !has || recovered
+	})
+	d.Failed = d.Failed[max(0, len(d.Failed)-maxLeases):]
 }
 
 // counted is the number of something and its unit, for people.

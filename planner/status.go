@@ -67,6 +67,10 @@ type InstanceStatus struct {
 	// the slot elsewhere, for what it needs may be gone for all, but one to stop a
 	// rollout. It goes when the instance becomes available. Reason says why.
 	Lapsed bool `json:"lapsed,omitempty"`
+	// Steady is set while the instance has been available for BackoffReset without
+	// a break, where its service's document says that its slot was given up
+	// elsewhere (LeaseDoc.Failed): that is not held against other nodes any more.
+	Steady bool `json:"steady,omitempty"`
 	// Endpoints are where other nodes reach the instance, as long as it takes new
 	// connections: it is ready, and its end is not decided.
 	Endpoints []Endpoint `json:"endpoints,omitempty"`

@@ -112,7 +112,6 @@ func (sv *survey) service(s Service) *serviceState {
 	if !ss.kept {
 		ss.roll = newRollout(s, &ss.doc, &fleetFacts{&sv.v, s}, sv.f.Commit.Hash)
 		ss.s = ss.roll.s
-		tidyFailed(&ss.doc, ss.roll.facts)
 		if !ss.roll.stays {
 			sv.pin(ss)
 		}
