@@ -84,6 +84,7 @@ func TestAttack33GarbledLeases(t *testing.T) {
 		{"token above the counter", `"tokens": 4611686018427387903`, `"tokens": 5`, "leases[1].token: 9007199254740993 is above"},
 		{"last counter of all", `"tokens": 4611686018427387903`, `"tokens": 18446744073709551615`, "tokens: "},
 		{"one token twice for a slot", `"token": 9007199254740993`, `"token": 3`, "slot 0 has token 3 twice"},
+		{"a hook in the slot of an instance", `"token": 9007199254740993`, `"hook": "prerollout", "token": 9007199254740993`, "is not the name of its slot, 0"},
 		{"token 0", `"token": 3`, `"token": 0`, "leases[0].token: "},
 		{"epoch 0", `"epoch": 7`, `"epoch": 0`, "leases[0].epoch: "},
 		{"no node", `"node": "web-1"`, `"node": ""`, "leases[0].node: "},

@@ -232,6 +232,9 @@ func (d *LeaseDoc) checkLease(l Lease) error {
 	if err == nil && l.Token > d.Tokens {
 		err = in("token", fmt.Errorf("%d is above the document's %d", l.Token, d.Tokens))
 	}
+	if err == nil && l.Hook != "" && string(l.Hook) != l.Slot {
+		err = in("hook", fmt.Errorf("%s is not the name of its slot, %s", quote(string(l.Hook)), l.Slot))
+	}
 	if err == nil && l.Exclusive != nil {
 		err = in("exclusive", all(duration("validity", l.Exclusive.Validity), duration("grace", l.Exclusive.Grace)))
 	}
