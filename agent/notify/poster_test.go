@@ -264,25 +264,19 @@ func TestStatusStandIn(t *testing.T) {
 // to those who do, but for a while only.
 func TestStatusUnsettled(t *testing.T) {
 	f := newFakeForge(t)
-	n := run(t, Config{Status: f.status()}, hurry)
+	p, err := newPoster(*f.status(), func(string) {}, func(error) {})
+	if err != nil {
+		t.Fatal(err)
+	}
 	early := facts(commitA, web(rev1, Rolling))
 	early.Unsettled = true
-	n.Tell(early)
-	wait, posted := 0*time.Second, ""
-	eventually(t, "the facts are looked at", func() bool {
-		n.poster.mu.Lock()
-		known := len(n.poster.entries) > 0
-		n.poster.mu.Unlock()
-		posted, wait = n.poster.next(time.Now())
-		return known
-	})
-	if posted != "" || wait < time.Hour || f.looked() > 0 {
-		t.Errorf("%q is posted, in %s", posted, wait)
+	p.follow(early)
+	if commit, wait := p.next(time.Now()); commit != "" || wait < time.Hour {
+		t.Errorf("%q is due, in %s", commit, wait)
 	}
-	n.Tell(facts(commitA, web(rev1, Done)))
-	eventually(t, "it posts", func() bool { return f.stands(commitA).State == Success })
-	if got := f.history(commitA); len(got) != 1 {
-		t.Errorf("posted %v", got)
+	p.follow(facts(commitA, web(rev1, Done)))
+	if commit, wait := p.next(time.Now()); commit != commitA || p.entries[0].Want.State != Success {
+		t.Errorf("%q is due, in %s: %+v", commit, wait, p.entries)
 	}
 }
 
