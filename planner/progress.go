@@ -1,6 +1,9 @@
 package planner
 
-import "strconv"
+import (
+	"slices"
+	"strconv"
+)
 
 // Rollout is how far the newest revision of a service is, for people and for
 // who tells them.
@@ -105,7 +108,9 @@ func (out *Rollout) judge(r *rollout) {
 		out.State, out.Reason = RolloutBlocked, r.whyBlocked()
 	case r.reverts():
 		out.State, out.Reason = RolloutReverting, r.whyBlocked()
-		if whole {
+		// A slot without a lease in force, for no node takes it, has nothing to go
+		// back from.
+		if whole || out.Available == out.Updated && !slices.ContainsFunc(r.leases, func(l Lease) bool { return l.Revision != r.s.Revision && r.facts.inForce(l) }) {
 			out.State = RolloutReverted
 		}
 	case r.hook != nil:

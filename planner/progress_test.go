@@ -51,6 +51,9 @@ func TestRolloutOf(t *testing.T) {
 		{"fails", rolloutCase{fleetCase: fleetCase{nodes: "n1", replicas: 1, target: "b", before: "0:a1@n1+ 0:b3@n1f"}, good: "a", history: "ba"}, RolloutReverted, "1/1/1 0/0", "web-0 on n1: exited with code 1"},
 		{"goes back", rolloutCase{fleetCase: fleetCase{nodes: "n1", replicas: 2, target: "b", before: "0:b3@n1+ 1:a2@n1+"}, good: "a", history: "ba", change: blocked}, RolloutReverting, "1/1/2 0/0", "is wanted again"},
 		{"went back", rolloutCase{fleetCase: fleetCase{nodes: "n1", replicas: 1, target: "b", before: "0:a2@n1+"}, good: "a", history: "aba", change: blocked}, RolloutReverted, "1/1/1 0/0", "it failed"},
+		{"went back, not available yet", rolloutCase{fleetCase: fleetCase{nodes: "n1", replicas: 2, target: "b", before: "0:a2@n1+ 1:a3@n1"}, good: "a", history: "aba", change: blocked}, RolloutReverting, "2/1/2 0/0", "it failed"},
+		// A slot that no node takes has nothing to go back from.
+		{"went back, a slot has no place", rolloutCase{fleetCase: fleetCase{nodes: "n1", replicas: 2, target: "b", before: "0:a2@n1+"}, good: "a", history: "aba", change: blocked}, RolloutReverted, "1/1/2 0/0", "it failed"},
 		{"stays", rolloutCase{fleetCase: fleetCase{nodes: "n1", replicas: 1, target: "b", before: "0:b2@n1"}, good: "a", history: "ba", change: noRevert}, RolloutBlocked, "1/0/1 0/0", "autoRevert: false"},
 		// One slot on every node: as many as have leases.
 		{"each", rolloutCase{fleetCase: fleetCase{nodes: "n1 n2", each: true, target: "b", before: "n1:b3@n1+ n2:a2@n2+"}, good: "a", history: "ba"}, RolloutRolling, "1/1/2 0/0", ""},
