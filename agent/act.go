@@ -80,7 +80,7 @@ func (a *Agent) landed(f *flight, at *runtime.Attachment, err error, cancelled b
 		t.exitSeen, t.running, t.waitAt, t.noRoom = false, false, 0, false
 	case cancelled: // nobody wants it any more, or the agent stops
 	default:
-		t.backoff = t.backoff.Failed(a.cfg.Clock().Boot, err.Error())
+		t.backoff = a.backOff(t.backoff, f.action.Slot, f.action.Lease.Revision, err.Error())
 		if t.backoff.Failures == 1 {
 			t.backoff.NotBefore += time.Second
 		}

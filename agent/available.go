@@ -69,6 +69,14 @@ func (a *Agent) tellsAvailable(slot planner.SlotID, id string) bool {
 	return a.state.followed.Services[slot.Service].MinReady > 0 && a.available(id)
 }
 
+// tellsSteady reports whether it is told that an instance holds: where its slot
+// was given up elsewhere, and it has run well here for as long as back-offs take
+// to be forgotten.
+func (a *Agent) tellsSteady(slot planner.SlotID, rev planner.Revision, id string) bool {
+	r := a.progress.ready[id]
+	return r != nil && r.available && r.lasted >= planner.BackoffReset && a.givenUpOn(slot, rev) > 0
+}
+
 // availableLeases lists the leases whose instance is available.
 func (a *Agent) availableLeases() map[planner.LeaseKey]bool {
 	available := map[planner.LeaseKey]bool{}

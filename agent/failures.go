@@ -49,6 +49,27 @@ func (a *Agent) countLanding(f *flight, err error) {
 	a.countFailure(f.action.Instance, f.action.Slot, f.action.Lease.Revision, err.Error())
 }
 
+// backOff is the back-off of an instance after one more failure. It waits as if it
+// had failed once more for each node on which its slot was given up: one that is
+// bad everywhere moves less and less often.
+func (a *Agent) backOff(b planner.Backoff, slot planner.SlotID, rev planner.Revision, reason string) planner.Backoff {
+	next := planner.Backoff{Failures: b.Failures + a.givenUpOn(slot, rev)}.Failed(a.cfg.Clock().Boot, reason)
+	next.Failures = b.Failures + 1
+	return next
+}
+
+// givenUpOn is the number of nodes on which a slot was given up at a revision
+// that are not forgotten yet; 0 on a node alone.
+func (a *Agent) givenUpOn(slot planner.SlotID, rev planner.Revision) int {
+	n := 0
+	for _, on := range a.state.docs[slot.Service].Failed {
+		if on.Slot == slot.Name && on.Revision == rev {
+			n++
+		}
+	}
+	return n
+}
+
 // failuresSince counts the failures from an instant on.
 func failuresSince(failures []time.Duration, from time.Duration) int {
 	n := 0

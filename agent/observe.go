@@ -253,7 +253,7 @@ func (a *Agent) exited(id string, t *track, reason string, now planner.Time) {
 	if t.running && now.Boot-t.since >= planner.BackoffReset {
 		t.backoff, t.failures = planner.Backoff{}, nil
 	}
-	t.backoff = t.backoff.Failed(now.Boot, t.lastExit)
+	t.backoff = a.backOff(t.backoff, t.slot, t.revision, t.lastExit)
 	a.log.Warn("instance ended", "slot", t.slot, "instance", id, "reason", reason, "failures", t.backoff.Failures)
 }
 

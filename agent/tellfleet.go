@@ -114,6 +114,7 @@ func (a *Agent) tellLease(slot planner.SlotID, l planner.Lease, have []planner.I
 		}
 	}
 	out.Available = out.Phase == planner.PhaseReady && a.tellsAvailable(slot, id)
+	out.Steady = out.Phase == planner.PhaseReady && a.tellsSteady(slot, l.Revision, id)
 	lease := planner.LeaseKey{Service: slot.Service, Token: l.Token}
 	if why := a.lapsed(lease); why != "" {
 		out.Lapsed, out.Reason = true, why

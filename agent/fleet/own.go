@@ -288,7 +288,8 @@ func matters(a, b planner.NodeStatus) bool {
 	return !maps.Equal(facts(a), facts(b))
 }
 
-// fact is what coordinators decide by of one instance.
+// fact is what coordinators decide by of one instance, but for what has time
+// (InstanceStatus.Steady).
 type fact struct {
 	slot                       planner.SlotID
 	token                      uint64

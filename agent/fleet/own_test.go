@@ -28,6 +28,8 @@ func TestMatters(t *testing.T) {
 		{"it is prepared", status(func(i *planner.InstanceStatus) { i.Prepared = true }), true},
 		{"it is given up", status(func(i *planner.InstanceStatus) { i.Failing = true }), true},
 		{"it has lapsed", status(func(i *planner.InstanceStatus) { i.Lapsed = true }), true},
+		// It has been so for long, and is not waited for.
+		{"it holds", status(func(i *planner.InstanceStatus) { i.Steady = true }), false},
 		{"a hook succeeded", status(func(i *planner.InstanceStatus) { i.Phase = planner.PhaseSucceeded }), true},
 		{"a hook failed", status(func(i *planner.InstanceStatus) {
 			i.Slot.Name, i.Phase = string(planner.HookPreRollout), planner.PhaseFailed
