@@ -406,6 +406,24 @@ func TestFleetSpreads(t *testing.T) {
 	})
 }
 
+// TestFleetTellsOfServicesElsewhere: a node on which nothing of a service runs
+// tells how it stands all the same, also where nothing of it changes.
+func TestFleetTellsOfServicesElsewhere(t *testing.T) {
+	play(t, 3, func(b *band) {
+		b.commit(service("web", "a"))
+		b.settle(20 * time.Second)
+		for _, p := range b.nodes {
+			r, err := p.agent.Rollout(context.Background(), planner.ParseServiceID("web"))
+			if err != nil || r == nil || !r.Steady() || len(r.Slots) != 1 || r.Available != 1 {
+				t.Errorf("%s tells %+v, %v", p.name, r, err)
+			}
+			if r, err := p.agent.Rollout(context.Background(), planner.ParseServiceID("other")); r != nil || err != nil {
+				t.Errorf("%s tells %+v, %v of a service that is nowhere", p.name, r, err)
+			}
+		}
+	})
+}
+
 // TestFleetNodeLost: its slots run elsewhere, and when it returns nothing runs
 // twice.
 func TestFleetNodeLost(t *testing.T) {

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"context"
 	"maps"
 	"slices"
 
@@ -26,6 +27,23 @@ func (a *Agent) reportRollout(id planner.ServiceID, bySlot map[planner.SlotID][]
 	f.View, f.Unplaced, f.Waiting = a.fleet.member.View(), decided.Unplaced, decided.Waiting[id]
 	f.Doc = f.View.Docs[id]
 	return api.RolloutOf(f)
+}
+
+// Rollout tells how a service of the fleet stands, whether or not this node has
+// anything to do with it; nil = no manifest that is followed has it. It may be
+// called from any goroutine.
+func (a *Agent) Rollout(ctx context.Context, id planner.ServiceID) (*api.Rollout, error) {
+	var found *api.Rollout
+	err := a.onLoop(ctx, func() error {
+		if a.fleet != nil {
+			found = a.reportRollout(id, nil)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err // the loop may write found still
+	}
+	return found, nil
 }
 
 // viewOfSelf shows one service on a node that stands alone as the records of a

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/orpheus-cd/orpheus/agent/event"
+	"github.com/orpheus-cd/orpheus/planner"
 	"github.com/orpheus-cd/orpheus/runtime"
 )
 
@@ -29,6 +30,10 @@ type Options struct {
 	// Status returns the newest status, never nil, and never changes one it
 	// has returned.
 	Status func() *Status
+	// Rollout tells how a service stands in the fleet, also where this node has
+	// nothing to do with it; nil = no manifest that is followed has it. A nil
+	// function: the status tells of all.
+	Rollout func(context.Context, planner.ServiceID) (*Rollout, error)
 	// Health says what keeps the agent from doing its work; nil = nothing ever.
 	Health func(context.Context) error
 	// Endpoints returns how connections are led, nil as long as that is not
@@ -113,6 +118,7 @@ func (s *server) handler() http.Handler {
 	mux.HandleFunc("GET /v1/endpoints", led.serveEndpoints)
 	mux.HandleFunc("GET /v1/http_sd", led.serveTargets)
 	mux.HandleFunc("GET /v1/network", led.serveNetwork)
+	mux.HandleFunc("GET /v1/rollout", onlyLocal(s.rollout))
 	mux.HandleFunc("GET /v1/logs", onlyLocal(s.logs))
 	mux.HandleFunc("GET /v1/events", onlyLocal(s.events))
 	mux.HandleFunc("POST /v1/sync", onlyLocal(s.sync))

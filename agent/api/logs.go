@@ -159,13 +159,20 @@ func (s *server) missing(req LogRequest, others []string) string {
 	if len(others) > 0 {
 		return fmt.Sprintf("service %s has no container %s; it has %s", req.Service, req.Container, strings.Join(others, ", "))
 	}
+	here := false
 	for _, known := range s.Status().Services {
 		if known.ID() != req.Service {
 			continue
 		}
+		here = true
 		if req.Slot == "" || slices.ContainsFunc(known.Instances, func(i Instance) bool { return i.Slot == req.Slot }) {
 			return ""
 		}
+	}
+	if slices.Contains(planner.HookKinds, planner.HookKind(req.Slot)) {
+		return fmt.Sprintf("no %s hook of %s has written anything on this node within the last day", planner.HookKind(req.Slot).Field(), req.Service)
+	}
+	if here {
 		return fmt.Sprintf("service %s has no slot %s on this node", req.Service, req.Slot)
 	}
 	return fmt.Sprintf("there is no service %s on this node", req.Service)

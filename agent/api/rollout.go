@@ -16,7 +16,8 @@ type Rollout struct {
 	// Wanted is the revision that the manifest asks for, Commit the one that
 	// brought it, as far as that is recorded. LastGood is the last revision whose
 	// rollout was completed. Target is what slots are to have now: Wanted, or
-	// LastGood while Wanted is blocked and reverted; "" = they stay as they are.
+	// LastGood while Wanted is blocked and reverted, or no slot was given it; "" =
+	// they stay as they are.
 	Wanted         planner.Revision `json:"wanted,omitempty"`
 	Commit         string           `json:"commit,omitempty"`
 	LastGood       planner.Revision `json:"lastGood,omitempty"`
@@ -40,9 +41,11 @@ type Rollout struct {
 	PauseUntil time.Time `json:"pauseUntil,omitzero"`
 	Budget     Budget    `json:"budget"`
 	// Waits are sentences about what is awaited, what counts most first.
-	Waits []string      `json:"waits,omitempty"`
-	Hooks []RolloutHook `json:"hooks,omitempty"`
-	Slots []RolloutSlot `json:"slots,omitempty"` // ordered
+	Waits []string `json:"waits,omitempty"`
+	// WaitsFor are the services that are waited for (spec.dependsOn).
+	WaitsFor []string      `json:"waitsFor,omitempty"`
+	Hooks    []RolloutHook `json:"hooks,omitempty"`
+	Slots    []RolloutSlot `json:"slots,omitempty"` // ordered
 	// Avoided are the nodes on which a slot kept failing and that do not get it
 	// again at that revision, Refusals those that do not take Target.
 	Avoided  []Avoided  `json:"avoided,omitempty"`
@@ -90,10 +93,10 @@ type RolloutSlot struct {
 
 // RolloutHook is one hook of a service for one revision.
 type RolloutHook struct {
-	Hook     string           `json:"hook"`           // preRollout, postRollout
-	Revision planner.Revision `json:"revision"`       // of the service
-	State    HookState        `json:"state"`          //
-	Node     planner.NodeName `json:"node,omitempty"` // where it runs
+	Hook     string           `json:"hook"`     // preRollout, postRollout
+	Revision planner.Revision `json:"revision"` // of the service
+	State    HookState        `json:"state"`
+	Node     planner.NodeName `json:"node,omitempty"` // where it runs, or ran
 	Reason   string           `json:"reason,omitempty"`
 }
 

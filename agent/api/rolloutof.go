@@ -30,7 +30,7 @@ func RolloutOf(f RolloutFacts) *Rollout {
 	s, doc := f.Service, f.Doc.Doc
 	judged := planner.RolloutOf(s, doc, f.View)
 	r := &Rollout{
-		Service: s.ID.String(), File: s.File, State: judged.State, Wanted: s.Revision, Commit: commitOf(doc, s.Revision),
+		Service: s.ID.String(), File: s.File, State: judged.State, Wanted: s.Revision, Commit: broughtBy(doc, s.Revision),
 		LastGood: doc.LastGood, LastGoodCommit: commitOf(doc, doc.LastGood), Target: s.Revision,
 		Replicas: judged.Slots, Step: judged.Step, Steps: judged.Steps,
 	}
@@ -39,6 +39,9 @@ func RolloutOf(f RolloutFacts) *Rollout {
 		r.Target = ""
 	case planner.RolloutReverting, planner.RolloutReverted:
 		r.Target = doc.LastGood
+	}
+	if r.Failed() && !given(doc, r.Wanted) {
+		r.State = planner.RolloutBlocked // there is nothing to be taken back
 	}
 	r.addSlots(f)
 	r.addHooks(f)
@@ -90,6 +93,8 @@ func (r *Rollout) failure(f RolloutFacts, judged planner.Rollout) string {
 	}
 	text := "revision " + named(r.Wanted, r.Commit) + " failed: " + doc.BlockedWhy + "; "
 	switch {
+	case !given(doc, r.Wanted):
+		return text + "no slot has got it, and what runs stays as it is"
 	case r.State == planner.RolloutReverted:
 		return text + "reverted to " + named(r.LastGood, r.LastGoodCommit)
 	case r.State == planner.RolloutReverting:
@@ -107,6 +112,22 @@ func named(rev planner.Revision, commit string) string {
 		return rev.Short()
 	}
 	return rev.Short() + " of commit " + planner.Commit{Hash: commit}.Short()
+}
+
+// given reports whether a slot was given a revision, as far back as the document
+// tells.
+func given(doc planner.LeaseDoc, rev planner.Revision) bool {
+	return slices.ContainsFunc(doc.History, func(a planner.Applied) bool { return a.Revision == rev }) ||
+		slices.ContainsFunc(doc.Leases, func(l planner.Lease) bool { return l.Revision == rev })
+}
+
+// broughtBy is the commit that brought a revision: of one that failed before any
+// slot was given it, the one that was followed then.
+func broughtBy(doc planner.LeaseDoc, rev planner.Revision) string {
+	if !given(doc, rev) && doc.IsBlocked(rev) {
+		return doc.BlockedAt
+	}
+	return commitOf(doc, rev)
 }
 
 func commitOf(doc planner.LeaseDoc, rev planner.Revision) string {
@@ -195,6 +216,9 @@ func describeLease(f RolloutFacts, l planner.Lease) RolloutSlot {
 		return out
 	case !told:
 		out.Reason = "the node has not told of it yet"
+		if n.Probe == planner.ProbeDown {
+			out.Reason += ", nor does it answer"
+		}
 		return out
 	}
 	out.Phase, out.Restarts, out.Reason, out.Failing = i.Phase, i.Restarts, i.Reason, i.Failing
@@ -228,12 +252,12 @@ func (r *Rollout) addHooks(f RolloutFacts) {
 				out.Revision = ""
 			}
 		case at >= 0:
-			out.State = HookSucceeded
+			out.State, out.Node = HookSucceeded, doc.Hooks[at].Node
 			if why := doc.Hooks[at].Failed; why != "" {
 				out.State, out.Reason = HookFailed, why
 			}
-		case !wanted, kind == planner.HookPreRollout && r.Commit != "":
-			continue // there is none, or the revision has run before
+		case !wanted, r.Failed(), kind == planner.HookPreRollout && given(doc, r.Wanted):
+			continue // there is none, or it is not to run any more
 		}
 		r.Hooks = append(r.Hooks, out)
 	}
@@ -276,22 +300,38 @@ func (r *Rollout) addWaits(f RolloutFacts) {
 	}
 	if f.Waiting != "" && len(r.Waits) == 0 && !r.Failed() { // else it is said already
 		add("%s", f.Waiting)
+		for _, d := range f.Service.DependsOn {
+			if strings.HasPrefix(f.Waiting, "waits for "+d.Service.String()+":") {
+				r.WaitsFor = append(r.WaitsFor, d.Service.String())
+			}
+		}
 	}
 	if r.Steady() {
 		return
 	}
-	for k, slot := range r.Slots {
-		id := planner.SlotID{Service: f.Service.ID, Name: slot.Slot}
-		another := func(l RolloutSlot) bool { return l.Slot == slot.Slot && !l.Void && l.Node != "" }
-		switch {
-		case slot.Void && !slices.ContainsFunc(r.Slots, another) && slices.IndexFunc(r.Slots, func(l RolloutSlot) bool { return l.Slot == slot.Slot }) == k:
+	told := map[string]bool{} // slots, each once
+	for _, slot := range r.Slots {
+		id := planner.SlotID{Service: f.Service.ID, Name: slot.Slot}.String()
+		switch _, stands := r.Stands(slot.Slot); {
+		case told[id]:
+		case slot.Void && !stands:
 			add("%s is to run elsewhere: %s was lost", id, slot.Node)
+			told[id] = !slices.ContainsFunc(r.Unplaced, func(u Unplaced) bool { return u.Slot == id })
 		case slot.Node != "" && !slot.Void && !slot.Failing && slot.Revision == r.Target && !slot.Available:
 			add("%s on %s is not available yet%s", id, slot.Node, because(slot))
+			told[id] = true
 		}
 	}
 	for _, u := range r.Unplaced {
-		add("%s has no node: %s", u.Slot, strings.Join(u.Reasons, "; "))
+		name, _ := r.Slot(u.Slot)
+		node, stands := r.Stands(name)
+		switch {
+		case told[u.Slot]:
+		case stands:
+			add("%s stays on %s: no other node takes it: %s", u.Slot, node, strings.Join(u.Reasons, "; "))
+		default:
+			add("%s has no node: %s", u.Slot, strings.Join(u.Reasons, "; "))
+		}
 	}
 }
 

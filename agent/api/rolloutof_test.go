@@ -111,3 +111,90 @@ func TestRolloutRests(t *testing.T) {
 		}
 	}
 }
+
+// TestRolloutSays: who looks is told what became of hooks, what stays, and each
+// slot once.
+func TestRolloutSays(t *testing.T) {
+	id := planner.ServiceID{Namespace: planner.DefaultNamespace, Name: "web"}
+	const was, next = planner.Revision("r1-aaaaaaaa0"), planner.Revision("r1-bbbbbbbb0")
+	facts := func(change func(*RolloutFacts)) RolloutFacts {
+		ready := planner.InstanceStatus{Slot: planner.SlotID{Service: id, Name: "0"}, Token: 1, Phase: planner.PhaseReady}
+		f := RolloutFacts{
+			Service: planner.Service{ID: id, Replicas: 1, Revision: next},
+			Doc: planner.DocView{Doc: planner.LeaseDoc{
+				Service: id, LastGood: was, History: []planner.Applied{{Revision: was, Commit: "c1"}},
+				Leases: []planner.Lease{{Slot: "0", Node: "a", Epoch: 1, Token: 1, Revision: was}},
+			}},
+			View: planner.View{
+				Specs: map[planner.Revision]planner.Template{was: {}},
+				Nodes: map[planner.NodeName]planner.NodeView{
+					"a": {Record: planner.NodeRecord{Node: "a", Epoch: 1, Incarnation: "i"}, Status: planner.NodeStatus{Node: "a", Incarnation: "i", Instances: []planner.InstanceStatus{ready}}},
+					"b": {Record: planner.NodeRecord{Node: "b", Epoch: 1, Incarnation: "i"}, Status: planner.NodeStatus{Node: "b", Incarnation: "i"}},
+				},
+			},
+		}
+		change(&f)
+		return f
+	}
+	hooks := map[planner.HookKind]planner.Hook{planner.HookPreRollout: {Revision: "r1-h"}, planner.HookPostRollout: {Revision: "r1-p"}}
+	room := []planner.Unplaced{{Slot: planner.SlotID{Service: id, Name: "0"}, Reasons: []planner.NodeReason{{Node: "b", Reason: "is full"}}}}
+
+	// A hook failed before any slot was given the revision: nothing is taken back.
+	r := RolloutOf(facts(func(f *RolloutFacts) {
+		d := &f.Doc.Doc
+		f.Service.Hooks, d.Blocked, d.BlockedWhy, d.BlockedAt = hooks, []planner.Revision{next}, "its preRollout hook failed: exited with code 3", strings.Repeat("c2", 20)
+		d.Hooks = []planner.HookRun{{Kind: planner.HookPreRollout, Revision: next, Node: "b", Failed: "exited with code 3"}}
+	}))
+	if r.State != planner.RolloutBlocked || r.Target != was || r.Done != 1 || r.Commit != strings.Repeat("c2", 20) {
+		t.Errorf("%s at %s, %d done, commit %s", r.State, r.Target, r.Done, r.Commit)
+	}
+	if want := "revision r1-bbbbbbbb of commit c2c2c2c2 failed: its preRollout hook failed: exited with code 3; no slot has got it, and what runs stays as it is"; r.Failure != want {
+		t.Errorf("failure %q", r.Failure)
+	}
+	if len(r.Hooks) != 1 || r.Hooks[0].State != HookFailed || r.Hooks[0].Node != "b" {
+		t.Errorf("hooks %+v", r.Hooks)
+	}
+
+	// What is waited for has a name.
+	r = RolloutOf(facts(func(f *RolloutFacts) {
+		db := planner.ServiceID{Namespace: planner.DefaultNamespace, Name: "db"}
+		f.Service.DependsOn = []planner.Dependency{{Service: db}, {Service: id}}
+		f.Waiting = "waits for db: it has no lease yet"
+	}))
+	if !slices.Equal(r.WaitsFor, []string{"db"}) {
+		t.Errorf("waits for %q", r.WaitsFor)
+	}
+
+	// A slot that has a node stays there; it is no slot without one.
+	r = RolloutOf(facts(func(f *RolloutFacts) { f.Unplaced = room }))
+	if want := "web-0 stays on a: no other node takes it: b: is full"; !slices.Contains(r.Waits, want) {
+		t.Errorf("waits %q", r.Waits)
+	}
+
+	// Two leases of one slot that come, and no word yet of either: one line.
+	r = RolloutOf(facts(func(f *RolloutFacts) {
+		d := &f.Doc.Doc
+		d.Leases = []planner.Lease{{Slot: "0", Node: "a", Epoch: 1, Token: 3, Revision: next}, {Slot: "0", Node: "b", Epoch: 1, Token: 4, Revision: next}}
+		f.Unplaced = room
+	}))
+	if len(r.Waits) != 1 {
+		t.Errorf("waits %q", r.Waits)
+	}
+	if want := "0 of 1 slot available at r1-bbbbbbbb; web-0 on a is not available yet: the node has not told of it yet"; r.Summary() != want {
+		t.Errorf("summary %q", r.Summary())
+	}
+
+	// One who does not answer will not tell soon.
+	r = RolloutOf(facts(func(f *RolloutFacts) {
+		f.Doc.Doc.Leases = []planner.Lease{{Slot: "0", Node: "b", Epoch: 1, Token: 3, Revision: next}}
+		b := f.View.Nodes["b"]
+		b.Probe = planner.ProbeDown
+		f.View.Nodes["b"] = b
+	}))
+	if want := "web-0 on b is not available yet: the node has not told of it yet, nor does it answer"; !slices.Contains(r.Waits, want) {
+		t.Errorf("waits %q", r.Waits)
+	}
+	if r.Runs() != next {
+		t.Errorf("runs %s", r.Runs())
+	}
+}
