@@ -90,7 +90,7 @@ func (e *env) noEvents(cmd *cobra.Command, target string) error {
 		if err != nil {
 			return e.explainAgent(err)
 		}
-		if _, _, err := resolveSlot(st, target); err != nil {
+		if _, _, err := resolveAnywhere(knowElsewhere(cmd.Context(), client, st, target), target); err != nil {
 			return err
 		}
 	}

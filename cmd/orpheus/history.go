@@ -122,6 +122,7 @@ func (e *env) showHistory(ctx context.Context, service planner.ServiceID, most i
 	if err != nil {
 		return err
 	}
+	b.manifests = place.desired.Services
 	report := historyReport{Records: place.String()}
 	if report.Entries, err = b.history(service, most); err != nil {
 		return err
@@ -158,14 +159,14 @@ func (b *recordBook) history(service planner.ServiceID, most int) ([]historyEntr
 		entry := heads[newest]
 		if entry.parent == "" {
 			refs = slices.DeleteFunc(refs, func(r planner.Ref) bool { return r == newest })
-			entry.compare(planner.LeaseDoc{})
+			entry.compare(b.manifests[entry.Service], planner.LeaseDoc{})
 		} else {
 			before, err := b.entry(newest, entry.parent)
 			if err != nil {
 				return nil, err
 			}
 			if before.NotVerified == "" {
-				entry.compare(before.doc)
+				entry.compare(b.manifests[entry.Service], before.doc)
 			}
 			heads[newest] = before
 		}
@@ -198,10 +199,11 @@ func (b *recordBook) entry(ref planner.Ref, id planner.Hash) (historyEntry, erro
 	return e, nil
 }
 
-// compare notes what the entry made of the document before.
-func (e *historyEntry) compare(before planner.LeaseDoc) {
+// compare notes what the entry made of the document before. Whether a service goes
+// back is taken from its manifest of now: the records do not tell.
+func (e *historyEntry) compare(manifest planner.Service, before planner.LeaseDoc) {
 	if e.NotVerified == "" {
 		e.Changes = event.LeaseChanges(before, e.doc)
-		e.Turns = event.Turns(planner.Service{ID: e.Service}, before, e.doc)
+		e.Turns = event.Turns(planner.Service{ID: e.Service, Update: planner.Update{NoRevert: manifest.Update.NoRevert}}, before, e.doc)
 	}
 }

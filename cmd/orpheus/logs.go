@@ -1,12 +1,12 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"os"
 	"os/signal"
 	"regexp"
-	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -56,12 +56,8 @@ pass. Elsewhere lines are printed as they were written.`,
 			if err != nil {
 				return e.explainAgent(err)
 			}
-			service, slot, err := resolveSlot(st, args[0])
-			if err != nil {
-				return err
-			}
-			req := api.LogRequest{Service: service.ID(), Slot: slot, Container: container, Tail: tail, Follow: follow}
-			return client.Logs(ctx, req, newLogPrinter(e.stdout, service, req).print)
+			req := api.LogRequest{Container: container, Tail: tail, Follow: follow}
+			return e.printLogs(ctx, client, st, args[0], req)
 		},
 	}
 	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on with what is written from now on")
@@ -69,6 +65,35 @@ pass. Elsewhere lines are printed as they were written.`,
 	cmd.Flags().StringVarP(&container, "container", "c", "", "only this container")
 	cmd.Flags().Lookup("tail").DefValue = "0" // said in its text; the zero of a number is not printed
 	return cmd
+}
+
+// printLogs prints what is here of a service or slot, else says where it is.
+func (e *env) printLogs(ctx context.Context, client *api.Client, st *api.Status, name string, req api.LogRequest) error {
+	service, slot, err := resolveSlot(st, name)
+	if err == nil {
+		req.Service, req.Slot = service.ID(), slot
+		return client.Logs(ctx, req, newLogPrinter(e.stdout, service, req).print)
+	}
+	id, kind, isHook := hookCalled(name)
+	if !isHook {
+		if elsewhere := writtenElsewhere(knowElsewhere(ctx, client, st, name), name); elsewhere != nil {
+			return elsewhere
+		}
+		return err
+	}
+	// What a hook wrote stays for a while after its end, also where nothing else
+	// of its service is, or was.
+	st = knowElsewhere(ctx, client, st, id.String())
+	node, elsewhere := ranElsewhere(st, id, kind)
+	req.Service, req.Slot = id, string(kind)
+	err = client.Logs(ctx, req, newLogPrinter(e.stdout, api.Service{Namespace: id.Namespace, Name: id.Name}, req).print)
+	switch {
+	case elsewhere && err != nil:
+		return fmt.Errorf("%w; it ran on %s: run this there", err, node)
+	case elsewhere:
+		fmt.Fprintf(e.stderr, "That is of an earlier run: the last one was on %s.\n", node)
+	}
+	return err
 }
 
 // resolveSlot finds what a name means: a service, or a slot of one.
@@ -88,9 +113,6 @@ func resolveSlot(st *api.Status, name string) (service api.Service, slot string,
 			if i.Slot == rest {
 				return s, rest, nil
 			}
-		}
-		if slices.Contains(planner.HookKinds, planner.HookKind(rest)) {
-			return s, rest, nil // what a hook wrote stays for a while after its end
 		}
 	}
 	return api.Service{}, "", noService(st, name)

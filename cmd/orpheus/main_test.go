@@ -48,7 +48,7 @@ func orpheus(t *testing.T, dir string, args ...string) (code int, stdout, stderr
 }
 
 // serveStatus is an agent that answers as it is told.
-func serveStatus(t *testing.T, st func() *api.Status) (socket, logRoot string) {
+func serveStatus(t *testing.T, st func() *api.Status, change ...func(*api.Options)) (socket, logRoot string) {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "orph") // short: a socket's path has a bound
 	if err != nil {
@@ -56,7 +56,11 @@ func serveStatus(t *testing.T, st func() *api.Status) (socket, logRoot string) {
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	socket, logRoot = filepath.Join(dir, "orpheus.sock"), filepath.Join(dir, "logs")
-	server, err := api.Listen(api.Options{Socket: socket, Status: st, LogRoot: logRoot})
+	o := api.Options{Socket: socket, Status: st, LogRoot: logRoot}
+	for _, c := range change {
+		c(&o)
+	}
+	server, err := api.Listen(o)
 	if err != nil {
 		t.Fatal(err)
 	}

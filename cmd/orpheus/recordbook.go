@@ -20,6 +20,8 @@ type recordBook struct {
 	keys  map[planner.NodeName][]string
 	at    map[planner.Ref]time.Time // when they were written, as their writers say
 	bad   map[planner.Ref]string    // why a record is not verified
+	// manifests are those here, if any were read.
+	manifests map[planner.ServiceID]planner.Service
 }
 
 // readBook reads and verifies all records of the kinds that were fetched but

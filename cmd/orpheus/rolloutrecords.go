@@ -20,6 +20,9 @@ type recordedStatus struct {
 	// Commits are those that the live nodes follow, each with who does.
 	Commits  []followedCommit   `json:"commits"`
 	Services []*recordedService `json:"services"`
+	// Faults are those of the manifests here: the services of such files are missing
+	// in Services, unless the records have them.
+	Faults []planner.Fault `json:"faults,omitempty"`
 	// NotVerified lists the documents that are not used, whatever they say.
 	NotVerified []badRecord `json:"notVerified,omitempty"`
 }
@@ -38,6 +41,9 @@ type recordedService struct {
 	Ahead planner.Revision `json:"ahead,omitempty"`
 	// NotVerified says why its document counts for nothing.
 	NotVerified string `json:"notVerified,omitempty"`
+	// Deleted says that the manifests here do not have the service any more, and what
+	// becomes of it.
+	Deleted string `json:"deleted,omitempty"`
 	// Suspended says why the service is left alone.
 	Suspended string `json:"suspended,omitempty"`
 
@@ -53,6 +59,7 @@ func (e *env) readRollouts(ctx context.Context, o recordOptions, depth int) (*re
 	}
 	b, err := readBook(store, place.specs)
 	if err == nil {
+		b.manifests = place.desired.Services
 		err = b.readLeases()
 	}
 	if err != nil {
@@ -64,7 +71,7 @@ func (e *env) readRollouts(ctx context.Context, o recordOptions, depth int) (*re
 
 // status tells of all services that the records or the manifests have.
 func (b *recordBook) status(place recordPlace, now planner.Time) *recordedStatus {
-	out := &recordedStatus{Records: place.String(), Commits: b.commits(), Services: []*recordedService{}}
+	out := &recordedStatus{Records: place.String(), Commits: b.commits(), Services: []*recordedService{}, Faults: place.desired.Faults}
 	ids := slices.Collect(maps.Keys(place.desired.Services))
 	for id, dv := range b.view.Docs {
 		if _, known := place.desired.Services[id]; !known && len(dv.Doc.Leases) > 0 {
@@ -167,6 +174,7 @@ func (b *recordBook) service(id planner.ServiceID, d planner.Desired, decided pl
 	out := &recordedService{id: id, NotVerified: b.bad[planner.LeasesRef(id, 0)]}
 	if newest := newestRevision(dv.Doc); !described {
 		s = undescribed(id, dv.Doc)
+		out.Deleted = b.deleted(d)
 	} else if newest != "" && !b.knows(dv.Doc, s.Revision) && !b.followed(d.Commit.Hash) {
 		out.Ahead, s.Revision = s.Revision, newest
 	}
@@ -174,11 +182,24 @@ func (b *recordBook) service(id planner.ServiceID, d planner.Desired, decided pl
 		out.Suspended = s.Suspend.String()
 	}
 	f := api.RolloutFacts{Service: s, Doc: dv, View: b.view, Waiting: decided.Waiting[id], Unplaced: decided.Unplaced}
-	if out.Ahead != "" || out.NotVerified != "" {
+	if out.Ahead != "" || out.NotVerified != "" || !described {
 		f.Waiting, f.Unplaced = "", nil
 	}
 	out.Rollout = api.RolloutOf(f)
 	return out
+}
+
+// deleted says what becomes of a service that the manifests here do not have: ""
+// where no manifests were read, or some could not be.
+func (b *recordBook) deleted(d planner.Desired) string {
+	commit := d.Commit.Short()
+	switch {
+	case d.Commit.Hash == "" || !d.Complete():
+		return ""
+	case !b.followed(d.Commit.Hash):
+		return "the manifests here (" + commit + ") do not have it; no node follows them yet"
+	}
+	return "commit " + commit + " does not have it any more: it ends, or runs on until a person approves its deletion"
 }
 
 // newestRevision is the one that was wanted when the document was written.
@@ -250,6 +271,9 @@ func (st *recordedStatus) find(name string) (service *recordedService, slot stri
 		text += fmt.Sprintf("; \"orpheus status\" lists those %d that there are", len(names))
 	case len(names) > 0:
 		text += "; there are " + strings.Join(names, ", ")
+	}
+	if n := broken(st.Faults); n > 0 {
+		text += fmt.Sprintf("; %s of the manifests here may hide it, see \"orpheus validate\"", count(n, "fault"))
 	}
 	return nil, "", errors.New(text)
 }

@@ -125,3 +125,56 @@ func TestStatusWithoutCheckout(t *testing.T) {
 		}
 	}
 }
+
+// What the manifests here lack, or have faults in, is not silently missing.
+func TestRecordsOfWhatIsNotInTheManifests(t *testing.T) {
+	w, dir, _ := rolledFleet(t)
+	follow := func() {
+		head := gitAs(t, dir, "rev-parse", "HEAD")
+		for _, node := range []planner.NodeName{"node-1", "node-2"} {
+			w.status(node, func(st *planner.NodeStatus) { st.Applied = head })
+		}
+	}
+	for _, c := range []struct {
+		name   string
+		change func()
+		args   []string
+		code   int
+		want   []string
+		not    string
+	}{
+		{"deleted, not followed yet", func() { gitAs(t, dir, "rm", "-q", "web.yaml"); gitAs(t, dir, "commit", "-qm", "no web") },
+			[]string{"status", "--exit-code"}, exitNotReady, []string{"deleted", "do not have it; no node follows them yet"}, "REVERTED"},
+		{"deleted", follow, []string{"why", "web"}, 0,
+			[]string{"DELETED   commit ", "it ends, or runs on until a person approves its deletion", "Prune-Approved"}, "wait: the fleet is at work"},
+		{"another has a fault", func() {
+			writeFiles(t, dir, map[string]string{"api.yaml": strings.NewReplacer("name: web", "name: api", "replicas: 2", "replicas: many").Replace(rolledFile)})
+			gitAs(t, dir, "add", "-A")
+			gitAs(t, dir, "commit", "-qm", "api")
+			follow()
+		}, []string{"status", "--exit-code"}, exitNotReady, []string{"FAULTS in the manifests here", "api.yaml:4"}, "never saw"},
+		{"of which nothing is recorded", func() {}, []string{"why", "api"}, 1, []string{"1 fault of the manifests here may hide it"}, ""},
+	} {
+		c.change()
+		code, stdout, stderr := orpheus(t, dir, c.args...)
+		out := stdout + stderr
+		if code != c.code || c.not != "" && strings.Contains(out, c.not) {
+			t.Errorf("%s: %d, want %d, without %q\n%s", c.name, code, c.code, c.not, out)
+		}
+		for _, want := range c.want {
+			if !strings.Contains(out, want) {
+				t.Errorf("%s: no %q in\n%s", c.name, want, out)
+			}
+		}
+	}
+}
+
+// Where the manifest says autoRevert: false nothing is said to go back.
+func TestHistoryWithoutRevert(t *testing.T) {
+	_, dir, _ := rolledFleet(t)
+	writeFiles(t, dir, map[string]string{"web.yaml": strings.Replace(rolledFile, "replicas: 2", "replicas: 2, update: {autoRevert: false}", 1)})
+	gitAs(t, dir, "commit", "-qam", "stay")
+	if out := mustRun(t, dir, "history", "web"); !strings.Contains(out, "rollout blocked") || !strings.Contains(out, "what runs stays") || strings.Contains(out, "reverted") {
+		t.Error(out)
+	}
+}

@@ -12,14 +12,13 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/orpheus-cd/orpheus/agent/api"
-	"github.com/orpheus-cd/orpheus/planner"
 )
 
 // exitNotReady answers `status --exit-code`.
 const exitNotReady = 3
 
 func newStatusCommand(e *env) *cobra.Command {
-	var output string
+	var output, commit string
 	var watch, exitCode, network bool
 	var o recordOptions
 	cmd := &cobra.Command{
@@ -49,21 +48,27 @@ server, what it balances, and the endpoints that take no connections from here.
 
 Exit codes: 0 shown, 1 no agent answers or there is no such service, 2 wrong
 usage. With --exit-code also 3: not all that is shown is as the repository asks
-(a service is not ready or not on its newest revision, a rollout failed, a
-commit was refused, a
-manifest has a fault, the repository cannot be read, the node is short of
-something, has a problem or is not registered in its fleet, a slot it
-coordinates has no node).`,
+(a service is not ready or not on its newest revision, a rollout is under way on
+any node or failed, a commit was refused, a manifest has a fault, the repository
+cannot be read, the node is short of something, has a problem or is not
+registered in its fleet, a slot it coordinates has no node).
+
+What was pushed a moment ago is not followed yet: --commit has it answer 3 until
+that commit is followed, or one that comes after it where the checkout in -C
+tells; from a fleet's records, by all nodes that are live.`,
 		Example: `  orpheus status
   orpheus status shop/web --watch
   orpheus status --network
   orpheus status -C ~/fleet      # the whole fleet, from its records
-  until orpheus status web --exit-code >/dev/null; do sleep 1; done`,
+  git push && until orpheus status web --exit-code --commit "$(git rev-parse HEAD)" >/dev/null; do sleep 1; done`,
 		Args:              cobra.MaximumNArgs(1),
 		ValidArgsFunction: e.completeServices(false),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := o.check(e, cmd); err != nil {
 				return usageError(err)
+			}
+			if commit != "" && (!exitCode || !isCommit(commit)) {
+				return usageError(fmt.Errorf("--commit %.80q: write the id of a commit, or at least %d characters of it, and --exit-code", commit, minCommit))
 			}
 			view := statusView{env: e, json: output == "json"}
 			if len(args) > 0 {
@@ -79,7 +84,7 @@ coordinates has no node).`,
 						return err
 					}
 					defer book.store.close()
-					return view.showRecorded(st, exitCode)
+					return view.showRecorded(ctx, st, exitCode, o.directory, commit)
 				})
 			}
 			client, err := e.client()
@@ -106,16 +111,16 @@ coordinates has no node).`,
 						return err
 					}
 					defer book.store.close()
-					return view.showRecorded(recorded, exitCode)
+					return view.showRecorded(ctx, recorded, exitCode, o.directory, commit)
 				})
 			}
-			if st, err = view.narrow(st); err != nil {
+			if st, err = view.narrow(knowElsewhere(cmd.Context(), client, st, view.service)); err != nil {
 				return err
 			}
 			if err := view.print(st); err != nil {
 				return err
 			}
-			if exitCode && !asAsked(st) {
+			if exitCode && !(asAsked(st) && follows(cmd.Context(), o.directory, st.Repository.Applied.Hash, commit)) {
 				return &exitError{code: exitNotReady}
 			}
 			return nil
@@ -125,6 +130,7 @@ coordinates has no node).`,
 	o.addPlaceFlags(e, cmd)
 	cmd.Flags().BoolVarP(&watch, "watch", "w", false, "go on showing it")
 	cmd.Flags().BoolVar(&exitCode, "exit-code", false, "exit with 3 if not all is as the repository asks")
+	cmd.Flags().StringVar(&commit, "commit", "", "with --exit-code, 3 also until this `commit` is followed")
 	cmd.Flags().BoolVar(&network, "network", false, "show the node's network")
 	cmd.MarkFlagsMutuallyExclusive("watch", "exit-code", "network")
 	return cmd
@@ -188,21 +194,6 @@ func withoutRollouts(f *api.Fleet) *api.Fleet {
 	return &one
 }
 
-// serviceElsewhere is a service that nothing runs of on the node, which knows
-// of its rollout in the fleet.
-func serviceElsewhere(st *api.Status, name string) (api.Service, bool) {
-	if st.Fleet == nil {
-		return api.Service{}, false
-	}
-	id := planner.ParseServiceID(name)
-	for _, r := range st.Fleet.Rollouts {
-		if r.Service == id.String() {
-			return api.Service{Namespace: id.Namespace, Name: id.Name, File: r.File, Revision: r.Wanted, Rollout: r}, true
-		}
-	}
-	return api.Service{}, false
-}
-
 // notOpened lists the ports of a service that the node does not open.
 func notOpened(st *api.Status, s api.Service) []api.NotOpened {
 	return slices.DeleteFunc(slices.Clone(st.NotOpened), func(n api.NotOpened) bool { return n.ID() != s.ID() })
@@ -225,6 +216,8 @@ func noService(st *api.Status, name string) error {
 	text := fmt.Sprintf("there is no service %q on node %s", name, st.Node)
 	const few = 12
 	switch {
+	case len(names) == 0 && st.Fleet != nil:
+		text += ", on which nothing runs now, nor among those of the fleet that it knows"
 	case len(names) == 0:
 		text += ", nor any other"
 	case len(names) > few:
@@ -233,7 +226,7 @@ func noService(st *api.Status, name string) error {
 		text += "; it has " + strings.Join(names, ", ")
 	}
 	if st.Fleet != nil {
-		text += "; with -C, --repository or --config the services of the whole fleet are shown"
+		text += "; \"orpheus status\" with -C, --repository or --config shows the services of the whole fleet"
 	}
 	if n := broken(st.Faults); n > 0 {
 		text += fmt.Sprintf("; %s of the commit may hold it back, see \"orpheus status\"", count(n, "fault"))
@@ -256,7 +249,11 @@ func (v statusView) render(st *api.Status) *screen {
 	return s
 }
 
-// asAsked reports whether nothing is amiss.
+// underWay reports whether the slots of a service are not what they are to be, on
+// any node.
+func underWay(r *api.Rollout) bool { return r != nil && !r.Steady() }
+
+// asAsked reports whether nothing is amiss, or on its way.
 func asAsked(st *api.Status) bool {
 	r := st.Repository
 	if r.Refused != "" || r.Error != "" || r.Applied.Hash == "" || broken(st.Faults) > 0 || len(st.Problems) > 0 || slices.ContainsFunc(st.NotOpened, func(n api.NotOpened) bool { return !n.Meant }) || len(st.Pressure) > 0 {
@@ -272,7 +269,7 @@ func asAsked(st *api.Status) bool {
 			return false
 		}
 	}
-	if f := st.Fleet; f != nil && (f.Error != "" || !f.Registered || len(f.Unplaced) > 0 || slices.ContainsFunc(f.Rollouts, (*api.Rollout).Failed)) {
+	if f := st.Fleet; f != nil && (f.Error != "" || !f.Registered || len(f.Unplaced) > 0 || slices.ContainsFunc(f.Rollouts, underWay)) {
 		return false
 	}
 	return st.Network == nil || st.Network.Error == ""

@@ -52,7 +52,8 @@ func (e *env) recordedStatus(ctx context.Context, o recordOptions, depth int) (*
 }
 
 // showRecorded prints the status of a fleet, or of one service.
-func (v statusView) showRecorded(st *recordedStatus, exitCode bool) error {
+// What is followed is compared with commit in the checkout that dir lies in.
+func (v statusView) showRecorded(ctx context.Context, st *recordedStatus, exitCode bool, dir, commit string) error {
 	s := v.newScreen()
 	if v.service == "" {
 		drawRecorded(s, st)
@@ -65,7 +66,7 @@ func (v statusView) showRecorded(st *recordedStatus, exitCode bool) error {
 			return fmt.Errorf("%s is a slot of %s; \"orpheus why %s\" explains it", v.service, service.Service, v.service)
 		}
 		one := *st
-		one.Services, st = []*recordedService{service}, &one
+		one.Services, one.Faults, st = []*recordedService{service}, service.faults(st.Faults), &one
 		drawRecordedService(s, st, service, "", v.now())
 		drawAdvice(s, recordedAdvice(service))
 	}
@@ -75,7 +76,7 @@ func (v statusView) showRecorded(st *recordedStatus, exitCode bool) error {
 	} else {
 		err = s.writeTo(v.stdout)
 	}
-	if err == nil && exitCode && !st.asAsked() {
+	if err == nil && exitCode && !(st.asAsked() && st.followedBy(ctx, dir, commit)) {
 		return &exitError{code: exitNotReady}
 	}
 	return err
@@ -83,12 +84,14 @@ func (v statusView) showRecorded(st *recordedStatus, exitCode bool) error {
 
 // asAsked reports whether all services have what their manifests ask for.
 func (st *recordedStatus) asAsked() bool {
-	return len(st.NotVerified) == 0 && !slices.ContainsFunc(st.Services, func(s *recordedService) bool { return !s.Steady() || s.Ahead != "" })
+	amiss := func(s *recordedService) bool { return !s.Steady() || s.Ahead != "" || s.Deleted != "" }
+	return len(st.NotVerified) == 0 && broken(st.Faults) == 0 && !slices.ContainsFunc(st.Services, amiss)
 }
 
 // drawRecorded draws all services of a fleet.
 func drawRecorded(s *screen, st *recordedStatus) {
 	drawPlace(s, st)
+	drawFaults(s, st.Faults, "the manifests here")
 	s.blank()
 	if len(st.Services) == 0 {
 		s.prose("", plain, plain, "No service is recorded, and the manifests here have none.")
@@ -96,6 +99,9 @@ func drawRecorded(s *screen, st *recordedStatus) {
 	t := table{titles: []string{"NAME", "READY", "ROLLOUT", "REVISION", "NODES", "MESSAGE"}, spare: []int{4, 3}}
 	for _, service := range st.Services {
 		mark, c := rolloutMark(service.Rollout)
+		if service.Deleted != "" {
+			mark, c = "deleted", yellow
+		}
 		ready := fmt.Sprintf("%d/%d", service.Available, service.Replicas)
 		if service.NotVerified != "" {
 			mark, ready = "", fmt.Sprintf("?/%d", service.Replicas)
@@ -118,6 +124,8 @@ func (r *recordedService) sentence() string {
 		return "not known: its lease document is not verified"
 	case r.Suspended != "":
 		return r.Suspended
+	case r.Deleted != "":
+		return r.Deleted
 	case r.Ahead != "":
 		return "the manifest here asks for " + r.Ahead.Short() + ", which no node follows yet"
 	}
@@ -167,6 +175,7 @@ func drawPlace(s *screen, st *recordedStatus) {
 // drawRecordedService draws one service of a fleet, or one slot of it.
 func drawRecordedService(s *screen, st *recordedStatus, service *recordedService, slot string, now time.Time) {
 	drawPlace(s, st)
+	drawFaults(s, service.faults(st.Faults), "the manifests here")
 	s.blank()
 	s.labelled("SERVICE", bold, service.Service)
 	s.labelled("READY", rolloutColour(service.Rollout), fmt.Sprintf("%d of %d", service.Available, service.Replicas))
@@ -176,9 +185,12 @@ func drawRecordedService(s *screen, st *recordedStatus, service *recordedService
 	if service.Suspended != "" {
 		s.labelled("SUSPENDED", yellow, service.Suspended)
 	}
-	if service.NotVerified != "" {
+	switch {
+	case service.NotVerified != "":
 		s.labelled("ROLLOUT", red, service.sentence())
-	} else {
+	case service.Deleted != "":
+		s.labelled("DELETED", yellow, service.Deleted)
+	default:
 		drawRollout(s, service.Rollout, now)
 	}
 	if service.Ahead != "" {
@@ -190,8 +202,18 @@ func drawRecordedService(s *screen, st *recordedStatus, service *recordedService
 	drawBadRecords(s, st.NotVerified)
 }
 
+// faults are those that may concern a service: all of its file, and where its file
+// is not known all that there are.
+func (r *recordedService) faults(all []planner.Fault) []planner.Fault {
+	return slices.DeleteFunc(slices.Clone(all), func(f planner.Fault) bool { return f.Warning || r.File != "" && f.File != r.File })
+}
+
 // recordedAdvice says what there is to do about a service.
 func recordedAdvice(service *recordedService) []string {
+	if service.Deleted != "" {
+		return []string{"to let a deletion happen that waits for a person: push a commit, empty or not, with the trailer that \"orpheus status\" shows on a node that has the service (" + planner.PruneTrailer + ")",
+			"or, if it was deleted by mistake, put its manifest back and commit"}
+	}
 	advice := rolloutAdvice(service.Rollout)
 	if service.Ahead != "" {
 		advice = append(advice, "commit and push what is changed here, or wait for the nodes to follow it")

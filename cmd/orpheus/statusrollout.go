@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
@@ -53,7 +54,7 @@ func drawRollout(s *screen, r *api.Rollout, now time.Time) {
 	}
 	shown := 0
 	for _, h := range r.Hooks {
-		if text, c := describeHook(h); !told(r, h) {
+		if text, c := describeHook(r, h); !told(h) {
 			s.labelled(first(shown, "HOOKS"), c, text)
 			shown++
 		}
@@ -70,9 +71,7 @@ func drawRollout(s *screen, r *api.Rollout, now time.Time) {
 }
 
 // told reports whether what there is to say of a hook is said elsewhere.
-func told(r *api.Rollout, h api.RolloutHook) bool {
-	return h.State == api.HookRuns && h.Reason == "" || h.State == api.HookFailed && strings.Contains(r.Failure, h.Reason)
-}
+func told(h api.RolloutHook) bool { return h.State == api.HookRuns && h.Reason == "" }
 
 // moving reports whether the budget counts now.
 func moving(r *api.Rollout) bool {
@@ -131,19 +130,22 @@ func describeRollout(r *api.Rollout, now time.Time) string {
 	return text + ": " + slots + " available at " + wanted
 }
 
-func describeHook(h api.RolloutHook) (string, colour) {
-	text, c := h.Hook, plain
+func describeHook(r *api.Rollout, h api.RolloutHook) (string, colour) {
+	text, c, where := h.Hook, plain, ""
+	if h.Node != "" {
+		where = " on " + string(h.Node)
+	}
 	switch h.State {
 	case api.HookDue:
 		text += " is still to run"
 	case api.HookRuns:
-		text, c = text+" runs on "+string(h.Node), yellow
+		text, c = text+" runs"+where, yellow
 	case api.HookSucceeded:
-		text += " succeeded"
+		text += " succeeded" + where
 	case api.HookFailed:
-		text, c = text+" failed", red
+		text, c = text+" failed"+where, red
 	}
-	if h.Reason != "" {
+	if h.Reason != "" && !strings.Contains(r.Failure, h.Reason) {
 		text += ": " + h.Reason
 	}
 	return text, c
@@ -242,35 +244,47 @@ func rolloutAdvice(r *api.Rollout) []string {
 	}
 	for _, h := range r.Hooks {
 		if h.State == api.HookFailed {
-			add("see what the %s hook wrote, on the node that ran it: orpheus logs %s-%s", h.Hook, r.Service, strings.ToLower(h.Hook))
+			where := "the node that ran it"
+			if h.Node != "" {
+				where = string(h.Node)
+			}
+			add("see what the %s hook wrote, on %s: orpheus logs %s-%s", h.Hook, where, r.Service, strings.ToLower(h.Hook))
 		}
 	}
 	for _, l := range r.Slots {
-		if l.Failing && l.Node != "" {
+		crashed := l.Restarts > 0 || l.Phase == planner.PhaseFailed || l.Phase == planner.PhaseUnhealthy
+		if l.Node != "" && !l.Void && (l.Failing || crashed && !l.Available) {
 			add("see what %s wrote, on %s: orpheus logs %s", slotOf(r, l.Slot), l.Node, slotOf(r, l.Slot))
 			break
 		}
 	}
-	if len(r.Unplaced) > 0 {
-		add("give %s room: add a node, end a drain, or ask for less in %s (resources.requests, nodeSelector, tolerations)", r.Unplaced[0].Slot, file)
+	for _, u := range r.Unplaced {
+		slot, _ := r.Slot(u.Slot)
+		if _, stands := r.Stands(slot); !stands {
+			add("give %s room: add a node, end a drain, or ask for less in %s (resources.requests, nodeSelector, tolerations)", u.Slot, file)
+			break
+		}
 	}
 	if len(r.Refusals) > 0 && !r.Steady() {
 		n := r.Refusals[0]
 		add("change what %s refuses in %s, or let the node's configuration allow it", n.Node, file)
 	}
-	if len(r.Avoided) > 0 {
+	if len(r.Avoided) > 0 && !r.Steady() {
 		add("see what is wrong with %s: orpheus nodes %s", r.Avoided[0].Node, r.Avoided[0].Node)
+	}
+	for _, service := range r.WaitsFor {
+		add("see why %s is not as it is waited for: orpheus why %s", service, service)
 	}
 	return out
 }
 
-// revisionOf is what the slots are to have: where the manifest's failed,
-// another one.
+// revisionOf is what the slots are to have: where the manifest's failed, another
+// one, or what most of them have and stay at.
 func revisionOf(r *api.Rollout, wanted planner.Revision) planner.Revision {
-	if r != nil && r.Failed() && r.Target != "" {
-		return r.Target
+	if r == nil || !r.Failed() {
+		return wanted
 	}
-	return wanted
+	return cmp.Or(r.Target, r.Runs(), wanted)
 }
 
 // drawAdvice draws what there is to do.

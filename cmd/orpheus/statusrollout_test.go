@@ -129,11 +129,14 @@ func rolloutCases() map[string]rolloutCase {
 			c.doc.History = c.doc.History[1:]
 			why := "exited with code 1: last line: ERROR 1045 (28000): access denied for user 'migrate'"
 			block(c, "its preRollout hook failed: "+why)
-			c.doc.Hooks = []planner.HookRun{{Kind: planner.HookPreRollout, Revision: c.service.Revision, Token: 9, Failed: why}}
+			c.doc.BlockedAt = c.doc.Commit
+			c.service.Hooks[planner.HookPostRollout] = planner.Hook{Revision: "r1-p"} // is not to run any more
+			c.doc.Hooks = []planner.HookRun{{Kind: planner.HookPreRollout, Revision: c.service.Revision, Token: 9, Node: "node-3", Failed: why}}
 		}),
 		"waits for another": base(func(c *rolloutCase) {
 			c.doc.History = c.doc.History[1:]
-			c.waiting = "waits for db: 0 of 1 slot is ready (spec.dependsOn)"
+			c.service.DependsOn = []planner.Dependency{{Service: planner.ParseServiceID("db")}}
+			c.waiting = "waits for db: fewer than 2 slots of it are available at r1-33333333"
 		}),
 		"no room": base(func(c *rolloutCase) {
 			all(c)
@@ -199,9 +202,10 @@ func TestRolloutScreens(t *testing.T) {
 				t.Errorf("%s at %d columns: %d lines are no screen", name, width, n)
 			}
 		}
-		failed := name == "reverted" || name == "reverting" || name == "blocked" || name == "hook failed"
-		if failed && asAsked(one) {
-			t.Errorf("%s is said to be as asked", name)
+		one.Problems = nil
+		one.Services[0].Ready, one.Services[0].Updated, one.Services[0].Replicas = 1, 1, len(one.Services[0].Instances) // all is well here
+		if fine := name == "done"; asAsked(one) != fine {
+			t.Errorf("%s: as asked is %v", name, !fine)
 		}
 	}
 }
@@ -230,8 +234,11 @@ func TestRolloutOverview(t *testing.T) {
 		t.Error("a rollout that failed on other nodes is said to be as asked")
 	}
 	st.Fleet.Rollouts = elsewhere[:1]
-	if !asAsked(st) {
-		t.Error("a rollout elsewhere that waits for approval is said to have failed")
+	if asAsked(st) {
+		t.Error("a rollout elsewhere that waits for approval is said to be as asked")
+	}
+	if st.Fleet.Rollouts = nil; !asAsked(st) {
+		t.Error("what is as asked is not said to be")
 	}
 }
 
@@ -245,7 +252,7 @@ func TestWhyRollout(t *testing.T) {
 		{At: ago(12 * time.Minute), Level: "info", Service: "web", Slot: "web-0", What: "leases decided", Reason: "web-0 changes to r1-99999999: commit 4f2a4f2a changed it", Detail: []string{"commit=4f2a4f2a"}},
 		{At: ago(2 * time.Minute), Level: "warn", Service: "web", What: "rollout blocked", Reason: "revision r1-99999999 of commit 4f2a4f2a: web-0 on node-2: readiness probe; it goes back to revision r1-22222222 of commit 17be17be"},
 	}
-	for name, slot := range map[string]string{"reverting": "", "moves off a bad node": "1"} {
+	for name, slot := range map[string]string{"reverting": "", "moves off a bad node": "1", "waits for another": "", "pauses": "", "hook failed": ""} {
 		st := rolloutStatus(rolloutCases()[name].rollout())
 		called := "web"
 		if slot != "" {

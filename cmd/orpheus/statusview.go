@@ -169,15 +169,26 @@ func drawTrouble(s *screen, st *api.Status) {
 	if len(st.Faults) == 0 {
 		return
 	}
+	drawFaults(s, st.Faults, st.FaultsIn)
+	if broken(st.Faults) > 0 && st.FaultsIn == st.Repository.Applied.Short() {
+		s.prose("  ", plain, dim, "Services of these files stay as they were; the others follow the commit.")
+	}
+}
+
+// drawFaults lists faults, and where they are.
+func drawFaults(s *screen, faults []planner.Fault, in string) {
+	if len(faults) == 0 {
+		return
+	}
 	s.blank()
 	title := "FAULTS"
-	if st.FaultsIn != "" {
-		title += " in " + st.FaultsIn
+	if in != "" {
+		title += " in " + in
 	}
 	s.line(s.paint(bold, title))
-	for i, f := range st.Faults {
+	for i, f := range faults {
 		if i == maxShownFaults {
-			s.prose("  ", plain, dim, fmt.Sprintf("and %d more: \"orpheus validate\" in the repository lists all", len(st.Faults)-i))
+			s.prose("  ", plain, dim, fmt.Sprintf("and %d more: \"orpheus validate\" in the repository lists all", len(faults)-i))
 			break
 		}
 		c, where := red, f
@@ -188,9 +199,6 @@ func drawTrouble(s *screen, st *api.Status) {
 		if f.Remedy != "" {
 			s.prose("    → ", dim, plain, f.Remedy)
 		}
-	}
-	if broken(st.Faults) > 0 && st.FaultsIn == st.Repository.Applied.Short() {
-		s.prose("  ", plain, dim, "Services of these files stay as they were; the others follow the commit.")
 	}
 }
 
@@ -216,7 +224,7 @@ func drawServices(s *screen, st *api.Status) {
 			cell{service.ID().String(), plain},
 			cell{fmt.Sprintf("%d/%d", service.Ready, service.Replicas), state},
 			cell{mark, markColour},
-			cell{revisionOf(service.Rollout, service.Revision).Short(), plain},
+			cell{hasRevision(service).Short(), plain},
 			cell{service.Driver, plain},
 			cell{ports(service.Published), plain})
 	}
@@ -259,10 +267,10 @@ func ports(published []string) string {
 	return strings.Join(short, ",")
 }
 
-// settled reports whether a service is as its manifest asks.
+// settled reports whether a service is as its manifest asks, here and, as far as
+// the node knows, in its fleet.
 func settled(s api.Service) bool {
-	failed := s.Rollout != nil && s.Rollout.Failed()
-	return s.Ready == s.Replicas && s.Updated == s.Replicas && len(s.Instances) == s.Replicas && s.Approve == "" && !failed
+	return s.Ready == s.Replicas && s.Updated == s.Replicas && len(s.Instances) == s.Replicas && s.Approve == "" && !underWay(s.Rollout)
 }
 
 // heldBack reports whether a fault of its file keeps a service as it was.
@@ -349,10 +357,20 @@ func drawService(s *screen, service api.Service, slot string, closed []api.NotOp
 // where that is another.
 func describeRevision(service api.Service) string {
 	text := service.Revision.Short()
-	if is := revisionOf(service.Rollout, service.Revision); is != service.Revision {
+	if is := hasRevision(service); is != service.Revision {
 		return is.Short() + "; the manifest asks for " + text
 	}
 	return text
+}
+
+// hasRevision is what the slots have and are to keep: of a service that is held
+// back what runs of it here.
+func hasRevision(service api.Service) planner.Revision {
+	wanted := func(i api.Instance) bool { return i.Revision == service.Revision }
+	if service.Rollout == nil && len(service.Instances) > 0 && service.Approve != "" && !slices.ContainsFunc(service.Instances, wanted) {
+		return service.Instances[0].Revision
+	}
+	return revisionOf(service.Rollout, service.Revision)
 }
 
 // describeReady counts the instances that are ready, and where slots are on

@@ -39,7 +39,7 @@ func (v statusView) watch(ctx context.Context, client *api.Client) error {
 		case ctx.Err() != nil:
 			return nil
 		case err == nil:
-			if st, err = v.narrow(st); err != nil && last == nil {
+			if st, err = v.narrow(knowElsewhere(ctx, client, st, v.service)); err != nil && last == nil {
 				return err
 			}
 		case last == nil:

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -71,6 +72,7 @@ does so in any case.`,
 
 // whyHere explains what the agent of this node knows.
 func (e *env) whyHere(ctx context.Context, client *api.Client, st *api.Status, name string) error {
+	st = knowElsewhere(ctx, client, st, name)
 	service, slot, err := resolveAnywhere(st, name)
 	if err != nil {
 		return err
@@ -86,32 +88,6 @@ func (e *env) whyHere(ctx context.Context, client *api.Client, st *api.Status, n
 	s := e.newScreen()
 	drawWhy(s, st, onlySlot(service, slot), slot, events, e.now())
 	return s.writeTo(e.stdout)
-}
-
-// resolveAnywhere finds a service, or one and its slot, on this node or on
-// others that it knows of.
-func resolveAnywhere(st *api.Status, name string) (service api.Service, slot string, err error) {
-	service, slot, err = resolveSlot(st, name)
-	if err == nil {
-		return service, slot, nil
-	}
-	if s, ok := serviceElsewhere(st, name); ok {
-		return s, "", nil
-	}
-	known := slices.Clone(st.Services)
-	if st.Fleet != nil {
-		for _, r := range st.Fleet.Rollouts {
-			s, _ := serviceElsewhere(st, r.Service)
-			known = append(known, s)
-		}
-	}
-	called := planner.ParseServiceID(name).String()
-	for _, s := range known {
-		if slot, is := s.Rollout.Slot(called); is {
-			return s, slot, nil
-		}
-	}
-	return api.Service{}, "", err
 }
 
 // onlySlot leaves the instances of one slot; "" = of all.
@@ -142,9 +118,10 @@ func drawWhy(s *screen, st *api.Status, service api.Service, slot string, events
 	drawAdvice(s, advice(st, service, slot))
 }
 
-// underWay reports an instance that the node is bringing to what it is to be.
-func underWay(i api.Instance) bool {
-	return i.Phase != planner.PhaseReady
+// underWayHere reports whether the node is bringing an instance to what it is to
+// be.
+func underWayHere(service api.Service) bool {
+	return slices.ContainsFunc(service.Instances, func(i api.Instance) bool { return i.Phase != planner.PhaseReady })
 }
 
 // holdsOn lists the orders that concern a service or slot.
@@ -191,12 +168,12 @@ func advice(st *api.Status, service api.Service, slot string) []string {
 	for _, i := range service.Instances {
 		failing = failing || i.Phase == planner.PhaseFailed || i.Phase == planner.PhaseUnhealthy
 	}
-	var ofRollout []string
 	if service.Rollout != nil {
-		ofRollout = rolloutAdvice(service.Rollout)
-		out = append(out, ofRollout...)
+		of := rolloutAdvice(service.Rollout)
+		failing = failing && !slices.ContainsFunc(of, func(text string) bool { return strings.Contains(text, "orpheus logs ") })
+		out = append(out, of...)
 	}
-	if failing && len(ofRollout) == 0 {
+	if failing {
 		add("look at what it wrote: orpheus logs %s", service.ID())
 		add("if the last change broke it, revert that commit; to run an earlier revision of a slot meanwhile: orpheus run-revision SLOT REVISION --reason TEXT")
 	}
@@ -214,7 +191,11 @@ func advice(st *api.Status, service api.Service, slot string) []string {
 		add("nothing: it is as its manifest asks")
 	case settled(service):
 		add("nothing here: it runs, and stays as it is for what MESSAGE says")
-	case service.Message != "" && !slices.ContainsFunc(service.Instances, underWay):
+	case service.Rollout != nil && len(service.Rollout.Waits) > 0 && !underWayHere(service):
+		add("see what WAITS says: it goes on by itself")
+	case service.Rollout != nil && !underWayHere(service):
+		add("wait: the fleet is at work on it")
+	case service.Message != "" && !underWayHere(service):
 		add("see what MESSAGE says: it waits for that, and goes on by itself")
 	default:
 		add("wait: the node is at work on it")
