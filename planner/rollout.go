@@ -252,7 +252,9 @@ func (r *rollout) want() {
 	}
 	rev := r.s.Revision
 	other := func(l Lease) bool { return l.Revision != rev && r.facts.inForce(l) }
-	r.rolling = !r.stays && good != rev && (good != "" || slices.ContainsFunc(r.leases, other))
+	before := func(a Applied) bool { return a.Revision != rev }
+	r.rolling = !r.stays && good != rev &&
+		(good != "" || slices.ContainsFunc(r.leases, other) || r.begun() && slices.ContainsFunc(r.doc.History, before))
 }
 
 // reverts reports whether the service goes back, or went back, to its last good
@@ -350,7 +352,7 @@ func (r *rollout) completes(slots int) {
 	case r.needs(HookPostRollout):
 		r.starts = HookPostRollout
 		return
-	case r.doc.LastGood != "": // of a first release it is written with what comes next
+	case r.doc.LastGood != "" || r.rolling: // of a first release it is written with what comes next
 		r.changed = true
 		r.say(rev.Short() + " is rolled out: " + plural(slots, "slot") + " available")
 	}
