@@ -16,14 +16,23 @@ type LeaseChange struct {
 	To   *planner.Lease `json:"to,omitempty"`
 }
 
-// LeaseChanges compares two values of a document, in order of slot and token.
+// LeaseChanges compares two values of a document, in order of slot and token. A
+// slot that keeps another lease, as it does until its next instance is available,
+// did not leave where one is taken from it for where one is given.
 func LeaseChanges(before, after planner.LeaseDoc) []LeaseChange {
 	taken := without(before.Leases, after.Leases)
 	given := without(after.Leases, before.Leases)
+	stays := map[string]bool{}
+	for _, l := range without(after.Leases, given) {
+		stays[l.Slot] = true
+	}
 	var out []LeaseChange
 	for _, to := range given {
 		change := LeaseChange{Slot: to.Slot, To: &to}
-		if i := slices.IndexFunc(taken, func(l planner.Lease) bool { return l.Slot == to.Slot }); i >= 0 {
+		i := slices.IndexFunc(taken, func(l planner.Lease) bool {
+			return l.Slot == to.Slot && (!stays[l.Slot] || l.Token == to.Token)
+		})
+		if i >= 0 {
 			from := taken[i]
 			change.From, taken = &from, slices.Delete(taken, i, i+1)
 		}
