@@ -45,6 +45,8 @@ func (i Instance) halfExited() Instance {
 func TestReconcile(t *testing.T) {
 	a1, a2, b2 := leased(1, plainA), leased(2, plainA), leased(2, plainB)
 	va1, vb2 := leased(1, volumeA), leased(2, volumeB)
+	stopFirst2 := b2
+	stopFirst2.StopFirst = true
 	tests := []struct {
 		// what is the case, and what the node does about it
 		name    string
@@ -148,7 +150,9 @@ func TestReconcile(t *testing.T) {
 		// A plain successor waits for a single writer to end ...
 		{name: "old is single writer", leases: []Lease{va1, b2}, have: []Instance{instanceOf(va1, volumeA)}, waits: []string{"to stop"}},
 		// ... and for one whose template nobody knows any more.
-		{name: "old is unknown", leases: []Lease{b2}, have: []Instance{instanceOf(va1, volumeA)}, change: forget(volumeA), actions: []string{"stop " + InstanceID(web0, va1) + ": replaced"}, waits: []string{"to stop"}},
+		{name: "old is unknown", leases: []Lease{b2}, have: []Instance{instanceOf(va1, volumeA)}, change: forget(volumeA), actions: []string{"stop " + InstanceID(web0, va1) + ": replaced"}, waits: []string{"is not known any more, so nothing may run beside it"}},
+		// Where it would wait in any case it says so, not that it is for volumes.
+		{name: "old is unknown, stop-first", leases: []Lease{stopFirst2}, have: []Instance{instanceOf(a1, plainA)}, change: forget(plainA), actions: []string{"stop " + InstanceID(web0, a1) + ": replaced"}, waits: []string{"(spec.update)"}},
 		// A single writer is not in its own way.
 		{name: "single writer restarts", leases: []Lease{va1}, have: []Instance{instanceOf(va1, volumeA).in(StatePartial)}, actions: []string{"restart " + InstanceID(web0, va1) + ": cut off"}},
 		// Another slot's instance is in nobody's way.
