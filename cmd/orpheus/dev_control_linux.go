@@ -25,6 +25,7 @@ type devState struct {
 	GitURL     string    `json:"gitURL"`
 	Repository string    `json:"repository"` // the same, by its path
 	Registry   string    `json:"registry,omitempty"`
+	Host       string    `json:"host,omitempty"` // address at which nodes reach this machine
 	Nodes      []devNode `json:"nodes"`
 }
 

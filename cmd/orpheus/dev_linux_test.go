@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/orpheus-cd/orpheus/agent/api"
 	"github.com/orpheus-cd/orpheus/planner"
@@ -135,5 +136,18 @@ node-5  silent    10.213.0.15:7718  51                                 its agent
 `
 	if out.String() != want {
 		t.Errorf("%s", out.String())
+	}
+}
+
+// TestDevReport: what is up, and at which address nodes reach this machine.
+func TestDevReport(t *testing.T) {
+	var b bytes.Buffer
+	d := &dev{env: &env{stdout: &b}, name: "dev"}
+	st := &devState{Name: "dev", GitURL: "http://10.213.0.1:80/fleet.git", Host: "10.213.0.254", Nodes: []devNode{{Name: "node-1", Address: "10.213.0.11:7718"}}}
+	d.report(st, nil, serveOptions{}, time.Second)
+	for _, want := range []string{`Fleet "dev" is up in 1.0 s: 1 node that runs containers.`, "  Host      10.213.0.254: this machine, as nodes"} {
+		if !strings.Contains(b.String(), want) {
+			t.Errorf("no %q in\n%s", want, b.String())
+		}
 	}
 }

@@ -256,6 +256,9 @@ func (s *supervisor) state() devState {
 	if c.Registry != nil {
 		st.Registry = c.Registry.Host
 	}
+	if host := c.Host(); host.IsValid() {
+		st.Host = host.String()
+	}
 	for _, n := range c.Nodes {
 		node := devNode{Name: n.Name, On: n.On(), Address: n.Address.String(), Agent: n.AgentPID(),
 			Processes: n.Processes(), Cut: n.CutFrom(), Socket: n.Socket(), Log: n.LogFile()}

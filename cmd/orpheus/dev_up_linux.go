@@ -257,7 +257,12 @@ func (d *dev) report(st *devState, source *devSource, opts serveOptions, took ti
 	if opts.Driver == planner.DriverProcess {
 		what = "processes"
 	}
-	fmt.Fprintf(w, "\nFleet %q is up in %.1f s: %d nodes that run %s.\n\n", st.Name, took.Seconds(), len(st.Nodes), what)
+	if len(st.Nodes) == 1 {
+		what = "that runs " + what
+	} else {
+		what = "that run " + what
+	}
+	fmt.Fprintf(w, "\nFleet %q is up in %.1f s: %s %s.\n\n", st.Name, took.Seconds(), count(len(st.Nodes), "node"), what)
 	from := "an example"
 	if source != nil {
 		from = "a copy of " + source.describe()
@@ -265,6 +270,9 @@ func (d *dev) report(st *devState, source *devSource, opts serveOptions, took ti
 	fmt.Fprintf(w, "  Git       %s, branch main: %s\n", st.GitURL, from)
 	if st.Registry != "" {
 		fmt.Fprintf(w, "  Registry  %s, plain HTTP, for images of your own\n", st.Registry)
+	}
+	if st.Host != "" {
+		fmt.Fprintf(w, "  Host      %s: this machine, as nodes and what runs on them reach it\n", st.Host)
 	}
 	for _, n := range st.Nodes {
 		fmt.Fprintf(w, "  %-9s %s\n", n.Name, n.Address)

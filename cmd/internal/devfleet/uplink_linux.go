@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"strings"
 
@@ -72,6 +73,15 @@ func (c *Cluster) openUplink() error {
 		}
 		return nil
 	})
+}
+
+// Host is the address at which nodes reach what listens on this machine; the zero
+// value = they have no way to it, or share its network.
+func (c *Cluster) Host() netip.Addr {
+	if c.net == nil || c.remains.Uplink == nil {
+		return netip.Addr{}
+	}
+	return c.net.host(uplinkHost)
 }
 
 // masquerade makes the table:
