@@ -164,6 +164,9 @@ func advice(st *api.Status, service api.Service, slot string) []string {
 	case r.Error != "":
 		add("the repository cannot be read, so no change arrives: %s", r.Error)
 	}
+	if f := st.Fleet; f != nil && f.Error != "" && f.Error != r.Error {
+		add("the records of the fleet cannot be read, so what is told of other nodes may be old: %s", f.Error)
+	}
 	failing := false
 	for _, i := range service.Instances {
 		failing = failing || i.Phase == planner.PhaseFailed || i.Phase == planner.PhaseUnhealthy

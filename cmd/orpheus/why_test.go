@@ -53,6 +53,7 @@ func TestWhy(t *testing.T) {
 		{"a deletion waits", api.Status{}, deleted, "", nil, []string{`--trailer "Prune-Approved: 340563cd"`}, ""},
 		{"its file is broken", api.Status{Faults: []planner.Fault{{File: "web.yaml", Line: 3, Reason: "is required"}}}, service(planner.PhaseReady, ""), "", nil, []string{"mend web.yaml:3"}, ""},
 		{"a commit is refused", api.Status{Repository: api.Repository{Refused: "fleet.yaml is missing"}}, service(planner.PhaseReady, ""), "", nil, []string{"was refused: fleet.yaml is missing"}, ""},
+		{"the records cannot be read", api.Status{Fleet: &api.Fleet{Error: "no route to host"}}, service(planner.PhaseReady, ""), "", nil, []string{"what is told of other nodes may be old: no route to host"}, "nothing:"},
 		{"a port is closed", api.Status{NotOpened: []api.NotOpened{testNotOpened}, Problems: []string{testNotOpened.String()}}, service(planner.PhaseReady, ""), "", nil,
 			[]string{"CLOSED    port 8080/tcp of web is not opened", "- see CLOSED: port 8080 stays closed"}, "this node has a problem"},
 		{"terminals are not acted on", api.Status{}, failing, "", []event.Event{{At: now, What: "x", Reason: "\x1b[2J"}}, []string{"HAPPENED"}, "\x1b[2J"},
