@@ -130,11 +130,14 @@ func (ss *serviceState) changes() bool {
 }
 
 // replaceAll places the slots that are to change, those that have an available
-// instance or those that have none to lose.
+// instance or those that have none to lose. Those that have two leases already go
+// first: they may keep both, and with them a part of the surge.
 func (sv *survey) replaceAll(ss *serviceState, available bool) {
-	for _, st := range ss.slots {
-		if !st.fixed && st.kind == slotChanges && st.oldAvailable == available {
-			sv.replace(ss, st)
+	for _, two := range []bool{true, false} {
+		for _, st := range ss.slots {
+			if !st.fixed && st.kind == slotChanges && st.oldAvailable == available && len(st.leases)-len(st.void) > 1 == two {
+				sv.replace(ss, st)
+			}
 		}
 	}
 }
