@@ -56,7 +56,7 @@ func (wit *witness) mayHave(p *process, s planner.Service, l planner.Lease, old,
 	if slices.Contains(now.Blocked, l.Revision) && (!had || known && !s.Update.NoRevert) {
 		w.fail("R4: %s leased %s-%s at %s, which is blocked: %s", p.m.called, s.ID, l.Slot, l.Revision.Short(), now.BlockedWhy)
 	}
-	if l.Revision != s.Revision || knows(old, l.Revision) {
+	if l.Revision != s.Revision || knows(old, l.Revision) || runs(p.member.View(), s.ID, l.Revision) {
 		return
 	}
 	if _, has := s.Hooks[planner.HookPreRollout]; has {
@@ -74,6 +74,19 @@ func (wit *witness) mayHave(p *process, s planner.Service, l planner.Lease, old,
 func knows(doc planner.LeaseDoc, rev planner.Revision) bool {
 	return slices.ContainsFunc(doc.History, func(a planner.Applied) bool { return a.Revision == rev }) ||
 		slices.ContainsFunc(doc.Leases, func(l planner.Lease) bool { return l.Revision == rev })
+}
+
+// runs reports whether some node says that the revision runs there, although the
+// document was lost that gave it.
+func runs(v planner.View, id planner.ServiceID, rev planner.Revision) bool {
+	for _, n := range v.Nodes {
+		if n.Current() && slices.ContainsFunc(n.Status.Instances, func(i planner.InstanceStatus) bool {
+			return i.Slot.Service == id && i.Revision == rev && i.Phase == planner.PhaseReady
+		}) {
+			return true
+		}
+	}
+	return false
 }
 
 func hookRun(doc planner.LeaseDoc, kind planner.HookKind, rev planner.Revision) (planner.HookRun, bool) {
