@@ -167,6 +167,9 @@ func (sv *survey) fill(ss *serviceState, st *slotState) {
 	}
 	var h *host
 	if h, st.reasons = sv.choose(ss, st); h == nil {
+		if ss.retries(st) {
+			ss.pace.trying--
+		}
 		return
 	}
 	st.node, st.grant = h.name, ss.grantable(st, st.want)

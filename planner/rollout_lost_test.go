@@ -22,6 +22,9 @@ func TestPaceLost(t *testing.T) {
 		// available, and is not ended, nor does another slot go before it.
 		{"not told yet", rolloutCase{fleetCase: fleetCase{nodes: "n1 n2", replicas: 2, target: "b", before: "0:a1@n1+ 0:b3@n2~s 1:a2@n2+"}, change: restarted("n1")}, "="},
 		{"told", rolloutCase{fleetCase: fleetCase{nodes: "n1 n2", replicas: 2, target: "b", before: "0:a1@n1+ 0:b3@n2~s 1:a2@n2+"}, change: stopFirstOrder}, "0:b3@n2s 1:a2@n2"},
+		// Nodes come back in the middle of a rollout: the slot that had the new
+		// revision has it again, and is the one that tries it.
+		{"nodes come back", rolloutCase{fleetCase: fleetCase{nodes: "n1 n2", replicas: 2, target: "W", before: "0:W3@n1v 1:V2@n2v"}, good: "V", history: "WV"}, "0:W4@n1 1:V5@n2"},
 		// Back to what was good, which fails by now where it stands beside what is
 		// bad: the slot keeps both, and that is all the surge there is.
 		{"both fail", rolloutCase{fleetCase: fleetCase{nodes: "n1", replicas: 2, target: "a", before: "0:b3@n1 1:a1@n1f 1:b2@n1"}, good: "a", history: "ba"}, "="},

@@ -145,9 +145,19 @@ func (sv *survey) slots(ss *serviceState) {
 	}
 }
 
+// retries reports whether a slot has lost what it had at the wanted revision
+// before that has proved itself: it gets it again.
+func (ss *serviceState) retries(st *slotState) bool {
+	newest := len(st.void) - 1
+	return st.kind == slotRecovers && newest >= 0 && st.void[newest].Revision == ss.s.Revision && ss.doc.LastGood != ss.s.Revision
+}
+
 // underWay counts a slot whose change has begun.
 func (sv *survey) underWay(ss *serviceState, st *slotState) {
 	if st.cur == nil {
+		if ss.retries(st) {
+			ss.pace.trying++
+		}
 		return
 	}
 	st.available = sv.v.Available(ss.s, *st.cur)
