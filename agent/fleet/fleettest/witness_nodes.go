@@ -271,7 +271,7 @@ func (wit *witness) valid(f planner.Followed, v planner.View, id planner.Service
 	}
 	slots := map[string]int{}
 	good := dv.Doc.LastGood
-	if good != "" && good != s.Revision || len(dv.Doc.Blocked) > 0 || len(dv.Doc.Hooks) > 0 || len(s.Hooks) > 0 || len(s.Update.Steps) > 0 {
+	if good != s.Revision && (good != "" || len(dv.Doc.History) > 1) || len(dv.Doc.Blocked)+len(dv.Doc.Failed)+len(dv.Doc.Hooks) > 0 || len(s.Hooks) > 0 || len(s.Update.Steps) > 0 {
 		return false // what its rollout needs is for the planner to say
 	}
 	for _, l := range dv.Doc.Leases {

@@ -182,17 +182,24 @@ func (wit *witness) steps(p *process, s planner.Service, old, now planner.LeaseD
 	if done > 0 && steps[done-1].Approve && s.Update.Promoted != string(s.Revision) {
 		most = steps[done-1].Slots.Of(slots, true)
 	}
-	if before, after := slotsAt(old, s.Revision), slotsAt(now, s.Revision); after > before && after > max(1, most) {
+	v, begins := p.member.View(), false
+	for _, l := range now.Leases {
+		begins = begins || l.Revision == s.Revision && !slices.ContainsFunc(old.Leases, func(o planner.Lease) bool {
+			return o.Slot == l.Slot && o.Revision == l.Revision
+		})
+	}
+	if after := slotsAt(v, now, s.Revision); begins && after > max(1, most) { // what is lost comes back beside
 		wit.w.fail("R8: %s has %d slots of %s at %s, step %d allows %d: %+v becomes %+v",
 			p.m.called, after, s.ID, s.Revision.Short(), done, most, old.Leases, now.Leases)
 	}
 }
 
-// slotsAt counts the slots that have a lease at a revision.
-func slotsAt(doc planner.LeaseDoc, rev planner.Revision) int {
+// slotsAt counts the slots that have a lease in force at a revision: those that were
+// lost give way to others.
+func slotsAt(v planner.View, doc planner.LeaseDoc, rev planner.Revision) int {
 	slots := map[string]bool{}
 	for _, l := range doc.Leases {
-		if l.Revision == rev {
+		if l.Revision == rev && v.InForce(l) {
 			slots[l.Slot] = true
 		}
 	}
