@@ -11,6 +11,8 @@ import (
 
 	"github.com/orpheus-cd/orpheus/agent/notify"
 	"github.com/orpheus-cd/orpheus/planner"
+	"github.com/orpheus-cd/orpheus/runtime"
+	"github.com/orpheus-cd/orpheus/runtime/runtimetest"
 )
 
 // listeners takes down what agents hand over, and what each would tell.
@@ -202,6 +204,35 @@ func TestNotifyFirstRelease(t *testing.T) {
 		l.want(t, "ready after all", "rolloutDone web")
 		if f := l.of("n1"); f.Services[1].Failing != "" || f.Services[1].Phase != notify.Done {
 			t.Errorf("%+v", f.Services)
+		}
+	})
+}
+
+// TestNotifyFailedHook: a revision that no slot was given is blocked, and nothing
+// is taken back: neither the webhook, the commit status nor the status screen say so.
+func TestNotifyFailedHook(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.crash()
+		l := newListeners()
+		w.notify = l.hear
+		w.start()
+		w.driver.Behave(func(_ runtime.Workload, c runtime.Container) runtimetest.Behaviour {
+			if strings.HasSuffix(c.Image, "/c") {
+				return endsAfter(10*time.Second, 3)
+			}
+			return runtimetest.Behaviour{}
+		})
+		w.commit(service("web", "a"))
+		w.settle(time.Minute)
+		l.heard()
+		w.commit(service("web", "b", withHook("c"), func(s *planner.Service) { s.Suspend = nil }))
+		w.settle(3 * time.Minute)
+		l.want(t, "its preRollout hook failed", "hookFailed web, rolloutBlocked web")
+		if web := l.of("n1").Services[0]; web.Phase != notify.Blocked || web.Back != "" || !strings.Contains(web.Why, "exited with code 3") {
+			t.Errorf("others are told of %+v", web)
+		}
+		if r := w.service("web").Rollout; r.State != planner.RolloutBlocked || !strings.Contains(r.Failure, "no slot has got it, and what runs stays as it is") {
+			t.Errorf("the status says %s: %s", r.State, r.Failure)
 		}
 	})
 }

@@ -14,13 +14,16 @@ type Rollout struct {
 	// Reason says why it is in that state, in the user's words, and what a person
 	// may do; "" = nothing is to be said.
 	Reason string
+	// Target is the revision that slots are to have now: that of the manifest, or
+	// the one that is gone back to; "" = they stay as they are.
+	Target Revision
 	// Failing says which instance of a first release is given up, or was on
 	// another node, and why. It blocks nothing: there is no revision to go back
 	// to, and this one is tried further. "" = none is.
 	Failing string
-	// Slots is how many the service has, Updated how many of them have the
-	// revision that is wanted, Available how many are available at it. Of a blocked
-	// revision that is the one that is gone back to.
+	// Slots is how many the service has, Updated how many of them have Target, or
+	// the manifest's where slots stay as they are, and Available how many are
+	// available at it.
 	Slots, Updated, Available int
 	// Step is how many of Steps are done; both 0 = it has none.
 	Step, Steps int
@@ -37,7 +40,7 @@ const (
 	RolloutDone      RolloutState = "done"      // all have it and are available, and its hooks succeeded
 	RolloutBlocked   RolloutState = "blocked"   // it failed, and every slot stays as it is
 	RolloutReverting RolloutState = "reverting" // it failed, and the last good revision is given back
-	RolloutReverted  RolloutState = "reverted"  // it failed, and all have the last good revision again
+	RolloutReverted  RolloutState = "reverted"  // it failed on some slot, and all have the last good revision again
 )
 
 // Over reports whether nothing more happens until the service is changed.
@@ -70,7 +73,7 @@ func summary(s Service, doc LeaseDoc, f facts) Rollout {
 		}
 	}
 	out := Rollout{
-		Revision: s.Revision, Updated: len(updated), Available: len(available), Slots: max(0, s.Replicas),
+		Revision: s.Revision, Target: rev, Updated: len(updated), Available: len(available), Slots: max(0, s.Replicas),
 		Step: r.step, Steps: len(s.Update.Steps),
 	}
 	if s.EveryNode {
@@ -105,14 +108,9 @@ func (out *Rollout) judge(r *rollout) {
 	out.State = RolloutRolling
 	switch {
 	case r.stays:
-		out.State, out.Reason = RolloutBlocked, r.whyBlocked()
+		out.State, out.Reason, out.Target = RolloutBlocked, r.whyBlocked(), ""
 	case r.reverts():
-		out.State, out.Reason = RolloutReverting, r.whyBlocked()
-		// A slot without a lease in force, for no node takes it, has nothing to go
-		// back from.
-		if whole || out.Available == out.Updated && !slices.ContainsFunc(r.leases, func(l Lease) bool { return l.Revision != r.s.Revision && r.facts.inForce(l) }) {
-			out.State = RolloutReverted
-		}
+		out.State, out.Reason = out.wayBack(r), r.whyBlocked()
 	case r.hook != nil:
 		out.Reason = "a " + r.hook.Hook.Field() + " hook runs on " + string(r.hook.Node)
 	case steps.why != "":
@@ -129,4 +127,21 @@ func (out *Rollout) judge(r *rollout) {
 	if out.State == RolloutRolling && out.Reason == "" {
 		out.Reason = strconv.Itoa(out.Updated) + " of " + plural(out.Slots, "slot") + " have " + r.s.Revision.Short() + ", " + strconv.Itoa(out.Available) + " are available"
 	}
+}
+
+// wayBack is how far a service is on the way to its last good revision. One of
+// which no slot was given the revision that failed has no way to go, unless that
+// came in the middle of another rollout.
+func (out *Rollout) wayBack(r *rollout) RolloutState {
+	strays := slices.ContainsFunc(r.leases, func(l Lease) bool { return l.Revision != r.s.Revision && r.facts.inForce(l) })
+	tried := r.doc.Tried(r.manifest.Revision)
+	switch {
+	case !tried && !strays:
+		return RolloutBlocked
+	// A slot without a lease in force, for no node takes it, has nothing to go
+	// back from.
+	case tried && (out.Available >= out.Slots || out.Available == out.Updated && !strays):
+		return RolloutReverted
+	}
+	return RolloutReverting
 }

@@ -55,6 +55,11 @@ func TestRolloutOf(t *testing.T) {
 		// A slot that no node takes has nothing to go back from.
 		{"went back, a slot has no place", rolloutCase{fleetCase: fleetCase{nodes: "n1", replicas: 2, target: "b", before: "0:a2@n1+"}, good: "a", history: "aba", change: blocked}, RolloutReverted, "1/1/2 0/0", "it failed"},
 		{"stays", rolloutCase{fleetCase: fleetCase{nodes: "n1", replicas: 1, target: "b", before: "0:b2@n1"}, good: "a", history: "ba", change: noRevert}, RolloutBlocked, "1/0/1 0/0", "autoRevert: false"},
+		// No slot had the revision that failed: nothing is taken back ...
+		{"its hook failed", rolloutCase{fleetCase: fleetCase{nodes: "n1", replicas: 2, target: "b", before: "0:a1@n1+ 1:a2@n1"}, good: "a", history: "a", change: blocked}, RolloutBlocked, "2/1/2 0/0", "no slot has got it"},
+		// ... but what an unfinished rollout before it gave.
+		{"its hook failed within another rollout", rolloutCase{fleetCase: fleetCase{nodes: "n1", replicas: 2, target: "b", before: "0:c3@n1+ 1:a2@n1+"}, good: "a", history: "ca", change: blocked}, RolloutReverting, "1/1/2 0/0", "is wanted again"},
+		{"its hook failed after another rollout", rolloutCase{fleetCase: fleetCase{nodes: "n1", replicas: 1, target: "b", before: "0:a3@n1+"}, good: "a", history: "aca", change: blocked}, RolloutBlocked, "1/1/1 0/0", "no slot has got it"},
 		// One slot on every node: as many as have leases.
 		{"each", rolloutCase{fleetCase: fleetCase{nodes: "n1 n2", each: true, target: "b", before: "n1:b3@n1+ n2:a2@n2+"}, good: "a", history: "ba"}, RolloutRolling, "1/1/2 0/0", ""},
 	}
@@ -73,6 +78,16 @@ func TestRolloutOf(t *testing.T) {
 				if alone := RolloutAlone(s, doc, aloneOf(v)); alone != got {
 					t.Errorf("alone %+v, in a fleet %+v", alone, got)
 				}
+			}
+			target := s.Revision
+			switch {
+			case tt.state == RolloutBlocked && s.Update.NoRevert:
+				target = ""
+			case tt.state == RolloutBlocked || tt.state == RolloutReverting || tt.state == RolloutReverted:
+				target = doc.LastGood
+			}
+			if got.Target != target {
+				t.Errorf("its slots are to have %s, want %s", got.Target, target)
 			}
 			wantOver := tt.state == RolloutDone || tt.state == RolloutBlocked || tt.state == RolloutReverted
 			if got.State.Over() != wantOver {

@@ -117,6 +117,12 @@ func (d LeaseDoc) given(rev Revision) bool {
 	return slices.ContainsFunc(d.History, func(a Applied) bool { return a.Revision == rev })
 }
 
+// Tried reports whether a slot was given a revision, as far back as the document
+// tells.
+func (d LeaseDoc) Tried(rev Revision) bool {
+	return d.given(rev) || slices.ContainsFunc(d.Leases, func(l Lease) bool { return l.Hook == "" && l.Revision == rev })
+}
+
 func (r *rollout) say(what string) { r.said = append(r.said, what) }
 
 // unblock forgets what was blocked once another revision is wanted (whoever
@@ -265,7 +271,10 @@ func (r *rollout) reverts() bool { return r.blocked != "" && !r.stays }
 func (r *rollout) whyBlocked() string {
 	rev := r.manifest.Revision.Short()
 	what := rev + " is blocked: " + r.blocked + "; "
+	other := func(l Lease) bool { return l.Revision != r.s.Revision }
 	switch {
+	case r.reverts() && !r.doc.Tried(r.manifest.Revision) && !slices.ContainsFunc(r.leases, other):
+		what += "no slot has got it, and what runs stays as it is"
 	case r.reverts():
 		what += r.s.Revision.Short() + " is wanted again"
 	case r.doc.LastGood == "":

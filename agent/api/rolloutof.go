@@ -31,17 +31,8 @@ func RolloutOf(f RolloutFacts) *Rollout {
 	judged := planner.RolloutOf(s, doc, f.View)
 	r := &Rollout{
 		Service: s.ID.String(), File: s.File, State: judged.State, Wanted: s.Revision, Commit: broughtBy(doc, s.Revision),
-		LastGood: doc.LastGood, LastGoodCommit: commitOf(doc, doc.LastGood), Target: s.Revision,
+		LastGood: doc.LastGood, LastGoodCommit: commitOf(doc, doc.LastGood), Target: judged.Target,
 		Replicas: judged.Slots, Step: judged.Step, Steps: judged.Steps,
-	}
-	switch judged.State {
-	case planner.RolloutBlocked:
-		r.Target = ""
-	case planner.RolloutReverting, planner.RolloutReverted:
-		r.Target = doc.LastGood
-	}
-	if r.Failed() && !given(doc, r.Wanted) {
-		r.State = planner.RolloutBlocked // there is nothing to be taken back
 	}
 	r.addSlots(f)
 	r.addHooks(f)
@@ -93,7 +84,7 @@ func (r *Rollout) failure(f RolloutFacts, judged planner.Rollout) string {
 	}
 	text := "revision " + named(r.Wanted, r.Commit) + " failed: " + doc.BlockedWhy + "; "
 	switch {
-	case !given(doc, r.Wanted):
+	case !doc.Tried(r.Wanted) && r.State == planner.RolloutBlocked:
 		return text + "no slot has got it, and what runs stays as it is"
 	case r.State == planner.RolloutReverted:
 		return text + "reverted to " + named(r.LastGood, r.LastGoodCommit)
@@ -114,17 +105,10 @@ func named(rev planner.Revision, commit string) string {
 	return rev.Short() + " of commit " + planner.Commit{Hash: commit}.Short()
 }
 
-// given reports whether a slot was given a revision, as far back as the document
-// tells.
-func given(doc planner.LeaseDoc, rev planner.Revision) bool {
-	return slices.ContainsFunc(doc.History, func(a planner.Applied) bool { return a.Revision == rev }) ||
-		slices.ContainsFunc(doc.Leases, func(l planner.Lease) bool { return l.Revision == rev })
-}
-
 // broughtBy is the commit that brought a revision: of one that failed before any
 // slot was given it, the one that was followed then.
 func broughtBy(doc planner.LeaseDoc, rev planner.Revision) string {
-	if !given(doc, rev) && doc.IsBlocked(rev) {
+	if !doc.Tried(rev) && doc.IsBlocked(rev) {
 		return doc.BlockedAt
 	}
 	return commitOf(doc, rev)
@@ -256,7 +240,7 @@ func (r *Rollout) addHooks(f RolloutFacts) {
 			if why := doc.Hooks[at].Failed; why != "" {
 				out.State, out.Reason = HookFailed, why
 			}
-		case !wanted, r.Failed(), kind == planner.HookPreRollout && given(doc, r.Wanted):
+		case !wanted, r.Failed(), kind == planner.HookPreRollout && doc.Tried(r.Wanted):
 			continue // there is none, or it is not to run any more
 		}
 		r.Hooks = append(r.Hooks, out)
