@@ -30,7 +30,7 @@ func (n placedNode) origin() origin { return origin{n.file, n.at} }
 // each other.
 type gathered struct {
 	services []placedService
-	ready    []planner.Service // the same, with their files read
+	ready    []*planner.Service // the same, with their files read; shared, and without File
 	nodes    []placedNode
 	unseen   unseen
 }
@@ -40,7 +40,7 @@ type gathered struct {
 // is wrong.
 func (w *walker) assemble(fleet *planner.Fleet) (planner.Desired, error) {
 	slices.SortFunc(w.files, func(a, b found) int { return strings.Compare(a.path, b.path) })
-	g := &gathered{services: make([]placedService, 0, len(w.files)), ready: make([]planner.Service, 0, len(w.files))}
+	g := &gathered{services: make([]placedService, 0, len(w.files)), ready: make([]*planner.Service, 0, len(w.files))}
 	g.unseen.any = w.passedBy
 	reader := newFileReader(w)
 	for _, f := range w.files {
@@ -86,8 +86,9 @@ func (w *walker) desired(fleet *planner.Fleet, g *gathered) (planner.Desired, er
 	d := planner.Desired{Fleet: *fleet, Services: make(map[planner.ServiceID]planner.Service, len(g.services))}
 	for i, s := range g.services {
 		if !c.holds(s.file, s.made) {
-			g.ready[i].File = s.file
-			d.Services[s.ID] = g.ready[i]
+			ready := *g.ready[i]
+			ready.File = s.file
+			d.Services[s.ID] = ready
 		}
 	}
 	for _, n := range g.nodes {

@@ -362,7 +362,7 @@ func (c *composer) raw(p part) (raw, error) {
 // mounts.
 func (c *composer) gather() (*gathered, error) {
 	reader := newFileReader(c.walker)
-	ready := make([]planner.Service, len(c.made))
+	ready := make([]*planner.Service, len(c.made))
 	for i, m := range c.made {
 		if m.service == nil || m.broken {
 			continue
@@ -374,9 +374,10 @@ func (c *composer) gather() (*gathered, error) {
 		c.add(faults)
 		ready[i] = full
 	}
-	g := &gathered{services: make([]placedService, 0, len(c.made)), ready: make([]planner.Service, 0, len(c.made))}
+	g := &gathered{services: make([]placedService, 0, len(c.made)), ready: make([]*planner.Service, 0, len(c.made))}
 	for i, m := range c.made {
-		if m.broken || slices.ContainsFunc(m.files, func(name string) bool { return c.bad[name] }) {
+		unread := m.service != nil && ready[i] == nil
+		if m.broken || unread || slices.ContainsFunc(m.files, func(name string) bool { return c.bad[name] }) {
 			c.unseen.subject(m.subject)
 			c.unseen.any = c.unseen.any || m.service != nil && !m.service.hasName()
 			continue

@@ -47,10 +47,11 @@ type fileResult struct {
 }
 
 // fill returns the service with its file volumes read, or what is wrong with
-// them. The error is for files that could not be read at all.
-func (r *fileReader) fill(s *service, name string) (planner.Service, []planner.Fault, error) {
+// them. The service is shared: it stays as it is. The error is for files that
+// could not be read at all.
+func (r *fileReader) fill(s *service, name string) (*planner.Service, []planner.Fault, error) {
 	if len(s.files) == 0 {
-		return s.Service, nil, nil
+		return &s.Service, nil, nil
 	}
 	var faults []planner.Fault
 	contents := make([]*content, len(s.files))
@@ -58,7 +59,7 @@ func (r *fileReader) fill(s *service, name string) (planner.Service, []planner.F
 	for i, ref := range s.files {
 		result, err := r.read(ref.path)
 		if err != nil {
-			return planner.Service{}, nil, fmt.Errorf("read %s for %s: %w", ref.path, name, err)
+			return nil, nil, fmt.Errorf("read %s for %s: %w", ref.path, name, err)
 		}
 		if result.content == nil {
 			faults = append(faults, planner.Fault{File: ref.at.in(name), Line: ref.at.line, Column: ref.at.column, Field: ref.field,
@@ -69,12 +70,12 @@ func (r *fileReader) fill(s *service, name string) (planner.Service, []planner.F
 		sums.WriteString(result.content.sum)
 	}
 	if len(faults) > 0 {
-		return planner.Service{}, faults, nil
+		return nil, faults, nil
 	}
 	if s.filled == nil || s.filled.sums != sums.String() {
 		s.filled = &filled{sums.String(), withFiles(s, contents)}
 	}
-	return s.filled.service, nil, nil
+	return &s.filled.service, nil, nil
 }
 
 // withFiles copies the service, since s is shared, and computes its revision
