@@ -171,7 +171,7 @@ func leftAlone(s planner.Service, now planner.Time) bool {
 
 // notifyService puts a rollout into the words of notifications.
 func notifyService(s planner.Service, doc planner.LeaseDoc, r planner.Rollout) notify.Service {
-	out := notify.Service{ID: s.ID, Revision: s.Revision, Phase: notify.Rolling, Commit: broughtBy(s, doc), Failing: r.Failing}
+	out := notify.Service{ID: s.ID, Revision: s.Revision, Phase: notify.Rolling, Commit: doc.BroughtBy(s.Revision), Failing: r.Failing}
 	for _, h := range doc.Hooks {
 		if h.Revision == s.Revision && h.Failed != "" {
 			out.Hooks = append(out.Hooks, notify.Hook{Kind: h.Kind, Why: h.Failed})
@@ -193,18 +193,4 @@ func notifyService(s planner.Service, doc planner.LeaseDoc, r planner.Rollout) n
 		out.Phase = notify.Waiting
 	}
 	return out
-}
-
-// broughtBy is the hash of the commit that gave a service its revision; "" = its
-// document does not tell.
-func broughtBy(s planner.Service, doc planner.LeaseDoc) string {
-	for _, a := range doc.History {
-		if a.Revision == s.Revision {
-			return a.Commit
-		}
-	}
-	if doc.IsBlocked(s.Revision) { // before any slot had it
-		return doc.BlockedAt
-	}
-	return ""
 }

@@ -50,6 +50,21 @@ func (d *LeaseDoc) of(rev Revision, commit string) string {
 	return commit
 }
 
+// BroughtBy is the hash of the commit that brought a revision, as far back as the
+// document tells: of one that failed before any slot was given it, the commit that
+// was followed then. "" = it does not tell.
+func (d LeaseDoc) BroughtBy(rev Revision) string {
+	for _, a := range d.History {
+		if a.Revision == rev {
+			return a.Commit
+		}
+	}
+	if d.IsBlocked(rev) {
+		return d.BlockedAt
+	}
+	return ""
+}
+
 // endRollout forgets how far the rollout of a service is that was deleted: made
 // again, it begins anew. It reports whether a revision was blocked.
 func (d *LeaseDoc) endRollout() (blocked bool) {

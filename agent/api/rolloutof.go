@@ -30,8 +30,8 @@ func RolloutOf(f RolloutFacts) *Rollout {
 	s, doc := f.Service, f.Doc.Doc
 	judged := planner.RolloutOf(s, doc, f.View)
 	r := &Rollout{
-		Service: s.ID.String(), File: s.File, State: judged.State, Wanted: s.Revision, Commit: broughtBy(doc, s.Revision),
-		LastGood: doc.LastGood, LastGoodCommit: commitOf(doc, doc.LastGood), Target: judged.Target,
+		Service: s.ID.String(), File: s.File, State: judged.State, Wanted: s.Revision, Commit: doc.BroughtBy(s.Revision),
+		LastGood: doc.LastGood, LastGoodCommit: doc.BroughtBy(doc.LastGood), Target: judged.Target,
 		Replicas: judged.Slots, Step: judged.Step, Steps: judged.Steps,
 	}
 	r.addSlots(f)
@@ -103,24 +103,6 @@ func named(rev planner.Revision, commit string) string {
 		return rev.Short()
 	}
 	return rev.Short() + " of commit " + planner.Commit{Hash: commit}.Short()
-}
-
-// broughtBy is the commit that brought a revision: of one that failed before any
-// slot was given it, the one that was followed then.
-func broughtBy(doc planner.LeaseDoc, rev planner.Revision) string {
-	if !doc.Tried(rev) && doc.IsBlocked(rev) {
-		return doc.BlockedAt
-	}
-	return commitOf(doc, rev)
-}
-
-func commitOf(doc planner.LeaseDoc, rev planner.Revision) string {
-	for _, a := range doc.History {
-		if a.Revision == rev {
-			return a.Commit
-		}
-	}
-	return ""
 }
 
 // addSlots describes the slots, and counts them.

@@ -1,6 +1,7 @@
 package event
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -103,13 +104,7 @@ func (d *aloneDecision) whyRevision(rev planner.Revision) string {
 	if rev != d.s.Revision {
 		return "its turn to change has not come"
 	}
-	commit := planner.Commit{Hash: d.after.Commit}.Short()
-	for _, a := range d.after.History {
-		if a.Revision == rev {
-			commit = planner.Commit{Hash: a.Commit}.Short()
-			break
-		}
-	}
+	commit := planner.Commit{Hash: cmp.Or(d.after.BroughtBy(rev), d.after.Commit)}.Short()
 	if topRevision(d.before) == "" {
 		return "commit " + commit + " asks for it"
 	}

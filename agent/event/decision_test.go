@@ -70,11 +70,12 @@ func TestLogDecision(t *testing.T) {
 				"warn rollout reverted [] all slots have revision r1-aaaaaaaa of commit 12121212 again",
 				"info leases decided [shop/web-0] x",
 			}},
-		{"a hook of a revision that no slot has", doc(nil),
+		{"a hook of a revision that no slot has", doc(func(d *planner.LeaseDoc) { d.History = d.History[1:] }),
 			doc(func(d *planner.LeaseDoc) {
-				d.Blocked, d.BlockedWhy = []planner.Revision{bad}, "its preRollout hook failed: exited with code 1"
+				d.History = d.History[1:]
+				d.Blocked, d.BlockedWhy, d.BlockedAt = []planner.Revision{bad}, "its preRollout hook failed: exited with code 1", strings.Repeat("ef", 20)
 			}), "",
-			[]string{"warn rollout blocked [] revision r1-bbbbbbbb of commit abababab: its preRollout hook failed: exited with code 1; what runs stays"}},
+			[]string{"warn rollout blocked [] revision r1-bbbbbbbb of commit efefefef: its preRollout hook failed: exited with code 1; what runs stays"}},
 		{"what was good is noted with the block", doc(func(d *planner.LeaseDoc) { halfway(d); d.LastGood = "" }), doc(func(d *planner.LeaseDoc) { halfway(d); blocked(d) }), "",
 			[]string{"warn rollout blocked [] revision r1-bbbbbbbb of commit abababab: web-0 on n1: readiness probe fails; it goes back to revision r1-aaaaaaaa of commit 12121212"}},
 		{"a fix clears the block", doc(blocked), doc(nil), "",

@@ -141,10 +141,8 @@ func completed(before, after planner.LeaseDoc) []Turn {
 // document still knows.
 func nameRevision(doc planner.LeaseDoc, rev planner.Revision) string {
 	text := "revision " + rev.Short()
-	for _, a := range doc.History {
-		if a.Revision == rev {
-			return text + " of commit " + planner.Commit{Hash: a.Commit}.Short()
-		}
+	if commit := doc.BroughtBy(rev); commit != "" {
+		text += " of commit " + planner.Commit{Hash: commit}.Short()
 	}
 	return text
 }
