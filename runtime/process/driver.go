@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"sync"
 
 	"github.com/orpheus-cd/orpheus/planner"
 	"github.com/orpheus-cd/orpheus/runtime"
@@ -43,6 +44,8 @@ type Driver struct {
 	space      string // tells this StateDir from others on the machine
 	cgroups    cgroups
 	root       bool
+	ours       ours
+	recovering sync.Mutex // held by recoverLost
 }
 
 var (
@@ -83,7 +86,7 @@ func New(c Config) (*Driver, error) {
 	if d.executable == "" {
 		d.executable = "/proc/self/exe"
 	}
-	if err := d.recoverLost(); err != nil {
+	if err := d.takeOver(); err != nil {
 		return nil, err
 	}
 	if c.NoCgroups {
@@ -101,6 +104,18 @@ func New(c Config) (*Driver, error) {
 		return nil, err
 	}
 	return d, nil
+}
+
+// takeOver begins with what a driver before this one has left.
+func (d *Driver) takeOver() error {
+	if _, err := d.recoverLost(); err != nil {
+		return err
+	}
+	ids, err := d.folders()
+	for _, id := range ids {
+		d.ours.add(id)
+	}
+	return err
 }
 
 // Close removes cgroups that nothing uses any more; what runs goes on. No
@@ -143,7 +158,7 @@ func (d *Driver) Start(ctx context.Context, w runtime.Workload) error {
 	if err != nil {
 		return fmt.Errorf("start %s: %w", w.ID, runtime.NotBegun(err))
 	}
-	i, err := d.load(w.ID)
+	i, err := d.find(w.ID)
 	switch {
 	case err == nil && i.listed().State == planner.StateRunning:
 		return nil
@@ -159,6 +174,7 @@ func (d *Driver) Start(ctx context.Context, w runtime.Workload) error {
 		}
 		return fmt.Errorf("start %s: %w", w.ID, back)
 	}
+	d.ours.add(w.ID)
 	return nil
 }
 

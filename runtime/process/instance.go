@@ -9,6 +9,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"github.com/orpheus-cd/orpheus/planner"
 	"github.com/orpheus-cd/orpheus/runtime"
@@ -96,13 +98,19 @@ func (i instance) listed() planner.Instance {
 }
 
 // List implements runtime.Driver. Folders that do not say whose they are are
-// left out, and left alone.
+// left out, and left alone. What somebody deleted the folder of while it runs
+// is listed like the others.
 func (d *Driver) List(ctx context.Context) ([]planner.Instance, error) {
+	ours := d.ours.list() // before the folders: what we remove meanwhile is in neither
 	ids, err := d.folders()
 	if err != nil {
 		return nil, err
 	}
+	ids = append(ids, ours...)
+	slices.Sort(ids)
+	ids = slices.Compact(ids)
 	have := make([]planner.Instance, 0, len(ids))
+	var lost []string
 	for _, id := range ids {
 		if err := ctx.Err(); err != nil {
 			return nil, fmt.Errorf("list processes: %w", err)
@@ -110,7 +118,10 @@ func (d *Driver) List(ctx context.Context) ([]planner.Instance, error) {
 		i, err := d.load(id)
 		switch {
 		case err == nil:
+			d.ours.add(id)
 			have = append(have, i.listed())
+		case missing(err) && d.ours.has(id):
+			lost = append(lost, id)
 		case errors.Is(err, runtime.ErrNotFound): // removed meanwhile
 		case errors.Is(err, errGarbage):
 			d.log.Debug("instance folder ignored", "instance", id, "err", err)
@@ -118,6 +129,26 @@ func (d *Driver) List(ctx context.Context) ([]planner.Instance, error) {
 			return nil, fmt.Errorf("list processes: %w", err)
 		}
 	}
+	if len(lost) == 0 {
+		return have, nil
+	}
+	return d.listLost(have, lost)
+}
+
+// listLost adds to a listing those of the lost that run.
+func (d *Driver) listLost(have []planner.Instance, lost []string) ([]planner.Instance, error) {
+	found, err := d.recoverLost(lost...)
+	if err != nil {
+		return nil, fmt.Errorf("list processes: %w", err)
+	}
+	for _, id := range lost {
+		if i, runs := found[id]; runs {
+			have = append(have, i.listed())
+		} else {
+			d.ours.drop(id)
+		}
+	}
+	slices.SortFunc(have, func(a, b planner.Instance) int { return strings.Compare(a.ID, b.ID) })
 	return have, nil
 }
 
@@ -127,7 +158,8 @@ func (d *Driver) folders() ([]string, error) {
 	entries, err := os.ReadDir(d.dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		if err = os.MkdirAll(d.dir, 0o700); err == nil {
-			err = errors.Join(touch(filepath.Join(d.dir, hintFile)), d.recoverLost())
+			_, lost := d.recoverLost()
+			err = errors.Join(touch(filepath.Join(d.dir, hintFile)), lost)
 		}
 		if err == nil {
 			entries, err = os.ReadDir(d.dir)

@@ -15,6 +15,8 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+
+	"github.com/orpheus-cd/orpheus/runtime"
 )
 
 // keep writes what the instance is into the lock file, which the shim holds
@@ -29,11 +31,34 @@ func (s *shim) keep(lock *os.File) {
 	}
 }
 
+// missing reports whether an instance was not found since its folder, or the
+// file in it, is not there.
+func missing(err error) bool {
+	return errors.Is(err, runtime.ErrNotFound) || errors.Is(err, errGarbage) && errors.Is(err, fs.ErrNotExist)
+}
+
+// find is load for what is about to be started or stopped: where the folder is
+// missing of an instance that nobody has removed, it is looked for.
+func (d *Driver) find(id string) (instance, error) {
+	i, err := d.load(id)
+	if !missing(err) || !d.ours.has(id) {
+		return i, err
+	}
+	if _, lost := d.recoverLost(id); lost != nil {
+		return instance{}, fmt.Errorf("%w: %w", runtime.ErrUnavailable, lost)
+	}
+	return d.load(id)
+}
+
 // recoverLost makes the folders of instances anew that run without one, since
-// somebody deleted the state folder: their shims know whose they are. Without
-// it they would be taken for strays and killed. What was in their work folders
-// is lost, and so is what they log until they start again.
-func (d *Driver) recoverLost() error {
+// somebody deleted the state folder, or is about to: their shims know whose they
+// are. Without it they would be taken for strays and killed, or for missing and
+// started a second time. What was in their work folders is lost, and so is what
+// they log until they start again. It returns what it has found, those of ids
+// also if their folders are there by now: they may be deleted once more.
+func (d *Driver) recoverLost(ids ...string) (map[string]instance, error) {
+	d.recovering.Lock()
+	defer d.recovering.Unlock()
 	lost := map[string]int{} // a process of each
 	id := ""
 	err := marked(func(value string) (ours bool) {
@@ -41,28 +66,39 @@ func (d *Driver) recoverLost() error {
 		return ours && validID(id)
 	}, func(pid int) { lost[id] = pid })
 	if err != nil {
-		return fmt.Errorf("look for processes without a folder: %w", err)
+		return nil, fmt.Errorf("look for processes without a folder: %w", err)
 	}
+	found := map[string]instance{}
 	var errs []error
 	for _, id := range slices.Sorted(maps.Keys(lost)) {
-		if _, err := os.Lstat(d.folder(id)); !errors.Is(err, fs.ErrNotExist) {
+		_, err := d.load(id)
+		if !missing(err) && !slices.Contains(ids, id) {
 			continue
 		}
-		s, found := d.heldState(lost[id], id)
-		if !found {
+		s, held := d.heldState(lost[id], id)
+		if !held {
 			continue // a stray: Sweep ends it
 		}
-		err := os.Mkdir(d.folder(id), 0o700)
-		if err == nil {
-			err = writeAtomic(filepath.Join(d.folder(id), stateFile), s, true)
+		found[id] = instance{state: s, living: true, shim: true}
+		if missing(err) {
+			errs = append(errs, d.makeAnew(s))
 		}
-		if err != nil {
-			errs = append(errs, fmt.Errorf("make the deleted folder of %s anew: %w", id, err))
-			continue
-		}
-		d.log.Warn("the folder of a running process was deleted: made anew", "instance", id, "pid", s.Workload.PID)
 	}
-	return errors.Join(errs...)
+	return found, errors.Join(errs...)
+}
+
+// makeAnew makes the folder of what runs without one.
+func (d *Driver) makeAnew(s state) error {
+	err := os.Mkdir(d.folder(s.ID), 0o700)
+	if err == nil || errors.Is(err, fs.ErrExist) {
+		err = writeAtomic(filepath.Join(d.folder(s.ID), stateFile), s, true)
+	}
+	if err != nil {
+		return fmt.Errorf("make the deleted folder of %s anew: %w", s.ID, err)
+	}
+	d.ours.add(s.ID)
+	d.log.Warn("the folder of a running process was deleted: made anew", "instance", s.ID, "pid", s.Workload.PID)
+	return nil
 }
 
 // heldState is the state that the shim above a process holds.

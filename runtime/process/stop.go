@@ -70,7 +70,7 @@ func (d *Driver) settled(ctx context.Context, id string) (instance, error) {
 	bounded, cancel := context.WithTimeout(ctx, shimPatience)
 	defer cancel()
 	poll(bounded, func() bool {
-		i, err = d.load(id)
+		i, err = d.find(id)
 		return err != nil || i.state.Workload.PID > 0 || !locked(d.folder(id))
 	})
 	if ended := ctx.Err(); ended != nil {
@@ -161,6 +161,7 @@ func (d *Driver) delete(id string) error {
 	if err == nil {
 		g = i.state.Group
 	}
+	d.ours.drop(id)
 	if err := g.remove(); err != nil {
 		return fmt.Errorf("remove %s: %w", id, err)
 	}

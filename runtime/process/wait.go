@@ -70,6 +70,9 @@ func (d *Driver) Watch(ctx context.Context) (<-chan struct{}, error) {
 				if !open {
 					return
 				}
+				if e.Name == d.dir && e.Has(fsnotify.Remove) {
+					return // and with it the watch: List makes it anew
+				}
 				if e.Op == fsnotify.Chmod || filepath.Dir(e.Name) != d.dir {
 					continue
 				}
