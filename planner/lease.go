@@ -62,9 +62,10 @@ type LeaseDoc struct {
 	// History has behind it.
 	Step int `json:"step,omitempty"`
 	// Hooks are the outcomes of hooks for the revisions in History, and for the
-	// wanted one, which is not there before its hook has run.
+	// wanted one, which is not there before its hook has run; and the last
+	// MaxHistory successes for others, for which they do not run again.
 	Hooks []HookRun `json:"hooks,omitempty"`
-	// Failed are the nodes on which slots were given up.
+	// Failed are the nodes on which slots were given up, the last MaxFailed.
 	Failed  []FailedOn `json:"failed,omitempty"`
 	Unknown Unknown    `json:"-"`
 }
@@ -96,6 +97,10 @@ type FailedOn struct {
 
 // MaxHistory bounds LeaseDoc.History, and with it the pins that are kept.
 const MaxHistory = 20
+
+// MaxFailed bounds LeaseDoc.Failed: a document has to fit its record however many
+// nodes a release is bad on. What is forgotten for it may be moved there again.
+const MaxFailed = 512
 
 // Applied says which revision a service was given, by which commit.
 type Applied struct {

@@ -170,10 +170,16 @@ func (r *rollout) outcomes() {
 		}
 		r.say(what)
 		t, known := r.facts.template(l.Revision)
-		if _, noted := r.doc.ran(l.Hook, t.Of); known && t.Of != "" && !noted {
+		if _, noted := r.doc.ran(l.Hook, t.Of); known && t.Of != "" && !noted && (failed == "" || !r.replaced(l, t.Of)) {
 			r.doc.Hooks = append(r.doc.Hooks, HookRun{Kind: l.Hook, Revision: t.Of, Token: l.Token, Node: l.Node, Failed: OneLine(failed, maxReason)})
 		}
 	}
+}
+
+// replaced reports whether the manifest has another hook by now, or none, for
+// the revision that a hook was for: its failure says nothing of that.
+func (r *rollout) replaced(l Lease, of Revision) bool {
+	return of == r.manifest.Revision && r.manifest.Hooks[l.Hook].Revision != l.Revision
 }
 
 // before is the revision that a first rollout replaces, if a slot of it is
@@ -374,11 +380,11 @@ func (r *rollout) hookAsked() (Hook, bool) {
 	return h, ok && r.starts != ""
 }
 
-// tidy drops the outcomes of revisions that nobody asks about any more, and the
+// tidy drops the outcomes of hooks that nobody asks about any more, and the
 // nodes on which slots failed that do not have the revision any more, or came to
 // themselves there. wanted is the manifest's revision.
 func tidy(d *LeaseDoc, wanted Revision, f facts) {
-	d.Hooks = slices.DeleteFunc(d.Hooks, func(h HookRun) bool { return h.Revision != wanted && !d.given(h.Revision) })
+	d.tidyHooks(wanted)
 	d.Failed = slices.DeleteFunc(d.Failed, func(on FailedOn) bool {
 		has, recovered := false, false
 		for _, l := range d.Leases {
@@ -388,7 +394,26 @@ func tidy(d *LeaseDoc, wanted Revision, f facts) {
 		}
 		return !has || recovered
 	})
-	d.Failed = d.Failed[max(0, len(d.Failed)-maxLeases):]
+	d.Failed = d.Failed[max(0, len(d.Failed)-MaxFailed):]
+}
+
+// tidyHooks drops the outcomes for revisions that are neither wanted nor in the
+// history, but for the last that were a success: a commit may have been overtaken
+// before any slot had its revision, and come back.
+func (d *LeaseDoc) tidyHooks(wanted Revision) {
+	others := 0
+	for k := len(d.Hooks) - 1; k >= 0; k-- {
+		h := d.Hooks[k]
+		if h.Revision == wanted || d.given(h.Revision) {
+			continue
+		}
+		if h.Failed == "" {
+			others++
+		}
+		if h.Failed != "" || others > MaxHistory {
+			d.Hooks = slices.Delete(d.Hooks, k, k+1)
+		}
+	}
 }
 
 // counted is the number of something and its unit, for people.
