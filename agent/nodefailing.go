@@ -75,7 +75,7 @@ func (n *nodeStarts) failed(f startFailure, services int, fares func(startFailur
 		n.reason = shortened(fmt.Sprintf("%d starts of %s failed here within %v, the last: %s: %s", starts, what, nodeWithin, f.Slot, f.Reason))
 		n.strikes++
 	}
-	n.until = f.At + min(nodeTrial<<min(n.strikes-1, 10), nodeTrialMax)
+	n.until = f.At + min(nodeTrial<<max(0, min(n.strikes-1, 10)), nodeTrialMax)
 }
 
 // judge ends what is over: it was avoided for long enough, or all that failed

@@ -48,6 +48,17 @@ func TestNodeStarts(t *testing.T) {
 	}
 }
 
+// What an earlier process, or a person, left in the file counts as it stands.
+func TestNodeStartsWithoutStrikes(t *testing.T) {
+	n := nodeStarts{reason: "it failed", until: time.Hour}
+	for k := range 6 {
+		n.failed(startOf([]string{"web-0", "db-0"}[k%2], time.Hour), 2, func(startFailure) elsewhere { return elsewhere{} })
+	}
+	if n.until != time.Hour+nodeTrial {
+		t.Errorf("avoided until %v", n.until)
+	}
+}
+
 // A node that fails is avoided for a time, then given work; each time it fails
 // again for twice as long, until something works.
 func TestNodeTrials(t *testing.T) {
