@@ -4,6 +4,7 @@ import (
 	"context"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/orpheus-cd/orpheus/agent/api"
 	"github.com/orpheus-cd/orpheus/planner"
@@ -17,7 +18,7 @@ func (a *Agent) reportRollout(id planner.ServiceID, bySlot map[planner.SlotID][]
 	if !followed || s.Orphan || s.Observe || slices.ContainsFunc(a.state.followed.Held, held) {
 		return nil
 	}
-	f := api.RolloutFacts{Service: s, Now: a.cfg.Clock()}
+	f := api.RolloutFacts{Service: s, Now: a.cfg.Clock(), Commit: a.state.followed.Commit}
 	if a.fleet == nil {
 		f.View, f.Doc = a.viewOfSelf(id, bySlot)
 		f.Doc.StepSince, f.Waiting = a.stepSince()[id], a.waitsFor[id]
@@ -26,6 +27,13 @@ func (a *Agent) reportRollout(id planner.ServiceID, bySlot map[planner.SlotID][]
 	decided := a.fleet.member.Decided()
 	f.View, f.Unplaced, f.Waiting = a.fleet.member.View(), decided.Unplaced, decided.Waiting[id]
 	f.Doc = f.View.Docs[id]
+	if f.Doc.Since != 0 {
+		f.Stands = f.Now.Boot - f.Doc.Since
+	}
+	f.Quiet = func(node planner.NodeName) time.Duration {
+		n := f.View.Nodes[node]
+		return f.Now.Boot - max(n.StatusSince, n.Life)
+	}
 	return api.RolloutOf(f)
 }
 

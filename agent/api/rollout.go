@@ -87,8 +87,10 @@ type RolloutSlot struct {
 	Available bool          `json:"available,omitempty"`
 	Failing   bool          `json:"failing,omitempty"`
 	Void      bool          `json:"void,omitempty"` // the node was lost, or has begun anew
-	Restarts  int           `json:"restarts,omitempty"`
-	Reason    string        `json:"reason,omitempty"`
+	// Silent: the node should have told of it by now. It may not know of it.
+	Silent   bool   `json:"silent,omitempty"`
+	Restarts int    `json:"restarts,omitempty"`
+	Reason   string `json:"reason,omitempty"`
 }
 
 // RolloutHook is one hook of a service for one revision.

@@ -23,6 +23,12 @@ type RolloutFacts struct {
 	// Now is the time of the view's boot clock; the zero value = it has none: it
 	// was made from records alone.
 	Now planner.Time
+	// Commit is the one that is followed; without a hash it is not known.
+	Commit planner.Commit
+	// Stands is for how long the document has been as it is, and Quiet for how long
+	// a node has written nothing new; 0 = not known.
+	Stands time.Duration
+	Quiet  func(planner.NodeName) time.Duration // nil = of none
 }
 
 // RolloutOf tells how a service stands.
@@ -181,14 +187,11 @@ func describeLease(f RolloutFacts, l planner.Lease) RolloutSlot {
 		}
 		return out
 	case !told:
-		out.Reason = "the node has not told of it yet"
-		if n.Probe == planner.ProbeDown {
-			out.Reason += ", nor does it answer"
-		}
+		out.Reason, out.Silent = f.untold(l.Node)
 		return out
 	}
 	out.Phase, out.Restarts, out.Reason, out.Failing = i.Phase, i.Restarts, i.Reason, i.Failing
-	out.Available = f.View.Available(f.Service, l)
+	out.Available = f.View.Available(&f.Service, l)
 	if out.Phase == planner.PhaseReady && !out.Available && out.Reason == "" {
 		out.Reason = "counts once it was ready for " + shortTime(f.Service.MinReady)
 	}
@@ -297,6 +300,11 @@ func (r *Rollout) addWaits(f RolloutFacts) {
 			add("%s stays on %s: no other node takes it: %s", u.Slot, node, strings.Join(u.Reasons, "; "))
 		default:
 			add("%s has no node: %s", u.Slot, strings.Join(u.Reasons, "; "))
+		}
+	}
+	if r.State == planner.RolloutRolling && r.Updated == 0 && len(r.Waits) == 0 {
+		if text := f.awaited(); text != "" {
+			add("%s", text)
 		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/orpheus-cd/orpheus/agent/api"
 	"github.com/orpheus-cd/orpheus/planner"
@@ -181,12 +182,47 @@ func (b *recordBook) service(id planner.ServiceID, d planner.Desired, decided pl
 	if s.Suspended(now) {
 		out.Suspended = s.Suspend.String()
 	}
-	f := api.RolloutFacts{Service: s, Doc: dv, View: b.view, Waiting: decided.Waiting[id], Unplaced: decided.Unplaced}
+	f := api.RolloutFacts{
+		Service: s, Doc: dv, View: b.view, Waiting: decided.Waiting[id], Unplaced: decided.Unplaced, Commit: d.Commit,
+		Stands: b.stands(id, now.Wall), Quiet: func(node planner.NodeName) time.Duration { return b.quiet(node, now.Wall) },
+	}
 	if out.Ahead != "" || out.NotVerified != "" || !described {
-		f.Waiting, f.Unplaced = "", nil
+		f.Waiting, f.Unplaced, f.Commit = "", nil, planner.Commit{}
+	}
+	if ranked := b.view.Coordinators(id); len(ranked) > 0 && !b.knows(dv.Doc, s.Revision) && b.view.Nodes[ranked[0]].Status.Applied != d.Commit.Hash {
+		f.Waiting, f.Unplaced = "", nil // who decides on it has nothing to decide yet
 	}
 	out.Rollout = api.RolloutOf(f)
 	return out
+}
+
+// stands is for how long the document of a service has been as it is, by the
+// calendar of who wrote it; 0 = it is not known.
+func (b *recordBook) stands(id planner.ServiceID, now time.Time) time.Duration {
+	var last time.Time
+	for shard := range planner.MaxShards {
+		if at := b.at[planner.LeasesRef(id, shard)]; at.After(last) {
+			last = at
+		}
+	}
+	return since(last, now)
+}
+
+// quiet is for how long a node has written no record of itself; 0 = it is not
+// known. One at rest writes none: its heartbeats have no time.
+func (b *recordBook) quiet(node planner.NodeName, now time.Time) time.Duration {
+	last := b.at[planner.NodeRef(node)]
+	if at := b.at[planner.StatusRef(node)]; at.After(last) {
+		last = at
+	}
+	return since(last, now)
+}
+
+func since(at, now time.Time) time.Duration {
+	if at.IsZero() {
+		return 0
+	}
+	return max(0, now.Sub(at))
 }
 
 // deleted says what becomes of a service that the manifests here do not have: ""

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/orpheus-cd/orpheus/planner"
 )
@@ -176,5 +177,48 @@ func TestHistoryWithoutRevert(t *testing.T) {
 	gitAs(t, dir, "commit", "-qam", "stay")
 	if out := mustRun(t, dir, "history", "web"); !strings.Contains(out, "rollout blocked") || !strings.Contains(out, "what runs stays") || strings.Contains(out, "reverted") {
 		t.Error(out)
+	}
+}
+
+// TestSilentNodeFromRecords: a node that does not reach the repository tells nothing
+// of what it was given. Who looks from elsewhere is told which, for how long, and
+// what to do; and before anything was given who is to decide.
+func TestSilentNodeFromRecords(t *testing.T) {
+	t.Setenv("ORPHEUS_SOCKET", t.TempDir()+"/none.sock")
+	t.Setenv("XDG_CACHE_HOME", t.TempDir())
+	remote, dir := fleetRemote(t, map[string]string{"fleet.yaml": fleetYAML, "web.yaml": rolledFile})
+	s := steppedService(t, rolledFile)
+	w := newRecordWriter(t, remote)
+	head := gitAs(t, dir, "rev-parse", "HEAD")
+	const before = "1212121212121212121212121212121212121212"
+	for _, node := range []planner.NodeName{"node-1", "node-2"} {
+		w.node(w.record(node)) // long ago
+		w.status(node, func(st *planner.NodeStatus) { st.Applied = before })
+	}
+	if out := mustRun(t, dir, "why", "web"); !strings.Contains(out, "not begun: ") || !strings.Contains(out, "which decides on it, has not told yet that it follows commit "+head[:8]+": it follows 12121212") {
+		t.Errorf("not begun:\n%s", out)
+	}
+	doc := planner.LeaseDoc{
+		Format: 1, Service: webService, Commit: head, Tokens: 2, By: "node-1", History: []planner.Applied{{Revision: s.Revision, Commit: head}},
+		Leases: []planner.Lease{
+			{Slot: "0", Node: "node-1", Epoch: 1, Token: 1, Revision: s.Revision}, {Slot: "1", Node: "node-2", Epoch: 1, Token: 2, Revision: s.Revision},
+		},
+	}
+	w.status("node-1", func(st *planner.NodeStatus) {
+		st.Applied = head
+		st.Instances = []planner.InstanceStatus{{Slot: planner.SlotID{Service: webService, Name: "0"}, Token: 1, Revision: s.Revision, Phase: planner.PhaseReady}}
+	})
+	given := time.Now().Add(-3 * time.Hour).Unix()
+	w.write("node-1", given, planner.LeasesRef(webService, 0), "web is placed", doc.Body())
+	for _, args := range [][]string{{"status", "web"}, {"why", "web"}} {
+		out := mustRun(t, dir, args...)
+		for _, want := range []string{
+			"web-1 on node-2 is not available yet: the node has not told of it for 3h", ", nor of anything else for ",
+			"see whether node-2 is up and reaches the fleet's Git repository: orpheus nodes node-2, and on node-2 itself: orpheus doctor",
+		} {
+			if !strings.Contains(strings.Join(strings.Fields(out), " "), want) {
+				t.Errorf("%v: no %q in\n%s", args, want, out)
+			}
+		}
 	}
 }

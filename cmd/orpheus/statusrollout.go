@@ -258,6 +258,10 @@ func rolloutAdvice(r *api.Rollout) []string {
 			break
 		}
 	}
+	if k := slices.IndexFunc(r.Slots, func(l api.RolloutSlot) bool { return l.Silent }); k >= 0 {
+		node := r.Slots[k].Node
+		add("see whether %s is up and reaches the fleet's Git repository: orpheus nodes %s, and on %s itself: orpheus doctor", node, node, node)
+	}
 	for _, u := range r.Unplaced {
 		slot, _ := r.Slot(u.Slot)
 		if _, stands := r.Stands(slot); !stands {

@@ -1,0 +1,65 @@
+package api
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/orpheus-cd/orpheus/planner"
+)
+
+// tellsWithin is how long a node may take, at least, to tell of a lease: it reads
+// the records every few seconds, and what it has to say is written at once.
+const tellsWithin = 2 * time.Minute
+
+// untold says why a node has told nothing of a lease that it has. silent: it
+// should have; as a rule it does not reach the repository.
+func (f RolloutFacts) untold(node planner.NodeName) (why string, silent bool) {
+	n := f.View.Nodes[node]
+	switch {
+	case n.Blind:
+		why, silent = "the node cannot read the repository, as it says: it does not know of it", true
+	case f.Stands < max(tellsWithin, 4*f.View.Poll):
+		why = "the node has not told of it yet"
+	default:
+		why, silent = "the node has not told of it for "+inMinutes(f.Stands), true
+		if f.Quiet != nil && f.Quiet(node) > f.Stands {
+			why += ", nor of anything else for " + inMinutes(f.Quiet(node))
+		}
+	}
+	if n.Probe == planner.ProbeDown {
+		why += ", nor does it answer"
+	}
+	return why, silent
+}
+
+// inMinutes is a time in minutes, a long one in days.
+func inMinutes(d time.Duration) string {
+	const day = 24 * time.Hour
+	if d >= 2*day {
+		return fmt.Sprintf("%d days", d/day)
+	}
+	return shortTime(d.Truncate(time.Minute))
+}
+
+// awaited says what a rollout waits for that has not begun, although nothing is
+// known to hold it back; "" = who tells does not know.
+func (f RolloutFacts) awaited() string {
+	if f.Commit.Hash == "" || f.Service.Suspend != nil || f.Service.Observe {
+		return ""
+	}
+	ranked := slices.DeleteFunc(f.View.Coordinators(f.Service.ID), func(n planner.NodeName) bool { return f.View.Nodes[n].Blind })
+	if len(ranked) == 0 {
+		return "no node is live that could decide on it"
+	}
+	who, applied := ranked[0], f.View.Nodes[ranked[0]].Status.Applied
+	switch {
+	case who == f.View.Self:
+		return "this node decides on it with its next look at the repository"
+	case applied == f.Commit.Hash:
+		return fmt.Sprintf("%s decides on it with its next look at the repository", who)
+	case applied == "":
+		return fmt.Sprintf("%s, which decides on it, has not told yet that it follows commit %s", who, f.Commit.Short())
+	}
+	return fmt.Sprintf("%s, which decides on it, has not told yet that it follows commit %s: it follows %s", who, f.Commit.Short(), planner.Commit{Hash: applied}.Short())
+}
