@@ -184,5 +184,28 @@ func (w *writtenService) checkSteps(steps []planner.UpdateStep) {
 			w.d.warn(at, fmt.Sprintf("%s of %d replicas is less than %s of a step before: this one changes nothing", s.Slots, replicas, other), "let the steps rise")
 		}
 		last[s.Slots.Percent] = s.Slots
+		w.checkApproval(i, s)
 	}
+}
+
+// checkApproval warns of an approval that is asked for when every slot has the new
+// revision already. A pause there is a time of proof: what fails in it reverts.
+func (w *writtenService) checkApproval(i int, s planner.UpdateStep) {
+	replicas, all := w.spec.replicas, s.Slots.Percent && s.Slots.Count >= 100
+	if !s.Approve || w.spec.hooks.post != nil || !all && (w.spec.everyNode || replicas == 0 || s.Slots.Of(replicas, true) < replicas) {
+		return
+	}
+	of := "all of " + strconv.Itoa(replicas) + " slots, which have"
+	switch {
+	case all:
+		of = "all slots, which have"
+	case replicas == 1:
+		of = "the only slot, which has"
+	}
+	remedy := "ask at a step that leaves slots at the old revision; to watch all for a time in which failures revert it, write pause"
+	if replicas == 1 && !w.spec.everyNode {
+		remedy = "remove it: of one slot no part can go first; to watch it for a time in which failures revert it, write pause"
+	}
+	w.d.warn(fmt.Sprintf("spec.update.steps[%d].approve", i),
+		fmt.Sprintf("holds back no slot: %s is %s the new revision before anyone is asked", s.Slots, of), remedy)
 }

@@ -1,7 +1,9 @@
 package manifest
 
 import (
+	"fmt"
 	"reflect"
+	"strings"
 	"testing"
 	"time"
 
@@ -41,7 +43,7 @@ func TestUpdate(t *testing.T) {
 		{`update: {promoted: r1-0893337020acf1ca4c11729774f119874b1562b023b479f58bc596e06aadcfcc}`,
 			planner.Update{Promoted: "r1-0893337020acf1ca4c11729774f119874b1562b023b479f58bc596e06aadcfcc"}},
 		{`update: {autoRevert: false}`, planner.Update{NoRevert: true}},
-		{`update: {steps: [{slots: 1}, {slots: 50%, pause: 1h30m, approve: true}, {slots: 100%, approve: false}]}`, steps(
+		{`replicas: 4, update: {steps: [{slots: 1}, {slots: 50%, pause: 1h30m, approve: true}, {slots: 100%, approve: false}]}`, steps(
 			planner.UpdateStep{Slots: *slots(1)},
 			planner.UpdateStep{Slots: *percent(50), Pause: 90 * time.Minute, Approve: true},
 			planner.UpdateStep{Slots: *percent(100)})},
@@ -91,7 +93,7 @@ func TestDeadlines(t *testing.T) {
 func TestUpdateWithVariables(t *testing.T) {
 	files := map[string]string{
 		"fleet.yaml": fleetWith(`variables: {surge: 3, share: "25%", rest: 10m, go: true, rev: r1-0123abcd, other: db}`),
-		"a.yaml":     patchOf("a", `{image: "w:1", dependsOn: ["${other}"], update: {maxSurge: "${surge}", maxUnavailable: "${share}", promoted: "${rev}", steps: [{slots: "${share}", pause: "${rest}", approve: "${go}"}]}, hooks: {preRollout: {command: ["${other}"]}}}`),
+		"a.yaml":     patchOf("a", `{image: "w:1", replicas: 4, dependsOn: ["${other}"], update: {maxSurge: "${surge}", maxUnavailable: "${share}", promoted: "${rev}", steps: [{slots: "${share}", pause: "${rest}", approve: "${go}"}]}, hooks: {preRollout: {command: ["${other}"]}}}`),
 		"db.yaml":    manifestOf("db", "db:1"),
 	}
 	d := load(t, newTree(files))
@@ -100,5 +102,37 @@ func TestUpdateWithVariables(t *testing.T) {
 	s := named(t, d, "a")
 	if !reflect.DeepEqual(s.Update, want) || len(s.DependsOn) != 1 || s.DependsOn[0].Service.Name != "db" || s.Hooks[planner.HookPreRollout].Template.Containers[0].Command[0] != "db" || len(d.Faults) > 0 {
 		t.Errorf("%+v\n%+v\n%s", s.Update, s, lines(d.Faults))
+	}
+}
+
+// TestApprovalOfNothing: an approval that is asked for when every slot has the new
+// revision is worth a warning. A pause there is not: what fails in it reverts.
+func TestApprovalOfNothing(t *testing.T) {
+	const warning = "spec.update.steps[%d].approve: holds back no slot: "
+	for _, c := range []struct {
+		spec string
+		at   int // of the step that is warned of; -1 = none is
+		want string
+	}{
+		{"replicas: 4, update: {steps: [{slots: 1, approve: true}, {slots: 50%, approve: true}]}", -1, ""},
+		{"replicas: 4, update: {steps: [{slots: 1, approve: true}, {slots: 100%, pause: 10m}]}", -1, ""},
+		{"replicas: 4, update: {steps: [{slots: 1}, {slots: 100%, approve: true}]}", 1, "100% is all slots, which have the new revision before anyone is asked; ask at a step that leaves slots"},
+		{"replicas: 4, update: {steps: [{slots: 4, pause: 10m, approve: true}]}", 0, "4 is all of 4 slots"},
+		{"replicas: 4, update: {steps: [{slots: 76%, approve: true}]}", 0, "76% is all of 4 slots"},
+		{"update: {steps: [{slots: 1, approve: true}]}", 0, "1 is the only slot, which has the new revision before anyone is asked; remove it"},
+		{"everyNode: true, update: {steps: [{slots: 5, approve: true}]}", -1, ""},
+		{"everyNode: true, update: {steps: [{slots: 100%, approve: true}]}", 0, "100% is all slots"},
+		{"replicas: 0, update: {steps: [{slots: 1, approve: true}]}", -1, ""},
+		// It holds back the hook.
+		{"replicas: 2, update: {steps: [{slots: 2, approve: true}]}, hooks: {postRollout: {command: [x]}}", -1, ""},
+	} {
+		d := load(t, newTree(map[string]string{"fleet.yaml": fleetOf("{}"), "web.yaml": "apiVersion: orpheus/v1\nkind: Service\nmetadata: {name: web}\nspec: {image: \"registry.example.com/web:1\", " + c.spec + "}\n"}))
+		got := lines(d.Faults)
+		if len(d.Services) != 1 || c.at < 0 && len(d.Faults) > 0 {
+			t.Errorf("%s:\n%s", c.spec, got)
+		}
+		if c.at >= 0 && (len(d.Faults) != 1 || !d.Faults[0].Warning || !strings.Contains(got, fmt.Sprintf(warning, c.at)+c.want)) {
+			t.Errorf("%s: no %q in\n%s", c.spec, c.want, got)
+		}
 	}
 }
