@@ -127,6 +127,15 @@ func TestHookRunsOnce(t *testing.T) {
 		{"it fails while no agent runs", 3, func(w *world) { w.crash(); time.Sleep(time.Minute); w.start() }, planner.PhaseFailed, "exited with code 3"},
 		{"it is removed by hand", 0, vanish, planner.PhaseFailed, notFoundAgain},
 		{"it is removed by hand while no agent runs", 0, func(w *world) { w.crash(); vanish(w); w.start() }, planner.PhaseFailed, notFoundAgain},
+		{"it is removed by hand while no agent runs, after the state folder was deleted", 0, func(w *world) {
+			if err := os.RemoveAll(w.state); err != nil {
+				w.t.Fatal(err)
+			}
+			w.settle(6 * time.Second)
+			w.crash()
+			vanish(w)
+			w.start()
+		}, planner.PhaseFailed, notFoundAgain},
 		{"the machine is started again", 0, func(w *world) { w.crash(); w.driver.Reboot(); w.start() }, planner.PhaseFailed, outcomeUnknown},
 		{"the driver does not answer for a while", 0, func(w *world) {
 			w.driver.SetUnavailable(true)

@@ -100,6 +100,16 @@ func (o *onceRuns) save(runs []onceRun) error {
 	return nil
 }
 
+// saveAnew writes the file anew that somebody deleted.
+func (o *onceRuns) saveAnew() error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if len(o.runs) == 0 {
+		return nil
+	}
+	return o.save(o.runs)
+}
+
 func (o *onceRuns) index(key onceKey) int {
 	return slices.IndexFunc(o.runs, func(r onceRun) bool { return r.onceKey == key })
 }

@@ -32,6 +32,7 @@ func (a *Agent) mendStateFolder() {
 	if len(a.restarts) > 0 {
 		a.problem("restarts", a.saveRestarts(a.restarts))
 	}
+	a.problem("hooks", a.once.saveAnew())
 	a.pressure.ran.unsaved = true
 	a.ends.saved = nil
 	a.progress.news = true
