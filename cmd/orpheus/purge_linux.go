@@ -15,10 +15,11 @@ import (
 var stateMarks = []string{"state.json", "life"}
 
 // stateNames is what agents keep in their state folder, beside the marks; files
-// of that name may have one of stateSuffixes.
+// of that name may have one of stateSuffixes. TestPurgeKnowsTheStateFolder finds
+// what is missing here.
 var stateNames = []string{
 	"ends.json", "events.jsonl", "files", "floor.json", "git", "holds.json", "lock", "logs", "membership.json", namesFolder, "network", "network.json", nodeKeyFile,
-	"plugins", "probes", "processes", "restarts.json", "revisions.json", "scratch", "volumes",
+	"notify.json", "once.json", "plugins", "probes", "processes", "progress.json", "restarts.json", "revisions.json", "scratch", "volumes",
 }
 
 // stateSuffixes are of files that were being written, could not be read, or
