@@ -13,7 +13,7 @@ import (
 )
 
 // TestRolloutsAreNotNoticed: twenty versions of what serves and five drains, one
-// after the other and at once, while clients ask without retrying: 225 new
+// after the other and at once, while clients ask without retrying: 255 new
 // connections a second and six that are kept, from a host that is no node,
 // through the ports of all nodes; and some from a container by name.
 func TestRolloutsAreNotNoticed(t *testing.T) {
@@ -22,7 +22,7 @@ func TestRolloutsAreNotNoticed(t *testing.T) {
 	f.settles("a web that closes connections", f.commit("web", f.webVersion(0)), slots)
 	var outside []*load.Run
 	for k := range f.Nodes {
-		outside = append(outside, load.Start(load.Options{URL: "http://" + f.at(k, webPort) + "/", Rate: 75, Kept: 2}))
+		outside = append(outside, load.Start(load.Options{URL: "http://" + f.at(k, webPort) + "/", Rate: 85, Kept: 2}))
 	}
 	f.must(f.page(nil, "/load/web", values("url", "http://web/", "rate", 25, "kept", 1)))
 
