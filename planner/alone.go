@@ -88,6 +88,7 @@ func CoordinateAlone(f Followed, v Alone) Coordination {
 		}
 	}
 	slices.SortFunc(ids, ServiceID.Compare)
+	e := new(edit) // of one document after the other
 	for _, id := range ids {
 		s, wanted := f.Services[id]
 		doc, known := v.Docs[id]
@@ -97,7 +98,7 @@ func CoordinateAlone(f Followed, v Alone) Coordination {
 		if !known && len(running[id]) == 0 && !RunsHere(v.Node, f.Fleet, s) {
 			continue
 		}
-		e := &edit{view: &v, followed: &f, service: s, doc: cloneDoc(doc, id)}
+		*e = edit{view: &v, followed: &f, service: &s, doc: cloneDoc(doc, id), slots: e.slots[:0]}
 		e.adopt(running[id])
 		switch {
 		case !wanted:
@@ -127,10 +128,10 @@ func CoordinateAlone(f Followed, v Alone) Coordination {
 // gave: the node's state was lost, what runs is kept. A slot that was in the
 // middle of an update gets a lease for each revision that runs, the newest
 // instance of each: only the update itself may say which of them goes. The
-// counter rises above every token seen, so that none is given twice.
+// counter rises above every token seen, so that none is given twice. It puts
+// running in another order.
 func (e *edit) adopt(running []Instance) {
 	known := e.doc.Tokens
-	running = slices.Clone(running)
 	slices.SortFunc(running, func(a, b Instance) int {
 		return cmp.Or(cmp.Compare(b.Token, a.Token), strings.Compare(a.ID, b.ID))
 	})

@@ -6,7 +6,7 @@ import "slices"
 type edit struct {
 	view     *Alone
 	followed *Followed
-	service  Service // with the revision that is wanted
+	service  *Service // with the revision that is wanted
 	doc      LeaseDoc
 	changed  bool
 	prepare  []Revision // whose images are waited for
@@ -38,12 +38,12 @@ func (e *edit) coordinate() {
 	e.facts = &aloneFacts{v: e.view, s: e.service}
 	e.roll = newRollout(e.service, &e.doc, e.facts, e.followed.Commit.Hash)
 	e.service = e.roll.s
-	names := Slots(e.view.Node, e.followed.Fleet, e.service)
+	names := Slots(e.view.Node, e.followed.Fleet, *e.service)
 	e.describe(names)
 	e.count()
 	e.choose(false)
 	e.choose(true)
-	var after []Lease
+	after := make([]Lease, 0, len(before)+1)
 	for _, st := range e.slots {
 		after = append(after, e.slot(st)...)
 	}
@@ -90,14 +90,11 @@ func (e *edit) remember() {
 
 // describe sorts the leases of the slots.
 func (e *edit) describe(names []string) {
-	bySlot := map[string][]Lease{}
-	for _, l := range e.roll.leases {
-		bySlot[l.Slot] = append(bySlot[l.Slot], l)
-	}
-	turns := e.turns(names, bySlot)
+	leased := bySlot(e.roll.leases)
+	turns := e.turns(names, leased)
 	for _, name := range names {
 		st := &aloneSlot{name: name, want: e.service.Revision}
-		leases := bySlot[name]
+		leases := leased[name]
 		if turns != nil && !turns[name] {
 			st.want = e.own(leases)
 		}
@@ -118,7 +115,7 @@ func (e *edit) describe(names []string) {
 
 // turns says which slots are to have the wanted revision; nil = all. It notes
 // what the others wait for.
-func (e *edit) turns(names []string, bySlot map[string][]Lease) map[string]bool {
+func (e *edit) turns(names []string, leased map[string][]Lease) map[string]bool {
 	r := e.roll
 	if r.blocked != "" {
 		e.waits = r.whyBlocked()
@@ -126,30 +123,27 @@ func (e *edit) turns(names []string, bySlot map[string][]Lease) map[string]bool 
 	if r.stays {
 		return map[string]bool{}
 	}
-	turns, available := map[string]bool{}, 0
-	for _, name := range names {
-		for _, l := range bySlot[name] {
-			if l.Revision == e.service.Revision {
-				turns[name] = true
-				if e.facts.available(l) {
-					available++
-					break
-				}
-			}
-		}
-	}
+	wanted := func(l Lease) bool { return l.Revision == e.service.Revision }
+	available := func(l Lease) bool { return wanted(l) && e.facts.available(l) }
 	if hold := r.holds(len(names), e.unmet); hold != "" {
 		e.waits = hold
-		return turns
+		return having(names, leased, wanted)
 	}
-	e.stepping = r.steps(len(names), available, e.view.StepSince[e.service.ID], e.view.Now)
+	n := 0
+	for _, name := range names {
+		if slices.ContainsFunc(leased[name], available) {
+			n++
+		}
+	}
+	e.stepping = r.steps(len(names), n, e.view.StepSince[e.service.ID], e.view.Now)
 	if e.stepping.why != "" {
 		e.waits = e.stepping.why
 	}
 	if e.stepping.most >= len(names) {
 		return nil
 	}
-	loses := func(name string) bool { return slices.ContainsFunc(bySlot[name], e.facts.available) }
+	turns := having(names, leased, wanted)
+	loses := func(name string) bool { return slices.ContainsFunc(leased[name], e.facts.available) }
 	addTurns(turns, names, e.stepping.most, loses)
 	return turns
 }
@@ -334,9 +328,9 @@ func (e *edit) lacks(d Dependency) string {
 	case !known:
 		return "it has no lease yet"
 	}
-	facts := &aloneFacts{v: e.view, s: other}
+	facts := &aloneFacts{v: e.view, s: &other}
 	doc = cloneDoc(doc, other.ID)
-	r := newRollout(other, &doc, facts, "")
+	r := newRollout(&other, &doc, facts, "")
 	fulfils := facts.available
 	if d.Condition == DependsStarted {
 		fulfils = facts.runs

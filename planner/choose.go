@@ -18,7 +18,7 @@ func (sv *survey) occupy() {
 					continue
 				}
 				t := sv.v.Specs[l.Revision]
-				h.occupy(id, needs{t.Asked(), Service{}.claims(t)}, 1)
+				h.occupy(id, needs{t.Asked(), (&Service{}).claims(t)}, 1)
 			}
 		}
 	}

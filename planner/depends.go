@@ -38,7 +38,7 @@ func (sv *survey) lacks(d Dependency) string {
 }
 
 // lacks says whether so many of the slots of a service are enough.
-func (c DependencyCondition) lacks(have, slots int, other Service) string {
+func (c DependencyCondition) lacks(have, slots int, other *Service) string {
 	_, unavailable := other.Update.Limits(slots)
 	need := max(1, slots-unavailable)
 	if have >= need {

@@ -103,6 +103,19 @@ func sortLeases(leases []Lease) {
 	})
 }
 
+// bySlot groups leases that are in that order by slot. The groups share them.
+func bySlot(leases []Lease) map[string][]Lease {
+	groups := map[string][]Lease{}
+	for len(leases) > 0 {
+		n := 1
+		for n < len(leases) && leases[n].Slot == leases[0].Slot {
+			n++
+		}
+		groups[leases[0].Slot], leases = leases[:n:n], leases[n:]
+	}
+	return groups
+}
+
 func sameLease(a, b Lease) bool {
 	return a.Slot == b.Slot && a.Node == b.Node && a.Epoch == b.Epoch && a.Token == b.Token && a.Revision == b.Revision && a.StopFirst == b.StopFirst && a.Hook == b.Hook
 }

@@ -27,7 +27,7 @@ func (e *docEdit) edit(ss *serviceState) {
 	before := e.doc.Leases
 	e.raiseTokens()
 	e.outcomes(ss)
-	var after []Lease
+	after := make([]Lease, 0, len(before)+1)
 	for _, st := range ss.slots {
 		kept := e.slot(ss, st)
 		e.told(ss, st, kept)
@@ -306,7 +306,7 @@ func (e *docEdit) granted(ss *serviceState, st *slotState, name string) string {
 	return name + what + ": " + st.why
 }
 
-func (e *docEdit) whyExtra(s Service, l Lease) string {
+func (e *docEdit) whyExtra(s *Service, l Lease) string {
 	if s.EveryNode {
 		return "not for " + l.Slot
 	}

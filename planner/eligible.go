@@ -83,7 +83,7 @@ func (h *host) label(key string) (string, bool) {
 
 // unfit says why a slot of the service may not even stay on the node. As in
 // Kubernetes a drain leaves services alone that run on every node.
-func (h *host) unfit(s Service) string {
+func (h *host) unfit(s *Service) string {
 	switch {
 	case h.out != "":
 		return h.out
@@ -110,9 +110,11 @@ func (h *host) unfit(s Service) string {
 // what people said of it, or may have, is no ground to move anything: nodes
 // that came to the commit by different ways kept different things, and would
 // move it to and fro. It still decides where new slots go.
-func (h *host) leaves(s Service) string {
+func (h *host) leaves(s *Service) string {
 	if h.bare != nil {
-		h, s.NodeSelector = h.bare, nil
+		anywhere := *s
+		anywhere.NodeSelector = nil
+		h, s = h.bare, &anywhere
 	}
 	if h.view.Record.Fence != nil && !h.view.Record.Retired {
 		returned := *h
@@ -124,7 +126,7 @@ func (h *host) leaves(s Service) string {
 
 // closed says why the node takes no new slot of the service. As in Kubernetes
 // a cordon leaves services alone that run on every node.
-func (h *host) closed(s Service) string {
+func (h *host) closed(s *Service) string {
 	if why := h.unfit(s); why != "" {
 		return why
 	}

@@ -8,7 +8,7 @@ import (
 // fleetFacts are the facts of a service in a fleet, from the records.
 type fleetFacts struct {
 	v *View
-	s Service // as the manifest has it
+	s *Service // as the manifest has it
 }
 
 func (f *fleetFacts) inForce(l Lease) bool { return f.v.InForce(l) }
@@ -51,7 +51,7 @@ func (f *fleetFacts) ended(l Lease) (failed string, is bool) {
 // aloneFacts are the facts of a service on a node that grants leases to itself.
 type aloneFacts struct {
 	v *Alone
-	s Service // as the manifest has it
+	s *Service // as the manifest has it
 }
 
 func (f *aloneFacts) key(l Lease) LeaseKey { return LeaseKey{f.s.ID, l.Token} }
@@ -101,7 +101,7 @@ func (f *aloneFacts) ended(l Lease) (failed string, is bool) {
 
 // templateOf is the template of a revision of a service, if it is known: the
 // manifest's, or one of before.
-func templateOf(s Service, specs map[Revision]Template, rev Revision) (Template, bool) {
+func templateOf(s *Service, specs map[Revision]Template, rev Revision) (Template, bool) {
 	if t, ok := s.TemplateOf(rev); ok {
 		return t, true
 	}

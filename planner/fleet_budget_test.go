@@ -139,7 +139,7 @@ func (w *fleetWorld) checkExtra(v View, ss *serviceState, d Decision) {
 // available counts the leases of a slot whose instance is available.
 func (w *fleetWorld) available(v View, s Service, doc LeaseDoc, slot SlotID) (n int) {
 	for _, l := range doc.Leases {
-		if l.Slot == slot.Name && v.InForce(l) && v.Available(s, l) {
+		if l.Slot == slot.Name && v.InForce(l) && v.Available(&s, l) {
 			n++
 		}
 	}

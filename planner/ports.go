@@ -76,7 +76,7 @@ func (c portClaim) takenBy(by, needs ServiceID) string {
 // claims lists the ports that an instance of the service needs of its node,
 // made from t. What listens on the node itself needs its own; for what has a
 // network of its own the node opens those that are published.
-func (s Service) claims(t Template) []portClaim {
+func (s *Service) claims(t Template) []portClaim {
 	if t.HostNetwork || t.DriverName() == DriverProcess {
 		return t.listens()
 	}
@@ -94,7 +94,7 @@ func (t Template) listens() (claims []portClaim) {
 }
 
 // published lists the ports that nodes open for the service.
-func (s Service) published(which func(Publish) bool) (claims []portClaim) {
+func (s *Service) published(which func(Publish) bool) (claims []portClaim) {
 	for _, p := range s.Ports {
 		if p.Publish != nil && which(*p.Publish) {
 			claims = append(claims, portClaim{hostPort{p.Publish.Port, protocolOf(p.Protocol)}, p.Publish.Address, true})
@@ -118,7 +118,7 @@ func protocolOf(s string) string {
 type everywhere map[hostPort][]portHolder
 
 // add notes those of a service.
-func (e everywhere) add(s Service) {
+func (e everywhere) add(s *Service) {
 	for _, c := range s.published(Publish.OnEveryNode) {
 		e[c.hostPort] = append(e[c.hostPort], portHolder{s.ID, c, 1})
 	}

@@ -50,15 +50,15 @@ func (s RolloutState) Over() bool {
 
 // RolloutOf is the rollout of a service of a fleet, from the records alone.
 func RolloutOf(s Service, doc LeaseDoc, v View) Rollout {
-	return summary(s, doc, &fleetFacts{v: &v, s: s})
+	return summary(&s, doc, &fleetFacts{v: &v, s: &s})
 }
 
 // RolloutAlone is the same on a node that grants leases to itself.
 func RolloutAlone(s Service, doc LeaseDoc, v Alone) Rollout {
-	return summary(s, doc, &aloneFacts{v: &v, s: s})
+	return summary(&s, doc, &aloneFacts{v: &v, s: &s})
 }
 
-func summary(s Service, doc LeaseDoc, f facts) Rollout {
+func summary(s *Service, doc LeaseDoc, f facts) Rollout {
 	doc = cloneDoc(doc, s.ID)
 	r := newRollout(s, &doc, f, "")
 	rev := r.s.Revision

@@ -30,7 +30,7 @@ type facts interface {
 type rollout struct {
 	// s is the service with the revision that is wanted now, manifest as the
 	// manifest has it.
-	s, manifest Service
+	s, manifest *Service
 	commit      string
 	doc         *LeaseDoc
 	facts       facts
@@ -59,7 +59,7 @@ type rollout struct {
 // newRollout works out what is wanted of a service. Of the document it changes
 // Leases (hooks that have ended), Blocked and what belongs to it, LastGood, Step,
 // Hooks and Failed. commit is the one that is followed; "" = this is only to be told.
-func newRollout(s Service, doc *LeaseDoc, f facts, commit string) *rollout {
+func newRollout(s *Service, doc *LeaseDoc, f facts, commit string) *rollout {
 	r := &rollout{s: s, manifest: s, commit: commit, doc: doc, facts: f, leases: slotLeases(doc.Leases)}
 	r.forgive()
 	r.unblock()
@@ -259,7 +259,9 @@ func (r *rollout) want() {
 	if r.blocked != "" {
 		t, known := r.facts.template(good)
 		if r.stays = r.manifest.Update.NoRevert || good == "" || !known; !r.stays {
-			r.s.Revision, r.s.Template = good, t
+			back := *r.manifest
+			back.Revision, back.Template = good, t
+			r.s = &back
 		}
 	}
 	rev := r.s.Revision

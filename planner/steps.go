@@ -70,7 +70,7 @@ func (r *rollout) steps(slots, available int, since time.Duration, now Time) ste
 }
 
 // wait works out what the last step that is done still waits for.
-func (p *stepping) wait(s Service, since time.Duration, now Time) {
+func (p *stepping) wait(s *Service, since time.Duration, now Time) {
 	if p.step == 0 {
 		return
 	}

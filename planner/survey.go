@@ -31,10 +31,12 @@ type report struct {
 
 // serviceState is one service that is followed, with its document.
 type serviceState struct {
-	id    ServiceID
-	s     Service  // with the revision that is wanted
-	doc   LeaseDoc // with the pins and outcomes that are known by now
-	known bool     // there is a document
+	id ServiceID
+	// s is the service with the revision that is wanted, manifest as the manifest
+	// has it. Neither is changed.
+	s, manifest *Service
+	doc         LeaseDoc // with the pins and outcomes that are known by now
+	known       bool     // there is a document
 	// roll is nil where the service is kept.
 	roll *rollout
 	// kept: it stays as it was because the commit does not speak for it. Nodes
@@ -70,7 +72,7 @@ type serviceState struct {
 // newSurvey looks at everything once.
 func newSurvey(f Followed, v View, now Time) *survey {
 	sv := &survey{
-		f: f, v: v, now: now, byName: map[NodeName]*host{}, byID: map[ServiceID]*serviceState{},
+		f: f, v: v, now: now, byName: map[NodeName]*host{}, byID: make(map[ServiceID]*serviceState, len(f.Services)),
 		kept: map[ServiceID]bool{}, data: map[SlotID][]NodeName{}, everywhere: everywhere{},
 	}
 	for _, h := range f.Held {
@@ -91,10 +93,12 @@ func newSurvey(f Followed, v View, now Time) *survey {
 	}
 	for _, id := range slices.SortedFunc(maps.Keys(f.Services), ServiceID.Compare) {
 		if s := f.Services[id]; !s.Orphan {
-			sv.kept[id] = sv.kept[id] || s.Suspended(now)
-			sv.byID[id] = sv.service(s)
+			if s.Suspended(now) {
+				sv.kept[id] = true
+			}
+			sv.byID[id] = sv.service(&s)
 			sv.services = append(sv.services, sv.byID[id])
-			sv.everywhere.add(s)
+			sv.everywhere.add(&s)
 		}
 	}
 	for _, ss := range sv.services {
@@ -105,9 +109,9 @@ func newSurvey(f Followed, v View, now Time) *survey {
 
 // service describes one service, but for its slots: when they change depends on
 // other services.
-func (sv *survey) service(s Service) *serviceState {
+func (sv *survey) service(s *Service) *serviceState {
 	dv, known := sv.v.Docs[s.ID]
-	ss := &serviceState{id: s.ID, s: s, known: known, kept: sv.kept[s.ID], doc: cloneDoc(dv.Doc, s.ID)}
+	ss := &serviceState{id: s.ID, s: s, manifest: s, known: known, kept: sv.kept[s.ID], doc: cloneDoc(dv.Doc, s.ID)}
 	sortLeases(ss.doc.Leases)
 	if !ss.kept {
 		ss.roll = newRollout(s, &ss.doc, &fleetFacts{&sv.v, s}, sv.f.Commit.Hash)
@@ -116,10 +120,7 @@ func (sv *survey) service(s Service) *serviceState {
 			sv.pin(ss)
 		}
 	}
-	ss.leased = map[string][]Lease{}
-	for _, l := range slotLeases(ss.doc.Leases) {
-		ss.leased[l.Slot] = append(ss.leased[l.Slot], l)
-	}
+	ss.leased = bySlot(slotLeases(ss.doc.Leases))
 	ss.names = sv.slotNames(ss, ss.leased)
 	ss.pace = newPace(ss.s.Update, len(ss.names))
 	return ss
@@ -243,7 +244,7 @@ func (sv *survey) template(ss *serviceState, rev Revision) (Template, bool) {
 	if rev == ss.s.Revision {
 		return ss.s.Template, true
 	}
-	return templateOf(sv.f.Services[ss.id], sv.v.Specs, rev)
+	return templateOf(ss.manifest, sv.v.Specs, rev)
 }
 
 // refused is the standing refusal of a node to a revision of the service.

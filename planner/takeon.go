@@ -167,7 +167,8 @@ func (t *taker) count(i Instance, alive bool) {
 
 // claim notes the ports of a slot.
 func (t *taker) claim(slot SlotID, spec Template, ends bool) {
-	for _, c := range t.st.Followed.Services[slot.Service].claims(spec) {
+	s := t.st.Followed.Services[slot.Service]
+	for _, c := range s.claims(spec) {
 		t.ports[c.hostPort] = append(t.ports[c.hostPort], slotPort{c, slot, ends})
 	}
 }
@@ -176,7 +177,8 @@ func (t *taker) claim(slot SlotID, spec Template, ends bool) {
 // whether that is to be waited for: it is about to give it back, or is of the
 // same service. Instances of the slot replace each other.
 func (t *taker) portTaken(slot SlotID, spec Template) (why string, wait bool) {
-	for _, c := range t.st.Followed.Services[slot.Service].claims(spec) {
+	s := t.st.Followed.Services[slot.Service]
+	for _, c := range s.claims(spec) {
 		for _, p := range t.ports[c.hostPort] {
 			same := p.slot.Service == slot.Service
 			switch {
@@ -225,7 +227,8 @@ func (t *taker) runs(key RevisionKey) bool {
 
 // spec is the template of a revision.
 func (t *taker) spec(key RevisionKey) (Template, bool) {
-	return templateOf(t.st.Followed.Services[key.Service], t.st.Specs, key.Revision)
+	s := t.st.Followed.Services[key.Service]
+	return templateOf(&s, t.st.Specs, key.Revision)
 }
 
 // against is what the node's policy has against a revision that the manifest

@@ -90,13 +90,18 @@ func (sv *survey) notBegun(ss *serviceState, name string) bool {
 
 // haveTurn are those of the slots that have a lease at the wanted revision.
 func (sv *survey) haveTurn(ss *serviceState, names []string) map[string]bool {
-	turns := map[string]bool{}
+	return having(names, ss.leased, func(l Lease) bool { return l.Revision == ss.s.Revision })
+}
+
+// having are those of the slots that have such a lease.
+func having(names []string, leased map[string][]Lease, such func(Lease) bool) map[string]bool {
+	slots := map[string]bool{}
 	for _, name := range names {
-		if slices.ContainsFunc(ss.leased[name], func(l Lease) bool { return l.Revision == ss.s.Revision }) {
-			turns[name] = true
+		if slices.ContainsFunc(leased[name], such) {
+			slots[name] = true
 		}
 	}
-	return turns
+	return slots
 }
 
 // addTurns lets more slots have the wanted revision, most in all: those first

@@ -212,7 +212,7 @@ func (v View) Ready(slot SlotID, l Lease) bool {
 
 // Available reports whether the holder of a lease of the service reports its
 // instance ready, and for long enough.
-func (v View) Available(s Service, l Lease) bool {
+func (v View) Available(s *Service, l Lease) bool {
 	i, ok := v.Nodes[l.Node].Instance(SlotID{s.ID, l.Slot}, l.Token)
 	return ok && i.Phase == PhaseReady && (s.MinReady == 0 || i.Available)
 }
