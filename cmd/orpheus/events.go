@@ -94,7 +94,7 @@ func (e *env) noEvents(cmd *cobra.Command, target string) error {
 			return err
 		}
 	}
-	_, err = fmt.Fprintln(e.stdout, "Nothing happened.")
+	_, err = fmt.Fprintln(e.stdout, "Nothing happened on this node.")
 	return err
 }
 

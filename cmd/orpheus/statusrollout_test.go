@@ -264,7 +264,7 @@ func TestWhyRollout(t *testing.T) {
 		}
 		for _, width := range []int{80, 200} {
 			s := &screen{width: width}
-			drawWhy(s, st, onlySlot(service, slot), slot, events, testNow)
+			drawWhy(s, st, service, slot, events, testNow)
 			text := localTime.ReplaceAllString(strings.Join(s.lines, "\n")+"\n", "YYYY-MM-DD hh:mm:ss")
 			golden(t, fmt.Sprintf("rollout/why %s.%d", name, width), text)
 		}

@@ -86,7 +86,7 @@ func (e *env) whyHere(ctx context.Context, client *api.Client, st *api.Status, n
 		return e.explainAgent(err)
 	}
 	s := e.newScreen()
-	drawWhy(s, st, onlySlot(service, slot), slot, events, e.now())
+	drawWhy(s, st, service, slot, events, e.now())
 	return s.writeTo(e.stdout)
 }
 
@@ -106,8 +106,9 @@ func onlySlot(service api.Service, slot string) api.Service {
 }
 
 func drawWhy(s *screen, st *api.Status, service api.Service, slot string, events []event.Event, now time.Time) {
-	drawHolds(s, holdsOn(st.Holds, service, slot))
-	drawService(s, service, slot, notOpened(st, service), now)
+	shown := onlySlot(service, slot)
+	drawHolds(s, holdsOn(st.Holds, shown, slot))
+	drawService(s, shown, slot, notOpened(st, service), now)
 	if len(events) > 0 {
 		s.blank()
 		s.line(s.paint(bold, "HAPPENED"))
@@ -142,10 +143,13 @@ func holdsOn(holds []api.Hold, service api.Service, slot string) []api.Hold {
 	return on
 }
 
-// advice says what a person can do about a service, what counts most first.
+// advice says what a person can do about a service, or about one slot of it, what
+// counts most first.
 func advice(st *api.Status, service api.Service, slot string) []string {
 	var out []string
 	add := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }
+	fine := settled(service) // with all its slots
+	service = onlySlot(service, slot)
 	for _, h := range holdsOn(st.Holds, service, slot) {
 		add("it is held until %s; \"orpheus release %s\" ends that now", h.Until.UTC().Format("2006-01-02 15:04 UTC"), releaseName(h))
 	}
@@ -190,9 +194,9 @@ func advice(st *api.Status, service api.Service, slot string) []string {
 	}
 	switch {
 	case len(out) > 0:
-	case settled(service) && service.Message == "":
+	case fine && service.Message == "":
 		add("nothing: it is as its manifest asks")
-	case settled(service):
+	case fine:
 		add("nothing here: it runs, and stays as it is for what MESSAGE says")
 	case service.Rollout != nil && len(service.Rollout.Waits) > 0 && !underWayHere(service):
 		add("see what WAITS says: it goes on by itself")

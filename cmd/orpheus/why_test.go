@@ -30,6 +30,9 @@ func TestWhy(t *testing.T) {
 	nowhere := api.Service{Namespace: "default", Name: "web", Replicas: 1, Message: refused.Message}
 	kept := service(planner.PhaseReady, "")
 	kept.Message = "kept as it was: commit 340563cd lacks it, but has files that could not be read"
+	two := service(planner.PhaseReady, "")
+	two.Replicas, two.Ready, two.Updated = 2, 2, 2
+	two.Instances = append(two.Instances, api.Instance{Slot: "1", Phase: planner.PhaseReady})
 	for _, tt := range []struct {
 		name    string
 		st      api.Status
@@ -40,6 +43,8 @@ func TestWhy(t *testing.T) {
 		not     string
 	}{
 		{"all is well", api.Status{}, service(planner.PhaseReady, ""), "", nil, []string{"- nothing: it is as its manifest asks"}, "HAPPENED"},
+		{"all is well with a slot of several", api.Status{}, two, "1", nil, []string{"- nothing: it is as its manifest asks"}, "wait:"},
+		{"all is well with a slot on another node", api.Status{Fleet: &api.Fleet{}}, two, "2", nil, []string{"- nothing: it is as its manifest asks"}, "wait:"},
 		{"under way", api.Status{}, pending, "", nil, []string{"- wait: the node is at work on it"}, ""},
 		{"the node refuses what is new", api.Status{}, refused, "", nil, []string{"- see what MESSAGE says"}, "wait:"},
 		{"the node refuses all of it", api.Status{}, nowhere, "", nil, []string{"- see what MESSAGE says"}, "wait:"},
