@@ -133,14 +133,43 @@ type CheckTimes struct {
 	// Freed is when the startup probe succeeded that held this one back.
 	Freed      time.Duration
 	Begun, End time.Duration // of the last check
+	// Counted is the begin of the last check whose result counted.
+	Counted time.Duration
+	// Hasty: none has succeeded yet, and readiness waits for that. For a while there
+	// are checks between those that the period asks for, of which only a success
+	// counts: it is found sooner, and a failure no sooner than without them.
+	Hasty bool
 }
+
+const (
+	hastyFor   = time.Minute // after the first check
+	hastyFirst = 250 * time.Millisecond
+	hastyMost  = time.Second
+)
 
 // NextCheck is when the next check is due: the first after the initial delay,
 // counted from the start of the container; the others a period after the
-// begin of the one before, never before its end.
+// begin of the one before that counted, never before the end of any. Hasty ones
+// come after a quarter of a second, a half and one, and every second from there,
+// but leave the container alone for as long as the last one took.
 func (p Probe) NextCheck(t CheckTimes) time.Duration {
+	first := max(t.Started+p.InitialDelay(), t.Freed)
 	if t.Begun == 0 {
-		return max(t.Started+p.InitialDelay(), t.Freed)
+		return first
 	}
-	return max(t.Begun+p.Period(), t.End)
+	next := max(t.Counted+p.Period(), t.End)
+	if since := t.Begun - first; t.Hasty && since < hastyFor {
+		next = min(next, max(t.Begun+min(max(since, hastyFirst), hastyMost), t.End+t.End-t.Begun))
+	}
+	return next
+}
+
+// Checked are the times after one more check, and whether its result counts.
+func (p Probe) Checked(t CheckTimes, begun, end time.Duration, result CheckResult) (after CheckTimes, counts bool) {
+	counts = !t.Hasty || t.Begun == 0 || begun >= t.Counted+p.Period() || result == CheckSuccess
+	if counts {
+		t.Counted = begun
+	}
+	t.Begun, t.End, t.Hasty = begun, end, t.Hasty && result != CheckSuccess
+	return t, counts
 }

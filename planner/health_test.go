@@ -3,6 +3,7 @@ package planner
 import (
 	"encoding/json"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -169,15 +170,75 @@ func TestNextCheck(t *testing.T) {
 		{"which counts from the start of the container, not from the startup probe's success",
 			Probe{InitialDelaySeconds: 7}, CheckTimes{Started: started, Freed: sec(1003)}, sec(1007)},
 		{"what startup held back comes as soon as it succeeds", Probe{InitialDelaySeconds: 7}, CheckTimes{Started: started, Freed: sec(1060)}, sec(1060)},
-		{"then every ten seconds", Probe{}, CheckTimes{Started: started, Begun: sec(1020), End: sec(1021)}, sec(1030)},
-		{"or as the period says", Probe{PeriodSeconds: 3}, CheckTimes{Started: started, Begun: sec(1020), End: sec(1021)}, sec(1023)},
+		{"then every ten seconds", Probe{}, CheckTimes{Started: started, Begun: sec(1020), End: sec(1021), Counted: sec(1020)}, sec(1030)},
+		{"or as the period says", Probe{PeriodSeconds: 3}, CheckTimes{Started: started, Begun: sec(1020), End: sec(1021), Counted: sec(1020)}, sec(1023)},
 		{"a check that takes longer than the period is followed at once, never overtaken",
-			Probe{PeriodSeconds: 3, TimeoutSeconds: 20}, CheckTimes{Started: started, Begun: sec(1020), End: sec(1035)}, sec(1035)},
+			Probe{PeriodSeconds: 3, TimeoutSeconds: 20}, CheckTimes{Started: started, Begun: sec(1020), End: sec(1035), Counted: sec(1020)}, sec(1035)},
 	}
 	for _, tt := range tests {
 		if got := tt.probe.NextCheck(tt.times); got != tt.want {
 			t.Errorf("%s: %v, want %v", tt.name, got, tt.want)
 		}
+	}
+}
+
+// TestHastyChecks: until the first success checks come sooner than the period asks
+// for; what fails counts no sooner, and what succeeds at once.
+func TestHastyChecks(t *testing.T) {
+	const started = 1000 * time.Second
+	tests := []struct {
+		name  string
+		probe Probe
+		slow  time.Duration // what a check takes
+		fail  int           // so many checks, then they succeed
+		// until is when the last of these is begun after the start of the container,
+		// want the seconds at which they are, with ! if their result counts.
+		until time.Duration
+		want  string
+	}{
+		{"ready soon", Probe{}, 0, 2, 25 * time.Second, "0! 0.25 0.5! 10.5! 20.5!"},
+		{"ready at once", Probe{}, 0, 0, 15 * time.Second, "0! 10!"},
+		{"ready later", Probe{PeriodSeconds: 3}, 0, 9, 10 * time.Second, "0! 0.25 0.5 1 2 3! 4 5 6! 7! 10!"},
+		{"after the initial delay", Probe{InitialDelaySeconds: 5}, 0, 2, 16 * time.Second, "5! 5.25 5.5! 15.5!"},
+		// A period of a second is not much longer.
+		{"often anyway", Probe{PeriodSeconds: 1}, 0, 9, 4 * time.Second, "0! 0.25 0.5 1! 2! 3! 4!"},
+		// What takes long is not asked all the time.
+		{"slow checks", Probe{}, 2 * time.Second, 9, 20 * time.Second, "0! 4 8 10! 14 18 20!"},
+		// One that goes on longer than its period is followed at once, as ever.
+		{"slower than the period", Probe{PeriodSeconds: 1, TimeoutSeconds: 5}, 2 * time.Second, 9, 6 * time.Second, "0! 2! 4! 6!"},
+	}
+	for _, tt := range tests {
+		times := CheckTimes{Started: started, Hasty: true}
+		var got []string
+		for n := 0; ; n++ {
+			begun := tt.probe.NextCheck(times)
+			if begun-started > tt.until {
+				break
+			}
+			result, counts := CheckSuccess, false
+			if n < tt.fail {
+				result = CheckFailure
+			}
+			times, counts = tt.probe.Checked(times, begun, begun+tt.slow, result)
+			at := strconv.FormatFloat((begun - started).Seconds(), 'f', -1, 64)
+			if counts {
+				at += "!"
+			}
+			got = append(got, at)
+		}
+		if text := strings.Join(got, " "); text != tt.want {
+			t.Errorf("%s: %s, want %s", tt.name, text, tt.want)
+		}
+	}
+	// What does not get ready in a minute is left to its period.
+	times, n := CheckTimes{Started: started, Hasty: true}, 0
+	for begun := started; begun < started+2*time.Minute; begun = (Probe{}).NextCheck(times) {
+		if times, _ = (Probe{}).Checked(times, begun, begun, CheckFailure); begun >= started+hastyFor {
+			n++
+		}
+	}
+	if n != 6 {
+		t.Errorf("%d checks in the second minute", n)
 	}
 }
 

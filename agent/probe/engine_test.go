@@ -188,7 +188,7 @@ func TestStartupHoldsTheOthers(t *testing.T) {
 		})
 		b.engine.Follow([]Target{web})
 		b.settle(5 * time.Second)
-		b.want("while it starts", "0.0 web startup", "2.0 web startup", "4.0 web startup")
+		b.want("while it starts", "0.0 web startup", "0.2 web startup", "0.5 web startup", "1.0 web startup", "2.0 web startup", "3.0 web startup", "4.0 web startup", "5.0 web startup")
 		b.say(planner.ProbeStartup, succeeded)
 		b.settle(2 * time.Second)
 		got := b.took()
@@ -202,6 +202,54 @@ func TestStartupHoldsTheOthers(t *testing.T) {
 		if want := []string{"11.0 web readiness", "16.0 web liveness", "16.0 web readiness"}; !slices.Equal(got, want) {
 			t.Errorf("later: %q", got)
 		}
+	})
+}
+
+// What becomes ready is found so soon, whatever the period; what does not has as
+// long as the period and the threshold say, and nobody hears of each check.
+func TestHasty(t *testing.T) {
+	inBubble(t, func(b *bench) {
+		b.say(planner.ProbeReadiness, failed("refused"))
+		web := b.target("web", func(c *planner.Container) { c.ReadinessProbe = probeOf() })
+		b.engine.Follow([]Target{web})
+		b.settle(400 * time.Millisecond)
+		b.say(planner.ProbeReadiness, succeeded)
+		b.settle(100 * time.Millisecond)
+		if f := b.found(web); !f.Ready(web.Container) {
+			t.Errorf("ready since 0.4 s: %+v", f)
+		}
+		b.settle(10 * time.Second)
+		b.want("then every period", "0.0 web readiness", "0.2 web readiness", "0.5 web readiness", "10.5 web readiness")
+		if b.changes != 2 {
+			t.Errorf("%d changes", b.changes)
+		}
+	})
+	inBubble(t, func(b *bench) {
+		b.say(planner.ProbeStartup, failed("refused"))
+		web := b.target("web", func(c *planner.Container) { c.StartupProbe = probeOf(every(7)) })
+		b.engine.Follow([]Target{web})
+		b.settle(14*time.Second - time.Millisecond)
+		if f := b.found(web); f.Doomed(web.Container) != "" || f.Startup.InARow != 2 || b.changes != 2 {
+			t.Errorf("two of three failures, 7 s each: %+v after %d changes", f, b.changes)
+		}
+		b.settle(time.Millisecond)
+		if f := b.found(web); f.Doomed(web.Container) != planner.ProbeStartup {
+			t.Errorf("three failures: %+v", f)
+		}
+	})
+	// One that an earlier agent has asked already is not new.
+	inBubble(t, func(b *bench) {
+		b.say(planner.ProbeReadiness, failed("refused"))
+		web := b.target("web", func(c *planner.Container) { c.ReadinessProbe = probeOf() })
+		b.engine.Follow([]Target{web})
+		b.settle(time.Second)
+		b.kill()
+		b.settle(time.Second)
+		b.start()
+		b.took()
+		b.engine.Follow([]Target{web})
+		b.settle(11 * time.Second)
+		b.want("after a restart of the agent", "2.0 web readiness", "12.0 web readiness")
 	})
 }
 

@@ -24,6 +24,10 @@ func (w *worker) run() {
 	e.mu.Lock()
 	times := w.watch.times[w.kind]
 	times.Started, times.Freed = w.target.Started, w.watch.freed
+	if times.Begun == 0 {
+		// A container that started before this process has had its time.
+		times.Hasty = w.kind != planner.ProbeLiveness && (w.target.Started >= e.began || w.watch.freed != 0)
+	}
 	e.mu.Unlock()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -42,7 +46,12 @@ func (w *worker) run() {
 		if !ok {
 			return
 		}
-		times.Begun, times.End, w.offset = begun, e.cfg.Clock(), 0
+		var counts bool
+		times, counts = w.probe.Checked(times, begun, e.cfg.Clock(), out.result)
+		w.offset = 0
+		if !counts {
+			out.result = planner.CheckUnknown
+		}
 		if !e.note(w, out, times) {
 			return
 		}
