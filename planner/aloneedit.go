@@ -27,7 +27,7 @@ type aloneSlot struct {
 	// current is at that revision, old what it replaces.
 	current, old *Lease
 	available    bool // current is
-	oldAvailable bool
+	oldReady     bool // the instance under old is
 	// begins: it changes now; ends: its old lease goes, before the new instance is
 	// available.
 	begins, ends bool
@@ -108,7 +108,7 @@ func (e *edit) describe(names []string) {
 			}
 		}
 		st.available = st.current != nil && e.facts.available(*st.current)
-		st.oldAvailable = st.old != nil && e.facts.available(*st.old)
+		st.oldReady = st.old != nil && e.ready(*st.old)
 		e.slots = append(e.slots, st)
 	}
 }
@@ -143,7 +143,7 @@ func (e *edit) turns(names []string, leased map[string][]Lease) map[string]bool 
 		return nil
 	}
 	turns := having(names, leased, wanted)
-	loses := func(name string) bool { return slices.ContainsFunc(leased[name], e.facts.available) }
+	loses := func(name string) bool { return slices.ContainsFunc(leased[name], e.ready) }
 	addTurns(turns, names, e.stepping.most, loses)
 	return turns
 }
@@ -168,7 +168,7 @@ func (e *edit) count() {
 	e.pace = newPace(e.service.Update, len(e.slots))
 	for _, st := range e.slots {
 		switch {
-		case st.available || st.oldAvailable:
+		case st.available || st.oldReady:
 			e.pace.up++
 		case st.current != nil || st.old != nil:
 			e.pace.down++
@@ -185,22 +185,22 @@ func (e *edit) count() {
 	}
 	for _, st := range e.slots {
 		if st.current != nil && st.old != nil && !st.available && e.stopsFirst(st, *st.current) {
-			st.ends = e.pace.ends(st.oldAvailable, e.single(st))
+			st.ends = e.pace.ends(st.oldReady, e.single(st))
 		}
 	}
 }
 
-// choose picks the slots that change now, of those that have an available
+// choose picks the slots that change now, of those that have a ready
 // instance, or those that have none to lose.
-func (e *edit) choose(available bool) {
+func (e *edit) choose(ready bool) {
 	for _, st := range e.slots {
-		if st.current != nil || st.old == nil || st.oldAvailable != available || !e.prepared(st.want) {
+		if st.current != nil || st.old == nil || st.oldReady != ready || !e.prepared(st.want) {
 			continue
 		}
 		p := e.pace
-		st.ends, st.begins = p.begins(e.service.Update, true, e.single(st), available)
+		st.ends, st.begins = p.begins(e.service.Update, true, e.single(st), ready)
 		if st.begins && st.ends {
-			st.begins = p.ends(available, e.single(st))
+			st.begins = p.ends(ready, e.single(st))
 		}
 		if st.begins {
 			e.pace = p
@@ -243,13 +243,13 @@ func (e *edit) slot(st *aloneSlot) []Lease {
 // lasting are the leases of slots that the service does not have any more which
 // stand for now; see survey.lasts.
 func (e *edit) lasting(names []string) (leases []Lease) {
-	available := func(st *aloneSlot) bool { return st.available || st.oldAvailable }
+	available := func(st *aloneSlot) bool { return st.available || st.oldReady }
 	if len(names) == 0 || slices.ContainsFunc(e.slots, available) {
 		return nil
 	}
 	for _, l := range e.roll.leases {
 		t, known := e.facts.template(l.Revision)
-		if known && !t.SingleWriter() && e.facts.available(l) && !slices.Contains(names, l.Slot) {
+		if known && !t.SingleWriter() && e.ready(l) && !slices.Contains(names, l.Slot) {
 			leases = append(leases, l)
 		}
 	}

@@ -88,6 +88,8 @@ func TestAloneRollout(t *testing.T) {
 		{name: "minReady, over", replicas: 1, target: "b", before: "0:a1+ 0:b2+", change: []func(world){good("a", "ba"), func(w world) {
 			w.s.MinReady, w.v.Available = time.Second, map[LeaseKey]bool{{web, 2}: true}
 		}}, after: "0:b2", good: "b"},
+		{name: "minReady, another is not ready", replicas: 2, target: "b", before: "0:a1+ 1:a2", change: []func(world){update(Update{StopFirst: true}), func(w world) { w.s.MinReady = time.Second }}, after: "0:a1 1:b3"},
+		{name: "minReady, the last", replicas: 2, target: "b", before: "0:a1+ 1:b3", change: []func(world){update(Update{StopFirst: true, MaxUnavailable: amount(2)}), func(w world) { w.s.MinReady = time.Second }}, after: "=", waiting: "web-1 is not ready yet"},
 
 		// A bad release: back to the last good one, which may have to be fetched.
 		{name: "fails", replicas: 2, target: "b", before: "0:a1+ 0:b3 1:a2+", change: []func(world){good("a", "ba"), fails(3)}, after: "0:a1 1:a2", waiting: "is blocked: web-0 on n1: exited with code 1", good: "a", blocked: true},

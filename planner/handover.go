@@ -2,12 +2,12 @@ package planner
 
 import "slices"
 
-// handOver works out which slots have an available instance, and which old leases
+// handOver works out which slots have an instance to lose, and which old leases
 // go before the new instance is available.
 func (sv *survey) handOver(ss *serviceState) {
 	for _, st := range ss.slots {
 		switch {
-		case st.available || st.oldAvailable && !sv.untold(*st.old):
+		case st.available || st.oldReady && !sv.untold(*st.old):
 			ss.pace.up++
 		case sv.absent(ss, st):
 		default:
@@ -19,6 +19,13 @@ func (sv *survey) handOver(ss *serviceState) {
 			st.yields = sv.handsOver(ss, st)
 		}
 	}
+}
+
+// serves reports whether the instance under a lease in force is ready, or may be
+// (see untold). Also one that is not ready for long enough to be available is not
+// to be lost.
+func (sv *survey) serves(slot SlotID, l Lease) bool {
+	return sv.v.InForce(l) && sv.v.Ready(slot, l) || sv.untold(l)
 }
 
 // untold reports whether nobody knows how the instance under a lease in force
@@ -58,7 +65,7 @@ func (sv *survey) handsOver(ss *serviceState, st *slotState) bool {
 		}
 		return false
 	}
-	ends := ss.pace.ends(st.oldAvailable, sv.single(ss, *st.old, st.cur.Revision))
+	ends := ss.pace.ends(st.oldReady, sv.single(ss, *st.old, st.cur.Revision))
 	if !ends && ss.waits == "" {
 		ss.waits = st.id.String() + " on " + string(st.old.Node) + " is not ended for its successor: " +
 			plural(ss.pace.down, "other slot") + " not available (spec.update.maxUnavailable)"
@@ -100,11 +107,11 @@ func (sv *survey) onlyExtra(ss *serviceState) bool {
 }
 
 // lasts reports whether a lease of a slot that the service does not have any
-// more stands for now: its instance is available, only such are, and it is in
+// more stands for now: its instance is ready, only such are, and it is in
 // nobody's way.
 func (sv *survey) lasts(ss *serviceState, l Lease) bool {
 	t, known := sv.template(ss, l.Revision)
-	if !known || t.SingleWriter() || !sv.v.InForce(l) || !sv.v.Available(ss.s, l) {
+	if !known || t.SingleWriter() || !sv.v.InForce(l) || !sv.v.Ready(SlotID{ss.id, l.Slot}, l) {
 		return false
 	}
 	if ss.waits == "" {

@@ -5,14 +5,15 @@ package planner
 // on a node.
 type pace struct {
 	surge, unavailable int
-	// up and down are the slots with and without an available instance. Those that
-	// are not there, whatever is done here, are neither: see survey.absent.
+	// up and down are the slots with and without an available instance; one that is
+	// to be replaced counts from when it is ready. Those that are not there, whatever
+	// is done here, are neither: see survey.absent.
 	up, down int
 	// pairs are the slots whose new instance runs beside the old one.
 	pairs int
 	// trying are the slots whose instance at the wanted revision is not available
 	// yet, moving the slots whose instance is not that is to replace another.
-	// Neither counts those that wait for the end of an available one: waiting.
+	// Neither counts those that wait for the end of a ready one: waiting.
 	trying, moving, waiting int
 }
 
@@ -33,14 +34,14 @@ func (p *pace) stopsFirst(u Update) bool {
 
 // begins reports whether one more slot may change, and whether its old instance
 // has to end before the new one starts. changes: it gets another revision;
-// otherwise it moves. single: both may not run at once. One that has no available
+// otherwise it moves. single: both may not run at once. One that has no ready
 // instance to lose is not held up by those that wait for the budget.
-func (p *pace) begins(u Update, changes, single, available bool) (stopFirst, ok bool) {
+func (p *pace) begins(u Update, changes, single, ready bool) (stopFirst, ok bool) {
 	underWay := p.moving
 	if changes {
 		underWay = p.trying
 	}
-	if available {
+	if ready {
 		underWay += p.waiting
 	}
 	switch {
@@ -54,7 +55,7 @@ func (p *pace) begins(u Update, changes, single, available bool) (stopFirst, ok 
 	case !single && p.unavailable == 0:
 		return false, false
 	}
-	if available {
+	if ready {
 		p.waiting++
 	} else {
 		p.trying++
@@ -64,10 +65,10 @@ func (p *pace) begins(u Update, changes, single, available bool) (stopFirst, ok 
 }
 
 // ends reports whether the old instance of a slot may end before the new one is
-// available, and counts it. The last available instance of a service with more
+// available, and counts it. The last ready instance of a service with more
 // than one slot ends so only where two may not run at once.
-func (p *pace) ends(available, single bool) bool {
-	if !available {
+func (p *pace) ends(ready, single bool) bool {
+	if !ready {
 		return true
 	}
 	most := p.unavailable

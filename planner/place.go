@@ -105,7 +105,7 @@ func (sv *survey) place() {
 			continue
 		}
 		for _, st := range ss.slots {
-			st.oldAvailable = st.old != nil && (sv.v.Available(ss.s, *st.old) || sv.untold(*st.old))
+			st.oldReady = st.old != nil && sv.serves(st.id, *st.old)
 		}
 		sv.replaceAll(ss, false)
 		sv.handOver(ss)
@@ -129,13 +129,13 @@ func (ss *serviceState) changes() bool {
 	})
 }
 
-// replaceAll places the slots that are to change, those that have an available
-// instance or those that have none to lose. Those that have two leases already go
+// replaceAll places the slots that are to change, those that have a ready instance
+// or those that have none to lose. Those that have two leases already go
 // first: they may keep both, and with them a part of the surge.
-func (sv *survey) replaceAll(ss *serviceState, available bool) {
+func (sv *survey) replaceAll(ss *serviceState, ready bool) {
 	for _, two := range []bool{true, false} {
 		for _, st := range ss.slots {
-			if !st.fixed && st.kind == slotChanges && st.oldAvailable == available && len(st.leases)-len(st.void) > 1 == two {
+			if !st.fixed && st.kind == slotChanges && st.oldReady == ready && len(st.leases)-len(st.void) > 1 == two {
 				sv.replace(ss, st)
 			}
 		}
@@ -212,7 +212,7 @@ func (sv *survey) replace(ss *serviceState, st *slotState) {
 	sv.neighbours(ss)
 	p, u := ss.pace, ss.s.Update
 	single := sv.single(ss, *st.old, st.want)
-	stops, begins := p.begins(u, st.old.Revision != st.want, single, st.oldAvailable)
+	stops, begins := p.begins(u, st.old.Revision != st.want, single, st.oldReady)
 	st.stopFirst = !single && (begins && stops || !begins && p.stopsFirst(u))
 	var h *host
 	if h, st.reasons = sv.choose(ss, st); h == nil {

@@ -58,6 +58,9 @@ func TestPace(t *testing.T) {
 	surge := func(n int) func(*Service, *DocView, *View) { return update(Update{MaxSurge: amount(n)}) }
 	three := fleetCase{nodes: "n1", replicas: 3, target: "b", before: "0:a1@n1+ 1:a2@n1+ 2:a3@n1+"}
 	minReady := func(s *Service, _ *DocView, _ *View) { s.MinReady = time.Second }
+	young := func(u Update) func(*Service, *DocView, *View) {
+		return func(s *Service, _ *DocView, _ *View) { s.MinReady, s.Update = time.Second, u }
+	}
 	tests := []struct {
 		name string
 		rolloutCase
@@ -96,6 +99,12 @@ func TestPace(t *testing.T) {
 		// Ready is not yet available.
 		{"minReady", rolloutCase{fleetCase: fleetCase{nodes: "n1", replicas: 1, target: "b", before: "0:a1@n1+* 0:b2@n1+"}, change: minReady}, "="},
 		{"minReady, over", rolloutCase{fleetCase: fleetCase{nodes: "n1", replicas: 1, target: "b", before: "0:a1@n1+* 0:b2@n1+*"}, change: minReady}, "0:b2@n1"},
+		// It is not to be lost, either: what is not ready goes first ...
+		{"minReady, another is not ready", rolloutCase{fleetCase: fleetCase{nodes: "n1", replicas: 2, target: "b", before: "0:a1@n1+ 1:a2@n1"}, change: young(Update{StopFirst: true})}, "0:a1@n1 1:a2@n1 1:b3@n1s"},
+		{"minReady, another is not ready, steps", rolloutCase{fleetCase: fleetCase{nodes: "n1", replicas: 2, target: "b", before: "0:a1@n1+ 1:a2@n1"}, good: "a", history: "a", change: young(Update{StopFirst: true, Steps: []UpdateStep{{Slots: Amount{Count: 1}}}})}, "0:a1@n1 1:a2@n1 1:b3@n1s"},
+		{"minReady, another changes", rolloutCase{fleetCase: fleetCase{nodes: "n1", replicas: 2, target: "b", before: "0:a1@n1+ 0:b4@n1~s 1:b3@n1"}, change: young(Update{StopFirst: true})}, "="},
+		// ... and the last stays.
+		{"minReady, the last", rolloutCase{fleetCase: fleetCase{nodes: "n1", replicas: 2, target: "b", before: "0:a1@n1+ 0:b4@n1~s 1:b3@n1"}, change: young(Update{StopFirst: true, MaxUnavailable: amount(2)})}, "="},
 		// A drain has the same budget ...
 		{"drain", rolloutCase{fleetCase: fleetCase{nodes: "n1:drain n2", replicas: 3, target: "a", before: "0:a1@n1+ 1:a2@n1+ 2:a3@n1+"}, change: surge(2)}, "0:a1@n1 0:a4@n2 1:a2@n1 1:a5@n2 2:a3@n1"},
 		{"drain, stop-first", rolloutCase{fleetCase: fleetCase{nodes: "n1:drain n2", replicas: 2, target: "a", before: "0:a1@n1+ 1:a2@n1+"}, change: stopFirstOrder}, "0:a1@n1 0:a3@n2s 1:a2@n1"},

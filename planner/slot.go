@@ -24,9 +24,9 @@ type slotState struct {
 	hook bool
 	// held: it has no lease, and gets none for now.
 	held bool
-	// available: the instance under cur is; oldAvailable: that under old is, or may
-	// be (see untold), known once the budget was counted.
-	available, oldAvailable bool
+	// available: the instance under cur is; oldReady: that under old is ready, or
+	// may be (see serves), known once the budget was counted.
+	available, oldReady bool
 	// givesUp: all that is wrong with old is that it keeps failing on its node.
 	givesUp bool
 	// bound is the node that has the slot's data; "" = none.

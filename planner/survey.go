@@ -170,7 +170,7 @@ func (sv *survey) underWay(ss *serviceState, st *slotState) {
 	p := &ss.pace
 	if st.old != nil {
 		beside := !sv.stopsFirst(ss, st)
-		if !beside && sv.v.Available(ss.s, *st.old) {
+		if !beside && sv.v.Ready(st.id, *st.old) {
 			p.waiting++
 			return
 		}

@@ -76,11 +76,11 @@ func (sv *survey) passTurns(ss *serviceState) {
 }
 
 // notBegun reports whether the instance of a slot at the wanted revision waits
-// for the end of an available one.
+// for the end of one that is ready.
 func (sv *survey) notBegun(ss *serviceState, name string) bool {
 	waits := func(l Lease) bool {
 		return slices.ContainsFunc(ss.leased[name], func(o Lease) bool {
-			return o.Token < l.Token && sv.v.InForce(o) && sv.v.Available(ss.s, o) && (l.StopFirst || sv.single(ss, o, l.Revision))
+			return o.Token < l.Token && sv.v.InForce(o) && sv.v.Ready(SlotID{ss.id, name}, o) && (l.StopFirst || sv.single(ss, o, l.Revision))
 		})
 	}
 	return !slices.ContainsFunc(ss.leased[name], func(l Lease) bool {
@@ -105,7 +105,7 @@ func having(names []string, leased map[string][]Lease, such func(Lease) bool) ma
 }
 
 // addTurns lets more slots have the wanted revision, most in all: those first
-// that have no available instance to lose.
+// that have no ready instance to lose.
 func addTurns(turns map[string]bool, names []string, most int, loses func(slot string) bool) {
 	for _, losing := range []bool{false, true} {
 		for _, name := range names {
@@ -119,10 +119,10 @@ func addTurns(turns map[string]bool, names []string, most int, loses func(slot s
 	}
 }
 
-// loses reports whether a slot has an instance that is, or may be, available.
+// loses reports whether a slot has an instance that is, or may be, ready.
 func (sv *survey) loses(ss *serviceState, name string) bool {
 	return slices.ContainsFunc(ss.leased[name], func(l Lease) bool {
-		return sv.v.InForce(l) && (sv.v.Available(ss.s, l) || sv.untold(l))
+		return sv.serves(SlotID{ss.id, name}, l)
 	})
 }
 
