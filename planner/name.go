@@ -64,15 +64,25 @@ func (s SlotID) Compare(o SlotID) int {
 // compareSlotNames puts numbers before names and numbers in numeric order, so
 // that slot 10 follows slot 9. Only equal names are equal.
 func compareSlotNames(a, b string) int {
-	na, errA := strconv.Atoi(a)
-	nb, errB := strconv.Atoi(b)
+	na, numberA := slotNumber(a)
+	nb, numberB := slotNumber(b)
 	switch {
-	case errA == nil && errB == nil:
+	case numberA && numberB:
 		return cmp.Or(cmp.Compare(na, nb), strings.Compare(a, b))
-	case errA == nil:
+	case numberA:
 		return -1
-	case errB == nil:
+	case numberB:
 		return 1
 	}
 	return strings.Compare(a, b)
+}
+
+// slotNumber is the number that a slot's name is. A name that cannot be one is
+// told without the error that a look at it would make.
+func slotNumber(name string) (n int, is bool) {
+	if name == "" || name[0] > '9' {
+		return 0, false
+	}
+	n, err := strconv.Atoi(name)
+	return n, err == nil
 }
