@@ -94,10 +94,11 @@ func (w *fleetWorld) checkSettled() {
 	first := w.names()[0]
 	n := w.nodes[first]
 	v := w.view(first)
-	placement := placed(n.followed, v)
-	sv := newSurvey(n.followed, v, Time{Boot: fleetNow})
+	now := Time{Boot: w.now}
+	sv, placing := newSurvey(n.followed, v, now), newSurvey(n.followed, v, now)
+	placing.place()
 	unplaced := map[SlotID]bool{}
-	for _, u := range placement.unplaced {
+	for _, u := range placing.unplaced() {
 		unplaced[u.Slot] = true
 	}
 	for _, ss := range sv.services {
@@ -117,8 +118,11 @@ func (w *fleetWorld) checkSettled() {
 			if unplaced[SlotID{ss.id, string(HookPreRollout)}] && len(st.leases) <= 1 {
 				continue // it waits for a node that takes its hook
 			}
+			if lost && st.want != ss.s.Revision && len(st.leases) <= 1 {
+				continue // its turn comes after that of a slot that no node takes beside what runs
+			}
 			if len(st.leases) != 1 || st.cur == nil || !v.Ready(st.id, *st.cur) {
-				w.t.Fatalf("%s has the leases %+v: %+v\nwaiting %v", st.id, st.leases, st, Coordinate(n.followed, v, Time{Boot: w.now}).Waiting)
+				w.t.Fatalf("%s has the leases %+v: %+v\nwaiting %v", st.id, st.leases, st, Coordinate(n.followed, v, now).Waiting)
 			}
 		}
 		if len(ss.extra) > 0 {

@@ -9,6 +9,7 @@ import (
 // commits, in the middle of rollouts.
 func TestPaceLost(t *testing.T) {
 	minReady := func(s *Service, _ *DocView, _ *View) { s.MinReady = 1 }
+	oneFirst := update(Update{Steps: []UpdateStep{{Slots: Amount{Count: 1}}}})
 	tests := []struct {
 		name string
 		rolloutCase
@@ -28,6 +29,10 @@ func TestPaceLost(t *testing.T) {
 		// Back to what was good, which fails by now where it stands beside what is
 		// bad: the slot keeps both, and that is all the surge there is.
 		{"both fail", rolloutCase{fleetCase: fleetCase{nodes: "n1", replicas: 2, target: "a", before: "0:b3@n1 1:a1@n1f 1:b2@n1"}, good: "a", history: "ba"}, "="},
+		// No node has room beside what runs for the slot that has its turn: it is told
+		// (Decisions.Unplaced), and the others, which would have none either, stay.
+		{"no room at a step", rolloutCase{fleetCase: fleetCase{nodes: "n1:room=250", replicas: 3, target: "Q", before: "0:P1@n1 1:P2@n1"}, history: "P", change: oneFirst}, "="},
+		{"room at a step", rolloutCase{fleetCase: fleetCase{nodes: "n1:room=300", replicas: 3, target: "Q", before: "0:P1@n1 1:P2@n1"}, history: "P", change: oneFirst}, "0:P1@n1 0:Q3@n1 1:P2@n1"},
 		// A third revision in the middle of a change: what is available stays, not
 		// what is newer and merely ready.
 		{"two commits", rolloutCase{fleetCase: fleetCase{nodes: "n1", replicas: 1, target: "c", before: "0:a1@n1+* 0:b2@n1+"}, change: minReady}, "0:a1@n1 0:c3@n1"},

@@ -20,6 +20,11 @@ func TestStepsLost(t *testing.T) {
 		steps(one)(s, d, v)
 		s.Update.StopFirst = true
 	}
+	// Nothing was good before: a slot whose turn has not come gets no lease.
+	nothingGood := func(s *Service, d *DocView, v *View) {
+		steps(one, Amount{Count: 2}, Amount{Count: 3})(s, d, v)
+		d.Doc.LastGood = ""
+	}
 	tests := []struct {
 		name string
 		rolloutCase
@@ -40,6 +45,10 @@ func TestStepsLost(t *testing.T) {
 			"0:P1@n1 0:Q3@n1s 1:P2@n1", 0},
 		{"has no place, begun", rolloutCase{fleetCase: fleetCase{nodes: "n1:room=200", replicas: 3, target: "Q", before: "0:P1@n1+ 0:Q3@n1~s 1:P2@n1+"}, change: stopFirst},
 			"0:Q3@n1s 1:P2@n1", 0},
+		{"several have no place", rolloutCase{fleetCase: fleetCase{nodes: "n1:room=100", replicas: 3, target: "Q", before: "0:Q3@n1+"}, change: nothingGood},
+			"0:Q3@n1", 3},
+		{"one has a place that has no lease yet", rolloutCase{fleetCase: fleetCase{nodes: "n1:room=200", replicas: 4, target: "Q", before: "0:Q3@n1+"}, change: nothingGood},
+			"0:Q3@n1 1:Q4@n1", 1},
 		// With the last step of all that are there it is completed.
 		{"all that have a place", rolloutCase{fleetCase: fleetCase{nodes: "n1:room=200", replicas: 3, target: "Q", before: "0:Q3@n1+ 1:Q4@n1+"}, change: steps(one, Amount{100, true})},
 			"0:Q3@n1 1:Q4@n1", 2},

@@ -50,29 +50,45 @@ func (sv *survey) takeTurns(ss *serviceState, names []string) map[string]bool {
 
 // passTurns gives the turns of slots that no node takes, or whose node is gone,
 // to others, and leaves those slots out of the count: a step must not wait for
-// what is lost.
+// what is lost. One that gets its first lease by that may have no place either.
 func (sv *survey) passTurns(ss *serviceState) {
-	if ss.roll == nil || !ss.roll.rolling || ss.stepping.through || ss.stepping.most == 0 {
+	if ss.roll == nil || !ss.roll.rolling {
 		return
 	}
-	there, before := []string{}, ss.turns
-	for _, st := range ss.slots {
-		if st.fixed || st.held || st.cur != nil || st.old != nil || st.node != "" {
-			there = append(there, st.id.Name)
+	for again := true; again && !ss.stepping.through && ss.stepping.most > 0; {
+		there, before := []string{}, ss.turns
+		for _, st := range ss.slots {
+			if st.fixed || st.held || st.cur != nil || st.old != nil || st.node != "" {
+				there = append(there, st.id.Name)
+			}
 		}
+		if len(there) == len(ss.names) {
+			return
+		}
+		ss.turns = sv.takeTurns(ss, there)
+		again = sv.gain(ss, before)
 	}
-	if len(there) == len(ss.names) {
-		return
-	}
-	ss.turns = sv.takeTurns(ss, there)
+}
+
+// gain describes those slots anew that have their turn now, and did not before.
+// It reports whether one of them has no place.
+func (sv *survey) gain(ss *serviceState, before map[string]bool) (without bool) {
 	for i, st := range ss.slots {
 		name := st.id.Name
 		gains := before != nil && !before[name] && (ss.turns == nil || ss.turns[name])
-		if gains && (st.cur != nil || st.old != nil) {
-			ss.slots[i] = sv.slot(ss, name, ss.leased[name])
-			sv.underWay(ss, ss.slots[i])
+		if !gains || !st.held && st.cur == nil && st.old == nil {
+			continue
 		}
+		next := sv.slot(ss, name, ss.leased[name])
+		ss.slots[i] = next
+		if !st.held {
+			sv.underWay(ss, next)
+			continue
+		}
+		sv.fill(ss, next)
+		without = without || next.node == ""
 	}
+	return without
 }
 
 // notBegun reports whether the instance of a slot at the wanted revision waits
