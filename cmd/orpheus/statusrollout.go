@@ -66,7 +66,7 @@ func drawRollout(s *screen, r *api.Rollout, now time.Time) {
 		s.labelled(first(i, "REFUSED"), yellow, fmt.Sprintf("by %s: %s", n.Node, n.Reason))
 	}
 	if b := r.Budget; moving(r) {
-		s.labelled("BUDGET", plain, fmt.Sprintf("%d extra of at most %d, %d unavailable of at most %d on purpose", b.Surge, b.MaxSurge, b.Unavailable, b.MaxUnavailable))
+		s.labelled("BUDGET", plain, fmt.Sprintf("%d extra of at most %d; %d unavailable, on purpose at most %d", b.Surge, b.MaxSurge, b.Unavailable, b.MaxUnavailable))
 	}
 }
 
@@ -251,12 +251,8 @@ func rolloutAdvice(r *api.Rollout) []string {
 			add("see what the %s hook wrote, on %s: orpheus logs %s-%s", h.Hook, where, r.Service, strings.ToLower(h.Hook))
 		}
 	}
-	for _, l := range r.Slots {
-		crashed := l.Restarts > 0 || l.Phase == planner.PhaseFailed || l.Phase == planner.PhaseUnhealthy
-		if l.Node != "" && !l.Void && (l.Failing || crashed && !l.Available) {
-			add("see what %s wrote, on %s: orpheus logs %s", slotOf(r, l.Slot), l.Node, slotOf(r, l.Slot))
-			break
-		}
+	if slot, node, known := failedSlot(r); known {
+		add("see what %s wrote, on %s: orpheus logs %s", slot, node, slot)
 	}
 	if k := slices.IndexFunc(r.Slots, func(l api.RolloutSlot) bool { return l.Silent }); k >= 0 {
 		node := r.Slots[k].Node
@@ -273,13 +269,55 @@ func rolloutAdvice(r *api.Rollout) []string {
 		n := r.Refusals[0]
 		add("change what %s refuses in %s, or let the node's configuration allow it", n.Node, file)
 	}
-	if len(r.Avoided) > 0 && !r.Steady() {
-		add("see what is wrong with %s: orpheus nodes %s", r.Avoided[0].Node, r.Avoided[0].Node)
+	switch bad := failedOn(r); {
+	case r.Steady() || r.Failed():
+	case len(bad) > 1:
+		add("mend %s and commit: it fails on %s, so the nodes are hardly to blame", file, someOf(bad))
+	case len(bad) == 1 && r.LastGood == r.Target:
+		add("see what is wrong with %s: orpheus nodes %s", bad[0], bad[0])
+	case len(bad) == 1:
+		add("mend %s and commit, or see what is wrong with %s: orpheus nodes %s", file, bad[0], bad[0])
 	}
 	for _, service := range r.WaitsFor {
 		add("see why %s is not as it is waited for: orpheus why %s", service, service)
 	}
 	return out
+}
+
+// failedSlot is a slot whose instance fails or, where none does now, had the
+// revision fail, and its node: that keeps what a slot wrote while it has the slot.
+func failedSlot(r *api.Rollout) (slot string, node planner.NodeName, known bool) {
+	for _, l := range r.Slots {
+		crashed := l.Restarts > 0 || l.Phase == planner.PhaseFailed || l.Phase == planner.PhaseUnhealthy
+		if l.Node != "" && !l.Void && (l.Failing || crashed && !l.Available) {
+			return slotOf(r, l.Slot), l.Node, true
+		}
+	}
+	for _, l := range r.Slots {
+		id := slotOf(r, l.Slot)
+		if r.Failed() && l.Node != "" && !l.Void && strings.Contains(r.Failure, " failed: "+id+" on "+string(l.Node)+": ") {
+			return id, l.Node, true
+		}
+	}
+	return "", "", false
+}
+
+// failedOn lists the nodes on which what the slots are to have keeps failing, or
+// did before they left.
+func failedOn(r *api.Rollout) []string {
+	var nodes []string
+	for _, a := range r.Avoided {
+		if a.Revision == r.Target {
+			nodes = append(nodes, string(a.Node))
+		}
+	}
+	for _, l := range r.Slots {
+		if l.Failing && !l.Void && l.Revision == r.Target {
+			nodes = append(nodes, string(l.Node))
+		}
+	}
+	slices.Sort(nodes)
+	return slices.Compact(nodes)
 }
 
 // revisionOf is what the slots are to have: where the manifest's failed, another

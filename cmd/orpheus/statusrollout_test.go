@@ -271,6 +271,38 @@ func TestWhyRollout(t *testing.T) {
 	}
 }
 
+// Advice names what a failed instance wrote, where that is kept, and blames a
+// node only where the release may be good.
+func TestRolloutAdvice(t *testing.T) {
+	const failed = "revision r1-99999999 failed: web-0 on node-2: exited with code 3; reverted to r1-22222222"
+	slot := func(node planner.NodeName, failing bool) api.RolloutSlot {
+		return api.RolloutSlot{Slot: "0", Node: node, Revision: "r1-99999999", Available: !failing, Failing: failing}
+	}
+	for name, c := range map[string]struct {
+		r    api.Rollout
+		want []string
+		not  string
+	}{
+		"the slot is still there":            {api.Rollout{State: planner.RolloutReverted, Failure: failed, Slots: []api.RolloutSlot{slot("node-2", false)}}, []string{"see what web-0 wrote, on node-2: orpheus logs web-0"}, "orpheus nodes"},
+		"the slot has left, and so its logs": {api.Rollout{State: planner.RolloutReverted, Failure: failed, Slots: []api.RolloutSlot{slot("node-1", false)}}, []string{"revert the commit"}, "logs"},
+		"a first release, on one node":       {api.Rollout{State: planner.RolloutRolling, Target: "r1-99999999", Slots: []api.RolloutSlot{slot("node-1", true)}}, []string{"orpheus logs web-0", "mend web.yaml and commit, or see what is wrong with node-1"}, "hardly"},
+		"a first release, on two nodes": {api.Rollout{State: planner.RolloutRolling, Target: "r1-99999999", Slots: []api.RolloutSlot{slot("node-1", true)}, Avoided: []api.Avoided{{Slot: "0", Node: "node-2", Revision: "r1-99999999"}}},
+			[]string{"orpheus logs web-0", "mend web.yaml and commit: it fails on node-1,node-2"}, "orpheus nodes"},
+		"a good release": {api.Rollout{State: api.RolloutDegraded, Target: "r1-99999999", LastGood: "r1-99999999", Slots: []api.RolloutSlot{slot("node-1", true)}}, []string{"see what is wrong with node-1"}, "mend"},
+	} {
+		c.r.Service, c.r.File = "web", "web.yaml"
+		text := strings.Join(rolloutAdvice(&c.r), "\n")
+		for _, want := range c.want {
+			if !strings.Contains(text, want) {
+				t.Errorf("%s: no %q in\n%s", name, want, text)
+			}
+		}
+		if strings.Contains(text, c.not) {
+			t.Errorf("%s: %q in\n%s", name, c.not, text)
+		}
+	}
+}
+
 // A node on which everything fails gets no new work: it says so wherever nodes
 // are shown.
 func TestFailingNodeIsShown(t *testing.T) {
