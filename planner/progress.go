@@ -105,6 +105,7 @@ func (r *rollout) troubled(available map[string]bool) string {
 func (out *Rollout) judge(r *rollout) {
 	steps := r.steps(out.Slots, out.Available, 0, Time{})
 	whole := out.Available >= out.Slots
+	none := out.Slots == 0 && !r.manifest.EveryNode // for which no hook runs
 	out.State = RolloutRolling
 	switch {
 	case r.stays:
@@ -121,7 +122,7 @@ func (out *Rollout) judge(r *rollout) {
 	case r.doc.LastGood == r.s.Revision:
 		out.State = RolloutDone
 		out.Step = out.Steps
-	case whole && !r.needs(HookPostRollout) && !r.needs(HookPreRollout):
+	case none, whole && !r.needs(HookPostRollout) && !r.needs(HookPreRollout):
 		out.State = RolloutDone
 	}
 	if out.State == RolloutRolling && out.Reason == "" {

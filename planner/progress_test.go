@@ -44,6 +44,9 @@ func TestRolloutOf(t *testing.T) {
 		// What fails later is not the rollout's.
 		{"done, not available now", rolloutCase{fleetCase: fleetCase{nodes: "n1", replicas: 1, target: "b", before: "0:b1@n1f"}, good: "b", history: "b"}, RolloutDone, "1/0/1 0/0", ""},
 		{"hook to come", rolloutCase{fleetCase: fleetCase{nodes: "n1", replicas: 1, target: "b", before: "0:b1@n1+"}, good: "a", history: "ba", change: withHooks(HookPostRollout)}, RolloutRolling, "1/1/1 0/0", ""},
+		// Hooks do not run for no slots: nothing is waited for.
+		{"hook, no slots", rolloutCase{fleetCase: fleetCase{nodes: "n1", replicas: 0, target: "b"}, good: "a", history: "a", change: withHooks(HookPreRollout, HookPostRollout)}, RolloutDone, "0/0/0 0/0", ""},
+		{"hook, no node", rolloutCase{fleetCase: fleetCase{nodes: "n1:drain", each: true, target: "b"}, good: "a", history: "a", change: withHooks(HookPreRollout)}, RolloutRolling, "0/0/0 0/0", ""},
 		{"hook runs", rolloutCase{fleetCase: fleetCase{nodes: "n1", replicas: 1, target: "b", before: "0:a1@n1+ prerollout:x2@n1"}, good: "a", history: "a", change: withHooks(HookPreRollout)}, RolloutRolling, "0/0/1 0/0", "a preRollout hook runs on n1"},
 		{"pauses", rolloutCase{fleetCase: fleetCase{nodes: "n1", replicas: 2, target: "b", before: "0:b3@n1+ 1:a2@n1+"}, good: "a", history: "ba", change: steps(UpdateStep{Slots: Amount{Count: 1}, Pause: time.Minute}, 1)}, RolloutPaused, "1/1/2 1/1", "pauses for 1m0s"},
 		{"waits for people", rolloutCase{fleetCase: fleetCase{nodes: "n1", replicas: 2, target: "b", before: "0:b3@n1+ 1:a2@n1+"}, good: "a", history: "ba", change: steps(UpdateStep{Slots: Amount{Count: 1}, Approve: true}, 1)}, RolloutWaiting, "1/1/2 1/1", "waits for spec.update.promoted"},
