@@ -45,6 +45,8 @@ type recordedService struct {
 	// Deleted says that the manifests here do not have the service any more, and what
 	// becomes of it.
 	Deleted string `json:"deleted,omitempty"`
+	// HeldBack says that faults of the manifests here keep it as it was.
+	HeldBack string `json:"heldBack,omitempty"`
 	// Suspended says why the service is left alone.
 	Suspended string `json:"suspended,omitempty"`
 
@@ -175,7 +177,7 @@ func (b *recordBook) service(id planner.ServiceID, d planner.Desired, decided pl
 	out := &recordedService{id: id, NotVerified: b.bad[planner.LeasesRef(id, 0)]}
 	if newest := newestRevision(dv.Doc); !described {
 		s = undescribed(id, dv.Doc)
-		out.Deleted = b.deleted(d)
+		out.Deleted, out.HeldBack = b.deleted(d), heldBackHere(d)
 	} else if newest != "" && !b.knows(dv.Doc, s.Revision) && !b.followed(d.Commit.Hash) {
 		out.Ahead, s.Revision = s.Revision, newest
 	}
@@ -236,6 +238,15 @@ func (b *recordBook) deleted(d planner.Desired) string {
 		return "the manifests here (" + commit + ") do not have it; no node follows them yet"
 	}
 	return "commit " + commit + " does not have it any more: it ends, or runs on until a person approves its deletion"
+}
+
+// heldBackHere says why a service that the manifests here do not have stays as it
+// was; "" = none of them has a fault.
+func heldBackHere(d planner.Desired) string {
+	if d.Commit.Hash == "" || d.Complete() {
+		return ""
+	}
+	return "kept as it was: the manifests here (" + d.Commit.Short() + ") have faults"
 }
 
 // newestRevision is the one that was wanted when the document was written.

@@ -154,7 +154,14 @@ func TestRecordsOfWhatIsNotInTheManifests(t *testing.T) {
 			gitAs(t, dir, "commit", "-qm", "api")
 			follow()
 		}, []string{"status", "--exit-code"}, exitNotReady, []string{"FAULTS in the manifests here", "api.yaml:4"}, "never saw"},
-		{"of which nothing is recorded", func() {}, []string{"why", "api"}, 1, []string{"1 fault of the manifests here may hide it"}, ""},
+		{"its own file has a fault", func() {
+			writeFiles(t, dir, map[string]string{"web.yaml": rolledFile + "  nonsense: 1\n"})
+			gitAs(t, dir, "add", "-A")
+			gitAs(t, dir, "commit", "-qm", "web")
+			follow()
+		}, []string{"why", "web"}, 0, []string{"MESSAGE   kept as it was: the manifests here (", "- mend what stands under FAULTS, and commit"}, "as its manifest asks"},
+		{"its own file has a fault, in the table", func() {}, []string{"status"}, 0, []string{"kept as it was: the manifests here ("}, ""},
+		{"of which nothing is recorded", func() {}, []string{"why", "api"}, 1, []string{"faults of the manifests here may hide it"}, ""},
 	} {
 		c.change()
 		code, stdout, stderr := orpheus(t, dir, c.args...)

@@ -126,6 +126,8 @@ func (r *recordedService) sentence() string {
 		return r.Suspended
 	case r.Deleted != "":
 		return r.Deleted
+	case r.HeldBack != "":
+		return r.HeldBack
 	case r.Ahead != "":
 		return "the manifest here asks for " + r.Ahead.Short() + ", which no node follows yet"
 	}
@@ -193,6 +195,9 @@ func drawRecordedService(s *screen, st *recordedStatus, service *recordedService
 	default:
 		drawRollout(s, service.Rollout, now)
 	}
+	if service.HeldBack != "" {
+		s.labelled("MESSAGE", yellow, service.HeldBack)
+	}
 	if service.Ahead != "" {
 		s.labelled("AHEAD", yellow, "the manifest here asks for "+service.Ahead.Short()+", which no node follows yet")
 	}
@@ -215,6 +220,9 @@ func recordedAdvice(service *recordedService) []string {
 			"or, if it was deleted by mistake, put its manifest back and commit"}
 	}
 	advice := rolloutAdvice(service.Rollout)
+	if service.HeldBack != "" {
+		advice = append([]string{"mend what stands under FAULTS, and commit: until then the service stays as it was"}, advice...)
+	}
 	if service.Ahead != "" {
 		advice = append(advice, "commit and push what is changed here, or wait for the nodes to follow it")
 	}
