@@ -82,3 +82,29 @@ func TestHookMendedWhileItRuns(t *testing.T) {
 		}
 	}
 }
+
+// TestHookFailedForWhatWasOvertaken: the failure of a hook of a revision that is
+// not wanted any more does not block it when it comes back.
+func TestHookFailedForWhatWasOvertaken(t *testing.T) {
+	overtaken := func(s *Service, d *DocView, v *View) {
+		old := hookOf(HookPostRollout, revs["b"])
+		d.Doc.Leases[1].Hook, d.Doc.Leases[1].Revision = HookPostRollout, old.Revision
+		v.Specs[old.Revision] = old.Template
+	}
+	c := rolloutCase{
+		fleetCase: fleetCase{nodes: "n1", replicas: 1, target: "c", before: "0:b1@n1+ postrollout:x2@n1"},
+		good:      "a", history: "ba", change: then(overtaken, 2, PhaseFailed),
+	}
+	f, v := c.build(t)
+	ended := settled(t, f, v)
+	if ended == nil || len(hookLeases(ended.Leases)) > 0 {
+		t.Fatalf("%+v", ended)
+	}
+	back := service(web, 1, revs["b"])
+	back.Hooks = map[HookKind]Hook{HookPostRollout: hookOf(HookPostRollout, revs["b"])}
+	f.Services[web] = back
+	v.Docs[web] = DocView{Doc: *ended, Since: fleetNow}
+	if got := settled(t, f, v); got == nil || len(got.Blocked) > 0 {
+		t.Errorf("wanted again: %+v", got)
+	}
+}

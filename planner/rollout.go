@@ -154,7 +154,9 @@ func (r *rollout) rewritten() bool {
 	return r.commit != "" && d.BlockedAt != "" && d.BlockedAt != r.commit && d.BlockedManifest != r.manifest.Fingerprint()
 }
 
-// outcomes takes back the leases of hooks that have ended, and notes how.
+// outcomes takes back the leases of hooks that have ended, and notes how. The
+// failure of one that the manifest does not have any more, for the hook was mended
+// or another revision is wanted, is only told: what is wanted later is tried.
 func (r *rollout) outcomes() {
 	for _, l := range hookLeases(r.doc.Leases) {
 		failed, ended := r.facts.ended(l)
@@ -170,16 +172,10 @@ func (r *rollout) outcomes() {
 		}
 		r.say(what)
 		t, known := r.facts.template(l.Revision)
-		if _, noted := r.doc.ran(l.Hook, t.Of); known && t.Of != "" && !noted && (failed == "" || !r.replaced(l, t.Of)) {
+		if _, noted := r.doc.ran(l.Hook, t.Of); known && t.Of != "" && !noted && (failed == "" || r.manifest.Hooks[l.Hook].Revision == l.Revision) {
 			r.doc.Hooks = append(r.doc.Hooks, HookRun{Kind: l.Hook, Revision: t.Of, Token: l.Token, Node: l.Node, Failed: OneLine(failed, maxReason)})
 		}
 	}
-}
-
-// replaced reports whether the manifest has another hook by now, or none, for
-// the revision that a hook was for: its failure says nothing of that.
-func (r *rollout) replaced(l Lease, of Revision) bool {
-	return of == r.manifest.Revision && r.manifest.Hooks[l.Hook].Revision != l.Revision
 }
 
 // before is the revision that a first rollout replaces, if a slot of it is
