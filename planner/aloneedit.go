@@ -124,18 +124,15 @@ func (e *edit) turns(names []string, leased map[string][]Lease) map[string]bool 
 		return map[string]bool{}
 	}
 	wanted := func(l Lease) bool { return l.Revision == e.service.Revision }
-	available := func(l Lease) bool { return wanted(l) && e.facts.available(l) }
 	if hold := r.holds(len(names), e.unmet); hold != "" {
 		e.waits = hold
 		return having(names, leased, wanted)
 	}
-	n := 0
-	for _, name := range names {
-		if slices.ContainsFunc(leased[name], available) {
-			n++
-		}
+	available := 0
+	if r.stepwise() {
+		available = len(having(names, leased, func(l Lease) bool { return wanted(l) && e.facts.available(l) }))
 	}
-	e.stepping = r.steps(len(names), n, e.view.StepSince[e.service.ID], e.view.Now)
+	e.stepping = r.steps(len(names), available, e.view.StepSince[e.service.ID], e.view.Now)
 	if e.stepping.why != "" {
 		e.waits = e.stepping.why
 	}

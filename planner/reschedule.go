@@ -85,7 +85,7 @@ func (sv *survey) fails(st *slotState, l Lease) bool {
 // that another is to replace.
 func (e *docEdit) gaveUp(ss *serviceState, st *slotState, kept []Lease) {
 	sv := e.c.sv
-	if ss.roll == nil || slices.ContainsFunc(kept, ss.roll.facts.steady) {
+	if ss.roll == nil {
 		return
 	}
 	for _, l := range st.leases {
@@ -93,6 +93,9 @@ func (e *docEdit) gaveUp(ss *serviceState, st *slotState, kept []Lease) {
 		leaves := !stays || st.grant && st.givesUp && l.Token == st.old.Token
 		if !leaves || e.doc.failedOn(l.Slot, l.Node, l.Revision) || !sv.v.InForce(l) || sv.misfit(ss, st, l) != "" || sv.givenUp(ss, st, l) == "" {
 			continue
+		}
+		if slices.ContainsFunc(kept, ss.roll.facts.steady) {
+			return
 		}
 		e.doc.Failed = append(e.doc.Failed, FailedOn{Slot: l.Slot, Node: l.Node, Revision: l.Revision})
 	}

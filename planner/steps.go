@@ -42,12 +42,15 @@ type stepping struct {
 	person bool
 }
 
+// stepwise reports whether a rollout goes on that is held back by steps.
+func (r *rollout) stepwise() bool { return r.rolling && len(r.s.Update.Steps) > 0 }
+
 // steps works out how far the rollout may go: available is how many slots are
-// available at the wanted revision, since when its present step is known to be
-// the last that was done.
+// available at the wanted revision, if it goes stepwise, since when its present
+// step is known to be the last that was done.
 func (r *rollout) steps(slots, available int, since time.Duration, now Time) stepping {
 	steps := r.s.Update.Steps
-	if !r.rolling || len(steps) == 0 {
+	if !r.stepwise() {
 		return stepping{most: slots, step: r.step, through: true}
 	}
 	out := stepping{step: r.step}

@@ -26,7 +26,11 @@ func (sv *survey) turns(ss *serviceState) map[string]bool {
 // takeTurns says which slots are to have the wanted revision as far as its steps
 // go; nil = all. names are those that count.
 func (sv *survey) takeTurns(ss *serviceState, names []string) map[string]bool {
-	ss.stepping = ss.roll.steps(len(names), sv.availableAt(ss, ss.s.Revision), sv.v.Docs[ss.id].StepSince, sv.now)
+	available := 0
+	if ss.roll.stepwise() {
+		available = sv.availableAt(ss, ss.s.Revision)
+	}
+	ss.stepping = ss.roll.steps(len(names), available, sv.v.Docs[ss.id].StepSince, sv.now)
 	if ss.stepping.why != "" {
 		ss.waits = ss.stepping.why
 	}
