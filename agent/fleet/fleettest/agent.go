@@ -446,7 +446,7 @@ func (p *process) noteExits() {
 		i := p.m.instances[id]
 		if i.State == planner.StateExited && !i.noted && !i.once && !p.m.silent {
 			i.noted = true
-			p.failed(id, planner.DescribeExit(i.Exit))
+			p.failed(id, i.Slot, i.Revision, planner.DescribeExit(i.Exit))
 			p.counts(id, i.Slot, !i.worked)
 		}
 	}

@@ -105,7 +105,7 @@ func (p *process) landed(f *flight) {
 	p.dirty = true
 	starts := a.Kind == planner.ActionStart || a.Kind == planner.ActionRestart
 	if m.startFails && p.w.rng.IntN(3) > 0 {
-		p.failed(a.Instance, "the driver fails")
+		p.failed(a.Instance, a.Slot, a.Lease.Revision, "the driver fails")
 		if starts {
 			p.counts(a.Instance, a.Slot, true)
 		}
@@ -113,13 +113,13 @@ func (p *process) landed(f *flight) {
 	}
 	if starts {
 		if why := p.pull(f.spec); why != "" {
-			p.failed(a.Instance, why)
+			p.failed(a.Instance, a.Slot, a.Lease.Revision, why)
 			delete(m.disk.begun, onceKey{a.Slot.Service, a.Lease.Token, a.Lease.Revision}) // nothing of it was executed
 			delete(p.w.witness.hooks, hookID{a.Slot.Service, a.Lease.Hook, f.spec.Of})
 			return
 		}
 		if !p.w.calm && p.w.rng.IntN(40) == 0 {
-			p.failed(a.Instance, "the start fails")
+			p.failed(a.Instance, a.Slot, a.Lease.Revision, "the start fails")
 			p.counts(a.Instance, a.Slot, true)
 			return
 		}
@@ -127,8 +127,13 @@ func (p *process) landed(f *flight) {
 	m.carryOut(a, f.spec)
 }
 
-func (p *process) failed(id, why string) {
-	p.backoff[id] = p.backoff[id].Failed(p.now().Boot, why)
+// failed lets an instance back off, as if it had failed once more for each node on
+// which its slot was given up.
+func (p *process) failed(id string, slot planner.SlotID, rev planner.Revision, why string) {
+	n := p.backoff[id].Failures
+	next := planner.Backoff{Failures: n + p.givenUpOn(slot, rev)}.Failed(p.now().Boot, why)
+	next.Failures = n + 1
+	p.backoff[id] = next
 }
 
 // counts notes a failure that is the instance's own, or its driver's. never: it

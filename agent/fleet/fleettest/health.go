@@ -41,6 +41,12 @@ func (h *health) available(s planner.Service, now time.Duration) bool {
 	return h.ready != 0 && now >= h.ready+s.MinReady
 }
 
+// steady reports whether it has run well for as long as back-offs take to be
+// forgotten.
+func (h *health) steady(s planner.Service, now time.Duration) bool {
+	return h.available(s, now) && now >= h.ready+planner.BackoffReset
+}
+
 // fares judges the instance of a lease and plans when to judge it again. ready
 // is the true time since when it is ready; 0 = it is not.
 func (p *process) fares(s planner.Service, l planner.Lease, begins bool, ready time.Duration, failures int) *health {
@@ -68,7 +74,7 @@ func (p *process) fares(s planner.Service, l planner.Lease, begins bool, ready t
 	switch {
 	case h.available(s, now):
 		h.met, h.overdue, h.gone = true, "", 0
-		if now-h.ready >= r.Within {
+		if now-h.ready >= min(r.Within, planner.BackoffReset) {
 			h.failed, h.tooOften = nil, ""
 		}
 	case h.met && h.gone == 0:

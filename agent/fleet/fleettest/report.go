@@ -96,12 +96,27 @@ func (p *process) tellFares(out *planner.InstanceStatus, id planner.ServiceID, l
 	}
 	h := p.fares(s, l, i != nil || p.flights[instance] != nil, ready, p.failures[instance])
 	out.Available = s.MinReady > 0 && h.available(s, p.now().Boot)
+	if out.Phase == planner.PhaseReady && p.givenUpOn(out.Slot, l.Revision) > 0 { // otherwise nobody asks
+		out.Steady = h.steady(s, p.now().Boot)
+		p.tell(h.ready + planner.BackoffReset)
+	}
 	if h.lapsed(s, p.now().Boot) {
 		out.Lapsed, out.Reason = true, fmt.Sprintf("has not been available for %v", s.Deadline())
 	}
 	if why := h.given(s, p.now().Boot); why != "" {
 		out.Failing, out.Reason = true, why
 	}
+}
+
+// givenUpOn is the number of nodes on which a slot was given up at a revision.
+func (p *process) givenUpOn(slot planner.SlotID, rev planner.Revision) int {
+	n := 0
+	for _, on := range p.standing.Docs[slot.Service].Failed {
+		if on.Slot == slot.Name && on.Revision == rev {
+			n++
+		}
+	}
+	return n
 }
 
 // tellOnce describes the lease of what runs to its end.
