@@ -140,7 +140,7 @@ func (c *chaos) failing(s planner.Service) planner.Service {
 }
 
 // rolledOut says what is missing until every slot of a service has one lease, at
-// a revision, and serves; "" = nothing.
+// a revision, and serves, and that is known to be good; "" = nothing.
 func (c *chaos) rolledOut(id planner.ServiceID, rev planner.Revision) string {
 	wit, s := c.witness, c.wanted.services[id]
 	leases := wit.docs[id].Leases
@@ -155,6 +155,9 @@ func (c *chaos) rolledOut(id planner.ServiceID, rev planner.Revision) string {
 	}
 	if slices.ContainsFunc(leases, func(l planner.Lease) bool { return l.Hook != "" }) {
 		return id.String() + " has a hook that runs"
+	}
+	if good := wit.docs[id].LastGood; good != "" && good != rev { // after a first release it is noted with what comes next
+		return fmt.Sprintf("%s takes %s for good", id, good.Short())
 	}
 	return ""
 }

@@ -50,13 +50,14 @@ func isKept(f planner.Followed, id planner.ServiceID) bool {
 // mayHave: no slot gets a revision that is blocked, that its hook was not run
 // for, or that has to wait for another service.
 func (wit *witness) mayHave(p *process, s planner.Service, l planner.Lease, old, now planner.LeaseDoc) {
-	w := wit.w
+	w, v := wit.w, p.member.View()
 	had := slices.ContainsFunc(old.Leases, func(o planner.Lease) bool { return o.Slot == l.Slot && o.Revision == l.Revision })
-	_, known := p.member.View().Specs[now.LastGood]
-	if slices.Contains(now.Blocked, l.Revision) && (!had || known && !s.Update.NoRevert) {
+	found := len(old.History) == 0 && runs(v, l.Revision, func(slot planner.SlotID) bool { return slot == planner.SlotID{Service: s.ID, Name: l.Slot} })
+	_, known := v.Specs[now.LastGood]
+	if slices.Contains(now.Blocked, l.Revision) && (!had && !found || known && !s.Update.NoRevert) {
 		w.fail("R4: %s leased %s-%s at %s, which is blocked: %s", p.m.called, s.ID, l.Slot, l.Revision.Short(), now.BlockedWhy)
 	}
-	if l.Revision != s.Revision || knows(old, l.Revision) || runs(p.member.View(), s.ID, l.Revision) {
+	if l.Revision != s.Revision || knows(old, l.Revision) || runs(v, l.Revision, func(slot planner.SlotID) bool { return slot.Service == s.ID }) {
 		return
 	}
 	if _, has := s.Hooks[planner.HookPreRollout]; has {
@@ -76,12 +77,12 @@ func knows(doc planner.LeaseDoc, rev planner.Revision) bool {
 		slices.ContainsFunc(doc.Leases, func(l planner.Lease) bool { return l.Revision == rev })
 }
 
-// runs reports whether some node says that the revision runs there, although the
-// document was lost that gave it.
-func runs(v planner.View, id planner.ServiceID, rev planner.Revision) bool {
+// runs reports whether some node says that the revision runs there in one of some
+// slots, although the document was lost that gave it.
+func runs(v planner.View, rev planner.Revision, in func(planner.SlotID) bool) bool {
 	for _, n := range v.Nodes {
 		if n.Current() && slices.ContainsFunc(n.Status.Instances, func(i planner.InstanceStatus) bool {
-			return i.Slot.Service == id && i.Revision == rev && i.Phase == planner.PhaseReady
+			return i.Revision == rev && i.Phase == planner.PhaseReady && in(i.Slot)
 		}) {
 			return true
 		}
