@@ -75,6 +75,7 @@ func TestMutants(t *testing.T) {
 			continue
 		}
 		t.Run(m.name, func(t *testing.T) {
+			t.Parallel() // one compiles while another runs
 			begin := time.Now()
 			out, err := m.run(root, t.TempDir())
 			var exit *exec.ExitError
@@ -114,7 +115,7 @@ func (m mutant) run(root, dir string) (out string, err error) {
 	if err := os.WriteFile(list, overlay, 0o600); err != nil {
 		return "", err
 	}
-	args := []string{"test", "-overlay", list, "-count=1", "-vet=off", "-failfast", "-timeout", mutantTime.String()}
+	args := []string{"test", "-overlay", list, "-count=1", "-vet=off", "-ldflags=-s -w", "-failfast", "-timeout", mutantTime.String()}
 	if m.kill[0] == "chaos" {
 		args = append(args, "./agent/fleet/fleettest", "-run", "^TestChaos$", "-seeds", m.kill[1], "-stop")
 	} else {
@@ -171,8 +172,9 @@ func readMutant(root, path string) (mutant, error) {
 // only place where a hunk fits.
 func patch(text string, hunks []string) (string, error) {
 	for len(hunks) > 0 {
-		if !strings.HasPrefix(hunks[0], "@@") {
-			return "", fmt.Errorf("%q is no hunk", hunks[0])
+		var from, old, to, now int
+		if _, err := fmt.Sscanf(hunks[0], "@@ -%d,%d +%d,%d @@", &from, &old, &to, &now); err != nil {
+			return "", fmt.Errorf("%q is no hunk: %w", hunks[0], err)
 		}
 		end := slices.IndexFunc(hunks[1:], func(l string) bool { return strings.HasPrefix(l, "@@") }) + 1
 		if end == 0 {
@@ -192,6 +194,9 @@ func patch(text string, hunks []string) (string, error) {
 			case l[0] == '+':
 				after.WriteString(l[1:] + "\n")
 			}
+		}
+		if strings.Count(before.String(), "\n") != old || strings.Count(after.String(), "\n") != now {
+			return "", fmt.Errorf("hunk %s has other numbers of lines than it says: git apply refuses it", hunks[0])
 		}
 		if n := strings.Count(text, before.String()); n != 1 {
 			return "", fmt.Errorf("hunk %s fits in %d places: the code has changed, make the mutant anew", hunks[0], n)
