@@ -191,6 +191,25 @@ func drawSlots(s *screen, r *api.Rollout, only string) {
 	}
 }
 
+// unreached lists the nodes that have slots of a service, or the only one, and
+// that this node watches and does not reach: what is shown of them they told
+// before.
+func unreached(f *api.Fleet, r *api.Rollout, only string) []planner.NodeName {
+	if f == nil {
+		return nil
+	}
+	var out []planner.NodeName
+	for _, n := range f.Nodes {
+		has := slices.ContainsFunc(r.Slots, func(l api.RolloutSlot) bool {
+			return l.Node == n.Name && !l.Void && (only == "" || l.Slot == only)
+		})
+		if has && n.State == "live" && n.Probe == "down" {
+			out = append(out, n.Name)
+		}
+	}
+	return out
+}
+
 // revisionColour sets off what is not what the slots are to have.
 func revisionColour(r *api.Rollout, l api.RolloutSlot) colour {
 	if r.Target != "" && l.Revision != r.Target {

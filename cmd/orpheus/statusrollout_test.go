@@ -271,6 +271,26 @@ func TestWhyRollout(t *testing.T) {
 	}
 }
 
+// Slots on a node that is not reached are shown as it told of them last, and that
+// is said.
+func TestUnreachedNodeIsTold(t *testing.T) {
+	st := rolloutStatus(rolloutCases()["done"].rollout())
+	st.Services = st.Services[1:]
+	const want = "UNREACHED node-2: what is told of its slots is what it said last"
+	if text := drawn(st, true, 80); strings.Contains(text, "UNREACHED") {
+		t.Error(text)
+	}
+	st.Fleet.Nodes[1].Probe = "down"
+	if text := drawn(st, true, 80); !strings.Contains(text, want) {
+		t.Error(text)
+	}
+	s := &screen{}
+	drawWhy(s, st, st.Services[0], "2", nil, testNow)
+	if text := strings.Join(s.lines, "\n"); strings.Contains(text, "UNREACHED") {
+		t.Errorf("slot 2 is on node-3:\n%s", text)
+	}
+}
+
 // Advice names what a failed instance wrote, where that is kept, and blames a
 // node only where the release may be good.
 func TestRolloutAdvice(t *testing.T) {

@@ -32,7 +32,7 @@ func drawStatus(s *screen, st *api.Status, detail bool, now time.Time) {
 	drawTrouble(s, st)
 	if detail {
 		service := st.Services[0]
-		drawService(s, service, "", st.NotOpened, now)
+		drawService(s, st, service, "", st.NotOpened, now)
 		if service.Rollout != nil {
 			drawAdvice(s, rolloutAdvice(service.Rollout))
 		}
@@ -320,7 +320,7 @@ func readyAtNewest(s api.Service) (n int) {
 // drawService draws one service with its instances and images, and its ports
 // that are not opened. slot is the only one whose places in the fleet are drawn;
 // "" = of all.
-func drawService(s *screen, service api.Service, slot string, closed []api.NotOpened, now time.Time) {
+func drawService(s *screen, st *api.Status, service api.Service, slot string, closed []api.NotOpened, now time.Time) {
 	s.blank()
 	s.labelled("SERVICE", bold, service.ID().String())
 	s.labelled("READY", serviceColour(service), describeReady(service))
@@ -344,6 +344,9 @@ func drawService(s *screen, service api.Service, slot string, closed []api.NotOp
 		s.labelled("MESSAGE", noteColour(serviceColour(service)), text)
 	}
 	if elsewhere(service) {
+		for i, n := range unreached(st.Fleet, service.Rollout, slot) {
+			s.labelled(first(i, "UNREACHED"), yellow, string(n)+": what is told of its slots is what it said last")
+		}
 		drawSlots(s, service.Rollout, slot)
 	}
 	drawInstances(s, service, now)

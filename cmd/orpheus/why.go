@@ -108,7 +108,7 @@ func onlySlot(service api.Service, slot string) api.Service {
 func drawWhy(s *screen, st *api.Status, service api.Service, slot string, events []event.Event, now time.Time) {
 	shown := onlySlot(service, slot)
 	drawHolds(s, holdsOn(st.Holds, shown, slot))
-	drawService(s, shown, slot, notOpened(st, service), now)
+	drawService(s, st, shown, slot, notOpened(st, service), now)
 	if len(events) > 0 {
 		s.blank()
 		s.line(s.paint(bold, "HAPPENED"))
