@@ -178,7 +178,7 @@ func (p places) exactly(slots map[string]int) (missing string) {
 func (f *fleet) settles(what, hash string, slots map[string]int) places {
 	f.t.Helper()
 	var last places
-	f.await(what, patience, func(all []*api.Status) string {
+	f.await(what, 2*patience, func(all []*api.Status) string {
 		for k, st := range all {
 			switch n := f.Nodes[k]; {
 			case n.AgentPID() == 0:
