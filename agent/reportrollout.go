@@ -20,8 +20,8 @@ func (a *Agent) reportRollout(id planner.ServiceID, bySlot map[planner.SlotID][]
 	}
 	f := api.RolloutFacts{Service: s, Now: a.cfg.Clock(), Commit: a.state.followed.Commit}
 	if a.fleet == nil {
-		f.View, f.Doc = a.viewOfSelf(id, bySlot)
-		f.Doc.StepSince, f.Waiting = a.stepSince()[id], a.waitsFor[id]
+		f.View, f.Doc.Doc = a.viewOfSelf(id, bySlot)
+		f.Doc.StepSince, f.Waiting = a.progress.steps[id].since, a.waitsFor[id]
 		return api.RolloutOf(f)
 	}
 	decided := a.fleet.member.Decided()
@@ -30,9 +30,10 @@ func (a *Agent) reportRollout(id planner.ServiceID, bySlot map[planner.SlotID][]
 	if f.Doc.Since != 0 {
 		f.Stands = f.Now.Boot - f.Doc.Since
 	}
+	nodes, now := f.View.Nodes, f.Now.Boot
 	f.Quiet = func(node planner.NodeName) time.Duration {
-		n := f.View.Nodes[node]
-		return f.Now.Boot - max(n.StatusSince, n.Life)
+		n := nodes[node]
+		return now - max(n.StatusSince, n.Life)
 	}
 	return api.RolloutOf(f)
 }
@@ -54,9 +55,9 @@ func (a *Agent) Rollout(ctx context.Context, id planner.ServiceID) (*api.Rollout
 	return found, nil
 }
 
-// viewOfSelf shows one service on a node that stands alone as the records of a
-// fleet of one would.
-func (a *Agent) viewOfSelf(id planner.ServiceID, bySlot map[planner.SlotID][]planner.Instance) (planner.View, planner.DocView) {
+// viewOfSelf shows one service on a node that stands alone, and its document, as
+// the records of a fleet of one would.
+func (a *Agent) viewOfSelf(id planner.ServiceID, bySlot map[planner.SlotID][]planner.Instance) (planner.View, planner.LeaseDoc) {
 	const epoch, process = 1, "this"
 	self := a.cfg.Node.Name
 	n := planner.NodeView{
@@ -72,11 +73,7 @@ func (a *Agent) viewOfSelf(id planner.ServiceID, bySlot map[planner.SlotID][]pla
 		n.Status.Instances = append(n.Status.Instances, i)
 		doc.Leases[k].Node, doc.Leases[k].Epoch = self, epoch
 	}
-	view := planner.View{
-		Self: self, Specs: a.state.specs,
-		Nodes: map[planner.NodeName]planner.NodeView{self: n}, Docs: map[planner.ServiceID]planner.DocView{id: {Doc: doc}},
-	}
-	return view, view.Docs[id]
+	return planner.View{Self: self, Specs: a.state.specs, Nodes: map[planner.NodeName]planner.NodeView{self: n}}, doc
 }
 
 // reportRollouts are those of the fleet that concern none of what this node
