@@ -307,7 +307,7 @@ func (e *env) readRecords(ctx context.Context, o recordOptions, want wantedRecor
 }
 
 func errNoRecords(place recordPlace) error {
-	return fmt.Errorf("there are no %s yet: no agent has registered there", place)
+	return fmt.Errorf("there are no %s yet: no agent has registered there; a node that stands alone (coordination: none) writes none, ask it with \"orpheus why\" and \"orpheus events\" on it", place)
 }
 
 // onNode reports whether this is a node, and nobody said to look in a checkout

@@ -271,6 +271,20 @@ func TestWhyRollout(t *testing.T) {
 	}
 }
 
+// What has no node yet is not on other nodes, and a node that stands alone has no
+// others.
+func TestReadyOfWhatHasNoNode(t *testing.T) {
+	r := &api.Rollout{Service: "web", State: planner.RolloutRolling, Replicas: 2, Slots: []api.RolloutSlot{{Slot: "0"}, {Slot: "1"}}}
+	for want, s := range map[string]api.Service{
+		"0 of 2: no slot has a node yet": {Rollout: r},              // in a fleet
+		"0 of 2":                         {Rollout: r, Replicas: 2}, // alone
+	} {
+		if got := describeReady(s); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
+
 // Slots on a node that is not reached are shown as it told of them last, and that
 // is said.
 func TestUnreachedNodeIsTold(t *testing.T) {

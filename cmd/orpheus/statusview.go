@@ -381,6 +381,8 @@ func hasRevision(service api.Service) planner.Revision {
 func describeReady(service api.Service) string {
 	ready, r := fmt.Sprintf("%d of %d", service.Ready, service.Replicas), service.Rollout
 	switch {
+	case elsewhere(service) && service.Replicas == 0 && len(service.Instances) == 0 && !placed(r):
+		return fmt.Sprintf("%d of %d: no slot has a node yet", r.Available, r.Replicas)
 	case elsewhere(service) && service.Replicas == 0 && len(service.Instances) == 0:
 		return fmt.Sprintf("%d of %d, all on other nodes", r.Available, r.Replicas)
 	case elsewhere(service):
@@ -392,10 +394,12 @@ func describeReady(service api.Service) string {
 	return ready
 }
 
-// elsewhere reports whether other nodes have slots of the service, or none has.
+// elsewhere reports whether other nodes have slots of the service, or, in a fleet,
+// some have no node.
 func elsewhere(service api.Service) bool {
-	return service.Rollout != nil && slices.ContainsFunc(service.Rollout.Slots, func(l api.RolloutSlot) bool {
-		return !slices.ContainsFunc(service.Instances, func(i api.Instance) bool { return i.Slot == l.Slot && i.Revision == l.Revision })
+	r := service.Rollout
+	return r != nil && slices.ContainsFunc(r.Slots, func(l api.RolloutSlot) bool {
+		return (l.Node != "" || service.Replicas < r.Replicas) && !slices.ContainsFunc(service.Instances, func(i api.Instance) bool { return i.Slot == l.Slot && i.Revision == l.Revision })
 	})
 }
 
@@ -498,4 +502,9 @@ func count(n int, what string) string {
 		what += "s"
 	}
 	return fmt.Sprintf("%d %s", n, what)
+}
+
+// placed reports whether a slot was given to any node.
+func placed(r *api.Rollout) bool {
+	return slices.ContainsFunc(r.Slots, func(l api.RolloutSlot) bool { return l.Node != "" })
 }
