@@ -16,6 +16,7 @@ type term struct {
 	revision planner.Revision
 	limit    time.Duration // its deadline; 0 = it has none now
 	spent    time.Duration // of that, or, once it was met, since it was available last
+	hook     time.Duration // the time that its hook has; 0 = it is of none, or that is not known
 	// met: it was available, or a hook ended, so that there is no deadline any
 	// more. overdue is why it was not in time, failed why it failed too often,
 	// lapsed why it has not been available again for too long, in the user's
@@ -89,7 +90,7 @@ func (a *Agent) countTerm(s planner.Service, l planner.Lease, t *term, of []plan
 	}
 	t.limit = s.Deadline()
 	if l.Hook != "" {
-		t.limit = s.Hooks[l.Hook].Deadline()
+		t.limit = t.hookDeadline(s, l)
 		run, _ := a.once.of(keyOfOnce(s.ID, l))
 		t.met = run.Ended
 	}
@@ -110,9 +111,18 @@ func (a *Agent) countTerm(s planner.Service, l planner.Lease, t *term, of []plan
 	if why := cmp.Or(before.given(), before.lapses()); why != "" && t.available {
 		a.log.Info("instance is available after all", "slot", t.slot, "instance", id, "revision", l.Revision.Short(), "reason", "it is ready: "+why)
 	}
-	if t.met != before.met || t.overdue != before.overdue || t.failed != before.failed || t.lapsed != before.lapsed || t.available != before.available {
+	if t.met != before.met || t.overdue != before.overdue || t.failed != before.failed || t.lapsed != before.lapsed || t.available != before.available || t.hook != before.hook {
 		a.progress.news = true
 	}
+}
+
+// hookDeadline is the time that the hook of a lease has. A newer commit that has
+// another, or none, waits for its end and does not cut it short.
+func (t *term) hookDeadline(s planner.Service, l planner.Lease) time.Duration {
+	if h, has := s.Hooks[l.Hook]; has && h.Revision == l.Revision {
+		t.hook = h.Deadline()
+	}
+	return cmp.Or(t.hook, planner.DefaultProgressDeadline)
 }
 
 // listedOnce reports whether the driver of a revision was listed in this process.

@@ -55,6 +55,7 @@ type progressLease struct {
 	Token     uint64            `json:"token"`
 	Revision  planner.Revision  `json:"revision"`
 	Spent     time.Duration     `json:"spent,omitempty"`
+	Hook      time.Duration     `json:"hook,omitempty"`
 	Met       bool              `json:"met,omitempty"`
 	Available bool              `json:"available,omitempty"`
 	Overdue   string            `json:"overdue,omitempty"`
@@ -109,7 +110,7 @@ func (a *Agent) adoptProgress(f progressFile) {
 	}
 	for _, l := range f.Leases {
 		t := a.term(planner.LeaseKey{Service: l.Service, Token: l.Token}, planner.Lease{Slot: l.Slot, Revision: l.Revision})
-		t.spent, t.met, t.available = max(0, l.Spent), l.Met, l.Available
+		t.spent, t.hook, t.met, t.available = max(0, l.Spent), max(0, l.Hook), l.Met, l.Available
 		t.overdue, t.failed, t.lapsed = l.Overdue, l.Failed, l.Lapsed
 	}
 	p.node = nodeStarts{failures: f.Starts, reason: f.Failing, until: min(f.Until, now+nodeTrialMax), strikes: max(0, f.Strikes)}
@@ -194,7 +195,7 @@ func (a *Agent) listProgress() progressFile {
 	for key, t := range p.terms {
 		f.Leases = append(f.Leases, progressLease{
 			Service: key.Service, Slot: t.slot.Name, Token: key.Token, Revision: t.revision,
-			Spent: t.spent, Met: t.met, Available: t.available, Overdue: t.overdue, Failed: t.failed, Lapsed: t.lapsed,
+			Spent: t.spent, Hook: t.hook, Met: t.met, Available: t.available, Overdue: t.overdue, Failed: t.failed, Lapsed: t.lapsed,
 		})
 	}
 	slices.SortFunc(f.Leases, func(x, y progressLease) int {
