@@ -59,8 +59,8 @@ func drawRollout(s *screen, r *api.Rollout, now time.Time) {
 			shown++
 		}
 	}
-	for i, a := range r.Avoided {
-		s.labelled(first(i, "AVOIDED"), yellow, fmt.Sprintf("%s kept failing on %s at %s and is not given to it again", slotOf(r, a.Slot), a.Node, a.Revision.Short()))
+	for i, text := range describeAvoided(r) {
+		s.labelled(first(i, "AVOIDED"), yellow, text)
 	}
 	for i, n := range r.Refusals {
 		s.labelled(first(i, "REFUSED"), yellow, fmt.Sprintf("by %s: %s", n.Node, n.Reason))
@@ -68,6 +68,24 @@ func drawRollout(s *screen, r *api.Rollout, now time.Time) {
 	if b := r.Budget; moving(r) {
 		s.labelled("BUDGET", plain, fmt.Sprintf("%d extra of at most %d; %d unavailable, on purpose at most %d", b.Surge, b.MaxSurge, b.Unavailable, b.MaxUnavailable))
 	}
+}
+
+// describeAvoided says of each slot on which nodes it kept failing.
+func describeAvoided(r *api.Rollout) []string {
+	var out []string
+	nodes := map[api.Avoided][]string{} // by slot and revision
+	for _, a := range r.Avoided {
+		of := api.Avoided{Slot: a.Slot, Revision: a.Revision}
+		nodes[of] = append(nodes[of], string(a.Node))
+	}
+	for _, a := range r.Avoided {
+		of := api.Avoided{Slot: a.Slot, Revision: a.Revision}
+		if at := nodes[of]; at != nil {
+			out = append(out, fmt.Sprintf("%s kept failing on %s at %s: other nodes come first", slotOf(r, a.Slot), someOf(at), a.Revision.Short()))
+		}
+		delete(nodes, of)
+	}
+	return out
 }
 
 // told reports whether what there is to say of a hook is said elsewhere.

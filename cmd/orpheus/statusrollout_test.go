@@ -271,6 +271,15 @@ func TestWhyRollout(t *testing.T) {
 	}
 }
 
+// A slot that left several nodes has one line.
+func TestDescribeAvoided(t *testing.T) {
+	r := &api.Rollout{Service: "web", Avoided: []api.Avoided{{Slot: "0", Node: "node-3", Revision: "r1-99999999"}, {Slot: "1", Node: "node-2", Revision: "r1-99999999"}, {Slot: "0", Node: "node-1", Revision: "r1-99999999"}}}
+	want := "web-0 kept failing on node-3,node-1 at r1-99999999: other nodes come first;web-1 kept failing on node-2 at r1-99999999: other nodes come first"
+	if got := strings.Join(describeAvoided(r), ";"); got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
 // What has no node yet is not on other nodes, and a node that stands alone has no
 // others.
 func TestReadyOfWhatHasNoNode(t *testing.T) {
