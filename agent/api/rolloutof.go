@@ -289,6 +289,10 @@ func (r *Rollout) addWaits(f RolloutFacts) {
 		case slot.Node != "" && !slot.Void && !slot.Failing && slot.Revision == r.Target && !slot.Available:
 			add("%s on %s is not available yet%s", id, slot.Node, because(slot))
 			told[id] = true
+			// The coordinator waits for the same, and does not say why it takes so long.
+			r.Waits = slices.DeleteFunc(r.Waits, func(text string) bool {
+				return text == f.Waiting && strings.HasPrefix(text, id+" is not ready yet at ")
+			})
 		}
 	}
 	for _, u := range r.Unplaced {

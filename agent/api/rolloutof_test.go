@@ -198,3 +198,33 @@ func TestRolloutSays(t *testing.T) {
 		t.Errorf("runs %s", r.Runs())
 	}
 }
+
+// What the coordinator waits for is said once where the slot's own line says it
+// with the reason.
+func TestRolloutWaitsOnce(t *testing.T) {
+	const next = planner.Revision("r1-bbbbbbbb0")
+	id := planner.ServiceID{Namespace: planner.DefaultNamespace, Name: "web"}
+	facts := RolloutFacts{
+		Service: planner.Service{ID: id, Replicas: 1, Revision: next},
+		Doc: planner.DocView{Doc: planner.LeaseDoc{
+			Service: id, History: []planner.Applied{{Revision: next}},
+			Leases: []planner.Lease{{Slot: "0", Node: "a", Epoch: 1, Token: 1, Revision: next}},
+		}},
+		View: planner.View{Nodes: map[planner.NodeName]planner.NodeView{"a": {
+			Record: planner.NodeRecord{Node: "a", Epoch: 1, Incarnation: "i"},
+			Status: planner.NodeStatus{Node: "a", Incarnation: "i", Instances: []planner.InstanceStatus{
+				{Slot: planner.SlotID{Service: id, Name: "0"}, Token: 1, Phase: planner.PhaseFailed, Reason: "exited with code 3"},
+			}},
+		}}},
+	}
+	const own = "web-0 on a is not available yet: exited with code 3"
+	for waiting, want := range map[string][]string{
+		"web-0 is not ready yet at r1-bbbbbbbb on a": {own},
+		"web-1 is not ready yet at r1-bbbbbbbb on a": {"web-1 is not ready yet at r1-bbbbbbbb on a", own},
+	} {
+		facts.Waiting = waiting
+		if got := RolloutOf(facts).Waits; !slices.Equal(got, want) {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
