@@ -164,10 +164,10 @@ func (e *edit) own(leases []Lease) Revision {
 func (e *edit) count() {
 	e.pace = newPace(e.service.Update, len(e.slots))
 	for _, st := range e.slots {
-		switch {
-		case st.available || st.oldReady:
+		if st.available || st.oldReady {
 			e.pace.up++
-		case st.current != nil || st.old != nil:
+		}
+		if !st.available && !e.oldAvailable(st) && (st.current != nil || st.old != nil) {
 			e.pace.down++
 		}
 		if st.current == nil || st.available {
@@ -182,10 +182,12 @@ func (e *edit) count() {
 	}
 	for _, st := range e.slots {
 		if st.current != nil && st.old != nil && !st.available && e.stopsFirst(st, *st.current) {
-			st.ends = e.pace.ends(st.oldReady, e.single(st))
+			st.ends = e.pace.ends(st.oldReady, e.oldAvailable(st), e.single(st))
 		}
 	}
 }
+
+func (e *edit) oldAvailable(st *aloneSlot) bool { return st.old != nil && e.facts.available(*st.old) }
 
 // choose picks the slots that change now, of those that have a ready
 // instance, or those that have none to lose.
@@ -197,7 +199,7 @@ func (e *edit) choose(ready bool) {
 		p := e.pace
 		st.ends, st.begins = p.begins(e.service.Update, true, e.single(st), ready)
 		if st.begins && st.ends {
-			st.begins = p.ends(ready, e.single(st))
+			st.begins = p.ends(ready, e.oldAvailable(st), e.single(st))
 		}
 		if st.begins {
 			e.pace = p

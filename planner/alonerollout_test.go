@@ -89,6 +89,9 @@ func TestAloneRollout(t *testing.T) {
 			w.s.MinReady, w.v.Available = time.Second, map[LeaseKey]bool{{web, 2}: true}
 		}}, after: "0:b2", good: "b"},
 		{name: "minReady, another is not ready", replicas: 2, target: "b", before: "0:a1+ 1:a2", change: []func(world){update(Update{StopFirst: true}), func(w world) { w.s.MinReady = time.Second }}, after: "0:a1 1:b3"},
+		{name: "minReady, not yet available goes first", replicas: 2, target: "b", before: "0:a1+ 1:a2+", change: []func(world){update(Update{StopFirst: true}), func(w world) {
+			w.s.MinReady, w.v.Available = time.Second, map[LeaseKey]bool{{web, 1}: true}
+		}}, after: "0:a1 1:b3", good: "a"},
 		{name: "minReady, the last", replicas: 2, target: "b", before: "0:a1+ 1:b3", change: []func(world){update(Update{StopFirst: true, MaxUnavailable: amount(2)}), func(w world) { w.s.MinReady = time.Second }}, after: "=", waiting: "web-1 is not ready yet"},
 
 		// A bad release: back to the last good one, which may have to be fetched.

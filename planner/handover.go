@@ -6,11 +6,11 @@ import "slices"
 // go before the new instance is available.
 func (sv *survey) handOver(ss *serviceState) {
 	for _, st := range ss.slots {
-		switch {
-		case st.available || st.oldReady && !sv.untold(*st.old):
+		ready := st.oldReady && !sv.untold(*st.old)
+		if st.available || ready {
 			ss.pace.up++
-		case sv.absent(ss, st):
-		default:
+		}
+		if !st.available && !(ready && sv.v.Available(ss.s, *st.old)) && !sv.absent(ss, st) {
 			ss.pace.down++
 		}
 	}
@@ -65,10 +65,14 @@ func (sv *survey) handsOver(ss *serviceState, st *slotState) bool {
 		}
 		return false
 	}
-	ends := ss.pace.ends(st.oldReady, sv.single(ss, *st.old, st.cur.Revision))
+	available, down := sv.v.Available(ss.s, *st.old), ss.pace.down
+	ends := ss.pace.ends(st.oldReady, available, sv.single(ss, *st.old, st.cur.Revision))
+	if !available {
+		down-- // its own slot
+	}
 	if !ends && ss.waits == "" {
 		ss.waits = st.id.String() + " on " + string(st.old.Node) + " is not ended for its successor: " +
-			plural(ss.pace.down, "other slot") + " not available (spec.update.maxUnavailable)"
+			plural(down, "other slot") + " not available (spec.update.maxUnavailable)"
 	}
 	return ends
 }

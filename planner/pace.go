@@ -5,9 +5,10 @@ package planner
 // on a node.
 type pace struct {
 	surge, unavailable int
-	// up and down are the slots with and without an available instance; one that is
-	// to be replaced counts from when it is ready. Those that are not there, whatever
-	// is done here, are neither: see survey.absent.
+	// up are the slots with an instance that is not to be lost: a new one that is
+	// available, or an old one that is ready. down are those without an available
+	// one. An old one that is ready and not available yet makes its slot both; slots
+	// that are not there, whatever is done here, are neither: see survey.absent.
 	up, down int
 	// pairs are the slots whose new instance runs beside the old one.
 	pairs int
@@ -64,21 +65,26 @@ func (p *pace) begins(u Update, changes, single, ready bool) (stopFirst, ok bool
 	return true, true
 }
 
-// ends reports whether the old instance of a slot may end before the new one is
-// available, and counts it. The last ready instance of a service with more
-// than one slot ends so only where two may not run at once.
-func (p *pace) ends(ready, single bool) bool {
+// ends reports whether the old instance of a slot, that is ready and may be
+// available, may end before the new one is available, and counts it. The last
+// ready instance of a service with more than one slot ends so only where two may
+// not run at once.
+func (p *pace) ends(ready, available, single bool) bool {
 	if !ready {
 		return true
+	}
+	others := p.down
+	if !available {
+		others-- // its own slot
 	}
 	most := p.unavailable
 	if single {
 		most = max(1, most)
 	}
-	if p.down >= most || !single && p.up == 1 && p.down > 0 {
+	if others >= most || !single && p.up == 1 && others > 0 {
 		return false
 	}
 	p.up--
-	p.down++
+	p.down = others + 1
 	return true
 }

@@ -102,6 +102,7 @@ func TestPace(t *testing.T) {
 		// It is not to be lost, either: what is not ready goes first ...
 		{"minReady, another is not ready", rolloutCase{fleetCase: fleetCase{nodes: "n1", replicas: 2, target: "b", before: "0:a1@n1+ 1:a2@n1"}, change: young(Update{StopFirst: true})}, "0:a1@n1 1:a2@n1 1:b3@n1s"},
 		{"minReady, another is not ready, steps", rolloutCase{fleetCase: fleetCase{nodes: "n1", replicas: 2, target: "b", before: "0:a1@n1+ 1:a2@n1"}, good: "a", history: "a", change: young(Update{StopFirst: true, Steps: []UpdateStep{{Slots: Amount{Count: 1}}}})}, "0:a1@n1 1:a2@n1 1:b3@n1s"},
+		{"minReady, not yet available goes first", rolloutCase{fleetCase: fleetCase{nodes: "n1", replicas: 2, target: "b", before: "0:a1@n1+* 0:b3@n1~s 1:a2@n1+ 1:b4@n1~s"}, change: young(Update{StopFirst: true})}, "0:a1@n1 0:b3@n1s 1:b4@n1s"},
 		{"minReady, another changes", rolloutCase{fleetCase: fleetCase{nodes: "n1", replicas: 2, target: "b", before: "0:a1@n1+ 0:b4@n1~s 1:b3@n1"}, change: young(Update{StopFirst: true})}, "="},
 		// ... and the last stays.
 		{"minReady, the last", rolloutCase{fleetCase: fleetCase{nodes: "n1", replicas: 2, target: "b", before: "0:a1@n1+ 0:b4@n1~s 1:b3@n1"}, change: young(Update{StopFirst: true, MaxUnavailable: amount(2)})}, "="},
