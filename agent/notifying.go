@@ -69,6 +69,7 @@ func (a *Agent) notifyFacts(now planner.Time) notify.Facts {
 	if a.fleet != nil {
 		a.notifyFleet(&out, now)
 	} else {
+		out.Fresh = f.Commit.Hash == ""
 		a.notifyAlone(&out, now)
 	}
 	return out
@@ -178,6 +179,9 @@ func notifyService(s planner.Service, doc planner.LeaseDoc, r planner.Rollout) n
 		}
 	}
 	blocked := doc.IsBlocked(s.Revision) // until the document says so it is only about to be
+	if blocked {
+		out.BlockedAt = doc.BlockedAt
+	}
 	switch {
 	case r.State == planner.RolloutReverted && blocked:
 		out.Phase, out.Why, out.Back = notify.Reverted, doc.BlockedWhy, doc.LastGood
@@ -186,7 +190,8 @@ func notifyService(s planner.Service, doc planner.LeaseDoc, r planner.Rollout) n
 	case r.State == planner.RolloutBlocked && blocked:
 		out.Phase, out.Why = notify.Blocked, doc.BlockedWhy
 	case r.State == planner.RolloutWaiting:
-		out.Phase, out.Why, out.Step = notify.Paused, r.Reason, r.Step
+		out.Phase, out.Step = notify.Paused, r.Step
+		out.Why = fmt.Sprintf("step %d of %d is done; to let it go on: orpheus promote %s", r.Step, r.Steps, s.ID)
 	case r.State == planner.RolloutDone && r.Updated >= r.Slots:
 		out.Phase = notify.Done
 	case r.Updated == 0:

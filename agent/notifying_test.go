@@ -234,5 +234,81 @@ func TestNotifyFailedHook(t *testing.T) {
 		if r := w.service("web").Rollout; r.State != planner.RolloutBlocked || !strings.Contains(r.Failure, "no slot has got it, and what runs stays as it is") {
 			t.Errorf("the status says %s: %s", r.State, r.Failure)
 		}
+		w.crash()
+		w.start()
+		w.settle(time.Minute)
+		l.want(t, "the agent starts again", "")
+		at := l.of("n1").Services[0].BlockedAt
+		w.commit(service("web", "b", withHook("d/c"), func(s *planner.Service) { s.Suspend = nil }))
+		w.settle(3 * time.Minute)
+		l.want(t, "a change of the hook did not mend it", "hookFailed web, rolloutBlocked web")
+		if web := l.of("n1").Services[0]; web.Phase != notify.Blocked || web.BlockedAt == "" || web.BlockedAt == at {
+			t.Errorf("tried again, and others are told of %+v", web)
+		}
+	})
+}
+
+// TestNotifyTriedAgain: a revision that failed is tried again once its manifest
+// has changed, and when it fails again that is told as the first time.
+func TestNotifyTriedAgain(t *testing.T) {
+	play(t, 3, func(b *band) {
+		l := newListeners()
+		b.notify = l.hear
+		for _, p := range b.nodes {
+			p.crash()
+			p.start()
+			p.driver.Behave(func(_ runtime.Workload, c runtime.Container) runtimetest.Behaviour {
+				if strings.HasSuffix(c.Image, "/bad") {
+					return endsAfter(time.Second, 1)
+				}
+				return runtimetest.Behaviour{}
+			})
+		}
+		few := func(deadline time.Duration) func(*planner.Service) {
+			return func(s *planner.Service) {
+				s.ProgressDeadline, s.MinReady = deadline, 5*time.Second
+			}
+		}
+		b.commit(service("web", "a", replicas(2)))
+		b.settle(2 * time.Minute)
+		l.heard()
+		const failed = "rolloutStarted web, rolloutBlocked web, rolloutReverted web"
+		b.commit(service("web", "bad", replicas(2), few(30*time.Second)))
+		b.settle(3 * time.Minute)
+		l.want(t, "it crashes", failed)
+		for _, p := range b.nodes {
+			p.crash()
+			p.start()
+		}
+		b.settle(3 * time.Minute)
+		l.want(t, "the agents start again", "")
+		b.commit(service("web", "bad", replicas(2), few(40*time.Second)))
+		b.settle(4 * time.Minute)
+		l.want(t, "with more time", failed)
+	})
+}
+
+// TestNotifyFirstCommit: on a node alone the first commit's services are rolled
+// out like any other, and what waits for a person says how to go on.
+func TestNotifyFirstCommit(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.crash()
+		l := newListeners()
+		w.notify = l.hear
+		w.start()
+		w.settle(time.Minute)
+		slow := func(s *planner.Service) { s.MinReady = 10 * time.Second }
+		w.commit(service("web", "a", replicas(2), slow))
+		w.settle(time.Minute)
+		l.want(t, "the first commit", "rolloutStarted web, rolloutDone web")
+		w.commit(service("web", "b", replicas(2), slow, func(s *planner.Service) {
+			s.Update.Steps = []planner.UpdateStep{{Slots: planner.Amount{Count: 1}, Approve: true}}
+		}))
+		w.settle(time.Minute)
+		l.want(t, "a step", "rolloutStarted web, rolloutPaused web")
+		const why = "step 1 of 1 is done; to let it go on: orpheus promote web"
+		if web := l.of("n1").Services[0]; web.Why != why {
+			t.Errorf("it waits: %s", web.Why)
+		}
 	})
 }

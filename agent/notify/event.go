@@ -76,9 +76,12 @@ type Told struct {
 // ToldService is what was told of a service.
 type ToldService struct {
 	Revision planner.Revision `json:"revision"`
-	// Said are the events of Revision that have been, so that none comes again
-	// however an instance's health changes.
+	// Said are the events of this attempt at Revision that have been, so that none
+	// comes again however an instance's health changes.
 	Said []string `json:"said,omitempty"`
+	// BlockedAt is the Service.BlockedAt of that attempt, once it has failed: with
+	// another one, or none, the next has begun.
+	BlockedAt string `json:"blockedAt,omitempty"`
 	// Done is the last revision whose rollout was completed.
 	Done planner.Revision `json:"done,omitempty"`
 }
@@ -97,6 +100,7 @@ type By struct {
 func Tell(before Told, now Facts) (Told, []Event) {
 	t := &teller{before: before, now: now, out: before}
 	t.alarm()
+	t.out.Known = t.out.Known || now.Fresh
 	if now.Stale || now.Commit.Hash == "" {
 		return t.out, t.events // what else was told stands
 	}
@@ -168,8 +172,9 @@ func (t *teller) services() {
 
 // service finds the events of one service.
 func (t *teller) service(s Service, before ToldService) ToldService {
-	said := ToldService{Revision: s.Revision, Done: before.Done}
-	if before.Revision == s.Revision {
+	said := ToldService{Revision: s.Revision, Done: before.Done, BlockedAt: s.BlockedAt}
+	again := before.BlockedAt != "" && before.BlockedAt != s.BlockedAt // it is tried, or was while nobody looked
+	if before.Revision == s.Revision && !again {
 		said.Said = slices.Clone(before.Said)
 	}
 	name, revision := s.ID.String(), s.Revision.Short()

@@ -51,6 +51,13 @@ func from(commit string) func(*Service) {
 	return func(s *Service) { s.Commit = commit }
 }
 func others(s *Service) { s.Mine = false }
+func at(commit string) func(*Service) {
+	return func(s *Service) { s.BlockedAt = commit }
+}
+func hookFailed(kind planner.HookKind) func(*Service) {
+	return func(s *Service) { s.Hooks = append(s.Hooks, Hook{kind, "exit 1"}) }
+}
+func fresh(f *Facts) { f.Fresh = true }
 
 func node(name string, edit func(*Node)) func(*Facts) {
 	return func(f *Facts) {
@@ -110,6 +117,28 @@ func TestTell(t *testing.T) {
 		"the same release once more": {
 			[]Facts{start, facts(commitB, web(rev2, Blocked)), facts(commitA, web(rev1, Done)), facts(commitC, web(rev2, Rolling)), facts(commitC, web(rev2, Blocked))},
 			[]string{"", "rolloutBlocked web", "", "rolloutStarted web", "rolloutBlocked web"},
+		},
+		"the same attempt, whatever node it is read from, and tried again": {
+			[]Facts{start, facts(commitB, web(rev2, Blocked, at(commitB), back(rev1))), facts(commitB, web(rev2, Reverted, at(commitB), back(rev1))), facts(commitC, web(rev2, Reverted, at(commitB), back(rev1))),
+				facts(commitC, web(rev2, Waiting)), facts(commitC, web(rev2, Rolling)), facts(commitC, web(rev2, Blocked, at(commitC))), facts(commitA, web(rev2, Blocked, at(commitC)))},
+			[]string{"", "rolloutBlocked web", "rolloutReverted web", "", "", "rolloutStarted web", "rolloutBlocked web", ""},
+		},
+		"again, and nobody saw the middle of it": {
+			[]Facts{start, facts(commitB, web(rev2, Blocked, at(commitB))), facts(commitC, web(rev2, Blocked, at(commitC))), facts(commitC, web(rev2, Blocked, at(commitC)))},
+			[]string{"", "rolloutBlocked web", "rolloutBlocked web", ""},
+		},
+		"a hook that was mended, and then another fails": {
+			[]Facts{start, facts(commitB, web(rev2, Blocked, at(commitB), hookFailed(planner.HookPreRollout))), facts(commitC, web(rev2, Rolling)), facts(commitC, web(rev2, Reverted, at(commitC), hookFailed(planner.HookPostRollout)))},
+			[]string{"", "hookFailed web, rolloutBlocked web", "rolloutStarted web", "hookFailed web, rolloutBlocked web, rolloutReverted web"},
+		},
+		// The hook's outcome may be seen before the block that follows from it.
+		"a hook that failed, and its block": {
+			[]Facts{start, facts(commitB, web(rev2, Waiting, hookFailed(planner.HookPreRollout))), facts(commitB, web(rev2, Blocked, at(commitB), hookFailed(planner.HookPreRollout)))},
+			[]string{"", "hookFailed web", "rolloutBlocked web"},
+		},
+		"the first commit of a node alone": {
+			[]Facts{stale(facts("", fresh)), facts(commitA, web(rev1, Rolling)), facts(commitA, web(rev1, Done))},
+			[]string{"", "rolloutStarted web", "rolloutDone web"},
 		},
 		"a first release that fails, once however it wavers": {
 			[]Facts{start, facts(commitB, web(rev1, Done), service("db", rev1, Rolling)), facts(commitB, web(rev1, Done), service("db", rev1, Rolling, failing("exits"))),

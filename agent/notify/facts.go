@@ -16,6 +16,10 @@ type Facts struct {
 	// and with that its Rank: it posts no status.
 	Unsettled bool
 
+	// Fresh is set on a node alone before it has followed its first commit: nothing
+	// was given to it yet, and what comes is news.
+	Fresh bool
+
 	Commit planner.Commit // that is followed; no hash = none yet
 	// Refused is the newest commit, where it is not followed, and Refusal why.
 	Refused planner.Commit
@@ -44,6 +48,9 @@ type Service struct {
 	// Commit is the hash of the one that gave the service Revision, as far as its
 	// document tells; "" = it does not.
 	Commit string
+	// BlockedAt is the hash of the commit that was followed when Revision failed:
+	// it names the attempt. "" = it is not blocked, and may be tried (again).
+	BlockedAt string
 	// Why says why it is blocked, or waits, in the user's words.
 	Why string
 	// Failing says which instance is given up, and why, although the rollout goes

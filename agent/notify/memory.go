@@ -71,6 +71,6 @@ func (m memory) save(file string) error {
 func (t Told) equal(o Told) bool {
 	return t.Known == o.Known && t.Refused == o.Refused && t.Faulty == o.Faulty && t.Alarm == o.Alarm && maps.Equal(t.Fenced, o.Fenced) &&
 		maps.EqualFunc(t.Services, o.Services, func(a, b ToldService) bool {
-			return a.Revision == b.Revision && a.Done == b.Done && slices.Equal(a.Said, b.Said)
+			return a.Revision == b.Revision && a.Done == b.Done && a.BlockedAt == b.BlockedAt && slices.Equal(a.Said, b.Said)
 		})
 }
