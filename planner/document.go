@@ -51,18 +51,23 @@ func (d *LeaseDoc) of(rev Revision, commit string) string {
 }
 
 // BroughtBy is the hash of the commit that brought a revision, as far back as the
-// document tells: of one that failed before any slot was given it, the commit that
-// was followed then. "" = it does not tell.
+// document tells: of one that failed before any slot was given it, the commit with
+// which its hook began, or else that was followed then. "" = it does not tell.
 func (d LeaseDoc) BroughtBy(rev Revision) string {
 	for _, a := range d.History {
 		if a.Revision == rev {
 			return a.Commit
 		}
 	}
-	if d.IsBlocked(rev) {
-		return d.BlockedAt
+	if !d.IsBlocked(rev) {
+		return ""
 	}
-	return ""
+	for _, h := range d.Hooks {
+		if h.Revision == rev && h.Failed != "" && h.Commit != "" {
+			return h.Commit
+		}
+	}
+	return d.BlockedAt
 }
 
 // endRollout forgets how far the rollout of a service is that was deleted: made

@@ -27,3 +27,26 @@ func TestAttackHookNodeIsAName(t *testing.T) {
 		}
 	}
 }
+
+// TestHookCommit: a revision whose preRollout hook failed was brought by the
+// commit with which the hook began, though another came while it ran.
+func TestHookCommit(t *testing.T) {
+	c := rolloutCase{
+		fleetCase: fleetCase{nodes: "n1", replicas: 1, target: "b", before: "0:a1@n1+ prerollout:x2@n1"},
+		good:      "a", history: "a", change: then(withHooks(HookPreRollout), 2, PhaseFailed),
+	}
+	f, v := c.build(t)
+	brought, unrelated := v.Docs[web].Doc.Commit, f.Commit.Hash
+	doc := settled(t, f, v)
+	if doc == nil || !doc.IsBlocked(f.Services[web].Revision) {
+		t.Fatalf("%+v", doc)
+	}
+	rev := f.Services[web].Revision
+	if got := doc.BroughtBy(rev); got != brought || doc.BlockedAt != unrelated {
+		t.Errorf("brought by %s, blocked at %s", got, doc.BlockedAt)
+	}
+	doc.Hooks[0].Commit = "" // an older version wrote it
+	if got := doc.BroughtBy(rev); got != unrelated {
+		t.Errorf("of an older document: %s", got)
+	}
+}

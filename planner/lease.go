@@ -80,7 +80,11 @@ type HookRun struct {
 	// stands alone.
 	Node NodeName `json:"node,omitempty"`
 	// Failed is why it failed; "" = it succeeded.
-	Failed  string  `json:"failed,omitempty"`
+	Failed string `json:"failed,omitempty"`
+	// Commit is the hash of the one on which the document was decided last before
+	// the hook ended: the one with which it began, unless a slot had to be seen to
+	// meanwhile. "" = it is not known.
+	Commit  string  `json:"commit,omitempty"`
 	Unknown Unknown `json:"-"`
 }
 

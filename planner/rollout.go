@@ -173,7 +173,7 @@ func (r *rollout) outcomes() {
 		r.say(what)
 		t, known := r.facts.template(l.Revision)
 		if _, noted := r.doc.ran(l.Hook, t.Of); known && t.Of != "" && !noted && (failed == "" || r.manifest.Hooks[l.Hook].Revision == l.Revision) {
-			r.doc.Hooks = append(r.doc.Hooks, HookRun{Kind: l.Hook, Revision: t.Of, Token: l.Token, Node: l.Node, Failed: OneLine(failed, maxReason)})
+			r.doc.Hooks = append(r.doc.Hooks, HookRun{Kind: l.Hook, Revision: t.Of, Token: l.Token, Node: l.Node, Failed: OneLine(failed, maxReason), Commit: r.doc.Commit})
 		}
 	}
 }

@@ -211,7 +211,7 @@ func (d *LeaseDoc) check() error {
 		natural("step", d.Step),
 		atMost("hooks", len(d.Hooks), maxPins),
 		each("hooks", d.Hooks, func(h HookRun) error {
-			return all(label("kind", string(h.Kind)), given("revision", string(h.Revision)), counter("token", h.Token, 0), word("node", string(h.Node)), line("failed", h.Failed))
+			return all(label("kind", string(h.Kind)), given("revision", string(h.Revision)), counter("token", h.Token, 0), word("node", string(h.Node)), line("failed", h.Failed), word("commit", h.Commit))
 		}),
 		atMost("failed", len(d.Failed), maxLeases),
 		each("failed", d.Failed, func(f FailedOn) error {
