@@ -167,7 +167,10 @@ func (e *edit) count() {
 		if st.available || st.oldReady {
 			e.pace.up++
 		}
-		if !st.available && !e.oldAvailable(st) && (st.current != nil || st.old != nil) {
+		switch {
+		case st.available || e.oldAvailable(st):
+			e.pace.has++
+		case st.current != nil || st.old != nil:
 			e.pace.down++
 		}
 		if st.current == nil || st.available {

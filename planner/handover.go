@@ -10,7 +10,10 @@ func (sv *survey) handOver(ss *serviceState) {
 		if st.available || ready {
 			ss.pace.up++
 		}
-		if !st.available && !(ready && sv.v.Available(ss.s, *st.old)) && !sv.absent(ss, st) {
+		switch {
+		case st.available || ready && sv.v.Available(ss.s, *st.old):
+			ss.pace.has++
+		case !sv.absent(ss, st):
 			ss.pace.down++
 		}
 	}

@@ -9,7 +9,8 @@ type pace struct {
 	// available, or an old one that is ready. down are those without an available
 	// one. An old one that is ready and not available yet makes its slot both; slots
 	// that are not there, whatever is done here, are neither: see survey.absent.
-	up, down int
+	// has are those with an available one.
+	up, down, has int
 	// pairs are the slots whose new instance runs beside the old one.
 	pairs int
 	// trying are the slots whose instance at the wanted revision is not available
@@ -67,8 +68,8 @@ func (p *pace) begins(u Update, changes, single, ready bool) (stopFirst, ok bool
 
 // ends reports whether the old instance of a slot, that is ready and may be
 // available, may end before the new one is available, and counts it. The last
-// ready instance of a service with more than one slot ends so only where two may
-// not run at once.
+// available instance of a service with more than one slot, and the last that is
+// ready, end so only where two may not run at once.
 func (p *pace) ends(ready, available, single bool) bool {
 	if !ready {
 		return true
@@ -81,8 +82,12 @@ func (p *pace) ends(ready, available, single bool) bool {
 	if single {
 		most = max(1, most)
 	}
-	if others >= most || !single && p.up == 1 && others > 0 {
+	last := p.up == 1 || available && p.has == 1
+	if others >= most || !single && last && others > 0 {
 		return false
+	}
+	if available {
+		p.has--
 	}
 	p.up--
 	p.down = others + 1

@@ -106,6 +106,7 @@ func TestPace(t *testing.T) {
 		{"minReady, another changes", rolloutCase{fleetCase: fleetCase{nodes: "n1", replicas: 2, target: "b", before: "0:a1@n1+ 0:b4@n1~s 1:b3@n1"}, change: young(Update{StopFirst: true})}, "="},
 		// ... and the last stays.
 		{"minReady, the last", rolloutCase{fleetCase: fleetCase{nodes: "n1", replicas: 2, target: "b", before: "0:a1@n1+ 0:b4@n1~s 1:b3@n1"}, change: young(Update{StopFirst: true, MaxUnavailable: amount(2)})}, "="},
+		{"minReady, the last available", rolloutCase{fleetCase: fleetCase{nodes: "n1", replicas: 2, target: "b", before: "0:a1@n1+* 0:b3@n1~s 1:a2@n1+"}, change: young(Update{StopFirst: true, MaxUnavailable: amount(2)})}, "0:a1@n1 0:b3@n1s 1:a2@n1 1:b4@n1s"},
 		// A drain has the same budget ...
 		{"drain", rolloutCase{fleetCase: fleetCase{nodes: "n1:drain n2", replicas: 3, target: "a", before: "0:a1@n1+ 1:a2@n1+ 2:a3@n1+"}, change: surge(2)}, "0:a1@n1 0:a4@n2 1:a2@n1 1:a5@n2 2:a3@n1"},
 		{"drain, stop-first", rolloutCase{fleetCase: fleetCase{nodes: "n1:drain n2", replicas: 2, target: "a", before: "0:a1@n1+ 1:a2@n1+"}, change: stopFirstOrder}, "0:a1@n1 0:a3@n2s 1:a2@n1"},
