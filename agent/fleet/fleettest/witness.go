@@ -238,6 +238,7 @@ func (wit *witness) nodeChanged(p *process, name planner.NodeName, old, now plan
 		return
 	}
 	wit.fences++
+	wit.losesNode(name, old.Life)
 	switch {
 	case p.m.node == name:
 		w.fail("L3: %s fenced itself", name)

@@ -59,6 +59,16 @@ func (wit *witness) losesAll(m *machine) {
 	}
 }
 
+// losesNode is for a node that is fenced: what runs there is replaced as if it
+// were gone, and ends when the node is back.
+func (wit *witness) losesNode(name planner.NodeName, life planner.Life) {
+	for _, m := range wit.w.machines {
+		if m.node == name && m.life == life {
+			wit.losesAll(m)
+		}
+	}
+}
+
 // endsOnPurpose: at no instant are more slots of a service without an available
 // instance, through somebody's decision, than its budget allows.
 func (wit *witness) endsOnPurpose(p *process, i *instance) {
