@@ -328,7 +328,7 @@ func (e *edit) lacks(d Dependency) string {
 	case !RunsHere(e.view.Node, e.followed.Fleet, other):
 		return "it does not run on this node, which knows of no other"
 	case !known:
-		return "it has no lease yet"
+		return "it does not run yet"
 	}
 	facts := &aloneFacts{v: e.view, s: &other}
 	doc = cloneDoc(doc, other.ID)

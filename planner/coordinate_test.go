@@ -216,7 +216,7 @@ func TestCoordinateFleet(t *testing.T) {
 		// until the new one is ready, for the node may return.
 		{"fenced", fleetCase{nodes: "n1:fenced n2", replicas: 2, target: "a", before: "0:a1@n1+v 1:a2@n1+v"}, "0:a1@n1v 0:a3@n2 1:a2@n1v 1:a4@n2", "web-0 moves from n1 to n2: n1 was fenced by n9", ""},
 		{"fenced, waits", fleetCase{nodes: "n1:fenced n2", replicas: 1, target: "a", before: "0:a1@n1v 0:a3@n2"}, "=", "", ""},
-		{"fenced, done", fleetCase{nodes: "n1:fenced n2", replicas: 1, target: "a", before: "0:a1@n1v 0:a3@n2+"}, "0:a3@n2", "no longer needed", ""},
+		{"fenced, done", fleetCase{nodes: "n1:fenced n2", replicas: 1, target: "a", before: "0:a1@n1v 0:a3@n2+"}, "0:a3@n2", "on n1 is no longer needed: n1 was fenced by n9", ""},
 		// Nor does it wait beside another that is ready.
 		{"fenced in an update", fleetCase{nodes: "n1:fenced n2", replicas: 1, target: "b", before: "0:a1@n2+ 0:b2@n1v"}, "0:a1@n2 0:b3@n2", "", ""},
 		{"fenced in an update, nowhere", fleetCase{nodes: "n1:fenced n2:room=150", replicas: 1, target: "Q", before: "0:P1@n2+ 0:Q2@n1v"}, "0:P1@n2", "", "n1: fenced by n9; n2: 50 of memory free"},
@@ -343,7 +343,7 @@ func TestCoordinateFleet(t *testing.T) {
 		{"kept, through", fleetCase{nodes: "n1", kept: "x", replicas: 1, target: "a", before: "0:a1@n1 0:b2@n1+"}, "0:b2@n1", "", ""},
 
 		// Deleted: leases go, the document stays as the memory of its tokens.
-		{"deleted", fleetCase{nodes: "n1", before: "0:a1@n1+ 1:a2@n1+"}, "", "web: deleted by commit cccccccc: 2 leases taken back", ""},
+		{"deleted", fleetCase{nodes: "n1", before: "0:a1@n1+ 1:a2@n1+"}, "", "web: deleted by commit cccccccc: 2 instances to end", ""},
 		// Leases that wait for the proof of their end are left alone.
 		{"ending", fleetCase{nodes: "n1 n2", replicas: 1, target: "a", before: "0:a1@n1e 1:a2@n1e"}, "=", "", ""},
 		{"ending, deleted", fleetCase{nodes: "n1", before: "0:a1@n1e 1:a2@n1+"}, "0:a1@n1e", "", ""},

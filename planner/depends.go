@@ -20,7 +20,7 @@ func (sv *survey) lacks(d Dependency) string {
 	}
 	switch dv, known := sv.v.Docs[d.Service]; {
 	case !known:
-		return "it has no lease yet"
+		return "it runs nowhere yet"
 	case dv.TooNew, dv.Broken != "":
 		return "its document cannot be read"
 	}

@@ -70,6 +70,16 @@ func (d LeaseDoc) BroughtBy(rev Revision) string {
 	return d.BlockedAt
 }
 
+// changedBy is the hash of the commit that asks for a revision, of which slots have
+// another: the one with which its rollout began or, where none has begun, the one
+// that is followed.
+func (d LeaseDoc) changedBy(rev Revision, followed string) string {
+	if len(d.History) > 0 && d.History[0].Revision == rev && !d.IsBlocked(rev) {
+		return cmp.Or(d.History[0].Commit, followed)
+	}
+	return followed
+}
+
 // endRollout forgets how far the rollout of a service is that was deleted: made
 // again, it begins anew. It reports whether a revision was blocked.
 func (d *LeaseDoc) endRollout() (blocked bool) {

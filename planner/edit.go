@@ -233,7 +233,7 @@ func (e *docEdit) deleted() (d Decision, ask, due bool) {
 	e.doc.Leases = slices.DeleteFunc(e.doc.Leases, ends)
 	if taken > 0 {
 		e.changed = true
-		e.say("deleted by commit " + Commit{Hash: commit}.Short() + ": " + plural(taken, "lease") + " taken back")
+		e.say("deleted by commit " + Commit{Hash: commit}.Short() + ": " + plural(taken, "instance") + " to end")
 	}
 	e.repair()
 	if !e.changed {
@@ -278,7 +278,21 @@ func (e *docEdit) told(ss *serviceState, st *slotState, kept []Lease) {
 		}
 		e.say(name + " at " + st.cur.Revision.Short() + " on " + string(st.cur.Node) + " " + how)
 	case len(kept) < len(st.leases):
-		e.say(name + ": " + plural(len(st.leases)-len(kept), "lease") + " no longer needed")
+		e.dropped(st, name, kept)
+	}
+}
+
+// dropped says that the slot does not run any more where it is not needed.
+func (e *docEdit) dropped(st *slotState, name string, kept []Lease) {
+	for _, l := range st.leases {
+		if slices.ContainsFunc(kept, func(k Lease) bool { return k.Token == l.Token }) {
+			continue
+		}
+		text := name + " at " + l.Revision.Short() + " on " + string(l.Node) + " is no longer needed"
+		if !e.c.v.InForce(l) && !l.Ending {
+			text += ": " + e.c.sv.voided(l)
+		}
+		e.say(text)
 	}
 }
 

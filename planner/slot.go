@@ -146,7 +146,8 @@ func (sv *survey) misfit(ss *serviceState, st *slotState, l Lease) string {
 		if ss.roll.doc.IsBlocked(l.Revision) {
 			return l.Revision.Short() + " is blocked"
 		}
-		return "commit " + sv.f.Commit.Short() + " changed it"
+		commit := ss.doc.changedBy(cmp.Or(st.want, ss.s.Revision), sv.f.Commit.Hash)
+		return "commit " + Commit{Hash: commit}.Short() + " changed it"
 	}
 	if reason, refused := sv.refused(ss, l.Node, l.Revision); refused && !(ss.kept && sv.v.Ready(st.id, l)) {
 		return string(l.Node) + " refuses: " + reason

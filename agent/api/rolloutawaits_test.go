@@ -94,7 +94,7 @@ func TestRolloutNotBegun(t *testing.T) {
 		}, string(other) + " decides on it with its next look at the repository"},
 		{"nobody can", func(f *RolloutFacts) { f.View.Nodes = nil }, "no node is live that could decide on it"},
 		// Where more is known, that is told.
-		{"it is known", func(f *RolloutFacts) { f.Waiting = "waits for db: it has no lease yet" }, "waits for db: it has no lease yet"},
+		{"it is known", func(f *RolloutFacts) { f.Waiting = "waits for db: it runs nowhere yet" }, "waits for db: it runs nowhere yet"},
 		{"left alone", func(f *RolloutFacts) { f.Service.Suspend = &planner.Suspension{} }, ""},
 		{"who tells knows no commit", func(f *RolloutFacts) { f.Commit = planner.Commit{} }, ""},
 	} {

@@ -159,7 +159,7 @@ func TestRolloutSays(t *testing.T) {
 	r = RolloutOf(facts(func(f *RolloutFacts) {
 		db := planner.ServiceID{Namespace: planner.DefaultNamespace, Name: "db"}
 		f.Service.DependsOn = []planner.Dependency{{Service: db}, {Service: id}}
-		f.Waiting = "waits for db: it has no lease yet"
+		f.Waiting = "waits for db: it runs nowhere yet"
 	}))
 	if !slices.Equal(r.WaitsFor, []string{"db"}) {
 		t.Errorf("waits for %q", r.WaitsFor)
