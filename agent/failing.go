@@ -109,7 +109,7 @@ func (a *Agent) countTerm(s planner.Service, l planner.Lease, t *term, of []plan
 		a.countFailures(s, t, track, id, now)
 	}
 	if why := cmp.Or(before.given(), before.lapses()); why != "" && t.available {
-		a.log.Info("instance is available after all", "slot", t.slot, "instance", id, "revision", l.Revision.Short(), "reason", "it is ready: "+why)
+		a.log.Info("instance is available after all", "slot", t.slot, "instance", id, "revision", l.Revision.Short(), "reason", "it is ready; before that: "+why)
 	}
 	if t.met != before.met || t.overdue != before.overdue || t.failed != before.failed || t.lapsed != before.lapsed || t.available != before.available || t.hook != before.hook {
 		a.progress.news = true

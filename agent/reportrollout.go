@@ -11,7 +11,8 @@ import (
 )
 
 // reportRollout is how a service stands in its fleet, or on this node where it
-// stands alone; nil = its manifest does not tell.
+// stands alone; nil = its manifest does not tell. bySlot holds the instances here;
+// nil = who asks has not looked.
 func (a *Agent) reportRollout(id planner.ServiceID, bySlot map[planner.SlotID][]planner.Instance) *api.Rollout {
 	s, followed := a.state.followed.Services[id]
 	held := func(h planner.Held) bool { return h.Service == id }
@@ -29,6 +30,20 @@ func (a *Agent) reportRollout(id planner.ServiceID, bySlot map[planner.SlotID][]
 	f.Doc = f.View.Docs[id]
 	if f.Doc.Since != 0 {
 		f.Stands = f.Now.Boot - f.Doc.Since
+	}
+	if bySlot != nil {
+		f.Own = func(l planner.Lease) planner.InstanceStatus {
+			slot := planner.SlotID{Service: id, Name: l.Slot}
+			i, _ := a.tellLease(slot, a.heldAt(slot, l), bySlot[slot])
+			return i
+		}
+	}
+	if bySlot != nil {
+		f.Own = func(l planner.Lease) planner.InstanceStatus {
+			slot := planner.SlotID{Service: id, Name: l.Slot}
+			i, _ := a.tellLease(slot, a.heldAt(slot, l), bySlot[slot])
+			return i
+		}
 	}
 	nodes, now := f.View.Nodes, f.Now.Boot
 	f.Quiet = func(node planner.NodeName) time.Duration {

@@ -64,6 +64,83 @@ func TestRolloutUntold(t *testing.T) {
 	}
 }
 
+// TestRolloutUncounted: one that was told to be ready and is waited for does not go
+// on by itself once its node has not told of anything for much longer.
+func TestRolloutUncounted(t *testing.T) {
+	phase := planner.PhaseReady
+	told := func(f *RolloutFacts) {
+		f.Service.MinReady = 4 * time.Second
+		b := f.View.Nodes["b"]
+		b.Status.Instances = []planner.InstanceStatus{{Slot: planner.SlotID{Service: f.Service.ID, Name: "0"}, Token: 1, Revision: f.Service.Revision, Phase: phase}}
+		f.View.Nodes["b"] = b
+	}
+	quiet := func(d time.Duration) func(*RolloutFacts) {
+		return func(f *RolloutFacts) { f.Quiet = func(planner.NodeName) time.Duration { return d } }
+	}
+	blind := func(f *RolloutFacts) { b := f.View.Nodes["b"]; b.Blind = true; f.View.Nodes["b"] = b }
+	const counts = "counts once it was ready for 4s"
+	for _, c := range []struct {
+		name   string
+		phase  planner.Phase
+		change func(*RolloutFacts)
+		why    string
+		silent bool
+	}{
+		{"nobody knows for how long", planner.PhaseReady, func(*RolloutFacts) {}, counts, false},
+		{"told just now", planner.PhaseReady, quiet(3 * time.Second), counts, false},
+		{"late, as slow readers are", planner.PhaseReady, quiet(2 * time.Minute), counts, false},
+		{"silent", planner.PhaseReady, quiet(3 * time.Minute), "it was ready, and counts once that lasted 4s, but the node has told nothing for 3m", true},
+		{"silent and down", planner.PhaseReady, func(f *RolloutFacts) {
+			quiet(3 * time.Minute)(f)
+			b := f.View.Nodes["b"]
+			b.Probe = planner.ProbeDown
+			f.View.Nodes["b"] = b
+		}, "it was ready, and counts once that lasted 4s, but the node has told nothing for 3m, nor does it answer", true},
+		// Where the server is looked at rarely, or the service asks for long.
+		{"rare looks", planner.PhaseReady, func(f *RolloutFacts) { quiet(3 * time.Minute)(f); f.View.Poll = time.Minute }, counts, false},
+		{"long seconds", planner.PhaseReady, func(f *RolloutFacts) { quiet(3 * time.Minute)(f); f.Service.MinReady = 5 * time.Minute }, "counts once it was ready for 5m", false},
+		{"it says so", planner.PhaseReady, blind, "it was ready when the node told of it last; the node cannot read the repository, as it says", true},
+		{"it says so, starting", planner.PhaseStarting, blind, "it was starting when the node told of it last; the node cannot read the repository, as it says", true},
+		// A pull may take its time.
+		{"starting for long", planner.PhaseStarting, quiet(time.Hour), "", false},
+		// Who tells knows of itself.
+		{"this node", planner.PhaseReady, func(f *RolloutFacts) { quiet(time.Hour)(f); f.View.Self = "b" }, counts, false},
+	} {
+		phase = c.phase
+		r := RolloutOf(awaitedFacts(func(f *RolloutFacts) { told(f); c.change(f) }))
+		if r.Slots[0].Reason != c.why || r.Slots[0].Silent != c.silent {
+			t.Errorf("%s: %q, silent %v", c.name, r.Slots[0].Reason, r.Slots[0].Silent)
+		}
+	}
+}
+
+// TestRolloutHere: of itself a node says what it does with a lease, told or not.
+func TestRolloutHere(t *testing.T) {
+	for _, c := range []struct {
+		own  planner.InstanceStatus
+		want string
+	}{
+		{planner.InstanceStatus{Phase: planner.PhasePending}, "this node is about to begin with it"},
+		{planner.InstanceStatus{Phase: planner.PhaseStarting}, "starting on this node"},
+		{planner.InstanceStatus{Phase: planner.PhaseReady}, "ready on this node, which is about to tell so"},
+		{planner.InstanceStatus{Phase: planner.PhaseFailed, Reason: "exited with code 3"}, "exited with code 3"},
+	} {
+		own := func(planner.Lease) planner.InstanceStatus { return c.own }
+		r := RolloutOf(awaitedFacts(func(f *RolloutFacts) { f.View.Self, f.Own = "b", own }))
+		if r.Slots[0].Reason != c.want || r.Slots[0].Phase != c.own.Phase || r.Slots[0].Available {
+			t.Errorf("%+v: %+v", c.own, r.Slots[0])
+		}
+		r = RolloutOf(awaitedFacts(func(f *RolloutFacts) { f.View.Self, f.Own = "a", own }))
+		if want := "the node has not told of it yet"; r.Slots[0].Reason != want {
+			t.Errorf("elsewhere: %q", r.Slots[0].Reason)
+		}
+	}
+	r := RolloutOf(awaitedFacts(func(f *RolloutFacts) { f.View.Self = "b" }))
+	if want := "this node has not told of it yet"; r.Slots[0].Reason != want {
+		t.Errorf("without a look: %q", r.Slots[0].Reason)
+	}
+}
+
 // TestRolloutNotBegun: between a commit and the first decision on it something is
 // awaited, too.
 func TestRolloutNotBegun(t *testing.T) {

@@ -29,6 +29,9 @@ type RolloutFacts struct {
 	// a node has written nothing new; 0 = not known.
 	Stands time.Duration
 	Quiet  func(planner.NodeName) time.Duration // nil = of none
+	// Own is what this node, View.Self, will tell of a lease it has; nil = who tells
+	// does not know.
+	Own func(planner.Lease) planner.InstanceStatus
 }
 
 // RolloutOf tells how a service stands.
@@ -186,14 +189,18 @@ func describeLease(f RolloutFacts, l planner.Lease) RolloutSlot {
 			out.Reason = "the node has begun anew since"
 		}
 		return out
+	case !told && f.Own != nil && l.Node == f.View.Self:
+		own := f.Own(l)
+		out.Phase, out.Restarts, out.Reason = own.Phase, own.Restarts, here(own)
+		return out
 	case !told:
 		out.Reason, out.Silent = f.untold(l.Node)
 		return out
 	}
 	out.Phase, out.Restarts, out.Reason, out.Failing = i.Phase, i.Restarts, i.Reason, i.Failing
 	out.Available = f.View.Available(&f.Service, l)
-	if out.Phase == planner.PhaseReady && !out.Available && out.Reason == "" {
-		out.Reason = "counts once it was ready for " + shortTime(f.Service.MinReady)
+	if why, silent := f.uncounted(l.Node, out); why != "" {
+		out.Reason, out.Silent = why, silent
 	}
 	return out
 }

@@ -108,7 +108,7 @@ func drawRecorded(s *screen, st *recordedStatus) {
 		}
 		t.add(service.sentence(), noteColour(rolloutColour(service.Rollout)),
 			cell{service.Service, plain},
-			cell{ready, rolloutColour(service.Rollout)},
+			cell{ready, availableColour(service.Rollout)},
 			cell{mark, c},
 			cell{revisionOf(service.Rollout, service.Wanted).Short(), plain},
 			cell{someOf(service.nodes()), plain})
@@ -180,7 +180,7 @@ func drawRecordedService(s *screen, st *recordedStatus, service *recordedService
 	drawFaults(s, service.faults(st.Faults), "the manifests here")
 	s.blank()
 	s.labelled("SERVICE", bold, service.Service)
-	s.labelled("READY", rolloutColour(service.Rollout), fmt.Sprintf("%d of %d", service.Available, service.Replicas))
+	s.labelled("READY", availableColour(service.Rollout), fmt.Sprintf("%d of %d", service.Available, service.Replicas))
 	if service.File != "" {
 		s.labelled("FILE", plain, service.File)
 	}

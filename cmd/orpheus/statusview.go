@@ -222,7 +222,7 @@ func drawServices(s *screen, st *api.Status) {
 		mark, markColour := rolloutMark(service.Rollout)
 		t.add(note, noteColour(state),
 			cell{service.ID().String(), plain},
-			cell{fmt.Sprintf("%d/%d", service.Ready, service.Replicas), state},
+			cell{fmt.Sprintf("%d/%d", service.Ready, service.Replicas), instancesColour(service)},
 			cell{mark, markColour},
 			cell{hasRevision(service).Short(), plain},
 			cell{service.Driver, plain},
@@ -323,7 +323,7 @@ func readyAtNewest(s api.Service) (n int) {
 func drawService(s *screen, st *api.Status, service api.Service, slot string, closed []api.NotOpened, now time.Time) {
 	s.blank()
 	s.labelled("SERVICE", bold, service.ID().String())
-	s.labelled("READY", serviceColour(service), describeReady(service))
+	s.labelled("READY", readinessColour(service), describeReady(service))
 	for _, field := range []struct{ label, text string }{
 		{"REVISION", describeRevision(service)}, {"DRIVER", service.Driver},
 		{"PORTS", ports(service.Published)}, {"FILE", service.File},
