@@ -10,6 +10,8 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -63,7 +65,36 @@ func networkFleet(t *testing.T, more func(*fleet) (files map[string]string, slot
 		}
 		return ""
 	})
+	f.await("all nodes know web's instances, and keep it on disk", patience, func([]*api.Status) string {
+		for _, n := range f.Nodes {
+			if known := instancesKept(n.StateDir(), "web"); known != 3 {
+				return fmt.Sprintf("%s keeps %d", n.Name, known)
+			}
+		}
+		return ""
+	})
 	return f
+}
+
+// instancesKept counts the instances of a service that the agent with a state
+// folder would lead connections to if it started again now. It is at rest when
+// that is all of them: an agent writes it down beside the loop, a moment later.
+func instancesKept(stateDir, service string) int {
+	var kept struct {
+		Elsewhere []struct {
+			Instances []planner.ServingInstance `json:"instances"`
+		} `json:"elsewhere"`
+		Told []planner.ServingInstance `json:"told"`
+	}
+	data, err := os.ReadFile(filepath.Join(stateDir, "network.json"))
+	if err != nil || json.Unmarshal(data, &kept) != nil {
+		return 0
+	}
+	all := kept.Told
+	for _, node := range kept.Elsewhere {
+		all = append(all, node.Instances...)
+	}
+	return len(slices.DeleteFunc(all, func(i planner.ServingInstance) bool { return i.Slot.Service.Name != service }))
 }
 
 // at is the address of a port of the k-th node, for who is no node.
@@ -409,7 +440,7 @@ func TestNetworkWithoutAgents(t *testing.T) {
 			return ""
 		})
 		if r := outside.Stop(); r.Failed > 0 || len(r.Hosts) != 3 {
-			t.Errorf("%s, published port: %s", when, r)
+			t.Errorf("%s, published port: answers by %v: %s", when, r.Hosts, r)
 		}
 	}
 	goesOn("Git stopped, agents killed")
