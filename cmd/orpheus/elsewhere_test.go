@@ -4,6 +4,7 @@ import (
 	"context"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/orpheus-cd/orpheus/agent/api"
@@ -85,9 +86,10 @@ func TestStatusOfCommit(t *testing.T) {
 	pushed := gitAs(t, dir, "rev-parse", "HEAD")
 	gitAs(t, dir, "commit", "-q", "--allow-empty", "-m", "next")
 	next := gitAs(t, dir, "rev-parse", "HEAD")
-	st := testStatus(testService("web", "1", 1))
-	st.Problems = nil
-	socket, _ := serveStatus(t, func() *api.Status { return st })
+	base := testStatus(testService("web", "1", 1))
+	base.Problems = nil
+	var st atomic.Pointer[api.Status]
+	socket, _ := serveStatus(t, st.Load)
 	for _, c := range []struct {
 		name, followed, dir, commit string
 		code                        int
@@ -101,9 +103,9 @@ func TestStatusOfCommit(t *testing.T) {
 		{"too little of it", pushed, dir, pushed[:6], 2},
 		{"no commit", pushed, dir, "--output=x", 2},
 	} {
-		was := *st
-		was.Repository.Applied.Hash = c.followed
-		st = &was
+		now := *base
+		now.Repository.Applied.Hash = c.followed
+		st.Store(&now)
 		if code, _, stderr := orpheus(t, c.dir, "status", "web", "--exit-code", "--commit="+c.commit, "--socket", socket); code != c.code {
 			t.Errorf("%s: %d, want %d: %s", c.name, code, c.code, stderr)
 		}
