@@ -47,7 +47,7 @@ func (w *walker) assemble(fleet *planner.Fleet) (planner.Desired, error) {
 		w.faults = append(w.faults, withFile(f.doc.faults, f.path)...)
 		if f.doc.broken {
 			g.unseen.any = g.unseen.any || f.doc.unsure
-			g.unseen.add(f.doc.services)
+			g.unseen.add(f.doc.services, f.path)
 			continue
 		}
 		before, wrong := len(g.services), len(w.faults)
@@ -61,7 +61,7 @@ func (w *walker) assemble(fleet *planner.Fleet) (planner.Desired, error) {
 		}
 		if len(w.faults) > wrong {
 			g.services, g.ready = g.services[:before], g.ready[:before] // all documents of a file, or none
-			g.unseen.add(f.doc.services)
+			g.unseen.add(f.doc.services, f.path)
 			continue
 		}
 		for _, n := range f.doc.nodes {

@@ -13,12 +13,15 @@ import (
 type unseen struct {
 	services map[planner.ServiceID]bool
 	any      bool // a file does not say what it is about
+	// faulty are those of services that could be read nevertheless.
+	faulty []placedService
 }
 
 // add takes the services of a file in which something is wrong.
-func (u *unseen) add(services []*service) {
+func (u *unseen) add(services []*service, file string) {
 	for _, s := range services {
 		u.name(s.ID)
+		u.faulty = append(u.faulty, placedService{s, file, nil})
 	}
 }
 
@@ -54,14 +57,15 @@ type dependencies struct {
 // dependencies refuses dependencies on services that there are not, and those
 // that wait for each other in a circle: none of them would ever start.
 func (c *crossCheck) dependencies(services []placedService, u unseen) {
-	if !slices.ContainsFunc(services, func(s placedService) bool { return len(s.DependsOn) > 0 }) {
+	all := slices.Concat(services, u.faulty)
+	if !slices.ContainsFunc(all, func(s placedService) bool { return len(s.DependsOn) > 0 }) {
 		return
 	}
 	x := &dependencies{crossCheck: c, services: services, byID: make(map[planner.ServiceID]int, len(services))}
 	for i, s := range services {
 		x.byID[s.ID] = i
 	}
-	for _, s := range services {
+	for _, s := range all {
 		for i, dep := range s.DependsOn {
 			if _, known := x.byID[dep.Service]; !known && !u.services[dep.Service] && !u.any {
 				x.tell(s, i, "there is no service "+dep.Service.String(), x.meant(dep.Service, s.ID.Namespace))

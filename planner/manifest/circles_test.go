@@ -3,6 +3,7 @@ package manifest
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -32,6 +33,26 @@ func TestDependsOn(t *testing.T) {
 	} {
 		if got := fmt.Sprint(d.Services[id].DependsOn); got != want {
 			t.Errorf("%s: %s, want %s", id, got, want)
+		}
+	}
+}
+
+// What is wrong with a service does not hide that it depends on nobody: a person
+// gets to hear of both at once.
+func TestUnknownDependencyBesideAFault(t *testing.T) {
+	for name, web := range map[string]string{
+		"another field":     patchOf("web", `{image: "w:1", replicas: -1, dependsOn: [db]}`),
+		"itself":            waits("web", "[web, db]"),
+		"a file not there":  patchOf("web", `{image: "w:1", dependsOn: [db], volumes: [{file: "nowhere.conf", mountPath: /c}]}`),
+		"a document beside": waits("web", "[db]") + "---\n" + patchOf("other", `{image: "w:1", replicas: -1}`),
+		"two of them":       patchOf("web", `{image: "w:1", replicas: -1, dependsOn: [db, other]}`),
+	} {
+		plain, layered := bothWays(t, newTree(map[string]string{"fleet.yaml": goodFleet, "web.yaml": web, "x.yaml": manifestOf("x", "w:1")}), ".")
+		for _, d := range []planner.Desired{plain, layered} {
+			missing := slices.DeleteFunc(slices.Clone(d.Faults), func(f planner.Fault) bool { return f.Reason != "there is no service db" || f.File != "web.yaml" })
+			if len(missing) != 1 || len(d.Faults) < 2 || len(d.Services) != 1 {
+				t.Errorf("%s: %s%v", name, lines(d.Faults), d.Services)
+			}
 		}
 	}
 }

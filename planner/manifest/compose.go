@@ -379,7 +379,13 @@ func (c *composer) gather() (*gathered, error) {
 		unread := m.service != nil && ready[i] == nil
 		if m.broken || unread || slices.ContainsFunc(m.files, func(name string) bool { return c.bad[name] }) {
 			c.unseen.subject(m.subject)
-			c.unseen.any = c.unseen.any || m.service != nil && !m.service.hasName()
+			switch {
+			case m.service == nil:
+			case m.service.hasName():
+				c.unseen.faulty = append(c.unseen.faulty, placedService{m.service, m.service.at.in(""), m.files})
+			default:
+				c.unseen.any = true
+			}
 			continue
 		}
 		if m.service != nil {
