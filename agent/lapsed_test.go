@@ -191,11 +191,13 @@ func TestLapsedNeverAHook(t *testing.T) {
 func TestLapsedIsTold(t *testing.T) {
 	play(t, 1, func(b *band) {
 		p := b.nodes[0]
-		code := 0
-		p.driver.OnExec(func(context.Context, string, string, []string, runtime.Streams) (int, error) { return code, nil })
+		var code atomic.Int64
+		p.driver.OnExec(func(context.Context, string, string, []string, runtime.Streams) (int, error) {
+			return int(code.Load()), nil
+		})
 		b.commit(probed())
 		b.settle(time.Minute)
-		code = 1
+		code.Store(1)
 		b.settle(30 * time.Second)
 		before := p.pushes()
 		b.settle(80 * time.Second)

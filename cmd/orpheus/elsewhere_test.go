@@ -15,9 +15,11 @@ import (
 // TestElsewhere: a node on which nothing of a service runs tells how it stands, and
 // where what it wrote is.
 func TestElsewhere(t *testing.T) {
-	st := testStatus(testService("db", "1", 1))
-	st.Problems = nil
-	st.Fleet = &api.Fleet{Registered: true}
+	first := testStatus(testService("db", "1", 1))
+	first.Problems = nil
+	first.Fleet = &api.Fleet{Registered: true}
+	var st atomic.Pointer[api.Status]
+	st.Store(first)
 	done := &api.Rollout{
 		Service: "web", State: planner.RolloutDone, Wanted: testRevision("9"), Target: testRevision("9"), Replicas: 2, Updated: 2, Available: 2, Done: 2,
 		Slots: []api.RolloutSlot{
@@ -31,7 +33,7 @@ func TestElsewhere(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { events.Close() })
-	socket, root := serveStatus(t, func() *api.Status { return st }, func(o *api.Options) {
+	socket, root := serveStatus(t, st.Load, func(o *api.Options) {
 		o.Events = events
 		o.Rollout = func(_ context.Context, id planner.ServiceID) (*api.Rollout, error) {
 			if id.String() == done.Service {
@@ -72,8 +74,9 @@ func TestElsewhere(t *testing.T) {
 	}
 
 	// A node without any service does not say that the fleet has none.
-	st = testStatus()
-	st.Fleet = &api.Fleet{Registered: true}
+	bare := testStatus()
+	bare.Fleet = &api.Fleet{Registered: true}
+	st.Store(bare)
 	if _, _, stderr := orpheus(t, ".", "status", "nothing", "--socket", socket); !strings.Contains(stderr, "on which nothing runs now, nor among those of the fleet") {
 		t.Error(stderr)
 	}
