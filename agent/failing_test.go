@@ -138,9 +138,8 @@ func TestFailingOften(t *testing.T) {
 		// Nobody knows how it ended: with its driver.
 		{"its driver went with it", nil, exit(100*time.Millisecond, planner.Exit{Code: 137, Unknown: true}), ""},
 		{"it cannot be pulled", nil, func(w *world) {
-			pulls := 0
 			w.driver.Before(func(_ context.Context, c runtimetest.Call) error {
-				if pulls++; c.Verb == "Start" {
+				if c.Verb == "Start" {
 					return runtime.ErrNotFound // its images were taken away
 				}
 				return nil

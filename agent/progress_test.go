@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -18,10 +19,9 @@ import (
 func TestReportIsStill(t *testing.T) {
 	play(t, 1, func(b *band) {
 		p := b.nodes[0]
-		checks := 0
+		var checks atomic.Int64
 		p.driver.OnExec(func(context.Context, string, string, []string, runtime.Streams) (int, error) {
-			checks++
-			return 1 + checks%100, nil // another text each time
+			return int(1 + checks.Add(1)%100), nil // another text each time
 		})
 		wedged := func(s *planner.Service) { s.ProgressDeadline = 3 * time.Minute }
 		b.commit(service("web", "a", minReady(2*time.Minute)), service("api", "b", wedged, with(planner.ProbeReadiness, every(1))))
