@@ -75,9 +75,20 @@ func Coordinate(f Followed, v View, now Time) Decisions {
 		c.out.Waiting[ServiceID{}] = why
 		return c.out
 	}
-	c.sv = newSurvey(f, v, now)
+	return c.decisions()
+}
+
+// coordinateAll decides the documents of all services, as their coordinators
+// would who know the same.
+func coordinateAll(f Followed, v View, now Time) Decisions {
+	c := &coordination{f: f, v: v, now: now, all: true, out: Decisions{Waiting: map[ServiceID]string{}}}
+	return c.decisions()
+}
+
+func (c *coordination) decisions() Decisions {
+	c.sv = newSurvey(c.f, c.v, c.now)
 	c.sv.place()
-	ids := v.documents()
+	ids := c.v.documents()
 	for _, ss := range c.sv.services {
 		if !ss.known {
 			ids = append(ids, ss.id)
@@ -85,13 +96,13 @@ func Coordinate(f Followed, v View, now Time) Decisions {
 	}
 	slices.SortFunc(ids, ServiceID.Compare)
 	for _, id := range ids {
-		s, ok := f.Services[id]
+		s, ok := c.f.Services[id]
 		if ok && s.Orphan {
 			continue
 		}
-		if ok && s.Suspended(now) {
+		if ok && s.Suspended(c.now) {
 			c.out.Waiting[id] = s.Suspend.String()
-			c.out.Next = earlier(c.out.Next, now.bootAt(s.Suspend.Until))
+			c.out.Next = earlier(c.out.Next, c.now.bootAt(s.Suspend.Until))
 		}
 		c.service(id)
 	}
@@ -105,9 +116,11 @@ func Coordinate(f Followed, v View, now Time) Decisions {
 
 // coordination is the work of one Coordinate.
 type coordination struct {
-	f     Followed
-	v     View
-	now   Time
+	f   Followed
+	v   View
+	now Time
+	// all: self stands for every coordinator at once.
+	all   bool
 	sv    *survey
 	ranks map[ServiceID]int
 	// tokens holds the highest token reported by service; nil = not looked yet.
@@ -217,6 +230,9 @@ func (dv DocView) lost() bool { return dv.Broken != "" && dv.Doc.Format == 0 && 
 // rank is how many nodes are to write the document before self does. Those
 // that cannot read the repository are passed over.
 func (c *coordination) rank(id ServiceID) int {
+	if c.all {
+		return 0
+	}
 	if k, ok := c.ranks[id]; ok {
 		return k
 	}

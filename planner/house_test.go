@@ -83,6 +83,9 @@ var overMaps = map[string]struct {
 	times int
 	why   string
 }{
+	"newForesight":    {4, "each document, service, hook and node is prepared by itself"},
+	"fare":            {1, "each node has its own instances"},
+	"approve":         {1, "each service is approved by itself"},
 	"CoordinateAlone": {2, "the services are collected, then sorted"},
 	"remember":        {1, "each pin is kept or deleted by itself"},
 	"Pin":             {1, "each reference is pinned by itself"},
