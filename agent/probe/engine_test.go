@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -23,7 +24,7 @@ type bench struct {
 	begin   time.Time
 	stop    context.CancelFunc
 	ended   chan struct{}
-	changes int
+	changes atomic.Int64
 
 	mu      sync.Mutex
 	answers map[planner.ProbeKind]outcome // success if not given
@@ -51,7 +52,7 @@ func (b *bench) start() {
 	b.t.Helper()
 	e, err := New(Config{
 		Dir: b.dir, Clock: b.clock, Log: slog.New(slog.DiscardHandler),
-		Changed: func() { b.changes++ }, Trouble: func(err error) {
+		Changed: func() { b.changes.Add(1) }, Trouble: func(err error) {
 			if err != nil {
 				b.t.Error(err)
 			}
@@ -157,8 +158,8 @@ func TestReadinessInTime(t *testing.T) {
 		b.engine.Follow([]Target{web})
 		b.settle(25 * time.Second)
 		b.want("after the delay, then every period", "3.0 web readiness", "13.0 web readiness", "23.0 web readiness")
-		if f := b.found(web); !f.Ready(web.Container) || b.changes != 1 {
-			t.Errorf("%+v after %d changes: one success is news, the others are not", f, b.changes)
+		if f := b.found(web); !f.Ready(web.Container) || b.changes.Load() != 1 {
+			t.Errorf("%+v after %d changes: one success is news, the others are not", f, b.changes.Load())
 		}
 		b.say(planner.ProbeReadiness, failed("503"))
 		b.settle(27 * time.Second) // checks at 33, 43
@@ -220,8 +221,8 @@ func TestHasty(t *testing.T) {
 		}
 		b.settle(10 * time.Second)
 		b.want("then every period", "0.0 web readiness", "0.2 web readiness", "0.5 web readiness", "10.5 web readiness")
-		if b.changes != 2 {
-			t.Errorf("%d changes", b.changes)
+		if b.changes.Load() != 2 {
+			t.Errorf("%d changes", b.changes.Load())
 		}
 	})
 	inBubble(t, func(b *bench) {
@@ -229,8 +230,8 @@ func TestHasty(t *testing.T) {
 		web := b.target("web", func(c *planner.Container) { c.StartupProbe = probeOf(every(7)) })
 		b.engine.Follow([]Target{web})
 		b.settle(14*time.Second - time.Millisecond)
-		if f := b.found(web); f.Doomed(web.Container) != "" || f.Startup.InARow != 2 || b.changes != 2 {
-			t.Errorf("two of three failures, 7 s each: %+v after %d changes", f, b.changes)
+		if f := b.found(web); f.Doomed(web.Container) != "" || f.Startup.InARow != 2 || b.changes.Load() != 2 {
+			t.Errorf("two of three failures, 7 s each: %+v after %d changes", f, b.changes.Load())
 		}
 		b.settle(time.Millisecond)
 		if f := b.found(web); f.Doomed(web.Container) != planner.ProbeStartup {
@@ -336,7 +337,7 @@ func TestRestartForgetsNothing(t *testing.T) {
 		if after := b.found(web); after.ContainerHealth != before.ContainerHealth || !after.Ready(web.Container) {
 			t.Errorf("before the first listing %+v, was %+v", after, before)
 		}
-		b.changes = 0
+		b.changes.Store(0)
 		b.engine.Follow([]Target{web})
 		synctest.Wait()
 		if after := b.found(web); after.Liveness.InARow != before.Liveness.InARow+1 {

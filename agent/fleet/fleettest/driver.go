@@ -15,7 +15,8 @@ type instance struct {
 	noted bool          // the agent has taken its exit for a failure
 	once  bool          // it runs to its end
 	// worked: it was ready when it exited. ending: somebody decided its end.
-	worked, ending bool
+	// fenced: its node was, while it ran.
+	worked, ending, fenced bool
 }
 
 // isReady reports whether the instance answers its probe.

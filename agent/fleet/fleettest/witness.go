@@ -203,6 +203,7 @@ func (wit *witness) change(p *process, before *witness, parts planner.Parts, rec
 		wit.docChanges[parts.Service]++
 		wit.docChanged(p, parts.Service, old, wit.docs[parts.Service])
 		wit.hooks.landed(wit.w, parts.Service, old, wit.docs[parts.Service])
+		wit.givenAgain(wit.docs[parts.Service])
 	case planner.RefStatus:
 		wit.take(parts, record)
 		if p.m.node != parts.Node {
@@ -238,7 +239,7 @@ func (wit *witness) nodeChanged(p *process, name planner.NodeName, old, now plan
 		return
 	}
 	wit.fences++
-	wit.losesNode(name, old.Life)
+	wit.fenced(name, old.Life)
 	switch {
 	case p.m.node == name:
 		w.fail("L3: %s fenced itself", name)

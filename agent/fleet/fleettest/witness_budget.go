@@ -59,12 +59,35 @@ func (wit *witness) losesAll(m *machine) {
 	}
 }
 
-// losesNode is for a node that is fenced: what runs there is replaced as if it
-// were gone, and ends when the node is back.
-func (wit *witness) losesNode(name planner.NodeName, life planner.Life) {
+// fenced notes what runs on a node that is fenced: it is replaced as if it were
+// gone, and ends when the node is back, unless it is given to the node again.
+func (wit *witness) fenced(name planner.NodeName, life planner.Life) {
 	for _, m := range wit.w.machines {
-		if m.node == name && m.life == life {
-			wit.losesAll(m)
+		if m.node != name || m.life != life {
+			continue
+		}
+		for _, i := range m.instances {
+			i.fenced = true
+		}
+	}
+}
+
+// givenAgain notes what a node that was fenced is to run on with: its end is a
+// decision again.
+func (wit *witness) givenAgain(doc planner.LeaseDoc) {
+	for _, l := range doc.Leases {
+		if n := wit.nodes[l.Node]; !n.Live() || n.Epoch != l.Epoch {
+			continue
+		}
+		for _, m := range wit.w.machines {
+			if m.node != l.Node {
+				continue
+			}
+			for _, i := range m.instances {
+				if i.Slot == (planner.SlotID{Service: doc.Service, Name: l.Slot}) && i.Revision == l.Revision {
+					i.fenced = false
+				}
+			}
 		}
 	}
 }
@@ -76,7 +99,7 @@ func (wit *witness) endsOnPurpose(p *process, i *instance) {
 	s, wanted := w.history.tip.desired.Services[id]
 	d := wit.disrupted(id)
 	i.ending = true
-	if !p.belongs() { // another life has taken the name: it is stopped for that
+	if !p.belongs() || i.fenced { // another life has taken the name, or the node was fenced: it is stopped for that
 		d.lost[i.Slot.Name] = w.now
 		return
 	}
