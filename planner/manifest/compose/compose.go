@@ -59,7 +59,7 @@ type Project struct {
 	// services.
 	Extension  map[string]any
 	Extensions map[string]map[string]any
-	Reads []Read
+	Reads      []Read
 
 	positions map[string]Position
 }
