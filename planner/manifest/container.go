@@ -61,7 +61,12 @@ var mountSchema = newSchema(
 ).foreign("subPath", "mount the whole volume").like("{name: data, mountPath: /data}")
 
 // imageReference allows what registries and containerd take for a reference.
-func imageReference(s string) (string, string) {
+var imageReference = rule{checkImageReference, form{
+	pattern: "[A-Za-z0-9\\[][^\\s]*",
+	says:    "an image reference such as registry.example.com/team/web:1.2.3",
+}}
+
+func checkImageReference(s string) (string, string) {
 	switch {
 	case s == "":
 		return "must not be empty", ""
@@ -104,7 +109,7 @@ func decodeStopSignal(d *decoder, v value, into *container) {
 	if !strings.HasPrefix(name, "SIG") {
 		name = "SIG" + name
 	}
-	if reason, remedy := oneOf(signals...)(name); reason != "" {
+	if reason, remedy := oneOf(signals...).check(name); reason != "" {
 		d.wrong(v, quote(s)+" is not a signal to stop with", remedy)
 		return
 	}

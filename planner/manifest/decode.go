@@ -225,7 +225,7 @@ func (d *decoder) textMap(v value, limit int, keyRule, valueRule rule) map[strin
 		}
 		inner := value{node, v.path + "[" + quote(key.Value) + "]"}
 		d.seen[inner.path] = d.at(node)
-		if reason, remedy := keyRule(key.Value); reason != "" {
+		if reason, remedy := keyRule.check(key.Value); reason != "" {
 			d.wrong(value{key, v.path}, "key "+quote(key.Value)+" "+reason, remedy)
 			continue
 		}
@@ -255,7 +255,7 @@ func (d *decoder) text(v value, rule rule) (string, bool) {
 		d.wrong(v, fmt.Sprintf("must be text, but %s unquoted reads as %s", shorten(n.Value), scalarKind(n)), "write "+quote(n.Value)+" in quotes")
 		return "", false
 	}
-	if reason, remedy := rule(n.Value); reason != "" {
+	if reason, remedy := rule.check(n.Value); reason != "" {
 		d.wrong(v, quote(n.Value)+" "+reason, remedy)
 		return "", false
 	}

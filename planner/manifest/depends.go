@@ -57,7 +57,7 @@ func decodeDependency(d *decoder, v value, key, node *yaml.Node, into *serviceSp
 	}
 	inner := value{node, v.path + "[" + quote(key.Value) + "]"}
 	d.seen[inner.path] = d.at(node)
-	if reason, remedy := serviceName(key.Value); reason != "" {
+	if reason, remedy := serviceName.check(key.Value); reason != "" {
 		d.wrong(value{key, v.path}, "key "+quote(key.Value)+" "+reason, remedy)
 		return
 	}
@@ -76,24 +76,29 @@ func decodeDependency(d *decoder, v value, key, node *yaml.Node, into *serviceSp
 	into.dependsOn = append(into.dependsOn, dep)
 }
 
-func condition(s string) (reason, remedy string) {
+var condition = rule{func(s string) (reason, remedy string) {
 	if remedy := conditionHabits[s]; remedy != "" {
 		return "is not known here", remedy
 	}
-	return oneOf(conditions...)(s)
-}
+	return oneOf(conditions...).check(s)
+}, form{words: conditions}}
 
 // serviceName allows the name of a service, with its namespace before a slash
 // where that is another.
-func serviceName(s string) (reason, remedy string) {
+var serviceName = rule{checkServiceName, form{
+	pattern: dnsLabel(63).pattern + "(/" + dnsLabel(maxServiceName).pattern + ")?",
+	says:    "the name of a service, or NAMESPACE/NAME",
+}}
+
+func checkServiceName(s string) (reason, remedy string) {
 	name := s
 	if ns, rest, found := strings.Cut(s, "/"); found {
-		if reason, _ := dnsLabel(63)(ns); reason != "" {
+		if reason, _ := dnsLabel(63).check(ns); reason != "" {
 			return "has a namespace that " + reason, "write NAME, or NAMESPACE/NAME"
 		}
 		name = rest
 	}
-	if reason, _ := dnsLabel(maxServiceName)(name); reason != "" {
+	if reason, _ := dnsLabel(maxServiceName).check(name); reason != "" {
 		return "is no name of a service: it " + reason, "write NAME, or NAMESPACE/NAME"
 	}
 	return "", ""

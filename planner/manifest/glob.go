@@ -66,8 +66,10 @@ func matchSegments(pattern, segments []string) bool {
 }
 
 // globPattern is the rule of a pattern.
-func globPattern(s string) (string, string) {
-	if reason, remedy := anyText(s); reason != "" {
+var globPattern = rule{checkGlobPattern, form{pattern: "[^/].*", says: "a pattern relative to the fleet's folder"}}
+
+func checkGlobPattern(s string) (string, string) {
+	if reason, remedy := anyText.check(s); reason != "" {
 		return reason, remedy
 	}
 	if s == "" || len(s) > 256 {

@@ -153,7 +153,12 @@ func (l *layer) decodeBases(v value) {
 }
 
 // basePath allows relative paths, which may climb.
-func basePath(s string) (reason, remedy string) {
+var basePath = rule{checkBasePath, form{
+	pattern: "[^/?@][^?@]*",
+	says:    "a folder of the repository, relative to this fleet.yaml",
+}}
+
+func checkBasePath(s string) (reason, remedy string) {
 	const folder = "copy its files into a folder of this repository, and name that folder"
 	switch {
 	case strings.Contains(s, "://") || strings.Contains(s, "::") || scpForm.MatchString(s) || strings.ContainsAny(s, "?@"):
@@ -167,7 +172,7 @@ func basePath(s string) (reason, remedy string) {
 	case strings.Contains(s, `\`):
 		return "has a backslash", "write / between folders"
 	}
-	return anyText(s)
+	return anyText.check(s)
 }
 
 // base finds the folder that a layer names as its base.
@@ -195,7 +200,7 @@ func (r *layerReader) base(l *layer, b baseRef) (dir string, err error) {
 	if dir == "." {
 		return dir, nil // refused as it holds all others
 	}
-	if reason, remedy := repositoryPath(dir); reason != "" {
+	if reason, remedy := checkRepositoryPath(dir); reason != "" {
 		return "", refuse(reason, remedy)
 	}
 	reason, err := notFolder(r.fsys, dir)

@@ -122,12 +122,17 @@ func decodeOwnLabels(d *decoder, v value, into *planner.NodeSpec) {
 }
 
 // ownLabelPattern allows label keys in which * stands for any text.
-func ownLabelPattern(s string) (reason, remedy string) {
+var ownLabelPattern = rule{checkOwnLabelPattern, form{
+	pattern: "[A-Za-z0-9_.*/-]+",
+	says:    "a label key such as disk, or a pattern of one such as example.com/*",
+}}
+
+func checkOwnLabelPattern(s string) (reason, remedy string) {
 	if strings.HasPrefix(s, planner.ReservedDomain) {
 		return "begins with orpheus/, which no node can give itself", "remove it"
 	}
 	// A star may stand for what makes the rest a key: try it as a letter.
-	if reason, _ := labelKey(strings.ReplaceAll(s, "*", "x")); s != "" && reason == "" {
+	if reason, _ := checkLabelKey(strings.ReplaceAll(s, "*", "x")); s != "" && reason == "" {
 		return "", ""
 	}
 	return "is neither a label key nor a pattern of one", "write one like disk, example.com/* or *"

@@ -24,12 +24,14 @@ var taintSchema = newSchema(
 ).like("{key: disk, value: slow, effect: NoSchedule}")
 
 // taintEffect allows Kubernetes' effects but the one that is a mere wish.
-func taintEffect(s string) (reason, remedy string) {
+var taintEffect = rule{func(s string) (reason, remedy string) {
 	if s == "PreferNoSchedule" {
 		return "is not supported", "write NoSchedule, or remove it"
 	}
-	return oneOf("NoSchedule", "NoExecute")(s)
-}
+	return oneOf(taintEffects...).check(s)
+}, form{words: taintEffects}}
+
+var taintEffects = []string{"NoSchedule", "NoExecute"}
 
 // spread is a constraint as written.
 type spread struct {
@@ -51,12 +53,12 @@ var spreadSchema = newSchema(
 
 // topologyKey refuses the label of Kubernetes that no node has here: with it a
 // service would run nowhere.
-func topologyKey(s string) (reason, remedy string) {
+var topologyKey = rule{func(s string) (reason, remedy string) {
 	if s == "kubernetes.io/hostname" {
 		return "is a label no node has", "write " + planner.LabelNode
 	}
-	return labelKey(s)
-}
+	return checkLabelKey(s)
+}, labelKey.form}
 
 // tolerations checks each and gives defaults their zero value.
 func (w *writtenService) tolerations() []planner.Toleration {

@@ -49,7 +49,9 @@ var execSchema = newSchema(
 	texts("command", maxArguments, longText, func(e *planner.ProbeExec) *[]string { return &e.Command }).must(),
 )
 
-func headerName(s string) (string, string) {
+var headerName = rule{checkHeaderName, form{pattern: "[^\\s:]+", says: "the name of an HTTP header"}}
+
+func checkHeaderName(s string) (string, string) {
 	if s == "" {
 		return "must not be empty", ""
 	}

@@ -100,7 +100,12 @@ var gitsOwn = map[string]bool{
 }
 
 // refPrefix allows folders of refs that can be the records' alone.
-func refPrefix(s string) (reason, remedy string) {
+var refPrefix = rule{checkRefPrefix, form{
+	pattern: "refs/([A-Za-z0-9_.-]+/)+",
+	says:    "a folder of refs such as refs/orpheus/",
+}}
+
+func checkRefPrefix(s string) (reason, remedy string) {
 	const like = "write one like refs/orpheus/, or refs/heads/orpheus/ where only branches are allowed"
 	inner, ok := strings.CutPrefix(s, "refs/")
 	switch {

@@ -134,7 +134,12 @@ var capabilities = strings.Fields(`ALL AUDIT_CONTROL AUDIT_READ AUDIT_WRITE
 	SETPCAP SETUID SYSLOG SYS_ADMIN SYS_BOOT SYS_CHROOT SYS_MODULE SYS_NICE
 	SYS_PACCT SYS_PTRACE SYS_RAWIO SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG WAKE_ALARM`)
 
-func capability(s string) (string, string) {
+var capability = rule{checkCapability, form{
+	pattern: "[A-Za-z_]+",
+	says:    "a Linux capability such as NET_ADMIN",
+}}
+
+func checkCapability(s string) (string, string) {
 	if name := capabilityName(s); slices.Contains(capabilities, name) {
 		return "", ""
 	}

@@ -10,15 +10,30 @@ import (
 	"github.com/orpheus-cd/orpheus/planner"
 )
 
-// rule says what is wrong with a string, as the end of a sentence that begins
-// with the string; reason "" = nothing.
-type rule func(s string) (reason, remedy string)
+// rule is what a text must obey.
+type rule struct {
+	// check says what is wrong with a text, as the end of a sentence that
+	// begins with it; reason "" = nothing.
+	check func(s string) (reason, remedy string)
+	// form is as much of the rule as can be told without running it.
+	form
+}
+
+// form describes texts to who cannot run a rule. It allows what the rule
+// allows, and more where that cannot be put so.
+type form struct {
+	// pattern is a regular expression for the whole text, of what RE2 and
+	// JavaScript read alike; "" = any text.
+	pattern string
+	words   []string // all that is allowed; nil = no such list
+	says    string   // the rule in words, as the end of "must be …"
+}
 
 // anyText allows everything but control characters.
-func anyText(s string) (string, string) { return noControl(s, "") }
+var anyText = rule{check: func(s string) (string, string) { return noControl(s, "") }}
 
 // longText allows tabs and new lines as well: arguments and values.
-func longText(s string) (string, string) { return noControl(s, "\t\n\r") }
+var longText = rule{check: func(s string) (string, string) { return noControl(s, "\t\n\r") }}
 
 func noControl(s, allowed string) (string, string) {
 	if len(s) > maxTextBytes {
@@ -37,7 +52,7 @@ func noControl(s, allowed string) (string, string) {
 
 // dnsLabel allows what can be one part of a host name, up to max bytes.
 func dnsLabel(max int) rule {
-	return func(s string) (string, string) {
+	check := func(s string) (string, string) {
 		switch {
 		case s == "":
 			return "must not be empty", ""
@@ -48,6 +63,10 @@ func dnsLabel(max int) rule {
 		}
 		return "", ""
 	}
+	return rule{check, form{
+		pattern: fmt.Sprintf("[a-z0-9]([a-z0-9-]{0,%d}[a-z0-9])?", max-2),
+		says:    fmt.Sprintf("a name of lower case letters, digits and hyphens, with no hyphen at its ends, up to %d characters", max),
+	}}
 }
 
 // labelLike is the remedy for a name that is no label: the nearest that is.
@@ -82,7 +101,7 @@ func isLabel(s string, dots bool) bool {
 
 // oneOf allows the given words.
 func oneOf(words ...string) rule {
-	return func(s string) (string, string) {
+	check := func(s string) (string, string) {
 		for _, w := range words {
 			if s == w {
 				return "", ""
@@ -94,10 +113,16 @@ func oneOf(words ...string) rule {
 		}
 		return "is not known here", remedy
 	}
+	return rule{check, form{words: words}}
 }
 
 // labelKey allows Kubernetes' keys: an optional DNS prefix, a slash, a name.
-func labelKey(s string) (string, string) {
+var labelKey = rule{checkLabelKey, form{
+	pattern: "([a-z0-9]([a-z0-9.-]*[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?",
+	says:    "a label key: a name such as disk, or one below a domain such as example.com/disk",
+}}
+
+func checkLabelKey(s string) (string, string) {
 	prefix, name, found := strings.Cut(s, "/")
 	if !found {
 		prefix, name = "", s
@@ -108,14 +133,19 @@ func labelKey(s string) (string, string) {
 	if name == "" {
 		return "must have a name", ""
 	}
-	if reason, _ := labelValue(name); reason != "" {
+	if reason, _ := checkLabelValue(name); reason != "" {
 		return reason, ""
 	}
 	return "", ""
 }
 
 // labelValue allows Kubernetes' label values.
-func labelValue(s string) (string, string) {
+var labelValue = rule{checkLabelValue, form{
+	pattern: "([A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?)?",
+	says:    "letters, digits, '-', '_' and '.', with a letter or digit at its ends, up to 63 characters",
+}}
+
+func checkLabelValue(s string) (string, string) {
 	if len(s) > 63 {
 		return "is longer than 63 characters", ""
 	}
@@ -135,21 +165,26 @@ const reservedPrefix = planner.ReservedDomain
 // restartedAt is the annotation whose change restarts a service.
 const restartedAt = reservedPrefix + "restartedAt"
 
-func ownLabelKey(s string) (string, string) {
+var ownLabelKey = rule{func(s string) (string, string) {
 	if strings.HasPrefix(s, reservedPrefix) {
 		return "begins with orpheus/, which is reserved", "use another prefix"
 	}
-	return labelKey(s)
-}
+	return checkLabelKey(s)
+}, labelKey.form}
 
-func annotationKey(s string) (string, string) {
+var annotationKey = rule{func(s string) (string, string) {
 	if strings.HasPrefix(s, reservedPrefix) && s != restartedAt {
 		return "is not an annotation this version knows", suggest(s, []string{restartedAt})
 	}
-	return labelKey(s)
-}
+	return checkLabelKey(s)
+}, labelKey.form}
 
-func envName(s string) (string, string) {
+var envName = rule{checkEnvName, form{
+	pattern: "[^=]{1,256}",
+	says:    "the name of a variable, without =",
+}}
+
+func checkEnvName(s string) (string, string) {
 	if s == "" {
 		return "must not be empty", ""
 	}
@@ -165,8 +200,10 @@ func envName(s string) (string, string) {
 }
 
 // absolutePath allows clean absolute paths.
-func absolutePath(s string) (string, string) {
-	if reason, remedy := anyText(s); reason != "" {
+var absolutePath = rule{checkAbsolutePath, form{pattern: "/.*", says: "an absolute path"}}
+
+func checkAbsolutePath(s string) (string, string) {
+	if reason, remedy := anyText.check(s); reason != "" {
 		return reason, remedy
 	}
 	switch {
@@ -180,29 +217,34 @@ func absolutePath(s string) (string, string) {
 	return "", ""
 }
 
-func mountPath(s string) (string, string) {
+var mountPath = rule{func(s string) (string, string) {
 	if s == "/" {
 		return "would hide the whole image", "mount a folder below it"
 	}
 	if strings.Contains(s, ":") {
 		return "must have no colon", ""
 	}
-	return absolutePath(s)
-}
+	return checkAbsolutePath(s)
+}, form{pattern: "/[^:]+", says: "an absolute path below /, without a colon"}}
 
-func devicePath(s string) (string, string) {
-	if reason, remedy := absolutePath(s); reason != "" {
+var devicePath = rule{func(s string) (string, string) {
+	if reason, remedy := checkAbsolutePath(s); reason != "" {
 		return reason, remedy
 	}
 	if !strings.HasPrefix(s, "/dev/") {
 		return "must be below /dev", ""
 	}
 	return "", ""
-}
+}, form{pattern: "/dev/.+", says: "a path below /dev"}}
 
 // repositoryPath allows clean paths inside the repository that no checkout
 // could turn into something else.
-func repositoryPath(s string) (string, string) {
+var repositoryPath = rule{checkRepositoryPath, form{
+	pattern: "[^/].*",
+	says:    "a path in the repository, relative to its top",
+}}
+
+func checkRepositoryPath(s string) (string, string) {
 	if s == "" || len(s) > maxPathBytes {
 		return fmt.Sprintf("must have from 1 to %d bytes", maxPathBytes), ""
 	}

@@ -22,7 +22,9 @@ var suspendSchema = newSchema(
 )
 
 // reason allows a sentence for people.
-func reason(s string) (string, string) {
+var reason = rule{checkReason, form{pattern: "[^\\n\\r\\t]+", says: "one line of text"}}
+
+func checkReason(s string) (string, string) {
 	switch {
 	case s == "":
 		return "must not be empty", "say why: others will ask"

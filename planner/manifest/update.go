@@ -84,7 +84,12 @@ func (d *decoder) amount(v value, low, high, percent int64) (planner.Amount, boo
 var promotion = regexp.MustCompile(`^r1-[0-9a-f]{8,64}(/([1-9][0-9]?))?$`)
 
 // promoted is the rule of spec.update.promoted.
-func promoted(s string) (reason, remedy string) {
+var promoted = rule{checkPromoted, form{
+	pattern: strings.Trim(promotion.String(), "^$"),
+	says:    "a revision such as r1-0123abcd, or r1-0123abcd/2 for the steps up to the second",
+}}
+
+func checkPromoted(s string) (reason, remedy string) {
 	m := promotion.FindStringSubmatch(s)
 	if m == nil {
 		return "is no revision", "write the one that orpheus status shows, such as r1-0123abcd, or r1-0123abcd/2 for the steps up to the second"
