@@ -61,13 +61,7 @@ func (a *Agent) backOff(b planner.Backoff, slot planner.SlotID, rev planner.Revi
 // givenUpOn is the number of nodes on which a slot was given up at a revision
 // that are not forgotten yet; 0 on a node alone.
 func (a *Agent) givenUpOn(slot planner.SlotID, rev planner.Revision) int {
-	n := 0
-	for _, on := range a.state.docs[slot.Service].Failed {
-		if on.Slot == slot.Name && on.Revision == rev {
-			n++
-		}
-	}
-	return n
+	return a.state.docs[slot.Service].GivenUpOn(slot.Name, rev)
 }
 
 // failuresSince counts the failures from an instant on.

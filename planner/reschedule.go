@@ -57,6 +57,18 @@ func (d LeaseDoc) failedOn(slot string, node NodeName, rev Revision) bool {
 	})
 }
 
+// GivenUpOn is the number of nodes on which a slot was given up at a revision
+// that are not forgotten yet.
+func (d LeaseDoc) GivenUpOn(slot string, rev Revision) int {
+	n := 0
+	for _, f := range d.Failed {
+		if f.Slot == slot && f.Revision == rev {
+			n++
+		}
+	}
+	return n
+}
+
 // shuns reports whether a slot does not go to a node on which it kept failing.
 func (sv *survey) shuns(ss *serviceState, st *slotState, node NodeName) bool {
 	fails := func(l Lease) bool { return l.Node == node && sv.fails(st, l) }

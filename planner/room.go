@@ -17,6 +17,26 @@ func (t Template) Asked() ResourceList {
 	return sum
 }
 
+// Limits is what the containers of an instance may use in sum; of what one of
+// them may use without a limit there is none.
+func (t Template) Limits() ResourceList {
+	both := func(a, b int64) int64 {
+		if a == 0 || b == 0 {
+			return 0
+		}
+		return saturate(a, b)
+	}
+	var sum ResourceList
+	for k, c := range t.Containers {
+		l := c.Resources.Limits
+		if k > 0 {
+			l = ResourceList{CPUMillis: both(sum.CPUMillis, l.CPUMillis), MemoryBytes: both(sum.MemoryBytes, l.MemoryBytes), PIDs: both(sum.PIDs, l.PIDs)}
+		}
+		sum = l
+	}
+	return sum
+}
+
 // plus adds what placement counts: CPU and memory. Sums saturate.
 func (r ResourceList) plus(o ResourceList) ResourceList {
 	return ResourceList{CPUMillis: saturate(r.CPUMillis, o.CPUMillis), MemoryBytes: saturate(r.MemoryBytes, o.MemoryBytes)}
@@ -27,7 +47,7 @@ func (r ResourceList) minus(o ResourceList) ResourceList {
 }
 
 func saturate(a, b int64) int64 {
-	const most = 1 << 62
+	const most = 1<<62 - 1 // of which two make no overflow
 	a, b = min(max(a, -most), most), min(max(b, 0), most)
 	return min(a+b, most)
 }

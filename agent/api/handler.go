@@ -42,6 +42,8 @@ type Options struct {
 	Endpoints func() *Endpoints
 	// Network looks at the node's network; nil = it has none.
 	Network func(context.Context) (*NetworkState, error)
+	// Usage measures what the node's instances use; nil = not offered.
+	Usage func(context.Context) (*Usage, error)
 	// Metrics serves /metrics; nil = not served.
 	Metrics http.Handler
 	// LogRoot holds <namespace>/<service>/<slot>/<container>.log and older
@@ -119,6 +121,7 @@ func (s *server) handler() http.Handler {
 	mux.HandleFunc("GET /v1/http_sd", led.serveTargets)
 	mux.HandleFunc("GET /v1/network", led.serveNetwork)
 	mux.HandleFunc("GET /v1/rollout", onlyLocal(s.rollout))
+	mux.HandleFunc("GET /v1/usage", onlyLocal(s.usage))
 	mux.HandleFunc("GET /v1/logs", onlyLocal(s.logs))
 	mux.HandleFunc("GET /v1/events", onlyLocal(s.events))
 	mux.HandleFunc("POST /v1/sync", onlyLocal(s.sync))

@@ -213,7 +213,7 @@ func runAgent(ctx context.Context, c config) error {
 	served := api.Options{
 		Address: c.apiAddress(), Socket: c.socket(), Status: a.Status, Health: a.Health, Metrics: metrics.Handler(),
 		Network: n.networkState(n.describeNames), Endpoints: n.endpoints(a.Endpoints),
-		LogRoot: agent.LogRoot(c.StateDir), Rollout: a.Rollout, Sync: n.hintNow, ResetFloor: n.resetFloor(a),
+		LogRoot: agent.LogRoot(c.StateDir), Rollout: a.Rollout, Usage: a.Usage, Sync: n.hintNow, ResetFloor: n.resetFloor(a),
 		Hold: a.Hold, Release: a.Release, Restart: a.Restart, Exec: a.Exec, Events: events, Log: log,
 	}
 	serving, err := api.Listen(served)

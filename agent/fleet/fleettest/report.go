@@ -110,13 +110,7 @@ func (p *process) tellFares(out *planner.InstanceStatus, id planner.ServiceID, l
 
 // givenUpOn is the number of nodes on which a slot was given up at a revision.
 func (p *process) givenUpOn(slot planner.SlotID, rev planner.Revision) int {
-	n := 0
-	for _, on := range p.standing.Docs[slot.Service].Failed {
-		if on.Slot == slot.Name && on.Revision == rev {
-			n++
-		}
-	}
-	return n
+	return p.standing.Docs[slot.Service].GivenUpOn(slot.Name, rev)
 }
 
 // tellOnce describes the lease of what runs to its end.
