@@ -104,6 +104,12 @@ func (a *admission) container(c Container) {
 			a.refuse("securityContext.capabilities.add", "capability %s is not allowed on this node", name, "policy.capabilities")
 		}
 	}
+	for _, u := range c.Ulimits {
+		// A real-time program is not bound by its share of the processor.
+		if u.Name == "rtprio" && u.Hard != 0 && !slices.Contains(a.policy.Capabilities, "SYS_NICE") && !a.policy.Privileged {
+			a.refuse("ulimits", "rtprio lets a container keep the processor from the whole node, as SYS_NICE does, which is not allowed", "", "policy.capabilities")
+		}
+	}
 	for _, dev := range c.Devices {
 		if !slices.Contains(a.policy.Devices, dev) {
 			a.refuse("devices", "device %s is not allowed on this node", dev, "policy.devices")

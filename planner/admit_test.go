@@ -80,6 +80,10 @@ func TestAttack21Host(t *testing.T) {
 		{"one of two", Policy{Capabilities: []string{"NET_ADMIN"}}, with(func(t *Template) { t.Containers[0].Security.AddCapabilities = []string{"NET_ADMIN", "SYS_PTRACE"} }), "SYS_PTRACE"},
 		{"capability allowed", Policy{Capabilities: []string{"NET_ADMIN"}}, with(func(t *Template) { t.Containers[0].Security.AddCapabilities = []string{"NET_ADMIN"} }), ""},
 		{"dropped", Policy{}, with(func(t *Template) { t.Containers[0].Security.DropCapabilities = []string{"ALL"} }), ""},
+		// A limit that gives what a capability gives.
+		{"real time", Policy{Capabilities: []string{"SYS_TIME"}}, with(func(t *Template) { t.Containers[0].Ulimits = []Ulimit{{"rtprio", 0, 99}} }), "ulimits: rtprio"},
+		{"real time allowed", Policy{Capabilities: []string{"SYS_NICE"}}, with(func(t *Template) { t.Containers[0].Ulimits = []Ulimit{{"rtprio", 99, Unlimited}} }), ""},
+		{"no real time", Policy{}, with(func(t *Template) { t.Containers[0].Ulimits = []Ulimit{{"rtprio", 0, 0}, {"memlock", -1, -1}} }), ""},
 		// Devices, by their exact path; privileged allows none by itself.
 		{"device", Policy{Privileged: true}, with(func(t *Template) { t.Containers[0].Devices = []string{"/dev/sda"} }), "device /dev/sda is not allowed"},
 		{"device by a detour", Policy{Devices: []string{"/dev/fuse"}}, with(func(t *Template) { t.Containers[0].Devices = []string{"/dev/fuse/../sda"} }), "/dev/fuse/../sda"},

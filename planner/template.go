@@ -16,6 +16,10 @@ type Template struct {
 	Volumes        []Volume    `json:"volumes,omitempty"`
 	HostNetwork    bool        `json:"hostNetwork,omitempty"`
 	Hostname       string      `json:"hostname,omitempty"` // "" = service-slot
+	// HostAliases are lines of /etc/hosts, in their order, beside those that every
+	// instance has.
+	HostAliases []HostAlias `json:"hostAliases,omitempty"`
+	Sysctls     []Sysctl    `json:"sysctls,omitempty"` // by name, each once
 	// TerminationGracePeriodSeconds: nil = 30.
 	TerminationGracePeriodSeconds *int64 `json:"terminationGracePeriodSeconds,omitempty"`
 	// RestartedAt is the annotation orpheus/restartedAt.
@@ -130,6 +134,7 @@ type Container struct {
 	VolumeMounts   []VolumeMount   `json:"volumeMounts,omitempty"`
 	Devices        []string        `json:"devices,omitempty"` // absolute paths under /dev
 	Security       Security        `json:"securityContext,omitzero"`
+	Ulimits        []Ulimit        `json:"ulimits,omitempty"`    // by name, each once
 	StopSignal     string          `json:"stopSignal,omitempty"` // "" = the image's, else SIGTERM
 	StartupProbe   *Probe          `json:"startupProbe,omitempty"`
 	LivenessProbe  *Probe          `json:"livenessProbe,omitempty"`
@@ -205,6 +210,11 @@ type Security struct {
 	// AllowPrivilegeEscalation: nil = false (no_new_privs is set), unlike
 	// Kubernetes, whose default is true.
 	AllowPrivilegeEscalation *bool `json:"allowPrivilegeEscalation,omitempty"`
+	// SupplementalGroups are added to those that the user has; sorted, each once.
+	SupplementalGroups []int64 `json:"supplementalGroups,omitempty"`
+	// RunAsUserName is a user of the image, or of the node for the process
+	// driver; "NAME:GROUP" with a group of his, "" = RunAsUser says.
+	RunAsUserName string `json:"runAsUserName,omitempty"`
 }
 
 // Volume is storage of an instance; exactly one source is set.

@@ -20,11 +20,15 @@ func (w *writtenService) check() {
 	w.checkMounts()
 	w.checkPorts()
 	w.checkNetwork()
+	w.checkHostAliases()
+	w.checkSysctls()
 	for _, c := range w.all() {
 		w.checkEnv(c)
 		w.checkExpansion(c)
 		checkResources(d, c.at+".resources", &c.Resources)
 		w.checkDevices(c)
+		w.checkUlimits(c)
+		w.checkUser(c)
 		w.checkProbes(c)
 	}
 	for _, c := range w.init {

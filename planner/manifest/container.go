@@ -27,6 +27,7 @@ var containerFields = []field[container]{
 	objects("volumeMounts", maxVolumes, mountSchema, func(c *container) *[]planner.VolumeMount { return &c.VolumeMounts }).restart(),
 	texts("devices", maxDevices, devicePath, func(c *container) *[]string { return &c.Devices }).restart(),
 	object("securityContext", securitySchema, func(c *container) *planner.Security { return &c.Security }).restart(),
+	objects("ulimits", maxUlimits, ulimitSchema, func(c *container) *[]planner.Ulimit { return &c.Ulimits }).restart(),
 	field[container]{fieldInfo{name: "stopSignal"}, decodeStopSignal}.restart(),
 	pointer("startupProbe", probeSchema, func(c *container) **planner.Probe { return &c.StartupProbe }).restart().in("Probe"),
 	pointer("livenessProbe", probeSchema, func(c *container) **planner.Probe { return &c.LivenessProbe }).restart().in("Probe"),

@@ -134,6 +134,8 @@ func (p hookPlan) template(s planner.Service) planner.Template {
 		Driver:                        s.Template.Driver,
 		HostNetwork:                   s.Template.HostNetwork,
 		Hostname:                      s.Template.Hostname,
+		HostAliases:                   s.Template.HostAliases,
+		Sysctls:                       s.Template.Sysctls,
 		TerminationGracePeriodSeconds: s.Template.TerminationGracePeriodSeconds,
 		Once:                          true,
 		Of:                            s.Revision,

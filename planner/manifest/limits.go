@@ -70,6 +70,7 @@ const (
 	minVariable    = -1 << 53 // numbers that JSON readers agree on
 	maxVariable    = 1 << 53
 	maxPathBytes   = 1024
+	maxSysctlBytes = 256
 	maxPathDepth   = 32
 	maxImageBytes  = 512
 	maxCPUMillis   = 4096 * 1000
@@ -77,12 +78,18 @@ const (
 	maxMemoryBytes = 1 << 50
 	maxPIDs        = 4 << 20
 	maxUser        = 1<<32 - 2
+	maxGroups      = 64
+	maxHostAliases = 64 // and as many names of each
+	maxSysctls     = 64
+	maxUlimits     = 64
+	maxUlimit      = 1 << 53 // numbers that JSON readers agree on
 	maxSteps       = 20
 	maxDepends     = 64
 	maxFailures    = 1000
 	maxSeconds     = 24 * 3600 // of what a rollout waits for
 
 	maxSurgePercent = 1000
+	maxAccountBytes = 64
 
 	minPause        = time.Second
 	maxPause        = 7 * 24 * time.Hour

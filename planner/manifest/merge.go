@@ -19,6 +19,9 @@ var mergeKeys = map[string]string{
 	"volumes":                   "name",
 	"volumeMounts":              "mountPath",
 	"topologySpreadConstraints": "topologyKey",
+	"hostAliases":               "ip",
+	"sysctls":                   "name",
+	"ulimits":                   "name",
 }
 
 // maxMerged is how many items two lists may have together to be merged: no

@@ -124,7 +124,9 @@ var securitySchema = newSchema(
 			into.AllowPrivilegeEscalation = &b
 		}
 	}},
-)
+	field[planner.Security]{fieldInfo{name: "supplementalGroups", list: true}, decodeGroups},
+	text("runAsUserName", userName, func(s *planner.Security) *string { return &s.RunAsUserName }),
+).foreign("sysctls", "write it directly in spec")
 
 // capabilities are Linux' capabilities up to 6.x, without CAP_.
 var capabilities = strings.Fields(`ALL AUDIT_CONTROL AUDIT_READ AUDIT_WRITE

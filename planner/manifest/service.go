@@ -16,6 +16,8 @@ type serviceSpec struct {
 	endpointMode   string
 	affinity       string
 	hostname       string
+	hostAliases    []planner.HostAlias
+	sysctls        []planner.Sysctl
 	grace          *int64
 	nodeSelector   map[string]string
 	flat           container
@@ -55,6 +57,8 @@ var specSchema = newSchema(append([]field[serviceSpec]{
 	text("endpointMode", oneOf(endpointModes...), func(s *serviceSpec) *string { return &s.endpointMode }),
 	text("sessionAffinity", oneOf(sessionAffinities...), func(s *serviceSpec) *string { return &s.affinity }),
 	text("hostname", dnsLabel(63), func(s *serviceSpec) *string { return &s.hostname }).restart(),
+	objects("hostAliases", maxHostAliases, hostAliasSchema, func(s *serviceSpec) *[]planner.HostAlias { return &s.hostAliases }).restart(),
+	objects("sysctls", maxSysctls, sysctlSchema, func(s *serviceSpec) *[]planner.Sysctl { return &s.sysctls }).restart(),
 	optional("terminationGracePeriodSeconds", 0, maxGrace, func(s *serviceSpec) **int64 { return &s.grace }).restart(),
 	restartPolicy[serviceSpec](),
 	object("update", updateSchema, func(s *serviceSpec) *updateSpec { return &s.update }),
@@ -72,6 +76,7 @@ var specSchema = newSchema(append([]field[serviceSpec]{
 	unread[serviceSpec]("autoscale"),
 }, lift(containerFields, func(s *serviceSpec) *container { return &s.flat })...)...).foreign(containerHabits...).foreign(rolloutHabits...).foreign(
 	"hostNetwork", "write network: host",
+	"extra_hosts", "write hostAliases: [{ip: 10.0.0.1, hostnames: [NAME]}]",
 	"template", "write what is under template.spec directly in spec",
 	"selector", "remove it: a service needs no selector",
 	"nodeName", "write nodeSelector: {orpheus/node: NAME}",
@@ -200,6 +205,8 @@ func (w *writtenService) template(restarted string) planner.Template {
 		Driver:      w.spec.driver,
 		Hostname:    w.spec.hostname,
 		HostNetwork: w.spec.network == "host" && !w.isProcess(), // a process is always on the host's
+		HostAliases: w.spec.hostAliases,
+		Sysctls:     normalSysctls(w.spec.sysctls),
 		RestartedAt: restarted,
 	}
 	zeroIf(&t.Driver, planner.DriverContainerd)
@@ -222,6 +229,7 @@ func templates(containers []placed) []planner.Container {
 		}
 		c.Security.AddCapabilities = normalCapabilities(c.Security.AddCapabilities)
 		c.Security.DropCapabilities = normalCapabilities(c.Security.DropCapabilities)
+		c.Ulimits = normalUlimits(c.Ulimits)
 		list = append(list, c.Container)
 	}
 	return list
