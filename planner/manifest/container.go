@@ -28,7 +28,7 @@ var containerFields = []field[container]{
 	texts("devices", maxDevices, devicePath, func(c *container) *[]string { return &c.Devices }).restart(),
 	object("securityContext", securitySchema, func(c *container) *planner.Security { return &c.Security }).restart(),
 	objects("ulimits", maxUlimits, ulimitSchema, func(c *container) *[]planner.Ulimit { return &c.Ulimits }).restart(),
-	field[container]{fieldInfo{name: "stopSignal"}, decodeStopSignal}.restart(),
+	special("stopSignal", signalShape, decodeStopSignal).restart(),
 	pointer("startupProbe", probeSchema, func(c *container) **planner.Probe { return &c.StartupProbe }).restart().in("Probe"),
 	pointer("livenessProbe", probeSchema, func(c *container) **planner.Probe { return &c.LivenessProbe }).restart().in("Probe"),
 	pointer("readinessProbe", probeSchema, func(c *container) **planner.Probe { return &c.ReadinessProbe }).restart().in("Probe"),
@@ -99,6 +99,18 @@ var signals = []string{
 	"SIGHUP", "SIGINT", "SIGQUIT", "SIGABRT", "SIGUSR1", "SIGUSR2", "SIGALRM",
 	"SIGTERM", "SIGCONT", "SIGWINCH", "SIGPWR", "SIGKILL",
 }
+
+// signalShape is a signal with or without SIG.
+var signalShape = func() Shape {
+	names := anyCase(signals...)
+	bare := make([]string, len(signals))
+	for i, s := range signals {
+		bare[i] = strings.TrimPrefix(s, "SIG")
+	}
+	names.Pattern += "|" + anyCase(bare...).Pattern
+	names.Says = "a signal such as SIGTERM"
+	return names
+}()
 
 // decodeStopSignal takes names with and without SIG.
 func decodeStopSignal(d *decoder, v value, into *container) {

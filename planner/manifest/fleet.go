@@ -70,8 +70,8 @@ var fleetSpecSchema = newSchema(
 	text("failover", oneOf("careful", "fast"), func(s *fleetSpec) *string { return &s.failover }),
 	object("records", recordsSchema, func(s *fleetSpec) *planner.RecordsPlace { return &s.records }),
 	object("network", networkSchema, func(s *fleetSpec) *planner.FleetNetwork { return &s.network }),
-	field[fleetSpec]{fieldInfo{name: "base", list: true}, func(_ *decoder, _ value, s *fleetSpec) { s.layered = true }},
-	field[fleetSpec]{fieldInfo{name: "variables"}, func(_ *decoder, _ value, s *fleetSpec) { s.layered = true }},
+	special("base", listShape(maxLayers, basePath.shape()).or(basePath.shape()), func(_ *decoder, _ value, s *fleetSpec) { s.layered = true }),
+	special("variables", variablesShape, func(_ *decoder, _ value, s *fleetSpec) { s.layered = true }),
 	unread[fleetSpec]("trust"),
 	unread[fleetSpec]("compose"),
 )

@@ -6,7 +6,7 @@ var preStopSchema = newSchema(
 	object("exec", preStopExecSchema, func(p *planner.PreStop) *planner.PreStop { return p }),
 	pointer("httpGet", probeHTTPSchema, func(p *planner.PreStop) **planner.ProbeHTTP { return &p.HTTPGet }),
 	pointer("sleep", sleepSchema, func(p *planner.PreStop) **planner.Sleep { return &p.Sleep }),
-).foreign("tcpSocket", "write exec or httpGet: a connection alone does nothing")
+).exactlyOne("exec", "httpGet", "sleep").foreign("tcpSocket", "write exec or httpGet: a connection alone does nothing")
 
 // The command stands in the hook itself: that is how revisions see it.
 var preStopExecSchema = newSchema(
@@ -27,7 +27,7 @@ var lifecycleSchema = newSchema(
 // restartPolicy takes the one policy a service can have: it is to run for
 // ever, so what ends is started again, after the back-off.
 func restartPolicy[T any]() field[T] {
-	return field[T]{fieldInfo{name: "restartPolicy"}, func(d *decoder, v value, _ *T) {
+	return special("restartPolicy", oneOf("Always").shape(), func(d *decoder, v value, _ *T) {
 		switch s, ok := d.text(v, anyText); {
 		case !ok, s == "Always":
 		case s == "OnFailure" || s == "Never":
@@ -36,5 +36,5 @@ func restartPolicy[T any]() field[T] {
 		default:
 			d.wrong(v, quote(s)+" is not a restart policy", "write Always, or remove it")
 		}
-	}}
+	})
 }

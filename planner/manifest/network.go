@@ -15,12 +15,12 @@ var (
 )
 
 var networkSchema = newSchema(
-	field[planner.FleetNetwork]{fieldInfo{name: "services"}, func(d *decoder, v value, into *planner.FleetNetwork) {
+	special("services", patterned(`[0-9.]+/[0-9]+`, "a range of IPv4 addresses such as "+planner.DefaultServiceRange), func(d *decoder, v value, into *planner.FleetNetwork) {
 		into.Services = d.serviceRange(v, false, planner.DefaultServiceRange)
-	}},
-	field[planner.FleetNetwork]{fieldInfo{name: "services6"}, func(d *decoder, v value, into *planner.FleetNetwork) {
+	}),
+	special("services6", patterned(`[0-9A-Fa-f:.]+/[0-9]+`, "a range of IPv6 addresses such as "+planner.DefaultServiceRange6), func(d *decoder, v value, into *planner.FleetNetwork) {
 		into.Services6 = d.serviceRange(v, true, planner.DefaultServiceRange6)
-	}},
+	}),
 ).foreign(
 	"serviceSubnet", "write services: CIDR",
 	"serviceCIDR", "write services: CIDR",

@@ -30,8 +30,8 @@ var nodeSpecSchema = newSchema(
 	objects("taints", maxTaints, taintSchema, func(n *planner.NodeSpec) *[]planner.Taint { return &n.Taints }),
 	boolean("unschedulable", func(n *planner.NodeSpec) *bool { return &n.Unschedulable }),
 	boolean("drain", func(n *planner.NodeSpec) *bool { return &n.Drain }),
-	field[planner.NodeSpec]{fieldInfo{name: "key"}, decodeNodeKey},
-	field[planner.NodeSpec]{fieldInfo{name: "ownLabels", list: true}, decodeOwnLabels},
+	special("key", patterned(`\s*`+keyType+`\s+[A-Za-z0-9+/]+=*(\s.*)?`, "a public key: "+keyType+" AAAA…"), decodeNodeKey),
+	special("ownLabels", listShape(maxOwnLabels, ownLabelPattern.shape()), decodeOwnLabels),
 ).foreign(
 	"cordon", "write unschedulable: true",
 	"cordoned", "write unschedulable: true",

@@ -21,9 +21,9 @@ type port struct {
 var portSchema = newSchema(
 	text("name", dnsLabel(15), func(p *port) *string { return &p.name }).restart(),
 	number("containerPort", 1, 65535, func(p *port) *int { return &p.containerPort }).must().restart(),
-	field[port]{fieldInfo{name: "protocol"}, decodeProtocol}.restart(),
+	special("protocol", anyCase("TCP", "UDP"), decodeProtocol).restart(),
 	number("port", 1, 65535, func(p *port) *int { return &p.port }),
-	field[port]{fieldInfo{name: "publish", itself: true, children: publishSchema.infos()}, decodePublish},
+	field[port]{fieldInfo{name: "publish", shape: publishSchema.shape().or(numberShape(1, 65535)), itself: true, children: publishSchema.infos()}, decodePublish},
 ).foreign(
 	"hostPort", "write publish: PORT",
 	"targetPort", "write containerPort: PORT",
@@ -36,7 +36,7 @@ var portSchema = newSchema(
 var publishSchema = newSchema(
 	number("port", 1, 65535, func(p *planner.Publish) *int { return &p.Port }).must(),
 	text("mode", oneOf("fleet", "node"), func(p *planner.Publish) *string { return &p.Mode }),
-	field[planner.Publish]{fieldInfo{name: "address"}, decodeAddress},
+	special("address", addressShape, decodeAddress),
 )
 
 func decodeProtocol(d *decoder, v value, into *port) {

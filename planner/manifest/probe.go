@@ -20,7 +20,7 @@ var probeSchema = newSchema(
 	number("successThreshold", 1, 1000, func(p *planner.Probe) *int { return &p.SuccessThreshold }),
 	number("failureThreshold", 1, 1000, func(p *planner.Probe) *int { return &p.FailureThreshold }),
 	optional("terminationGracePeriodSeconds", 1, maxGrace, func(p *planner.Probe) **int64 { return &p.TerminationGracePeriodSeconds }),
-)
+).exactlyOne("httpGet", "tcpSocket", "grpc", "exec")
 
 var probeHTTPSchema = newSchema(
 	text("path", anyText, func(h *planner.ProbeHTTP) *string { return &h.Path }),
@@ -65,7 +65,7 @@ func checkHeaderName(s string) (string, string) {
 
 // portRef is a port by number or by name.
 func portRef[T any](name string, at func(*T) *string) field[T] {
-	return field[T]{fieldInfo{name: name}, func(d *decoder, v value, into *T) {
+	return special(name, numberShape(1, 65535).or(dnsLabel(15).shape()), func(d *decoder, v value, into *T) {
 		if v.node.Tag == "!!int" && v.node.Style == 0 {
 			if n, ok := d.number(v, 1, 65535); ok {
 				*at(into) = strconv.FormatInt(n, 10)
@@ -75,5 +75,5 @@ func portRef[T any](name string, at func(*T) *string) field[T] {
 		if s, ok := d.text(v, dnsLabel(15)); ok {
 			*at(into) = s
 		}
-	}}
+	})
 }

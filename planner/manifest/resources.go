@@ -12,13 +12,13 @@ import (
 )
 
 var requestsSchema = newSchema(
-	field[planner.ResourceList]{fieldInfo{name: "cpu"}, decodeCPU},
-	field[planner.ResourceList]{fieldInfo{name: "memory"}, decodeMemory},
+	special("cpu", quantityShape(maxCPUMillis/1000, "0.5 or 500m"), decodeCPU),
+	special("memory", quantityShape(maxMemoryBytes, "128Mi or 1G"), decodeMemory),
 ).foreign("pids", "set it under limits")
 
 var limitsSchema = newSchema(
-	field[planner.ResourceList]{fieldInfo{name: "cpu"}, decodeCPU},
-	field[planner.ResourceList]{fieldInfo{name: "memory"}, decodeMemory},
+	special("cpu", quantityShape(maxCPUMillis/1000, "0.5 or 500m"), decodeCPU),
+	special("memory", quantityShape(maxMemoryBytes, "128Mi or 1G"), decodeMemory),
 	number("pids", 1, maxPIDs, func(r *planner.ResourceList) *int64 { return &r.PIDs }),
 )
 
@@ -119,12 +119,12 @@ var securitySchema = newSchema(
 	boolean("readOnlyRootFilesystem", func(s *planner.Security) *bool { return &s.ReadOnlyRootFilesystem }),
 	boolean("privileged", func(s *planner.Security) *bool { return &s.Privileged }),
 	object("capabilities", capabilitiesSchema, func(s *planner.Security) *planner.Security { return s }),
-	field[planner.Security]{fieldInfo{name: "allowPrivilegeEscalation"}, func(d *decoder, v value, into *planner.Security) {
+	special("allowPrivilegeEscalation", boolShape, func(d *decoder, v value, into *planner.Security) {
 		if b, ok := d.boolean(v); ok && b { // false is the default
 			into.AllowPrivilegeEscalation = &b
 		}
-	}},
-	field[planner.Security]{fieldInfo{name: "supplementalGroups", list: true}, decodeGroups},
+	}),
+	special("supplementalGroups", listShape(maxGroups, numberShape(0, maxUser)), decodeGroups),
 	text("runAsUserName", userName, func(s *planner.Security) *string { return &s.RunAsUserName }),
 ).foreign("sysctls", "write it directly in spec")
 

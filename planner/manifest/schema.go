@@ -12,6 +12,8 @@ type schema[T any] struct {
 	instead map[string]string
 	// example is one such object, for who wrote something else; "" = none.
 	example string
+	// one names fields of which an object has exactly one.
+	one []string
 }
 
 // field is one row: how the value of a name is decoded into T.
@@ -23,6 +25,7 @@ type field[T any] struct {
 // fieldInfo is what documentation needs to know of a field.
 type fieldInfo struct {
 	name     string
+	shape    Shape
 	required bool
 	restarts bool // a change changes the revision
 	later    bool // known, refused by this version
@@ -53,6 +56,16 @@ func (s *schema[T]) like(example string) *schema[T] {
 	s.example = example
 	return s
 }
+
+// exactlyOne says of which fields an object has exactly one. Who decodes it
+// checks that.
+func (s *schema[T]) exactlyOne(names ...string) *schema[T] {
+	s.one = names
+	return s
+}
+
+// shape is that of such an object.
+func (s *schema[T]) shape() Shape { return Shape{Type: TypeObject, ExactlyOne: s.one} }
 
 func (s *schema[T]) names() []string {
 	names := make([]string, len(s.fields))
@@ -101,6 +114,12 @@ func unread[T any](name string) field[T] {
 	return field[T]{fieldInfo{name: name, later: true}, func(*decoder, value, *T) {}}
 }
 
+// special is a field that decodes itself. What it takes is for who cannot run
+// the decoder.
+func special[T any](name string, takes Shape, decode func(d *decoder, v value, into *T)) field[T] {
+	return field[T]{fieldInfo{name: name, shape: takes, list: takes.Type == TypeList}, decode}
+}
+
 // lift makes the fields of a part of T fields of T itself.
 func lift[T, U any](fields []field[U], part func(*T) *U) []field[T] {
 	lifted := make([]field[T], len(fields))
@@ -112,7 +131,7 @@ func lift[T, U any](fields []field[U], part func(*T) *U) []field[T] {
 
 // text is a string that obeys the rule.
 func text[T any](name string, rule rule, at func(*T) *string) field[T] {
-	return field[T]{fieldInfo{name: name}, func(d *decoder, v value, into *T) {
+	return field[T]{fieldInfo{name: name, shape: rule.shape()}, func(d *decoder, v value, into *T) {
 		if s, ok := d.text(v, rule); ok {
 			*at(into) = s
 		}
@@ -121,7 +140,7 @@ func text[T any](name string, rule rule, at func(*T) *string) field[T] {
 
 // number is a whole number from low to high.
 func number[T any, N int | int64](name string, low, high int64, at func(*T) *N) field[T] {
-	return field[T]{fieldInfo{name: name}, func(d *decoder, v value, into *T) {
+	return field[T]{fieldInfo{name: name, shape: numberShape(low, high)}, func(d *decoder, v value, into *T) {
 		if n, ok := d.number(v, low, high); ok {
 			*at(into) = N(n)
 		}
@@ -130,7 +149,7 @@ func number[T any, N int | int64](name string, low, high int64, at func(*T) *N) 
 
 // optional is a whole number for which "not given" is not zero.
 func optional[T any](name string, low, high int64, at func(*T) **int64) field[T] {
-	return field[T]{fieldInfo{name: name}, func(d *decoder, v value, into *T) {
+	return field[T]{fieldInfo{name: name, shape: numberShape(low, high)}, func(d *decoder, v value, into *T) {
 		if n, ok := d.number(v, low, high); ok {
 			*at(into) = &n
 		}
@@ -139,7 +158,7 @@ func optional[T any](name string, low, high int64, at func(*T) **int64) field[T]
 
 // duration is a length of time with its unit, from low to high.
 func duration[T any](name string, low, high time.Duration, at func(*T) *time.Duration) field[T] {
-	return field[T]{fieldInfo{name: name}, func(d *decoder, v value, into *T) {
+	return field[T]{fieldInfo{name: name, shape: durationShape}, func(d *decoder, v value, into *T) {
 		if t, ok := d.duration(v, low, high); ok {
 			*at(into) = t
 		}
@@ -148,7 +167,7 @@ func duration[T any](name string, low, high time.Duration, at func(*T) *time.Dur
 
 // boolean is true or false.
 func boolean[T any](name string, at func(*T) *bool) field[T] {
-	return field[T]{fieldInfo{name: name}, func(d *decoder, v value, into *T) {
+	return field[T]{fieldInfo{name: name, shape: boolShape}, func(d *decoder, v value, into *T) {
 		if b, ok := d.boolean(v); ok {
 			*at(into) = b
 		}
@@ -158,7 +177,7 @@ func boolean[T any](name string, at func(*T) *bool) field[T] {
 // texts is a list of strings that obey the rule. A broken item is "" and keeps
 // its place.
 func texts[T any](name string, limit int, rule rule, at func(*T) *[]string) field[T] {
-	return field[T]{fieldInfo{name: name, list: true}, func(d *decoder, v value, into *T) {
+	return field[T]{fieldInfo{name: name, shape: listShape(limit, rule.shape()), list: true}, func(d *decoder, v value, into *T) {
 		for _, item := range d.items(v, limit, "write it as a list: [first, second]") {
 			s, _ := d.text(item, rule)
 			*at(into) = append(*at(into), s)
@@ -168,21 +187,21 @@ func texts[T any](name string, limit int, rule rule, at func(*T) *[]string) fiel
 
 // textMap is an object of strings.
 func textMap[T any](name string, limit int, key, val rule, at func(*T) *map[string]string) field[T] {
-	return field[T]{fieldInfo{name: name}, func(d *decoder, v value, into *T) {
+	return field[T]{fieldInfo{name: name, shape: mapShape(limit, key.shape(), val.shape())}, func(d *decoder, v value, into *T) {
 		*at(into) = d.textMap(v, limit, key, val)
 	}}
 }
 
 // object is a nested object.
 func object[T, U any](name string, s *schema[U], at func(*T) *U) field[T] {
-	return field[T]{fieldInfo{name: name, children: s.infos()}, func(d *decoder, v value, into *T) {
+	return field[T]{fieldInfo{name: name, shape: s.shape(), children: s.infos()}, func(d *decoder, v value, into *T) {
 		decodeObject(d, v, s, at(into))
 	}}
 }
 
 // pointer is a nested object whose presence matters.
 func pointer[T, U any](name string, s *schema[U], at func(*T) **U) field[T] {
-	return field[T]{fieldInfo{name: name, itself: true, children: s.infos()}, func(d *decoder, v value, into *T) {
+	return field[T]{fieldInfo{name: name, shape: s.shape(), itself: true, children: s.infos()}, func(d *decoder, v value, into *T) {
 		inner := new(U)
 		decodeObject(d, v, s, inner)
 		*at(into) = inner
@@ -192,7 +211,7 @@ func pointer[T, U any](name string, s *schema[U], at func(*T) **U) field[T] {
 // objects is a list of objects. A broken item keeps its place, so that paths
 // of later checks fit.
 func objects[T, U any](name string, limit int, s *schema[U], at func(*T) *[]U) field[T] {
-	return field[T]{fieldInfo{name: name, list: true, children: s.infos()}, func(d *decoder, v value, into *T) {
+	return field[T]{fieldInfo{name: name, shape: listShape(limit, s.shape()), list: true, children: s.infos()}, func(d *decoder, v value, into *T) {
 		remedy := "start each item with a dash"
 		if s.example != "" {
 			remedy = "write a list with items like - " + s.example

@@ -65,7 +65,7 @@ var specSchema = newSchema(append([]field[serviceSpec]{
 	number("minReadySeconds", 0, maxSeconds, func(s *serviceSpec) *int { return &s.minReady }),
 	number("progressDeadlineSeconds", 1, maxSeconds, func(s *serviceSpec) *int { return &s.deadline }),
 	object("reschedule", rescheduleSchema, func(s *serviceSpec) *reschedule { return &s.reschedule }),
-	field[serviceSpec]{fieldInfo{name: "dependsOn"}, decodeDependsOn},
+	special("dependsOn", mapShape(maxDepends, serviceName.shape(), condition.shape()).or(listShape(maxDepends, serviceName.shape())), decodeDependsOn),
 	object("hooks", hooksSchema, func(s *serviceSpec) *hooks { return &s.hooks }),
 	unread[serviceSpec]("disconnect"),
 	unread[serviceSpec]("restart"),

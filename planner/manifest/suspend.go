@@ -38,7 +38,7 @@ func checkReason(s string) (string, string) {
 
 // instant is a time with its zone, in quotes or not.
 func instant[T any](name string, at func(*T) *time.Time) field[T] {
-	return field[T]{fieldInfo{name: name}, func(d *decoder, v value, into *T) {
+	return special(name, timeShape, func(d *decoder, v value, into *T) {
 		n := v.node
 		if n.Kind != yaml.ScalarNode || n.Tag != "!!str" && n.Tag != "!!timestamp" {
 			d.wrong(v, "must be a time, not "+kindOf(n), "write one like 2026-12-24T18:00:00Z")
@@ -50,7 +50,7 @@ func instant[T any](name string, at func(*T) *time.Time) field[T] {
 			return
 		}
 		*at(into) = t.UTC()
-	}}
+	})
 }
 
 // suspended is the suspension of a service, nil if it has none.

@@ -26,30 +26,30 @@ var updateSchema = newSchema(
 	amount("maxUnavailable", maxReplicas, 100, func(u *updateSpec) **planner.Amount { return &u.MaxUnavailable }),
 	objects("steps", maxSteps, stepSchema, func(u *updateSpec) *[]planner.UpdateStep { return &u.Steps }),
 	text("promoted", promoted, func(u *updateSpec) *string { return &u.Promoted }),
-	field[updateSpec]{fieldInfo{name: "autoRevert"}, func(d *decoder, v value, into *updateSpec) {
+	special("autoRevert", boolShape, func(d *decoder, v value, into *updateSpec) {
 		if b, ok := d.boolean(v); ok {
 			into.NoRevert = !b
 		}
-	}},
+	}),
 ).foreign(updateHabits...).like("{maxSurge: 1, maxUnavailable: 0}")
 
 var stepSchema = newSchema(
-	field[planner.UpdateStep]{fieldInfo{name: "slots"}, func(d *decoder, v value, into *planner.UpdateStep) {
+	special("slots", amountShape(1, maxReplicas, 100), func(d *decoder, v value, into *planner.UpdateStep) {
 		if a, ok := d.amount(v, 1, maxReplicas, 100); ok {
 			into.Slots = a
 		}
-	}}.must(),
+	}).must(),
 	duration("pause", minPause, maxPause, func(s *planner.UpdateStep) *time.Duration { return &s.Pause }),
 	boolean("approve", func(s *planner.UpdateStep) *bool { return &s.Approve }),
 ).foreign(stepHabits...).like("{slots: 1, pause: 10m}, or {slots: 25%, approve: true}")
 
 // amount is a number or a percentage, from 0.
 func amount[T any](name string, high, percent int64, at func(*T) **planner.Amount) field[T] {
-	return field[T]{fieldInfo{name: name}, func(d *decoder, v value, into *T) {
+	return special(name, amountShape(0, high, percent), func(d *decoder, v value, into *T) {
 		if a, ok := d.amount(v, 0, high, percent); ok {
 			*at(into) = &a
 		}
-	}}
+	})
 }
 
 // amount reads a number from low to high, or a percentage from low to percent.

@@ -30,8 +30,13 @@ type declaration struct {
 
 var variableSchema = newSchema(
 	text("type", oneOf(typeString, typeInt, typeBool, typeQuantity), func(w *declaration) *string { return &w.kind }).must(),
-	field[declaration]{fieldInfo{name: "value"}, func(_ *decoder, v value, into *declaration) { into.node, into.path = v.node, v.path }},
+	special("value", Shape{Type: TypeScalar}, func(_ *decoder, v value, into *declaration) { into.node, into.path = v.node, v.path }),
 ).foreign("default", "write it as value: an environment's fleet.yaml may give another").like("{type: int, value: 3}")
+
+// variablesShape is values by name, or their types and values.
+var variablesShape = mapShape(maxVariables,
+	patterned(strings.Trim(variableName.String(), "^$"), "a name of letters, digits, _ and -, beginning with a letter, up to 63 characters"),
+	Shape{Type: TypeScalar}.or(Shape{Type: TypeObject, Fields: exported(variableSchema.infos())}))
 
 // decodeVariables reads spec.variables: each is a value, or its type and value.
 func decodeVariables(d *decoder, v value) []declaration {

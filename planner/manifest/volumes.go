@@ -16,7 +16,7 @@ var volumeSchema = newSchema(
 	pointer("emptyDir", emptyDirSchema, func(v *volume) **planner.EmptyDirVolume { return &v.EmptyDir }),
 	pointer("hostPath", hostPathSchema, func(v *volume) **planner.HostPathVolume { return &v.HostPath }),
 	text("file", repositoryPath, func(v *volume) *string { return &v.file }),
-).foreign(
+).exactlyOne("local", "emptyDir", "hostPath", "file").foreign(
 	"configMap", "use file: PATH with a file of the repository",
 	"secret", "secrets are not supported by this version",
 	"persistentVolumeClaim", "write local: {}",
@@ -24,11 +24,11 @@ var volumeSchema = newSchema(
 
 var emptyDirSchema = newSchema(
 	text("medium", oneOf("", "Memory"), func(e *planner.EmptyDirVolume) *string { return &e.Medium }),
-	field[planner.EmptyDirVolume]{fieldInfo{name: "sizeLimit"}, func(d *decoder, v value, into *planner.EmptyDirVolume) {
+	special("sizeLimit", quantityShape(maxMemoryBytes, "128Mi"), func(d *decoder, v value, into *planner.EmptyDirVolume) {
 		if n, ok := d.bytes(v); ok {
 			into.SizeLimit = n
 		}
-	}},
+	}),
 )
 
 var hostPathSchema = newSchema(
@@ -38,7 +38,7 @@ var hostPathSchema = newSchema(
 // sources counts how many kinds of storage the volume names.
 func (v volume) sources(d *decoder, at string) int {
 	n := 0
-	for _, name := range []string{"local", "emptyDir", "hostPath", "file"} {
+	for _, name := range volumeSchema.one {
 		if d.has(at + "." + name) {
 			n++
 		}
