@@ -28,7 +28,7 @@ func (r *Repository) FS(commit string) (fs.FS, error) {
 	if err != nil {
 		return nil, err
 	}
-	snap := &snapshot{repo: r, folders: map[plumbing.Hash][]treeEntry{}}
+	snap := newSnapshot(cloneObjects{r}, r.settings.Limits)
 	err = r.reading(func(s *store) error {
 		c, err := readCommit(s, id)
 		if err == nil {
@@ -47,8 +47,9 @@ const maxCachedEntries = 50_000
 
 // snapshot is the tree of one commit.
 type snapshot struct {
-	repo *Repository
-	root treeEntry
+	objects objects
+	limits  Limits
+	root    treeEntry
 
 	mu      sync.Mutex
 	folders map[plumbing.Hash][]treeEntry
@@ -145,7 +146,7 @@ func (s *snapshot) lookup(op, name string) (treeEntry, error) {
 		return e, nil
 	}
 	parts := strings.Split(name, "/")
-	if max := s.repo.settings.Limits.Depth; len(parts) > max {
+	if max := s.limits.Depth; len(parts) > max {
 		return e, pathError(op, name, &LimitError{Limit: "Depth", What: "folders in each other", Max: int64(max), Value: int64(len(parts))})
 	}
 	for _, part := range parts {
@@ -172,19 +173,18 @@ func (s *snapshot) folder(id plumbing.Hash) ([]treeEntry, error) {
 	if entries, ok := s.folders[id]; ok {
 		return entries, nil
 	}
-	limits := s.repo.settings.Limits
-	size, err := s.objectSize(id)
+	size, err := s.objects.size(id)
 	if err != nil {
 		return nil, err
 	}
-	if size > maxFolderSize(limits.TreeEntries) {
-		return nil, tooManyEntries(limits.TreeEntries)
+	if size > maxFolderSize(s.limits.TreeEntries) {
+		return nil, tooManyEntries(s.limits.TreeEntries)
 	}
-	data, err := s.object(plumbing.TreeObject, id, limits.Object)
+	data, err := s.objects.content(plumbing.TreeObject, id, s.limits.Object)
 	if err != nil {
 		return nil, err
 	}
-	entries, err := parseTree(data, limits.TreeEntries)
+	entries, err := parseTree(data, s.limits.TreeEntries)
 	if err != nil {
 		return nil, err
 	}
@@ -207,32 +207,15 @@ func (s *snapshot) content(e treeEntry) ([]byte, error) {
 	case !e.mode.IsRegular():
 		return nil, errors.New(e.bad)
 	}
-	limit := s.repo.settings.Limits.Blob
-	size, err := s.objectSize(e.id)
+	limit := s.limits.Blob
+	size, err := s.objects.size(e.id)
 	if err != nil {
 		return nil, err
 	}
 	if size > limit {
 		return nil, &LimitError{Limit: "Blob", What: "the file", Max: limit, Value: size, Bytes: true}
 	}
-	return s.object(plumbing.BlobObject, e.id, limit)
-}
-
-func (s *snapshot) objectSize(id plumbing.Hash) (size int64, err error) {
-	err = s.repo.reading(func(st *store) error {
-		size, err = st.size(id)
-		return err
-	})
-	return size, err
-}
-
-// object reads an object that must be of the kind.
-func (s *snapshot) object(kind plumbing.ObjectType, id plumbing.Hash, limit int64) (data []byte, err error) {
-	err = s.repo.reading(func(st *store) error {
-		data, err = st.content(kind, id, limit)
-		return err
-	})
-	return data, err
+	return s.objects.content(plumbing.BlobObject, e.id, limit)
 }
 
 // info describes an entry; only of files it has to look up the size.
@@ -240,7 +223,7 @@ func (s *snapshot) info(e treeEntry) (fs.FileInfo, error) {
 	info := fileInfo{entry: e}
 	if e.mode.IsRegular() {
 		var err error
-		if info.size, err = s.objectSize(e.id); err != nil {
+		if info.size, err = s.objects.size(e.id); err != nil {
 			return nil, err
 		}
 	}
