@@ -8,8 +8,11 @@ import (
 
 // restingFleet is a fleet of 100 nodes that rolls nothing out: 1,000 services of
 // three slots, each leased and ready, as the node n000 sees it.
-func restingFleet() (Followed, View) {
-	const nodes, services, slots = 100, 1000, 3
+func restingFleet() (Followed, View) { return restingOn(100) }
+
+// restingOn is that with so many nodes.
+func restingOn(nodes int) (Followed, View) {
+	const services, slots = 1000, 3
 	f := Followed{Commit: Commit{Hash: hash("c")}, Services: map[ServiceID]Service{}, Nodes: map[NodeName]NodeSpec{}}
 	v := View{Self: "n000", Nodes: map[NodeName]NodeView{}, Docs: map[ServiceID]DocView{}, Specs: map[Revision]Template{}, Settled: time.Minute}
 	name := func(i int) NodeName { return NodeName(fmt.Sprintf("n%03d", i%nodes)) }

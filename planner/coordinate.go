@@ -78,31 +78,21 @@ func Coordinate(f Followed, v View, now Time) Decisions {
 	return c.decisions()
 }
 
-// coordinateAll decides the documents of all services, as their coordinators
-// would who know the same.
-func coordinateAll(f Followed, v View, now Time) Decisions {
-	c := &coordination{f: f, v: v, now: now, all: true, out: Decisions{Waiting: map[ServiceID]string{}}}
-	return c.decisions()
-}
-
 func (c *coordination) decisions() Decisions {
-	c.sv = newSurvey(c.f, c.v, c.now)
+	c.sv = surveyBut(c.f, c.v, c.now, c.still)
 	c.sv.place()
-	ids := c.v.documents()
-	for _, ss := range c.sv.services {
-		if !ss.known {
-			ids = append(ids, ss.id)
+	for id, at := range c.still {
+		if at.waits != "" {
+			c.out.Waiting[id] = at.waits
 		}
 	}
-	slices.SortFunc(ids, ServiceID.Compare)
-	for _, id := range ids {
+	for _, id := range c.ids() {
 		s, ok := c.f.Services[id]
-		if ok && s.Orphan {
-			continue
-		}
 		if ok && s.Suspended(c.now) {
 			c.out.Waiting[id] = s.Suspend.String()
-			c.out.Next = earlier(c.out.Next, c.now.bootAt(s.Suspend.Until))
+			if !c.all { // a forecast does not wait for it
+				c.out.Next = earlier(c.out.Next, c.now.bootAt(s.Suspend.Until))
+			}
 		}
 		c.service(id)
 	}
@@ -114,13 +104,32 @@ func (c *coordination) decisions() Decisions {
 	return c.out
 }
 
+// ids lists the services that something is to be decided of, in order.
+func (c *coordination) ids() []ServiceID {
+	ids := make([]ServiceID, 0, len(c.v.Docs))
+	for id := range c.v.Docs {
+		if _, still := c.still[id]; !still && !c.f.Services[id].Orphan {
+			ids = append(ids, id)
+		}
+	}
+	for _, ss := range c.sv.services {
+		if !ss.known {
+			ids = append(ids, ss.id)
+		}
+	}
+	slices.SortFunc(ids, ServiceID.Compare)
+	return ids
+}
+
 // coordination is the work of one Coordinate.
 type coordination struct {
 	f   Followed
 	v   View
 	now Time
-	// all: self stands for every coordinator at once.
+	// all: self stands for every coordinator at once, in a forecast. still are
+	// the services of which nothing is decided any more.
 	all   bool
+	still map[ServiceID]stillness
 	sv    *survey
 	ranks map[ServiceID]int
 	// tokens holds the highest token reported by service; nil = not looked yet.

@@ -246,7 +246,7 @@ func (e *docEdit) deleted() (d Decision, ask, due bool) {
 // tombstone deletes a document that has stood empty for long enough. It is
 // nobody's business but the coordinator's.
 func (e *docEdit) tombstone() (d Decision, ask, due bool) {
-	if e.c.rank(e.id) > 0 {
+	if e.c.all || e.c.rank(e.id) > 0 { // a forecast ends with the last lease
 		return Decision{}, false, false
 	}
 	if at := e.view.Since + tombstoneAge; e.c.now.Boot < at {

@@ -70,7 +70,11 @@ type serviceState struct {
 }
 
 // newSurvey looks at everything once.
-func newSurvey(f Followed, v View, now Time) *survey {
+func newSurvey(f Followed, v View, now Time) *survey { return surveyBut(f, v, now, nil) }
+
+// surveyBut is that, but services that are still only take their room: nothing is
+// worked out for them.
+func surveyBut(f Followed, v View, now Time, still map[ServiceID]stillness) *survey {
 	sv := &survey{
 		f: f, v: v, now: now, byName: map[NodeName]*host{}, byID: make(map[ServiceID]*serviceState, len(f.Services)),
 		kept: map[ServiceID]bool{}, data: map[SlotID][]NodeName{}, everywhere: everywhere{},
@@ -92,14 +96,20 @@ func newSurvey(f Followed, v View, now Time) *survey {
 		}
 	}
 	for _, id := range slices.SortedFunc(maps.Keys(f.Services), ServiceID.Compare) {
-		if s := f.Services[id]; !s.Orphan {
-			if s.Suspended(now) {
-				sv.kept[id] = true
-			}
-			sv.byID[id] = sv.service(&s)
-			sv.services = append(sv.services, sv.byID[id])
-			sv.everywhere.add(&s)
+		s := f.Services[id]
+		if s.Orphan {
+			continue
 		}
+		sv.everywhere.add(&s)
+		if at, is := still[id]; is {
+			sv.byID[id] = at.state
+			continue
+		}
+		if s.Suspended(now) {
+			sv.kept[id] = true
+		}
+		sv.byID[id] = sv.service(&s)
+		sv.services = append(sv.services, sv.byID[id])
 	}
 	for _, ss := range sv.services {
 		sv.slots(ss)
