@@ -53,9 +53,9 @@ func (a Addresses) Allocate(n FleetNetwork, services map[ServiceID]Service, slot
 }
 
 // NeedsAddress reports whether a service has an address of its own: it has a
-// port with port, or is headless.
+// port with port, may have some of its images, or is headless.
 func (s Service) NeedsAddress() bool {
-	return s.Headless || slices.ContainsFunc(s.Ports, func(p Port) bool { return p.Port != 0 })
+	return s.Headless || s.HasImagePorts() || slices.ContainsFunc(s.Ports, func(p Port) bool { return p.Port != 0 })
 }
 
 // Sound are the addresses without those that cannot be: of names that are none,

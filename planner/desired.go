@@ -137,9 +137,14 @@ type Service struct {
 	Headless bool `json:"headless,omitempty"`
 	// ClientAffinity leads all connections of a client's address to one
 	// instance (sessionAffinity: ClientIP).
-	ClientAffinity bool              `json:"clientAffinity,omitempty"`
-	NodeSelector   map[string]string `json:"nodeSelector,omitempty"`
-	Tolerations    []Toleration      `json:"tolerations,omitempty"`
+	ClientAffinity bool `json:"clientAffinity,omitempty"`
+	// ImagePorts: each port that an instance's images expose is a port of the
+	// service's address, too, with its own number. See PortsWith.
+	ImagePorts bool `json:"imagePorts,omitempty"`
+	// Aliases are further names of the service within its namespace.
+	Aliases      []string          `json:"aliases,omitempty"`
+	NodeSelector map[string]string `json:"nodeSelector,omitempty"`
+	Tolerations  []Toleration      `json:"tolerations,omitempty"`
 	// Spread lists the topology keys over whose values replicas are spread,
 	// beside nodes; a hard one refuses a place rather than break it.
 	Spread      []SpreadConstraint `json:"topologySpreadConstraints,omitempty"`

@@ -45,12 +45,16 @@ func (i Instance) Alive() bool {
 
 // ContainerState is one container of an instance.
 type ContainerState struct {
-	Name   string        `json:"name"`
-	Image  string        `json:"image,omitempty"`  // the reference as written
-	Digest string        `json:"digest,omitempty"` // what it was resolved to
-	PID    int           `json:"pid,omitempty"`
-	State  InstanceState `json:"state"`
-	Exit   *Exit         `json:"exit,omitempty"`
+	Name   string `json:"name"`
+	Image  string `json:"image,omitempty"`  // the reference as written
+	Digest string `json:"digest,omitempty"` // what it was resolved to
+	PID    int    `json:"pid,omitempty"`
+	// Exposed are the ports that the image says it listens on, in order. They are
+	// told for as long as the container exists, whatever became of the image; of
+	// init containers there are none.
+	Exposed []ImagePort   `json:"exposed,omitempty"`
+	State   InstanceState `json:"state"`
+	Exit    *Exit         `json:"exit,omitempty"`
 }
 
 // Exit says how a container ended.

@@ -173,10 +173,10 @@ func TestAttack33Serving(t *testing.T) {
 		{name: "broadcast", address: "255.255.255.255:80", heard: announced("p1", 9, 0, serves("1", 80)), want: good + " 1@n3=:80>80/tcp"},
 		{name: "an interface", address: "[fe80::1%lo]:80", heard: announced("p1", 9, 0, serves("1", 80)), want: good + " 1@n3=:80>80/tcp"},
 		// Ports that are none.
-		{name: "no ports", heard: ends(Endpoint{0, "", 22}, Endpoint{-1, "", 22}, Endpoint{80, "", 0}, Endpoint{80, "", 65536}, Endpoint{80, "sctp", 22}, Endpoint{80, "TCP", 22})},
-		{name: "a port twice", heard: ends(Endpoint{80, "", 22}, Endpoint{80, "tcp", 23}, Endpoint{80, "udp", 24}), want: good + " 1@n3=192.0.2.3:22>80/tcp:24>80/udp"},
+		{name: "no ports", heard: ends(Endpoint{0, "", 22, false}, Endpoint{-1, "", 22, false}, Endpoint{80, "", 0, false}, Endpoint{80, "", 65536, false}, Endpoint{80, "sctp", 22, false}, Endpoint{80, "TCP", 22, false})},
+		{name: "a port twice", heard: ends(Endpoint{80, "", 22, false}, Endpoint{80, "tcp", 23, false}, Endpoint{80, "udp", 24, false}), want: good + " 1@n3=192.0.2.3:22>80/tcp:24>80/udp"},
 		{name: "no end of ports", heard: ends(countless...), length: MaxEndpoints - 1},
-		{name: "no slot", heard: announced("p1", 9, 0, ServingInstance{Slot: SlotID{ServiceID{"../x", "y"}, "0"}, Endpoints: []Endpoint{{80, "", 22}}})},
+		{name: "no slot", heard: announced("p1", 9, 0, ServingInstance{Slot: SlotID{ServiceID{"../x", "y"}, "0"}, Endpoints: []Endpoint{{80, "", 22, false}}})},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

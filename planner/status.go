@@ -82,6 +82,9 @@ type Endpoint struct {
 	Container int    `json:"port"`
 	Protocol  string `json:"protocol,omitempty"` // "" = tcp; or "udp"
 	Host      int    `json:"hostPort"`
+	// Exposed is set where the image exposes the port and the service wants such
+	// ports on its address: see Service.ImagePorts.
+	Exposed bool `json:"exposed,omitempty"`
 }
 
 // Refusal is a standing no of a node to a revision of a service.
