@@ -78,6 +78,7 @@ func (w *walker) desired(fleet *planner.Fleet, g *gathered) (planner.Desired, er
 	}
 	c := &crossCheck{walker: w, held: map[string]bool{}}
 	c.services(g.services)
+	c.aliases(g.services)
 	c.nodes(g.nodes, fleet.Nodes)
 	if err := c.ports(g.services); err != nil {
 		return planner.Desired{}, err

@@ -25,14 +25,19 @@ var topLevel = map[string]bool{
 
 // checkCalled warns of names that are not understood as names of services.
 func checkCalled(d *decoder, id planner.ServiceID) {
-	switch {
-	case id.Name == "localhost":
-		d.warn("metadata.name", "programs take localhost for their own machine, so that nobody reaches this service by its short name", "choose another name")
-	case id.Name != "" && strings.Trim(id.Name, "0123456789") == "":
-		d.warn("metadata.name", "programs take "+quote(id.Name)+" for an IPv4 address, so that nobody reaches this service by its short name", "choose a name with a letter")
-	}
+	checkShortName(d, "metadata.name", id.Name)
 	if topLevel[id.Namespace] {
 		d.warn("metadata.namespace", fmt.Sprintf("is a top-level domain: on the fleet's nodes %s.%s is this service, and no machine elsewhere", id.Name, id.Namespace), "choose another namespace, such as "+id.Namespace+"-apps")
+	}
+}
+
+// checkShortName warns of a name that programs do not look up.
+func checkShortName(d *decoder, field, name string) {
+	switch {
+	case name == "localhost":
+		d.warn(field, "programs take localhost for their own machine, so that nobody reaches this service by its short name", "choose another name")
+	case name != "" && strings.Trim(name, "0123456789") == "":
+		d.warn(field, "programs take "+quote(name)+" for an IPv4 address, so that nobody reaches this service by its short name", "choose a name with a letter")
 	}
 }
 

@@ -96,6 +96,8 @@ var changes = map[string][2]string{
 	"Service spec.network":                                       {`replicas: 1`, `network: host`},
 	"Service spec.endpointMode":                                  {`endpointMode: vip`, `endpointMode: dnsrr`},
 	"Service spec.sessionAffinity":                               {`sessionAffinity: None`, `sessionAffinity: ClientIP`},
+	"Service spec.imagePorts":                                    {`imagePorts: false`, `imagePorts: true`},
+	"Service spec.aliases[]":                                     {`aliases: [one], imagePorts: true`, `aliases: [two], imagePorts: true`},
 	"Service spec.hostname":                                      {`hostname: a`, `hostname: b`},
 	"Service spec.hostAliases[].ip":                              {`hostAliases: [{ip: 10.0.0.1, hostnames: [a]}]`, `hostAliases: [{ip: node, hostnames: [a]}]`},
 	"Service spec.hostAliases[].hostnames[]":                     {`hostAliases: [{ip: 10.0.0.1, hostnames: [a]}]`, `hostAliases: [{ip: 10.0.0.1, hostnames: [b]}]`},

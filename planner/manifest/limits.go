@@ -61,6 +61,7 @@ const (
 	maxURLBytes    = 2048
 	maxPrefixBytes = 128
 	maxHostname    = 63
+	maxAliases     = 16
 	maxServiceName = 58 // a slot's host name is "name-999" and must be a DNS label
 	maxTextBytes   = 32 << 10
 	maxComposed    = 256 << 10 // bytes of a document that was put together, without its form

@@ -75,6 +75,9 @@ func (d *decoder) serviceRange(v value, six bool, byDefault string) string {
 
 // checkNetwork looks at what a service says of its address.
 func (w *writtenService) checkNetwork() {
+	if w.spec.imagePorts && w.onHost() {
+		w.d.warn("spec.imagePorts", "changes nothing: only what runs from an image and has a network of its own has such ports", "remove it, and list in ports what others connect to")
+	}
 	hasPorts, publishes := false, false
 	for _, c := range w.all() {
 		hasPorts = hasPorts || len(c.ports) > 0
@@ -87,7 +90,7 @@ func (w *writtenService) checkNetwork() {
 		field string
 		asked bool
 	}{{"spec.endpointMode", w.spec.endpointMode == endpointModes[1]}, {"spec.sessionAffinity", w.spec.affinity == sessionAffinities[1]}} {
-		if f.asked && !hasPorts {
+		if f.asked && !hasPorts && !w.spec.imagePorts {
 			w.d.warn(f.field, "changes nothing: the service has no ports to connect to", "list them in ports")
 		}
 	}

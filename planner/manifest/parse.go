@@ -38,6 +38,7 @@ type service struct {
 	claims          []claim
 	hooks           []hookPlan
 	depends         []place // of the items of DependsOn
+	aliases         []place // of those of Aliases
 	filled          *filled // the last result of reading files
 }
 

@@ -15,6 +15,8 @@ type serviceSpec struct {
 	network        string
 	endpointMode   string
 	affinity       string
+	imagePorts     bool
+	aliases        []string
 	hostname       string
 	hostAliases    []planner.HostAlias
 	sysctls        []planner.Sysctl
@@ -56,6 +58,8 @@ var specSchema = newSchema(append([]field[serviceSpec]{
 	text("network", oneOf("host"), func(s *serviceSpec) *string { return &s.network }).restart(),
 	text("endpointMode", oneOf(endpointModes...), func(s *serviceSpec) *string { return &s.endpointMode }),
 	text("sessionAffinity", oneOf(sessionAffinities...), func(s *serviceSpec) *string { return &s.affinity }),
+	boolean("imagePorts", func(s *serviceSpec) *bool { return &s.imagePorts }),
+	texts("aliases", maxAliases, dnsLabel(63), func(s *serviceSpec) *[]string { return &s.aliases }),
 	text("hostname", dnsLabel(63), func(s *serviceSpec) *string { return &s.hostname }).restart(),
 	objects("hostAliases", maxHostAliases, hostAliasSchema, func(s *serviceSpec) *[]planner.HostAlias { return &s.hostAliases }).restart(),
 	objects("sysctls", maxSysctls, sysctlSchema, func(s *serviceSpec) *[]planner.Sysctl { return &s.sysctls }).restart(),
@@ -139,6 +143,8 @@ func decodeService(d *decoder, v value) *service {
 	s.Template = w.template(e.metadata.annotations[restartedAt])
 	s.Ports, s.claims = w.ports()
 	s.Headless, s.ClientAffinity = e.spec.endpointMode == endpointModes[1], e.spec.affinity == sessionAffinities[1]
+	s.ImagePorts = e.spec.imagePorts
+	s.Aliases, s.aliases = e.spec.aliases, w.checkAliases(s.ID)
 	s.Update = w.update(s.Template)
 	s.MinReady, s.ProgressDeadline = w.deadlines()
 	s.Reschedule = w.reschedule()
