@@ -60,11 +60,18 @@ type Project struct {
 	Extension  map[string]any
 	Extensions map[string]map[string]any
 	Reads      []Read
+	// Files is the repository that the project was read from, for what its
+	// services mount; nil = there is none. Folder is where in it the relative
+	// paths of Types and Tree begin, also of what was included from elsewhere:
+	// what is absolute there is a path of a node.
+	Files  fs.FS
+	Folder string
 
 	positions map[string]Position
 }
 
 // Document is a manifest of kind Service made from one service of a project.
+// Its values are final: a ${ in them is text, and no variable of the fleet.
 type Document struct {
 	Service string // as Compose calls it
 	// Root is the document: a mapping with apiVersion, kind, metadata and spec.
