@@ -6,6 +6,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 
 	"github.com/containerd/containerd/v2/core/content"
@@ -15,6 +17,7 @@ import (
 	"github.com/opencontainers/image-spec/identity"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/orpheus-cd/orpheus/planner"
 	"github.com/orpheus-cd/orpheus/runtime"
 )
 
@@ -25,6 +28,11 @@ type image struct {
 	digest digest.Digest
 	chain  string // snapshot of its topmost layer
 	config ocispec.ImageConfig
+}
+
+// exposed lists the ports that its configuration says programs listen on.
+func (i image) exposed() []planner.ImagePort {
+	return planner.ParseImagePorts(slices.Collect(maps.Keys(i.config.ExposedPorts)))
 }
 
 // imageCache remembers images by digest, users within them, and what tags were

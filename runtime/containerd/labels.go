@@ -36,6 +36,11 @@ const (
 	labelImage      = "orpheus/image"
 	labelDigest     = "orpheus/digest"
 	labelStopSignal = "orpheus/stop-signal"
+	// labelExposed are the ports that the image exposes, so that they are known
+	// for as long as the container is, whatever becomes of the image: "53/udp
+	// 6379/tcp". Without it, by an agent before there was one, they are read from
+	// the image.
+	labelExposed = "orpheus/exposed"
 
 	labelPull = "orpheus/pull" // on leases
 	// labelPulled is on images that we have fetched: those that are there by
@@ -59,6 +64,8 @@ type record struct {
 	Digest     string
 	StopSignal string
 	Boot       string
+	Exposed    []planner.ImagePort
+	unlabelled bool      // Exposed is not known
 	started    time.Time // not a label: when containerd made the record
 }
 
@@ -85,6 +92,8 @@ func (r record) labels() map[string]string {
 	}
 	if r.Init {
 		l[labelInit] = "true"
+	} else {
+		l[labelExposed] = exposedText(r.Exposed)
 	}
 	return l
 }
@@ -94,6 +103,7 @@ func (r record) labels() map[string]string {
 func parseLabels(id string, l map[string]string) record {
 	number := func(key string) uint64 { n, _ := strconv.ParseUint(l[key], 10, 64); return n }
 	grace, _ := time.ParseDuration(l[labelGrace])
+	exposed, labelled := l[labelExposed]
 	return record{
 		ID: id,
 		Instance: planner.Instance{
@@ -114,13 +124,24 @@ func parseLabels(id string, l map[string]string) record {
 		Digest:     l[labelDigest],
 		StopSignal: l[labelStopSignal],
 		Boot:       l[labelBoot],
+		Exposed:    planner.ParseImagePorts(strings.Fields(exposed)),
+		unlabelled: !labelled && l[labelInit] != "true",
 	}
+}
+
+// exposedText is how labels have ports that an image exposes.
+func exposedText(ports []planner.ImagePort) string {
+	all := make([]string, len(ports))
+	for i, p := range ports {
+		all[i] = strconv.Itoa(p.Port) + "/" + p.Protocol
+	}
+	return strings.Join(all, " ")
 }
 
 // newRecord describes container index of w, counted over AllContainers.
 func (d *Driver) newRecord(w runtime.Workload, index int, img image) record {
 	c := w.AllContainers()[index]
-	return record{
+	r := record{
 		ID: containerID(w.ID, index),
 		Instance: planner.Instance{
 			ID: w.ID, Slot: w.Slot, Node: w.Node, Epoch: w.Epoch, Token: w.Token,
@@ -135,6 +156,10 @@ func (d *Driver) newRecord(w runtime.Workload, index int, img image) record {
 		StopSignal: stopSignalOf(c, img),
 		Boot:       d.bootID,
 	}
+	if !r.Init {
+		r.Exposed = img.exposed()
+	}
+	return r
 }
 
 var (

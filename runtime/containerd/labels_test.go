@@ -3,6 +3,7 @@
 package containerd
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -40,15 +41,19 @@ func TestLabelsAreTheWholeMemory(t *testing.T) {
 			Slot: planner.SlotID{Service: planner.ServiceID{Namespace: "shop", Name: "web"}, Name: "7"},
 			Node: "n1", Epoch: 1<<64 - 1, Token: 12, Revision: "r1-00", GracePeriod: 90 * time.Second,
 		},
-		Container: "main", Index: 1, Count: 2, Init: true, Image: "a/b:1", Digest: "sha256:00", StopSignal: "SIGINT", Boot: "b",
+		Container: "main", Index: 1, Count: 2, Exposed: []planner.ImagePort{{Port: 53, Protocol: "udp"}, {Port: 80, Protocol: "tcp"}}, Image: "a/b:1", Digest: "sha256:00", StopSignal: "SIGINT", Boot: "b",
 	}
 	got := parseLabels("x.1", rec.labels())
 	if got.Instance.ID != rec.Instance.ID || got.Instance.Slot != rec.Instance.Slot || got.Instance.Epoch != rec.Instance.Epoch || got.Instance.GracePeriod != rec.Instance.GracePeriod {
 		t.Errorf("read back %+v; want %+v", got.Instance, rec.Instance)
 	}
 	got.Instance, rec.Instance = planner.Instance{}, planner.Instance{}
-	if got.labels() == nil || got.Container != rec.Container || got.Index != rec.Index || got.Count != rec.Count || !got.Init || got.StopSignal != rec.StopSignal || got.Boot != rec.Boot {
+	if got.labels() == nil || got.Container != rec.Container || got.Index != rec.Index || got.Count != rec.Count || got.Init || !slices.Equal(got.Exposed, rec.Exposed) || got.StopSignal != rec.StopSignal || got.Boot != rec.Boot {
 		t.Errorf("read back %+v; want %+v", got, rec)
+	}
+	rec.Init = true
+	if got := parseLabels("x.1", rec.labels()); !got.Init || got.Exposed != nil || got.unlabelled {
+		t.Errorf("read back %+v of an init container", got)
 	}
 }
 

@@ -43,6 +43,9 @@ func (d *Driver) list(ctx context.Context, filter string) ([]planner.Instance, e
 	}
 	all := make([]container, len(records))
 	for i, rec := range records {
+		if rec.unlabelled {
+			rec.Exposed = d.exposedByImage(ctx, rec)
+		}
 		all[i] = container{record: rec, process: processes[rec.ID]}
 		delete(processes, rec.ID)
 	}
@@ -117,6 +120,20 @@ func (d *Driver) records(ctx context.Context, filter string) ([]record, error) {
 		records[i].started = c.CreatedAt
 	}
 	return records, nil
+}
+
+// exposedByImage are the ports that the image of a container exposes which an
+// agent made that wrote no label about them. Where the image is gone, so are
+// they.
+func (d *Driver) exposedByImage(ctx context.Context, rec record) []planner.ImagePort {
+	if ports, known := d.seen.exposedBy(rec.Instance.ID, rec.ID); known {
+		return ports
+	}
+	img, err := d.imageOf(ctx, runtime.Container{Image: rec.Image, Digest: rec.Digest})
+	if err != nil && !errors.Is(err, runtime.ErrNotFound) && !errors.Is(err, runtime.ErrInvalid) {
+		return nil // asked again with the next listing
+	}
+	return d.seen.exposes(rec, img.exposed())
 }
 
 // processes lists everything that containerd runs in our namespace, also what
@@ -224,7 +241,7 @@ func (d *Driver) instanceOf(containers []container) planner.Instance {
 }
 
 func (d *Driver) stateOf(c container) planner.ContainerState {
-	out := planner.ContainerState{Name: c.Container, Image: c.Image, Digest: c.Digest, State: planner.StatePartial}
+	out := planner.ContainerState{Name: c.Container, Image: c.Image, Digest: c.Digest, Exposed: c.Exposed, State: planner.StatePartial}
 	if c.silent {
 		// Nothing says that it has ended: who waits for it will tell.
 		out.State = planner.StateRunning
@@ -269,6 +286,9 @@ type seen struct {
 	mu      sync.Mutex
 	records map[string]record // by container id, as last listed
 	ran     map[string]bool   // instances that were complete
+	// exposed are the ports of containers without a label for them, by instance
+	// and container.
+	exposed map[string]map[string][]planner.ImagePort
 }
 
 // running notes that an instance was started completely.
@@ -285,6 +305,28 @@ func (s *seen) wasRunning(instance string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.ran[instance]
+}
+
+// exposedBy are the ports of a container as noted, if they were.
+func (s *seen) exposedBy(instance, container string) ([]planner.ImagePort, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	ports, known := s.exposed[instance][container]
+	return ports, known
+}
+
+// exposes notes the ports of a container, and returns them.
+func (s *seen) exposes(rec record, ports []planner.ImagePort) []planner.ImagePort {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.exposed == nil {
+		s.exposed = map[string]map[string][]planner.ImagePort{}
+	}
+	if s.exposed[rec.Instance.ID] == nil {
+		s.exposed[rec.Instance.ID] = map[string][]planner.ImagePort{}
+	}
+	s.exposed[rec.Instance.ID][rec.ID] = ports
+	return ports
 }
 
 func (s *seen) record(id string) (record, bool) {
@@ -325,6 +367,7 @@ func (s *seen) forget(instance string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.ran, instance)
+	delete(s.exposed, instance)
 	for id, r := range s.records {
 		if r.Instance.ID == instance {
 			delete(s.records, id)

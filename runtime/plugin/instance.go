@@ -34,6 +34,9 @@ func toInstance(i planner.Instance) *pluginpb.Instance {
 		Containers: each(i.Containers, func(c planner.ContainerState) *pluginpb.ContainerState {
 			return &pluginpb.ContainerState{
 				Name: c.Name, Image: c.Image, Digest: c.Digest, Pid: int64(c.PID), State: states[c.State], Exit: toExit(c.Exit),
+				Exposed: each(c.Exposed, func(p planner.ImagePort) *pluginpb.ImagePort {
+					return &pluginpb.ImagePort{Port: uint32(p.Port), Protocol: p.Protocol}
+				}),
 			}
 		}),
 	}
@@ -81,9 +84,19 @@ func fromContainerState(c *pluginpb.ContainerState) (planner.ContainerState, err
 	if c.GetPid() < 0 || c.GetPid() > 1<<22 { // the kernel's own limit
 		return planner.ContainerState{}, fmt.Errorf("process id %d", c.GetPid())
 	}
+	out.Exposed = fromExposed(c.GetExposed())
 	var err error
 	out.State, out.Exit, err = fromState(c.GetState(), c.GetExit())
 	return out, err
+}
+
+// fromExposed leaves out what is no port, and more than anybody uses.
+func fromExposed(ports []*pluginpb.ImagePort) []planner.ImagePort {
+	var texts []string
+	for _, p := range ports[:min(len(ports), planner.MaxImagePorts)] {
+		texts = append(texts, fmt.Sprintf("%d/%s", p.GetPort(), p.GetProtocol()))
+	}
+	return planner.ParseImagePorts(texts)
 }
 
 // fromState keeps state and exit together: an exit that is missing is unknown.

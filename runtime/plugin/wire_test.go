@@ -73,6 +73,7 @@ func TestInstanceArrives(t *testing.T) {
 	for k := range sent.Containers {
 		c := &sent.Containers[k]
 		c.State, c.Exit.Code, c.Exit.Signal = planner.StateExited, 3, 0
+		c.Exposed = []planner.ImagePort{{Port: 53, Protocol: "udp"}, {Port: 65535, Protocol: "tcp"}}
 	}
 	var message pluginpb.Instance
 	transmit(t, toInstance(sent), &message)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/orpheus-cd/orpheus/planner"
 	"github.com/orpheus-cd/orpheus/runtime"
 )
 
@@ -20,13 +21,14 @@ type fakeImages struct {
 	fetched  map[string]time.Time // of those: since when
 	registry error                // what the registry answers; nil = it works
 	pullTime time.Duration
-	pulling  map[string]bool // references under way
+	pulling  map[string]bool                // references under way
+	exposed  map[string][]planner.ImagePort // by reference
 }
 
 func newFakeImages() fakeImages {
 	return fakeImages{
 		pushes: map[string]int{}, missing: map[string]bool{}, tags: map[string]string{},
-		present: map[string]bool{}, fetched: map[string]time.Time{}, pulling: map[string]bool{},
+		present: map[string]bool{}, fetched: map[string]time.Time{}, pulling: map[string]bool{}, exposed: map[string][]planner.ImagePort{},
 	}
 }
 
@@ -37,6 +39,14 @@ func (f *Fake) PushImage(ref string) string {
 	f.images.pushes[ref]++
 	delete(f.images.missing, ref)
 	return f.images.digest(ref)
+}
+
+// ExposeImage has the image behind the reference expose ports, written as in
+// EXPOSE: those of containers started from now on.
+func (f *Fake) ExposeImage(ref string, ports ...string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.images.exposed[ref] = planner.ParseImagePorts(ports)
 }
 
 // DeleteImage makes the registry answer "not found" for the reference. What

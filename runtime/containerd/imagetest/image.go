@@ -56,6 +56,7 @@ type Options struct {
 	Files      map[string]string // further files by absolute path
 	Pipes      []string          // named pipes by absolute path, in place of files
 	Arch       string            // "" = this machine's
+	Expose     []string          // ports as in EXPOSE: 6379/tcp
 	Padding    int               // bytes of a second layer that does not compress
 }
 
@@ -97,6 +98,12 @@ func Build(o Options) (v1.Image, error) {
 	config.Config = v1.Config{
 		Entrypoint: o.Entrypoint, Cmd: o.Cmd, Env: o.Env,
 		User: o.User, WorkingDir: o.WorkingDir, StopSignal: o.StopSignal,
+	}
+	for _, port := range o.Expose {
+		if config.Config.ExposedPorts == nil {
+			config.Config.ExposedPorts = map[string]struct{}{}
+		}
+		config.Config.ExposedPorts[port] = struct{}{}
 	}
 	if o.Entrypoint == nil {
 		config.Config.Entrypoint = []string{Program}

@@ -315,7 +315,10 @@ type Capabilities struct {
 	LimitsMemory  bool                   `protobuf:"varint,8,opt,name=limits_memory,json=limitsMemory,proto3" json:"limits_memory,omitempty"`
 	LimitsPids    bool                   `protobuf:"varint,9,opt,name=limits_pids,json=limitsPids,proto3" json:"limits_pids,omitempty"`
 	Oom           bool                   `protobuf:"varint,10,opt,name=oom,proto3" json:"oom,omitempty"`
-	Terminal      bool                   `protobuf:"varint,11,opt,name=terminal,proto3" json:"terminal,omitempty"` // Exec gives commands a terminal
+	Terminal      bool                   `protobuf:"varint,11,opt,name=terminal,proto3" json:"terminal,omitempty"`                    // Exec gives commands a terminal
+	UserNames     bool                   `protobuf:"varint,12,opt,name=user_names,json=userNames,proto3" json:"user_names,omitempty"` // run_as_user_name, supplemental_groups
+	Ulimits       bool                   `protobuf:"varint,13,opt,name=ulimits,proto3" json:"ulimits,omitempty"`
+	Sysctls       bool                   `protobuf:"varint,14,opt,name=sysctls,proto3" json:"sysctls,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -427,6 +430,27 @@ func (x *Capabilities) GetTerminal() bool {
 	return false
 }
 
+func (x *Capabilities) GetUserNames() bool {
+	if x != nil {
+		return x.UserNames
+	}
+	return false
+}
+
+func (x *Capabilities) GetUlimits() bool {
+	if x != nil {
+		return x.Ulimits
+	}
+	return false
+}
+
+func (x *Capabilities) GetSysctls() bool {
+	if x != nil {
+		return x.Sysctls
+	}
+	return false
+}
+
 type Workload struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -440,6 +464,7 @@ type Workload struct {
 	NetNs         string                 `protobuf:"bytes,9,opt,name=net_ns,json=netNs,proto3" json:"net_ns,omitempty"`
 	Hostname      string                 `protobuf:"bytes,10,opt,name=hostname,proto3" json:"hostname,omitempty"`
 	Grace         *durationpb.Duration   `protobuf:"bytes,11,opt,name=grace,proto3" json:"grace,omitempty"`
+	Sysctls       []*Sysctl              `protobuf:"bytes,12,rep,name=sysctls,proto3" json:"sysctls,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -551,6 +576,66 @@ func (x *Workload) GetGrace() *durationpb.Duration {
 	return nil
 }
 
+func (x *Workload) GetSysctls() []*Sysctl {
+	if x != nil {
+		return x.Sysctls
+	}
+	return nil
+}
+
+// Sysctl is a kernel parameter that the instance has for itself.
+type Sysctl struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"` // with dots
+	Value         string                 `protobuf:"bytes,2,opt,name=value,proto3" json:"value,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Sysctl) Reset() {
+	*x = Sysctl{}
+	mi := &file_driver_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Sysctl) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Sysctl) ProtoMessage() {}
+
+func (x *Sysctl) ProtoReflect() protoreflect.Message {
+	mi := &file_driver_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Sysctl.ProtoReflect.Descriptor instead.
+func (*Sysctl) Descriptor() ([]byte, []int) {
+	return file_driver_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *Sysctl) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Sysctl) GetValue() string {
+	if x != nil {
+		return x.Value
+	}
+	return ""
+}
+
 type Slot struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Namespace     string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
@@ -562,7 +647,7 @@ type Slot struct {
 
 func (x *Slot) Reset() {
 	*x = Slot{}
-	mi := &file_driver_proto_msgTypes[5]
+	mi := &file_driver_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -574,7 +659,7 @@ func (x *Slot) String() string {
 func (*Slot) ProtoMessage() {}
 
 func (x *Slot) ProtoReflect() protoreflect.Message {
-	mi := &file_driver_proto_msgTypes[5]
+	mi := &file_driver_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -587,7 +672,7 @@ func (x *Slot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Slot.ProtoReflect.Descriptor instead.
 func (*Slot) Descriptor() ([]byte, []int) {
-	return file_driver_proto_rawDescGZIP(), []int{5}
+	return file_driver_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Slot) GetNamespace() string {
@@ -627,13 +712,14 @@ type Container struct {
 	Security      *Security              `protobuf:"bytes,12,opt,name=security,proto3" json:"security,omitempty"`
 	StopSignal    string                 `protobuf:"bytes,13,opt,name=stop_signal,json=stopSignal,proto3" json:"stop_signal,omitempty"`
 	LogPath       string                 `protobuf:"bytes,14,opt,name=log_path,json=logPath,proto3" json:"log_path,omitempty"`
+	Ulimits       []*Ulimit              `protobuf:"bytes,15,rep,name=ulimits,proto3" json:"ulimits,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Container) Reset() {
 	*x = Container{}
-	mi := &file_driver_proto_msgTypes[6]
+	mi := &file_driver_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -645,7 +731,7 @@ func (x *Container) String() string {
 func (*Container) ProtoMessage() {}
 
 func (x *Container) ProtoReflect() protoreflect.Message {
-	mi := &file_driver_proto_msgTypes[6]
+	mi := &file_driver_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -658,7 +744,7 @@ func (x *Container) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Container.ProtoReflect.Descriptor instead.
 func (*Container) Descriptor() ([]byte, []int) {
-	return file_driver_proto_rawDescGZIP(), []int{6}
+	return file_driver_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Container) GetName() string {
@@ -759,6 +845,74 @@ func (x *Container) GetLogPath() string {
 	return ""
 }
 
+func (x *Container) GetUlimits() []*Ulimit {
+	if x != nil {
+		return x.Ulimits
+	}
+	return nil
+}
+
+// Ulimit bounds what each process of a container may use, as setrlimit does.
+type Ulimit struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`  // in lower case, without RLIMIT_
+	Soft          int64                  `protobuf:"varint,2,opt,name=soft,proto3" json:"soft,omitempty"` // -1 = no limit
+	Hard          int64                  `protobuf:"varint,3,opt,name=hard,proto3" json:"hard,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Ulimit) Reset() {
+	*x = Ulimit{}
+	mi := &file_driver_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Ulimit) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Ulimit) ProtoMessage() {}
+
+func (x *Ulimit) ProtoReflect() protoreflect.Message {
+	mi := &file_driver_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Ulimit.ProtoReflect.Descriptor instead.
+func (*Ulimit) Descriptor() ([]byte, []int) {
+	return file_driver_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *Ulimit) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Ulimit) GetSoft() int64 {
+	if x != nil {
+		return x.Soft
+	}
+	return 0
+}
+
+func (x *Ulimit) GetHard() int64 {
+	if x != nil {
+		return x.Hard
+	}
+	return 0
+}
+
 type EnvVar struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -770,7 +924,7 @@ type EnvVar struct {
 
 func (x *EnvVar) Reset() {
 	*x = EnvVar{}
-	mi := &file_driver_proto_msgTypes[7]
+	mi := &file_driver_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -782,7 +936,7 @@ func (x *EnvVar) String() string {
 func (*EnvVar) ProtoMessage() {}
 
 func (x *EnvVar) ProtoReflect() protoreflect.Message {
-	mi := &file_driver_proto_msgTypes[7]
+	mi := &file_driver_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -795,7 +949,7 @@ func (x *EnvVar) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EnvVar.ProtoReflect.Descriptor instead.
 func (*EnvVar) Descriptor() ([]byte, []int) {
-	return file_driver_proto_rawDescGZIP(), []int{7}
+	return file_driver_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *EnvVar) GetName() string {
@@ -831,7 +985,7 @@ type Mount struct {
 
 func (x *Mount) Reset() {
 	*x = Mount{}
-	mi := &file_driver_proto_msgTypes[8]
+	mi := &file_driver_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -843,7 +997,7 @@ func (x *Mount) String() string {
 func (*Mount) ProtoMessage() {}
 
 func (x *Mount) ProtoReflect() protoreflect.Message {
-	mi := &file_driver_proto_msgTypes[8]
+	mi := &file_driver_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -856,7 +1010,7 @@ func (x *Mount) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Mount.ProtoReflect.Descriptor instead.
 func (*Mount) Descriptor() ([]byte, []int) {
-	return file_driver_proto_rawDescGZIP(), []int{8}
+	return file_driver_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Mount) GetVolume() string {
@@ -898,7 +1052,7 @@ type ResourceList struct {
 
 func (x *ResourceList) Reset() {
 	*x = ResourceList{}
-	mi := &file_driver_proto_msgTypes[9]
+	mi := &file_driver_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -910,7 +1064,7 @@ func (x *ResourceList) String() string {
 func (*ResourceList) ProtoMessage() {}
 
 func (x *ResourceList) ProtoReflect() protoreflect.Message {
-	mi := &file_driver_proto_msgTypes[9]
+	mi := &file_driver_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -923,7 +1077,7 @@ func (x *ResourceList) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResourceList.ProtoReflect.Descriptor instead.
 func (*ResourceList) Descriptor() ([]byte, []int) {
-	return file_driver_proto_rawDescGZIP(), []int{9}
+	return file_driver_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ResourceList) GetCpuMillis() int64 {
@@ -956,13 +1110,15 @@ type Security struct {
 	AddCapabilities          []string               `protobuf:"bytes,5,rep,name=add_capabilities,json=addCapabilities,proto3" json:"add_capabilities,omitempty"`
 	DropCapabilities         []string               `protobuf:"bytes,6,rep,name=drop_capabilities,json=dropCapabilities,proto3" json:"drop_capabilities,omitempty"`
 	AllowPrivilegeEscalation *bool                  `protobuf:"varint,7,opt,name=allow_privilege_escalation,json=allowPrivilegeEscalation,proto3,oneof" json:"allow_privilege_escalation,omitempty"`
+	SupplementalGroups       []int64                `protobuf:"varint,8,rep,packed,name=supplemental_groups,json=supplementalGroups,proto3" json:"supplemental_groups,omitempty"` // beside those of the user
+	RunAsUserName            string                 `protobuf:"bytes,9,opt,name=run_as_user_name,json=runAsUserName,proto3" json:"run_as_user_name,omitempty"`                    // USER or USER:GROUP; "" = run_as_user says
 	unknownFields            protoimpl.UnknownFields
 	sizeCache                protoimpl.SizeCache
 }
 
 func (x *Security) Reset() {
 	*x = Security{}
-	mi := &file_driver_proto_msgTypes[10]
+	mi := &file_driver_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -974,7 +1130,7 @@ func (x *Security) String() string {
 func (*Security) ProtoMessage() {}
 
 func (x *Security) ProtoReflect() protoreflect.Message {
-	mi := &file_driver_proto_msgTypes[10]
+	mi := &file_driver_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -987,7 +1143,7 @@ func (x *Security) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Security.ProtoReflect.Descriptor instead.
 func (*Security) Descriptor() ([]byte, []int) {
-	return file_driver_proto_rawDescGZIP(), []int{10}
+	return file_driver_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Security) GetRunAsUser() int64 {
@@ -1039,6 +1195,20 @@ func (x *Security) GetAllowPrivilegeEscalation() bool {
 	return false
 }
 
+func (x *Security) GetSupplementalGroups() []int64 {
+	if x != nil {
+		return x.SupplementalGroups
+	}
+	return nil
+}
+
+func (x *Security) GetRunAsUserName() string {
+	if x != nil {
+		return x.RunAsUserName
+	}
+	return ""
+}
+
 type PrepareRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Workload      *Workload              `protobuf:"bytes,1,opt,name=workload,proto3" json:"workload,omitempty"`
@@ -1048,7 +1218,7 @@ type PrepareRequest struct {
 
 func (x *PrepareRequest) Reset() {
 	*x = PrepareRequest{}
-	mi := &file_driver_proto_msgTypes[11]
+	mi := &file_driver_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1060,7 +1230,7 @@ func (x *PrepareRequest) String() string {
 func (*PrepareRequest) ProtoMessage() {}
 
 func (x *PrepareRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_driver_proto_msgTypes[11]
+	mi := &file_driver_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1073,7 +1243,7 @@ func (x *PrepareRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PrepareRequest.ProtoReflect.Descriptor instead.
 func (*PrepareRequest) Descriptor() ([]byte, []int) {
-	return file_driver_proto_rawDescGZIP(), []int{11}
+	return file_driver_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *PrepareRequest) GetWorkload() *Workload {
@@ -1096,7 +1266,7 @@ type PrepareResponse struct {
 
 func (x *PrepareResponse) Reset() {
 	*x = PrepareResponse{}
-	mi := &file_driver_proto_msgTypes[12]
+	mi := &file_driver_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1108,7 +1278,7 @@ func (x *PrepareResponse) String() string {
 func (*PrepareResponse) ProtoMessage() {}
 
 func (x *PrepareResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_driver_proto_msgTypes[12]
+	mi := &file_driver_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1121,7 +1291,7 @@ func (x *PrepareResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PrepareResponse.ProtoReflect.Descriptor instead.
 func (*PrepareResponse) Descriptor() ([]byte, []int) {
-	return file_driver_proto_rawDescGZIP(), []int{12}
+	return file_driver_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *PrepareResponse) GetEvent() isPrepareResponse_Event {
@@ -1177,7 +1347,7 @@ type Progress struct {
 
 func (x *Progress) Reset() {
 	*x = Progress{}
-	mi := &file_driver_proto_msgTypes[13]
+	mi := &file_driver_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1189,7 +1359,7 @@ func (x *Progress) String() string {
 func (*Progress) ProtoMessage() {}
 
 func (x *Progress) ProtoReflect() protoreflect.Message {
-	mi := &file_driver_proto_msgTypes[13]
+	mi := &file_driver_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1202,7 +1372,7 @@ func (x *Progress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Progress.ProtoReflect.Descriptor instead.
 func (*Progress) Descriptor() ([]byte, []int) {
-	return file_driver_proto_rawDescGZIP(), []int{13}
+	return file_driver_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Progress) GetImage() string {
@@ -1242,7 +1412,7 @@ type Digests struct {
 
 func (x *Digests) Reset() {
 	*x = Digests{}
-	mi := &file_driver_proto_msgTypes[14]
+	mi := &file_driver_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1254,7 +1424,7 @@ func (x *Digests) String() string {
 func (*Digests) ProtoMessage() {}
 
 func (x *Digests) ProtoReflect() protoreflect.Message {
-	mi := &file_driver_proto_msgTypes[14]
+	mi := &file_driver_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1267,7 +1437,7 @@ func (x *Digests) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Digests.ProtoReflect.Descriptor instead.
 func (*Digests) Descriptor() ([]byte, []int) {
-	return file_driver_proto_rawDescGZIP(), []int{14}
+	return file_driver_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Digests) GetByImage() map[string]string {
@@ -1286,7 +1456,7 @@ type StartRequest struct {
 
 func (x *StartRequest) Reset() {
 	*x = StartRequest{}
-	mi := &file_driver_proto_msgTypes[15]
+	mi := &file_driver_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1298,7 +1468,7 @@ func (x *StartRequest) String() string {
 func (*StartRequest) ProtoMessage() {}
 
 func (x *StartRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_driver_proto_msgTypes[15]
+	mi := &file_driver_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1311,7 +1481,7 @@ func (x *StartRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartRequest.ProtoReflect.Descriptor instead.
 func (*StartRequest) Descriptor() ([]byte, []int) {
-	return file_driver_proto_rawDescGZIP(), []int{15}
+	return file_driver_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *StartRequest) GetWorkload() *Workload {
@@ -1329,7 +1499,7 @@ type StartResponse struct {
 
 func (x *StartResponse) Reset() {
 	*x = StartResponse{}
-	mi := &file_driver_proto_msgTypes[16]
+	mi := &file_driver_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1341,7 +1511,7 @@ func (x *StartResponse) String() string {
 func (*StartResponse) ProtoMessage() {}
 
 func (x *StartResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_driver_proto_msgTypes[16]
+	mi := &file_driver_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1354,7 +1524,7 @@ func (x *StartResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartResponse.ProtoReflect.Descriptor instead.
 func (*StartResponse) Descriptor() ([]byte, []int) {
-	return file_driver_proto_rawDescGZIP(), []int{16}
+	return file_driver_proto_rawDescGZIP(), []int{18}
 }
 
 type ListRequest struct {
@@ -1365,7 +1535,7 @@ type ListRequest struct {
 
 func (x *ListRequest) Reset() {
 	*x = ListRequest{}
-	mi := &file_driver_proto_msgTypes[17]
+	mi := &file_driver_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1377,7 +1547,7 @@ func (x *ListRequest) String() string {
 func (*ListRequest) ProtoMessage() {}
 
 func (x *ListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_driver_proto_msgTypes[17]
+	mi := &file_driver_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1390,7 +1560,7 @@ func (x *ListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRequest.ProtoReflect.Descriptor instead.
 func (*ListRequest) Descriptor() ([]byte, []int) {
-	return file_driver_proto_rawDescGZIP(), []int{17}
+	return file_driver_proto_rawDescGZIP(), []int{19}
 }
 
 type ListResponse struct {
@@ -1402,7 +1572,7 @@ type ListResponse struct {
 
 func (x *ListResponse) Reset() {
 	*x = ListResponse{}
-	mi := &file_driver_proto_msgTypes[18]
+	mi := &file_driver_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1414,7 +1584,7 @@ func (x *ListResponse) String() string {
 func (*ListResponse) ProtoMessage() {}
 
 func (x *ListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_driver_proto_msgTypes[18]
+	mi := &file_driver_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1427,7 +1597,7 @@ func (x *ListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListResponse.ProtoReflect.Descriptor instead.
 func (*ListResponse) Descriptor() ([]byte, []int) {
-	return file_driver_proto_rawDescGZIP(), []int{18}
+	return file_driver_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ListResponse) GetInstance() *Instance {
@@ -1456,7 +1626,7 @@ type Instance struct {
 
 func (x *Instance) Reset() {
 	*x = Instance{}
-	mi := &file_driver_proto_msgTypes[19]
+	mi := &file_driver_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1468,7 +1638,7 @@ func (x *Instance) String() string {
 func (*Instance) ProtoMessage() {}
 
 func (x *Instance) ProtoReflect() protoreflect.Message {
-	mi := &file_driver_proto_msgTypes[19]
+	mi := &file_driver_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1481,7 +1651,7 @@ func (x *Instance) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Instance.ProtoReflect.Descriptor instead.
 func (*Instance) Descriptor() ([]byte, []int) {
-	return file_driver_proto_rawDescGZIP(), []int{19}
+	return file_driver_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Instance) GetId() string {
@@ -1562,20 +1732,22 @@ func (x *Instance) GetGracePeriod() *durationpb.Duration {
 }
 
 type ContainerState struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	Image         string                 `protobuf:"bytes,2,opt,name=image,proto3" json:"image,omitempty"`
-	Digest        string                 `protobuf:"bytes,3,opt,name=digest,proto3" json:"digest,omitempty"`
-	Pid           int64                  `protobuf:"varint,4,opt,name=pid,proto3" json:"pid,omitempty"`
-	State         State                  `protobuf:"varint,5,opt,name=state,proto3,enum=orpheus.plugin.v1.State" json:"state,omitempty"`
-	Exit          *Exit                  `protobuf:"bytes,6,opt,name=exit,proto3" json:"exit,omitempty"`
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Name   string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Image  string                 `protobuf:"bytes,2,opt,name=image,proto3" json:"image,omitempty"`
+	Digest string                 `protobuf:"bytes,3,opt,name=digest,proto3" json:"digest,omitempty"`
+	Pid    int64                  `protobuf:"varint,4,opt,name=pid,proto3" json:"pid,omitempty"`
+	State  State                  `protobuf:"varint,5,opt,name=state,proto3,enum=orpheus.plugin.v1.State" json:"state,omitempty"`
+	Exit   *Exit                  `protobuf:"bytes,6,opt,name=exit,proto3" json:"exit,omitempty"`
+	// The ports that the image exposes.
+	Exposed       []*ImagePort `protobuf:"bytes,7,rep,name=exposed,proto3" json:"exposed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ContainerState) Reset() {
 	*x = ContainerState{}
-	mi := &file_driver_proto_msgTypes[20]
+	mi := &file_driver_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1587,7 +1759,7 @@ func (x *ContainerState) String() string {
 func (*ContainerState) ProtoMessage() {}
 
 func (x *ContainerState) ProtoReflect() protoreflect.Message {
-	mi := &file_driver_proto_msgTypes[20]
+	mi := &file_driver_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1600,7 +1772,7 @@ func (x *ContainerState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ContainerState.ProtoReflect.Descriptor instead.
 func (*ContainerState) Descriptor() ([]byte, []int) {
-	return file_driver_proto_rawDescGZIP(), []int{20}
+	return file_driver_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ContainerState) GetName() string {
@@ -1645,6 +1817,66 @@ func (x *ContainerState) GetExit() *Exit {
 	return nil
 }
 
+func (x *ContainerState) GetExposed() []*ImagePort {
+	if x != nil {
+		return x.Exposed
+	}
+	return nil
+}
+
+type ImagePort struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Port  uint32                 `protobuf:"varint,1,opt,name=port,proto3" json:"port,omitempty"`
+	// "tcp" or "udp".
+	Protocol      string `protobuf:"bytes,2,opt,name=protocol,proto3" json:"protocol,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ImagePort) Reset() {
+	*x = ImagePort{}
+	mi := &file_driver_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ImagePort) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ImagePort) ProtoMessage() {}
+
+func (x *ImagePort) ProtoReflect() protoreflect.Message {
+	mi := &file_driver_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ImagePort.ProtoReflect.Descriptor instead.
+func (*ImagePort) Descriptor() ([]byte, []int) {
+	return file_driver_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *ImagePort) GetPort() uint32 {
+	if x != nil {
+		return x.Port
+	}
+	return 0
+}
+
+func (x *ImagePort) GetProtocol() string {
+	if x != nil {
+		return x.Protocol
+	}
+	return ""
+}
+
 type Exit struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Container     string                 `protobuf:"bytes,1,opt,name=container,proto3" json:"container,omitempty"`
@@ -1659,7 +1891,7 @@ type Exit struct {
 
 func (x *Exit) Reset() {
 	*x = Exit{}
-	mi := &file_driver_proto_msgTypes[21]
+	mi := &file_driver_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1671,7 +1903,7 @@ func (x *Exit) String() string {
 func (*Exit) ProtoMessage() {}
 
 func (x *Exit) ProtoReflect() protoreflect.Message {
-	mi := &file_driver_proto_msgTypes[21]
+	mi := &file_driver_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1684,7 +1916,7 @@ func (x *Exit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Exit.ProtoReflect.Descriptor instead.
 func (*Exit) Descriptor() ([]byte, []int) {
-	return file_driver_proto_rawDescGZIP(), []int{21}
+	return file_driver_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Exit) GetContainer() string {
@@ -1738,7 +1970,7 @@ type WaitRequest struct {
 
 func (x *WaitRequest) Reset() {
 	*x = WaitRequest{}
-	mi := &file_driver_proto_msgTypes[22]
+	mi := &file_driver_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1750,7 +1982,7 @@ func (x *WaitRequest) String() string {
 func (*WaitRequest) ProtoMessage() {}
 
 func (x *WaitRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_driver_proto_msgTypes[22]
+	mi := &file_driver_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1763,7 +1995,7 @@ func (x *WaitRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WaitRequest.ProtoReflect.Descriptor instead.
 func (*WaitRequest) Descriptor() ([]byte, []int) {
-	return file_driver_proto_rawDescGZIP(), []int{22}
+	return file_driver_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *WaitRequest) GetId() string {
@@ -1782,7 +2014,7 @@ type WaitResponse struct {
 
 func (x *WaitResponse) Reset() {
 	*x = WaitResponse{}
-	mi := &file_driver_proto_msgTypes[23]
+	mi := &file_driver_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1794,7 +2026,7 @@ func (x *WaitResponse) String() string {
 func (*WaitResponse) ProtoMessage() {}
 
 func (x *WaitResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_driver_proto_msgTypes[23]
+	mi := &file_driver_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1807,7 +2039,7 @@ func (x *WaitResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WaitResponse.ProtoReflect.Descriptor instead.
 func (*WaitResponse) Descriptor() ([]byte, []int) {
-	return file_driver_proto_rawDescGZIP(), []int{23}
+	return file_driver_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *WaitResponse) GetExit() *Exit {
@@ -1827,7 +2059,7 @@ type StopRequest struct {
 
 func (x *StopRequest) Reset() {
 	*x = StopRequest{}
-	mi := &file_driver_proto_msgTypes[24]
+	mi := &file_driver_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1839,7 +2071,7 @@ func (x *StopRequest) String() string {
 func (*StopRequest) ProtoMessage() {}
 
 func (x *StopRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_driver_proto_msgTypes[24]
+	mi := &file_driver_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1852,7 +2084,7 @@ func (x *StopRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopRequest.ProtoReflect.Descriptor instead.
 func (*StopRequest) Descriptor() ([]byte, []int) {
-	return file_driver_proto_rawDescGZIP(), []int{24}
+	return file_driver_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *StopRequest) GetId() string {
@@ -1877,7 +2109,7 @@ type StopResponse struct {
 
 func (x *StopResponse) Reset() {
 	*x = StopResponse{}
-	mi := &file_driver_proto_msgTypes[25]
+	mi := &file_driver_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1889,7 +2121,7 @@ func (x *StopResponse) String() string {
 func (*StopResponse) ProtoMessage() {}
 
 func (x *StopResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_driver_proto_msgTypes[25]
+	mi := &file_driver_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1902,7 +2134,7 @@ func (x *StopResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopResponse.ProtoReflect.Descriptor instead.
 func (*StopResponse) Descriptor() ([]byte, []int) {
-	return file_driver_proto_rawDescGZIP(), []int{25}
+	return file_driver_proto_rawDescGZIP(), []int{28}
 }
 
 type RemoveRequest struct {
@@ -1914,7 +2146,7 @@ type RemoveRequest struct {
 
 func (x *RemoveRequest) Reset() {
 	*x = RemoveRequest{}
-	mi := &file_driver_proto_msgTypes[26]
+	mi := &file_driver_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1926,7 +2158,7 @@ func (x *RemoveRequest) String() string {
 func (*RemoveRequest) ProtoMessage() {}
 
 func (x *RemoveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_driver_proto_msgTypes[26]
+	mi := &file_driver_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1939,7 +2171,7 @@ func (x *RemoveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveRequest.ProtoReflect.Descriptor instead.
 func (*RemoveRequest) Descriptor() ([]byte, []int) {
-	return file_driver_proto_rawDescGZIP(), []int{26}
+	return file_driver_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *RemoveRequest) GetId() string {
@@ -1957,7 +2189,7 @@ type RemoveResponse struct {
 
 func (x *RemoveResponse) Reset() {
 	*x = RemoveResponse{}
-	mi := &file_driver_proto_msgTypes[27]
+	mi := &file_driver_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1969,7 +2201,7 @@ func (x *RemoveResponse) String() string {
 func (*RemoveResponse) ProtoMessage() {}
 
 func (x *RemoveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_driver_proto_msgTypes[27]
+	mi := &file_driver_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1982,7 +2214,7 @@ func (x *RemoveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveResponse.ProtoReflect.Descriptor instead.
 func (*RemoveResponse) Descriptor() ([]byte, []int) {
-	return file_driver_proto_rawDescGZIP(), []int{27}
+	return file_driver_proto_rawDescGZIP(), []int{30}
 }
 
 type WatchRequest struct {
@@ -1993,7 +2225,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_driver_proto_msgTypes[28]
+	mi := &file_driver_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2005,7 +2237,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_driver_proto_msgTypes[28]
+	mi := &file_driver_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2018,7 +2250,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_driver_proto_rawDescGZIP(), []int{28}
+	return file_driver_proto_rawDescGZIP(), []int{31}
 }
 
 type WatchResponse struct {
@@ -2029,7 +2261,7 @@ type WatchResponse struct {
 
 func (x *WatchResponse) Reset() {
 	*x = WatchResponse{}
-	mi := &file_driver_proto_msgTypes[29]
+	mi := &file_driver_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2041,7 +2273,7 @@ func (x *WatchResponse) String() string {
 func (*WatchResponse) ProtoMessage() {}
 
 func (x *WatchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_driver_proto_msgTypes[29]
+	mi := &file_driver_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2054,7 +2286,7 @@ func (x *WatchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchResponse.ProtoReflect.Descriptor instead.
 func (*WatchResponse) Descriptor() ([]byte, []int) {
-	return file_driver_proto_rawDescGZIP(), []int{29}
+	return file_driver_proto_rawDescGZIP(), []int{32}
 }
 
 type SweepRequest struct {
@@ -2066,7 +2298,7 @@ type SweepRequest struct {
 
 func (x *SweepRequest) Reset() {
 	*x = SweepRequest{}
-	mi := &file_driver_proto_msgTypes[30]
+	mi := &file_driver_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2078,7 +2310,7 @@ func (x *SweepRequest) String() string {
 func (*SweepRequest) ProtoMessage() {}
 
 func (x *SweepRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_driver_proto_msgTypes[30]
+	mi := &file_driver_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2091,7 +2323,7 @@ func (x *SweepRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SweepRequest.ProtoReflect.Descriptor instead.
 func (*SweepRequest) Descriptor() ([]byte, []int) {
-	return file_driver_proto_rawDescGZIP(), []int{30}
+	return file_driver_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *SweepRequest) GetLive() []string {
@@ -2109,7 +2341,7 @@ type SweepResponse struct {
 
 func (x *SweepResponse) Reset() {
 	*x = SweepResponse{}
-	mi := &file_driver_proto_msgTypes[31]
+	mi := &file_driver_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2121,7 +2353,7 @@ func (x *SweepResponse) String() string {
 func (*SweepResponse) ProtoMessage() {}
 
 func (x *SweepResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_driver_proto_msgTypes[31]
+	mi := &file_driver_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2134,7 +2366,7 @@ func (x *SweepResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SweepResponse.ProtoReflect.Descriptor instead.
 func (*SweepResponse) Descriptor() ([]byte, []int) {
-	return file_driver_proto_rawDescGZIP(), []int{31}
+	return file_driver_proto_rawDescGZIP(), []int{34}
 }
 
 type ExecRequest struct {
@@ -2152,7 +2384,7 @@ type ExecRequest struct {
 
 func (x *ExecRequest) Reset() {
 	*x = ExecRequest{}
-	mi := &file_driver_proto_msgTypes[32]
+	mi := &file_driver_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2164,7 +2396,7 @@ func (x *ExecRequest) String() string {
 func (*ExecRequest) ProtoMessage() {}
 
 func (x *ExecRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_driver_proto_msgTypes[32]
+	mi := &file_driver_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2177,7 +2409,7 @@ func (x *ExecRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecRequest.ProtoReflect.Descriptor instead.
 func (*ExecRequest) Descriptor() ([]byte, []int) {
-	return file_driver_proto_rawDescGZIP(), []int{32}
+	return file_driver_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ExecRequest) GetEvent() isExecRequest_Event {
@@ -2267,7 +2499,7 @@ type ExecCommand struct {
 
 func (x *ExecCommand) Reset() {
 	*x = ExecCommand{}
-	mi := &file_driver_proto_msgTypes[33]
+	mi := &file_driver_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2279,7 +2511,7 @@ func (x *ExecCommand) String() string {
 func (*ExecCommand) ProtoMessage() {}
 
 func (x *ExecCommand) ProtoReflect() protoreflect.Message {
-	mi := &file_driver_proto_msgTypes[33]
+	mi := &file_driver_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2292,7 +2524,7 @@ func (x *ExecCommand) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecCommand.ProtoReflect.Descriptor instead.
 func (*ExecCommand) Descriptor() ([]byte, []int) {
-	return file_driver_proto_rawDescGZIP(), []int{33}
+	return file_driver_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ExecCommand) GetId() string {
@@ -2354,7 +2586,7 @@ type WindowSize struct {
 
 func (x *WindowSize) Reset() {
 	*x = WindowSize{}
-	mi := &file_driver_proto_msgTypes[34]
+	mi := &file_driver_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2366,7 +2598,7 @@ func (x *WindowSize) String() string {
 func (*WindowSize) ProtoMessage() {}
 
 func (x *WindowSize) ProtoReflect() protoreflect.Message {
-	mi := &file_driver_proto_msgTypes[34]
+	mi := &file_driver_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2379,7 +2611,7 @@ func (x *WindowSize) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WindowSize.ProtoReflect.Descriptor instead.
 func (*WindowSize) Descriptor() ([]byte, []int) {
-	return file_driver_proto_rawDescGZIP(), []int{34}
+	return file_driver_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *WindowSize) GetColumns() uint32 {
@@ -2404,7 +2636,7 @@ type ExecInputEnd struct {
 
 func (x *ExecInputEnd) Reset() {
 	*x = ExecInputEnd{}
-	mi := &file_driver_proto_msgTypes[35]
+	mi := &file_driver_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2416,7 +2648,7 @@ func (x *ExecInputEnd) String() string {
 func (*ExecInputEnd) ProtoMessage() {}
 
 func (x *ExecInputEnd) ProtoReflect() protoreflect.Message {
-	mi := &file_driver_proto_msgTypes[35]
+	mi := &file_driver_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2429,7 +2661,7 @@ func (x *ExecInputEnd) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecInputEnd.ProtoReflect.Descriptor instead.
 func (*ExecInputEnd) Descriptor() ([]byte, []int) {
-	return file_driver_proto_rawDescGZIP(), []int{35}
+	return file_driver_proto_rawDescGZIP(), []int{38}
 }
 
 type ExecResponse struct {
@@ -2446,7 +2678,7 @@ type ExecResponse struct {
 
 func (x *ExecResponse) Reset() {
 	*x = ExecResponse{}
-	mi := &file_driver_proto_msgTypes[36]
+	mi := &file_driver_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2458,7 +2690,7 @@ func (x *ExecResponse) String() string {
 func (*ExecResponse) ProtoMessage() {}
 
 func (x *ExecResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_driver_proto_msgTypes[36]
+	mi := &file_driver_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2471,7 +2703,7 @@ func (x *ExecResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecResponse.ProtoReflect.Descriptor instead.
 func (*ExecResponse) Descriptor() ([]byte, []int) {
-	return file_driver_proto_rawDescGZIP(), []int{36}
+	return file_driver_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ExecResponse) GetEvent() isExecResponse_Event {
@@ -2542,7 +2774,7 @@ type ExecExit struct {
 
 func (x *ExecExit) Reset() {
 	*x = ExecExit{}
-	mi := &file_driver_proto_msgTypes[37]
+	mi := &file_driver_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2554,7 +2786,7 @@ func (x *ExecExit) String() string {
 func (*ExecExit) ProtoMessage() {}
 
 func (x *ExecExit) ProtoReflect() protoreflect.Message {
-	mi := &file_driver_proto_msgTypes[37]
+	mi := &file_driver_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2567,7 +2799,7 @@ func (x *ExecExit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecExit.ProtoReflect.Descriptor instead.
 func (*ExecExit) Descriptor() ([]byte, []int) {
-	return file_driver_proto_rawDescGZIP(), []int{37}
+	return file_driver_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *ExecExit) GetCode() int32 {
@@ -2593,7 +2825,7 @@ type ResolveRequest struct {
 
 func (x *ResolveRequest) Reset() {
 	*x = ResolveRequest{}
-	mi := &file_driver_proto_msgTypes[38]
+	mi := &file_driver_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2605,7 +2837,7 @@ func (x *ResolveRequest) String() string {
 func (*ResolveRequest) ProtoMessage() {}
 
 func (x *ResolveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_driver_proto_msgTypes[38]
+	mi := &file_driver_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2618,7 +2850,7 @@ func (x *ResolveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResolveRequest.ProtoReflect.Descriptor instead.
 func (*ResolveRequest) Descriptor() ([]byte, []int) {
-	return file_driver_proto_rawDescGZIP(), []int{38}
+	return file_driver_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *ResolveRequest) GetImage() string {
@@ -2637,7 +2869,7 @@ type ResolveResponse struct {
 
 func (x *ResolveResponse) Reset() {
 	*x = ResolveResponse{}
-	mi := &file_driver_proto_msgTypes[39]
+	mi := &file_driver_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2649,7 +2881,7 @@ func (x *ResolveResponse) String() string {
 func (*ResolveResponse) ProtoMessage() {}
 
 func (x *ResolveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_driver_proto_msgTypes[39]
+	mi := &file_driver_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2662,7 +2894,7 @@ func (x *ResolveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResolveResponse.ProtoReflect.Descriptor instead.
 func (*ResolveResponse) Descriptor() ([]byte, []int) {
-	return file_driver_proto_rawDescGZIP(), []int{39}
+	return file_driver_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *ResolveResponse) GetDigest() string {
@@ -2681,7 +2913,7 @@ type StatsRequest struct {
 
 func (x *StatsRequest) Reset() {
 	*x = StatsRequest{}
-	mi := &file_driver_proto_msgTypes[40]
+	mi := &file_driver_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2693,7 +2925,7 @@ func (x *StatsRequest) String() string {
 func (*StatsRequest) ProtoMessage() {}
 
 func (x *StatsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_driver_proto_msgTypes[40]
+	mi := &file_driver_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2706,7 +2938,7 @@ func (x *StatsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatsRequest.ProtoReflect.Descriptor instead.
 func (*StatsRequest) Descriptor() ([]byte, []int) {
-	return file_driver_proto_rawDescGZIP(), []int{40}
+	return file_driver_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *StatsRequest) GetId() string {
@@ -2727,7 +2959,7 @@ type StatsResponse struct {
 
 func (x *StatsResponse) Reset() {
 	*x = StatsResponse{}
-	mi := &file_driver_proto_msgTypes[41]
+	mi := &file_driver_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2739,7 +2971,7 @@ func (x *StatsResponse) String() string {
 func (*StatsResponse) ProtoMessage() {}
 
 func (x *StatsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_driver_proto_msgTypes[41]
+	mi := &file_driver_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2752,7 +2984,7 @@ func (x *StatsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatsResponse.ProtoReflect.Descriptor instead.
 func (*StatsResponse) Descriptor() ([]byte, []int) {
-	return file_driver_proto_rawDescGZIP(), []int{41}
+	return file_driver_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *StatsResponse) GetCpu() *durationpb.Duration {
@@ -2784,7 +3016,7 @@ type StoresRequest struct {
 
 func (x *StoresRequest) Reset() {
 	*x = StoresRequest{}
-	mi := &file_driver_proto_msgTypes[42]
+	mi := &file_driver_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2796,7 +3028,7 @@ func (x *StoresRequest) String() string {
 func (*StoresRequest) ProtoMessage() {}
 
 func (x *StoresRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_driver_proto_msgTypes[42]
+	mi := &file_driver_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2809,7 +3041,7 @@ func (x *StoresRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StoresRequest.ProtoReflect.Descriptor instead.
 func (*StoresRequest) Descriptor() ([]byte, []int) {
-	return file_driver_proto_rawDescGZIP(), []int{42}
+	return file_driver_proto_rawDescGZIP(), []int{45}
 }
 
 type StoresResponse struct {
@@ -2822,7 +3054,7 @@ type StoresResponse struct {
 
 func (x *StoresResponse) Reset() {
 	*x = StoresResponse{}
-	mi := &file_driver_proto_msgTypes[43]
+	mi := &file_driver_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2834,7 +3066,7 @@ func (x *StoresResponse) String() string {
 func (*StoresResponse) ProtoMessage() {}
 
 func (x *StoresResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_driver_proto_msgTypes[43]
+	mi := &file_driver_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2847,7 +3079,7 @@ func (x *StoresResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StoresResponse.ProtoReflect.Descriptor instead.
 func (*StoresResponse) Descriptor() ([]byte, []int) {
-	return file_driver_proto_rawDescGZIP(), []int{43}
+	return file_driver_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *StoresResponse) GetFolders() []string {
@@ -2879,7 +3111,7 @@ const file_driver_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12C\n" +
 	"\fcapabilities\x18\x03 \x01(\v2\x1f.orpheus.plugin.v1.CapabilitiesR\fcapabilities\x12\x14\n" +
-	"\x05notes\x18\x04 \x03(\tR\x05notes\"\xae\x02\n" +
+	"\x05notes\x18\x04 \x03(\tR\x05notes\"\x81\x03\n" +
 	"\fCapabilities\x12\x16\n" +
 	"\x06images\x18\x01 \x01(\bR\x06images\x12\x15\n" +
 	"\x06net_ns\x18\x02 \x01(\bR\x05netNs\x12\x16\n" +
@@ -2894,7 +3126,11 @@ const file_driver_proto_rawDesc = "" +
 	"limitsPids\x12\x10\n" +
 	"\x03oom\x18\n" +
 	" \x01(\bR\x03oom\x12\x1a\n" +
-	"\bterminal\x18\v \x01(\bR\bterminal\"\xf7\x02\n" +
+	"\bterminal\x18\v \x01(\bR\bterminal\x12\x1d\n" +
+	"\n" +
+	"user_names\x18\f \x01(\bR\tuserNames\x12\x18\n" +
+	"\aulimits\x18\r \x01(\bR\aulimits\x12\x18\n" +
+	"\asysctls\x18\x0e \x01(\bR\asysctls\"\xac\x03\n" +
 	"\bWorkload\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12+\n" +
 	"\x04slot\x18\x02 \x01(\v2\x17.orpheus.plugin.v1.SlotR\x04slot\x12\x12\n" +
@@ -2909,11 +3145,15 @@ const file_driver_proto_rawDesc = "" +
 	"\x06net_ns\x18\t \x01(\tR\x05netNs\x12\x1a\n" +
 	"\bhostname\x18\n" +
 	" \x01(\tR\bhostname\x12/\n" +
-	"\x05grace\x18\v \x01(\v2\x19.google.protobuf.DurationR\x05grace\"R\n" +
+	"\x05grace\x18\v \x01(\v2\x19.google.protobuf.DurationR\x05grace\x123\n" +
+	"\asysctls\x18\f \x03(\v2\x19.orpheus.plugin.v1.SysctlR\asysctls\"2\n" +
+	"\x06Sysctl\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value\"R\n" +
 	"\x04Slot\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x18\n" +
 	"\aservice\x18\x02 \x01(\tR\aservice\x12\x12\n" +
-	"\x04name\x18\x03 \x01(\tR\x04name\"\x80\x04\n" +
+	"\x04name\x18\x03 \x01(\tR\x04name\"\xb5\x04\n" +
 	"\tContainer\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05image\x18\x02 \x01(\tR\x05image\x12\x16\n" +
@@ -2931,7 +3171,12 @@ const file_driver_proto_rawDesc = "" +
 	"\bsecurity\x18\f \x01(\v2\x1b.orpheus.plugin.v1.SecurityR\bsecurity\x12\x1f\n" +
 	"\vstop_signal\x18\r \x01(\tR\n" +
 	"stopSignal\x12\x19\n" +
-	"\blog_path\x18\x0e \x01(\tR\alogPath\"O\n" +
+	"\blog_path\x18\x0e \x01(\tR\alogPath\x123\n" +
+	"\aulimits\x18\x0f \x03(\v2\x19.orpheus.plugin.v1.UlimitR\aulimits\"D\n" +
+	"\x06Ulimit\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
+	"\x04soft\x18\x02 \x01(\x03R\x04soft\x12\x12\n" +
+	"\x04hard\x18\x03 \x01(\x03R\x04hard\"O\n" +
 	"\x06EnvVar\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x19\n" +
 	"\x05value\x18\x02 \x01(\tB\x03\x80\x01\x01R\x05value\x12\x16\n" +
@@ -2945,7 +3190,7 @@ const file_driver_proto_rawDesc = "" +
 	"\n" +
 	"cpu_millis\x18\x01 \x01(\x03R\tcpuMillis\x12!\n" +
 	"\fmemory_bytes\x18\x02 \x01(\x03R\vmemoryBytes\x12\x12\n" +
-	"\x04pids\x18\x03 \x01(\x03R\x04pids\"\x8c\x03\n" +
+	"\x04pids\x18\x03 \x01(\x03R\x04pids\"\xe6\x03\n" +
 	"\bSecurity\x12#\n" +
 	"\vrun_as_user\x18\x01 \x01(\x03H\x00R\trunAsUser\x88\x01\x01\x12%\n" +
 	"\frun_as_group\x18\x02 \x01(\x03H\x01R\n" +
@@ -2956,7 +3201,9 @@ const file_driver_proto_rawDesc = "" +
 	"privileged\x12)\n" +
 	"\x10add_capabilities\x18\x05 \x03(\tR\x0faddCapabilities\x12+\n" +
 	"\x11drop_capabilities\x18\x06 \x03(\tR\x10dropCapabilities\x12A\n" +
-	"\x1aallow_privilege_escalation\x18\a \x01(\bH\x02R\x18allowPrivilegeEscalation\x88\x01\x01B\x0e\n" +
+	"\x1aallow_privilege_escalation\x18\a \x01(\bH\x02R\x18allowPrivilegeEscalation\x88\x01\x01\x12/\n" +
+	"\x13supplemental_groups\x18\b \x03(\x03R\x12supplementalGroups\x12'\n" +
+	"\x10run_as_user_name\x18\t \x01(\tR\rrunAsUserNameB\x0e\n" +
 	"\f_run_as_userB\x0f\n" +
 	"\r_run_as_groupB\x1d\n" +
 	"\x1b_allow_privilege_escalation\"I\n" +
@@ -2997,14 +3244,18 @@ const file_driver_proto_rawDesc = "" +
 	"containers\x18\n" +
 	" \x03(\v2!.orpheus.plugin.v1.ContainerStateR\n" +
 	"containers\x12<\n" +
-	"\fgrace_period\x18\v \x01(\v2\x19.google.protobuf.DurationR\vgracePeriod\"\xc1\x01\n" +
+	"\fgrace_period\x18\v \x01(\v2\x19.google.protobuf.DurationR\vgracePeriod\"\xf9\x01\n" +
 	"\x0eContainerState\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05image\x18\x02 \x01(\tR\x05image\x12\x16\n" +
 	"\x06digest\x18\x03 \x01(\tR\x06digest\x12\x10\n" +
 	"\x03pid\x18\x04 \x01(\x03R\x03pid\x12.\n" +
 	"\x05state\x18\x05 \x01(\x0e2\x18.orpheus.plugin.v1.StateR\x05state\x12+\n" +
-	"\x04exit\x18\x06 \x01(\v2\x17.orpheus.plugin.v1.ExitR\x04exit\"\xa8\x01\n" +
+	"\x04exit\x18\x06 \x01(\v2\x17.orpheus.plugin.v1.ExitR\x04exit\x126\n" +
+	"\aexposed\x18\a \x03(\v2\x1c.orpheus.plugin.v1.ImagePortR\aexposed\";\n" +
+	"\tImagePort\x12\x12\n" +
+	"\x04port\x18\x01 \x01(\rR\x04port\x12\x1a\n" +
+	"\bprotocol\x18\x02 \x01(\tR\bprotocol\"\xa8\x01\n" +
 	"\x04Exit\x12\x1c\n" +
 	"\tcontainer\x18\x01 \x01(\tR\tcontainer\x12\x12\n" +
 	"\x04code\x18\x02 \x01(\x05R\x04code\x12\x16\n" +
@@ -3101,7 +3352,7 @@ func file_driver_proto_rawDescGZIP() []byte {
 }
 
 var file_driver_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_driver_proto_msgTypes = make([]protoimpl.MessageInfo, 45)
+var file_driver_proto_msgTypes = make([]protoimpl.MessageInfo, 48)
 var file_driver_proto_goTypes = []any{
 	(State)(0),                    // 0: orpheus.plugin.v1.State
 	(Failure_Class)(0),            // 1: orpheus.plugin.v1.Failure.Class
@@ -3110,115 +3361,121 @@ var file_driver_proto_goTypes = []any{
 	(*InfoResponse)(nil),          // 4: orpheus.plugin.v1.InfoResponse
 	(*Capabilities)(nil),          // 5: orpheus.plugin.v1.Capabilities
 	(*Workload)(nil),              // 6: orpheus.plugin.v1.Workload
-	(*Slot)(nil),                  // 7: orpheus.plugin.v1.Slot
-	(*Container)(nil),             // 8: orpheus.plugin.v1.Container
-	(*EnvVar)(nil),                // 9: orpheus.plugin.v1.EnvVar
-	(*Mount)(nil),                 // 10: orpheus.plugin.v1.Mount
-	(*ResourceList)(nil),          // 11: orpheus.plugin.v1.ResourceList
-	(*Security)(nil),              // 12: orpheus.plugin.v1.Security
-	(*PrepareRequest)(nil),        // 13: orpheus.plugin.v1.PrepareRequest
-	(*PrepareResponse)(nil),       // 14: orpheus.plugin.v1.PrepareResponse
-	(*Progress)(nil),              // 15: orpheus.plugin.v1.Progress
-	(*Digests)(nil),               // 16: orpheus.plugin.v1.Digests
-	(*StartRequest)(nil),          // 17: orpheus.plugin.v1.StartRequest
-	(*StartResponse)(nil),         // 18: orpheus.plugin.v1.StartResponse
-	(*ListRequest)(nil),           // 19: orpheus.plugin.v1.ListRequest
-	(*ListResponse)(nil),          // 20: orpheus.plugin.v1.ListResponse
-	(*Instance)(nil),              // 21: orpheus.plugin.v1.Instance
-	(*ContainerState)(nil),        // 22: orpheus.plugin.v1.ContainerState
-	(*Exit)(nil),                  // 23: orpheus.plugin.v1.Exit
-	(*WaitRequest)(nil),           // 24: orpheus.plugin.v1.WaitRequest
-	(*WaitResponse)(nil),          // 25: orpheus.plugin.v1.WaitResponse
-	(*StopRequest)(nil),           // 26: orpheus.plugin.v1.StopRequest
-	(*StopResponse)(nil),          // 27: orpheus.plugin.v1.StopResponse
-	(*RemoveRequest)(nil),         // 28: orpheus.plugin.v1.RemoveRequest
-	(*RemoveResponse)(nil),        // 29: orpheus.plugin.v1.RemoveResponse
-	(*WatchRequest)(nil),          // 30: orpheus.plugin.v1.WatchRequest
-	(*WatchResponse)(nil),         // 31: orpheus.plugin.v1.WatchResponse
-	(*SweepRequest)(nil),          // 32: orpheus.plugin.v1.SweepRequest
-	(*SweepResponse)(nil),         // 33: orpheus.plugin.v1.SweepResponse
-	(*ExecRequest)(nil),           // 34: orpheus.plugin.v1.ExecRequest
-	(*ExecCommand)(nil),           // 35: orpheus.plugin.v1.ExecCommand
-	(*WindowSize)(nil),            // 36: orpheus.plugin.v1.WindowSize
-	(*ExecInputEnd)(nil),          // 37: orpheus.plugin.v1.ExecInputEnd
-	(*ExecResponse)(nil),          // 38: orpheus.plugin.v1.ExecResponse
-	(*ExecExit)(nil),              // 39: orpheus.plugin.v1.ExecExit
-	(*ResolveRequest)(nil),        // 40: orpheus.plugin.v1.ResolveRequest
-	(*ResolveResponse)(nil),       // 41: orpheus.plugin.v1.ResolveResponse
-	(*StatsRequest)(nil),          // 42: orpheus.plugin.v1.StatsRequest
-	(*StatsResponse)(nil),         // 43: orpheus.plugin.v1.StatsResponse
-	(*StoresRequest)(nil),         // 44: orpheus.plugin.v1.StoresRequest
-	(*StoresResponse)(nil),        // 45: orpheus.plugin.v1.StoresResponse
-	nil,                           // 46: orpheus.plugin.v1.Digests.ByImageEntry
-	(*durationpb.Duration)(nil),   // 47: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil), // 48: google.protobuf.Timestamp
+	(*Sysctl)(nil),                // 7: orpheus.plugin.v1.Sysctl
+	(*Slot)(nil),                  // 8: orpheus.plugin.v1.Slot
+	(*Container)(nil),             // 9: orpheus.plugin.v1.Container
+	(*Ulimit)(nil),                // 10: orpheus.plugin.v1.Ulimit
+	(*EnvVar)(nil),                // 11: orpheus.plugin.v1.EnvVar
+	(*Mount)(nil),                 // 12: orpheus.plugin.v1.Mount
+	(*ResourceList)(nil),          // 13: orpheus.plugin.v1.ResourceList
+	(*Security)(nil),              // 14: orpheus.plugin.v1.Security
+	(*PrepareRequest)(nil),        // 15: orpheus.plugin.v1.PrepareRequest
+	(*PrepareResponse)(nil),       // 16: orpheus.plugin.v1.PrepareResponse
+	(*Progress)(nil),              // 17: orpheus.plugin.v1.Progress
+	(*Digests)(nil),               // 18: orpheus.plugin.v1.Digests
+	(*StartRequest)(nil),          // 19: orpheus.plugin.v1.StartRequest
+	(*StartResponse)(nil),         // 20: orpheus.plugin.v1.StartResponse
+	(*ListRequest)(nil),           // 21: orpheus.plugin.v1.ListRequest
+	(*ListResponse)(nil),          // 22: orpheus.plugin.v1.ListResponse
+	(*Instance)(nil),              // 23: orpheus.plugin.v1.Instance
+	(*ContainerState)(nil),        // 24: orpheus.plugin.v1.ContainerState
+	(*ImagePort)(nil),             // 25: orpheus.plugin.v1.ImagePort
+	(*Exit)(nil),                  // 26: orpheus.plugin.v1.Exit
+	(*WaitRequest)(nil),           // 27: orpheus.plugin.v1.WaitRequest
+	(*WaitResponse)(nil),          // 28: orpheus.plugin.v1.WaitResponse
+	(*StopRequest)(nil),           // 29: orpheus.plugin.v1.StopRequest
+	(*StopResponse)(nil),          // 30: orpheus.plugin.v1.StopResponse
+	(*RemoveRequest)(nil),         // 31: orpheus.plugin.v1.RemoveRequest
+	(*RemoveResponse)(nil),        // 32: orpheus.plugin.v1.RemoveResponse
+	(*WatchRequest)(nil),          // 33: orpheus.plugin.v1.WatchRequest
+	(*WatchResponse)(nil),         // 34: orpheus.plugin.v1.WatchResponse
+	(*SweepRequest)(nil),          // 35: orpheus.plugin.v1.SweepRequest
+	(*SweepResponse)(nil),         // 36: orpheus.plugin.v1.SweepResponse
+	(*ExecRequest)(nil),           // 37: orpheus.plugin.v1.ExecRequest
+	(*ExecCommand)(nil),           // 38: orpheus.plugin.v1.ExecCommand
+	(*WindowSize)(nil),            // 39: orpheus.plugin.v1.WindowSize
+	(*ExecInputEnd)(nil),          // 40: orpheus.plugin.v1.ExecInputEnd
+	(*ExecResponse)(nil),          // 41: orpheus.plugin.v1.ExecResponse
+	(*ExecExit)(nil),              // 42: orpheus.plugin.v1.ExecExit
+	(*ResolveRequest)(nil),        // 43: orpheus.plugin.v1.ResolveRequest
+	(*ResolveResponse)(nil),       // 44: orpheus.plugin.v1.ResolveResponse
+	(*StatsRequest)(nil),          // 45: orpheus.plugin.v1.StatsRequest
+	(*StatsResponse)(nil),         // 46: orpheus.plugin.v1.StatsResponse
+	(*StoresRequest)(nil),         // 47: orpheus.plugin.v1.StoresRequest
+	(*StoresResponse)(nil),        // 48: orpheus.plugin.v1.StoresResponse
+	nil,                           // 49: orpheus.plugin.v1.Digests.ByImageEntry
+	(*durationpb.Duration)(nil),   // 50: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil), // 51: google.protobuf.Timestamp
 }
 var file_driver_proto_depIdxs = []int32{
 	1,  // 0: orpheus.plugin.v1.Failure.classes:type_name -> orpheus.plugin.v1.Failure.Class
 	5,  // 1: orpheus.plugin.v1.InfoResponse.capabilities:type_name -> orpheus.plugin.v1.Capabilities
-	7,  // 2: orpheus.plugin.v1.Workload.slot:type_name -> orpheus.plugin.v1.Slot
-	8,  // 3: orpheus.plugin.v1.Workload.init:type_name -> orpheus.plugin.v1.Container
-	8,  // 4: orpheus.plugin.v1.Workload.containers:type_name -> orpheus.plugin.v1.Container
-	47, // 5: orpheus.plugin.v1.Workload.grace:type_name -> google.protobuf.Duration
-	9,  // 6: orpheus.plugin.v1.Container.env:type_name -> orpheus.plugin.v1.EnvVar
-	10, // 7: orpheus.plugin.v1.Container.mounts:type_name -> orpheus.plugin.v1.Mount
-	11, // 8: orpheus.plugin.v1.Container.requests:type_name -> orpheus.plugin.v1.ResourceList
-	11, // 9: orpheus.plugin.v1.Container.limits:type_name -> orpheus.plugin.v1.ResourceList
-	12, // 10: orpheus.plugin.v1.Container.security:type_name -> orpheus.plugin.v1.Security
-	6,  // 11: orpheus.plugin.v1.PrepareRequest.workload:type_name -> orpheus.plugin.v1.Workload
-	15, // 12: orpheus.plugin.v1.PrepareResponse.progress:type_name -> orpheus.plugin.v1.Progress
-	16, // 13: orpheus.plugin.v1.PrepareResponse.digests:type_name -> orpheus.plugin.v1.Digests
-	46, // 14: orpheus.plugin.v1.Digests.by_image:type_name -> orpheus.plugin.v1.Digests.ByImageEntry
-	6,  // 15: orpheus.plugin.v1.StartRequest.workload:type_name -> orpheus.plugin.v1.Workload
-	21, // 16: orpheus.plugin.v1.ListResponse.instance:type_name -> orpheus.plugin.v1.Instance
-	7,  // 17: orpheus.plugin.v1.Instance.slot:type_name -> orpheus.plugin.v1.Slot
-	0,  // 18: orpheus.plugin.v1.Instance.state:type_name -> orpheus.plugin.v1.State
-	23, // 19: orpheus.plugin.v1.Instance.exit:type_name -> orpheus.plugin.v1.Exit
-	48, // 20: orpheus.plugin.v1.Instance.started_at:type_name -> google.protobuf.Timestamp
-	22, // 21: orpheus.plugin.v1.Instance.containers:type_name -> orpheus.plugin.v1.ContainerState
-	47, // 22: orpheus.plugin.v1.Instance.grace_period:type_name -> google.protobuf.Duration
-	0,  // 23: orpheus.plugin.v1.ContainerState.state:type_name -> orpheus.plugin.v1.State
-	23, // 24: orpheus.plugin.v1.ContainerState.exit:type_name -> orpheus.plugin.v1.Exit
-	48, // 25: orpheus.plugin.v1.Exit.at:type_name -> google.protobuf.Timestamp
-	23, // 26: orpheus.plugin.v1.WaitResponse.exit:type_name -> orpheus.plugin.v1.Exit
-	47, // 27: orpheus.plugin.v1.StopRequest.grace:type_name -> google.protobuf.Duration
-	35, // 28: orpheus.plugin.v1.ExecRequest.command:type_name -> orpheus.plugin.v1.ExecCommand
-	37, // 29: orpheus.plugin.v1.ExecRequest.input_end:type_name -> orpheus.plugin.v1.ExecInputEnd
-	36, // 30: orpheus.plugin.v1.ExecRequest.resize:type_name -> orpheus.plugin.v1.WindowSize
-	36, // 31: orpheus.plugin.v1.ExecCommand.terminal:type_name -> orpheus.plugin.v1.WindowSize
-	39, // 32: orpheus.plugin.v1.ExecResponse.exit:type_name -> orpheus.plugin.v1.ExecExit
-	47, // 33: orpheus.plugin.v1.StatsResponse.cpu:type_name -> google.protobuf.Duration
-	3,  // 34: orpheus.plugin.v1.Driver.Info:input_type -> orpheus.plugin.v1.InfoRequest
-	13, // 35: orpheus.plugin.v1.Driver.Prepare:input_type -> orpheus.plugin.v1.PrepareRequest
-	17, // 36: orpheus.plugin.v1.Driver.Start:input_type -> orpheus.plugin.v1.StartRequest
-	19, // 37: orpheus.plugin.v1.Driver.List:input_type -> orpheus.plugin.v1.ListRequest
-	24, // 38: orpheus.plugin.v1.Driver.Wait:input_type -> orpheus.plugin.v1.WaitRequest
-	26, // 39: orpheus.plugin.v1.Driver.Stop:input_type -> orpheus.plugin.v1.StopRequest
-	28, // 40: orpheus.plugin.v1.Driver.Remove:input_type -> orpheus.plugin.v1.RemoveRequest
-	30, // 41: orpheus.plugin.v1.Driver.Watch:input_type -> orpheus.plugin.v1.WatchRequest
-	32, // 42: orpheus.plugin.v1.Driver.Sweep:input_type -> orpheus.plugin.v1.SweepRequest
-	34, // 43: orpheus.plugin.v1.Driver.Exec:input_type -> orpheus.plugin.v1.ExecRequest
-	40, // 44: orpheus.plugin.v1.Driver.Resolve:input_type -> orpheus.plugin.v1.ResolveRequest
-	42, // 45: orpheus.plugin.v1.Driver.Stats:input_type -> orpheus.plugin.v1.StatsRequest
-	44, // 46: orpheus.plugin.v1.Driver.Stores:input_type -> orpheus.plugin.v1.StoresRequest
-	4,  // 47: orpheus.plugin.v1.Driver.Info:output_type -> orpheus.plugin.v1.InfoResponse
-	14, // 48: orpheus.plugin.v1.Driver.Prepare:output_type -> orpheus.plugin.v1.PrepareResponse
-	18, // 49: orpheus.plugin.v1.Driver.Start:output_type -> orpheus.plugin.v1.StartResponse
-	20, // 50: orpheus.plugin.v1.Driver.List:output_type -> orpheus.plugin.v1.ListResponse
-	25, // 51: orpheus.plugin.v1.Driver.Wait:output_type -> orpheus.plugin.v1.WaitResponse
-	27, // 52: orpheus.plugin.v1.Driver.Stop:output_type -> orpheus.plugin.v1.StopResponse
-	29, // 53: orpheus.plugin.v1.Driver.Remove:output_type -> orpheus.plugin.v1.RemoveResponse
-	31, // 54: orpheus.plugin.v1.Driver.Watch:output_type -> orpheus.plugin.v1.WatchResponse
-	33, // 55: orpheus.plugin.v1.Driver.Sweep:output_type -> orpheus.plugin.v1.SweepResponse
-	38, // 56: orpheus.plugin.v1.Driver.Exec:output_type -> orpheus.plugin.v1.ExecResponse
-	41, // 57: orpheus.plugin.v1.Driver.Resolve:output_type -> orpheus.plugin.v1.ResolveResponse
-	43, // 58: orpheus.plugin.v1.Driver.Stats:output_type -> orpheus.plugin.v1.StatsResponse
-	45, // 59: orpheus.plugin.v1.Driver.Stores:output_type -> orpheus.plugin.v1.StoresResponse
-	47, // [47:60] is the sub-list for method output_type
-	34, // [34:47] is the sub-list for method input_type
-	34, // [34:34] is the sub-list for extension type_name
-	34, // [34:34] is the sub-list for extension extendee
-	0,  // [0:34] is the sub-list for field type_name
+	8,  // 2: orpheus.plugin.v1.Workload.slot:type_name -> orpheus.plugin.v1.Slot
+	9,  // 3: orpheus.plugin.v1.Workload.init:type_name -> orpheus.plugin.v1.Container
+	9,  // 4: orpheus.plugin.v1.Workload.containers:type_name -> orpheus.plugin.v1.Container
+	50, // 5: orpheus.plugin.v1.Workload.grace:type_name -> google.protobuf.Duration
+	7,  // 6: orpheus.plugin.v1.Workload.sysctls:type_name -> orpheus.plugin.v1.Sysctl
+	11, // 7: orpheus.plugin.v1.Container.env:type_name -> orpheus.plugin.v1.EnvVar
+	12, // 8: orpheus.plugin.v1.Container.mounts:type_name -> orpheus.plugin.v1.Mount
+	13, // 9: orpheus.plugin.v1.Container.requests:type_name -> orpheus.plugin.v1.ResourceList
+	13, // 10: orpheus.plugin.v1.Container.limits:type_name -> orpheus.plugin.v1.ResourceList
+	14, // 11: orpheus.plugin.v1.Container.security:type_name -> orpheus.plugin.v1.Security
+	10, // 12: orpheus.plugin.v1.Container.ulimits:type_name -> orpheus.plugin.v1.Ulimit
+	6,  // 13: orpheus.plugin.v1.PrepareRequest.workload:type_name -> orpheus.plugin.v1.Workload
+	17, // 14: orpheus.plugin.v1.PrepareResponse.progress:type_name -> orpheus.plugin.v1.Progress
+	18, // 15: orpheus.plugin.v1.PrepareResponse.digests:type_name -> orpheus.plugin.v1.Digests
+	49, // 16: orpheus.plugin.v1.Digests.by_image:type_name -> orpheus.plugin.v1.Digests.ByImageEntry
+	6,  // 17: orpheus.plugin.v1.StartRequest.workload:type_name -> orpheus.plugin.v1.Workload
+	23, // 18: orpheus.plugin.v1.ListResponse.instance:type_name -> orpheus.plugin.v1.Instance
+	8,  // 19: orpheus.plugin.v1.Instance.slot:type_name -> orpheus.plugin.v1.Slot
+	0,  // 20: orpheus.plugin.v1.Instance.state:type_name -> orpheus.plugin.v1.State
+	26, // 21: orpheus.plugin.v1.Instance.exit:type_name -> orpheus.plugin.v1.Exit
+	51, // 22: orpheus.plugin.v1.Instance.started_at:type_name -> google.protobuf.Timestamp
+	24, // 23: orpheus.plugin.v1.Instance.containers:type_name -> orpheus.plugin.v1.ContainerState
+	50, // 24: orpheus.plugin.v1.Instance.grace_period:type_name -> google.protobuf.Duration
+	0,  // 25: orpheus.plugin.v1.ContainerState.state:type_name -> orpheus.plugin.v1.State
+	26, // 26: orpheus.plugin.v1.ContainerState.exit:type_name -> orpheus.plugin.v1.Exit
+	25, // 27: orpheus.plugin.v1.ContainerState.exposed:type_name -> orpheus.plugin.v1.ImagePort
+	51, // 28: orpheus.plugin.v1.Exit.at:type_name -> google.protobuf.Timestamp
+	26, // 29: orpheus.plugin.v1.WaitResponse.exit:type_name -> orpheus.plugin.v1.Exit
+	50, // 30: orpheus.plugin.v1.StopRequest.grace:type_name -> google.protobuf.Duration
+	38, // 31: orpheus.plugin.v1.ExecRequest.command:type_name -> orpheus.plugin.v1.ExecCommand
+	40, // 32: orpheus.plugin.v1.ExecRequest.input_end:type_name -> orpheus.plugin.v1.ExecInputEnd
+	39, // 33: orpheus.plugin.v1.ExecRequest.resize:type_name -> orpheus.plugin.v1.WindowSize
+	39, // 34: orpheus.plugin.v1.ExecCommand.terminal:type_name -> orpheus.plugin.v1.WindowSize
+	42, // 35: orpheus.plugin.v1.ExecResponse.exit:type_name -> orpheus.plugin.v1.ExecExit
+	50, // 36: orpheus.plugin.v1.StatsResponse.cpu:type_name -> google.protobuf.Duration
+	3,  // 37: orpheus.plugin.v1.Driver.Info:input_type -> orpheus.plugin.v1.InfoRequest
+	15, // 38: orpheus.plugin.v1.Driver.Prepare:input_type -> orpheus.plugin.v1.PrepareRequest
+	19, // 39: orpheus.plugin.v1.Driver.Start:input_type -> orpheus.plugin.v1.StartRequest
+	21, // 40: orpheus.plugin.v1.Driver.List:input_type -> orpheus.plugin.v1.ListRequest
+	27, // 41: orpheus.plugin.v1.Driver.Wait:input_type -> orpheus.plugin.v1.WaitRequest
+	29, // 42: orpheus.plugin.v1.Driver.Stop:input_type -> orpheus.plugin.v1.StopRequest
+	31, // 43: orpheus.plugin.v1.Driver.Remove:input_type -> orpheus.plugin.v1.RemoveRequest
+	33, // 44: orpheus.plugin.v1.Driver.Watch:input_type -> orpheus.plugin.v1.WatchRequest
+	35, // 45: orpheus.plugin.v1.Driver.Sweep:input_type -> orpheus.plugin.v1.SweepRequest
+	37, // 46: orpheus.plugin.v1.Driver.Exec:input_type -> orpheus.plugin.v1.ExecRequest
+	43, // 47: orpheus.plugin.v1.Driver.Resolve:input_type -> orpheus.plugin.v1.ResolveRequest
+	45, // 48: orpheus.plugin.v1.Driver.Stats:input_type -> orpheus.plugin.v1.StatsRequest
+	47, // 49: orpheus.plugin.v1.Driver.Stores:input_type -> orpheus.plugin.v1.StoresRequest
+	4,  // 50: orpheus.plugin.v1.Driver.Info:output_type -> orpheus.plugin.v1.InfoResponse
+	16, // 51: orpheus.plugin.v1.Driver.Prepare:output_type -> orpheus.plugin.v1.PrepareResponse
+	20, // 52: orpheus.plugin.v1.Driver.Start:output_type -> orpheus.plugin.v1.StartResponse
+	22, // 53: orpheus.plugin.v1.Driver.List:output_type -> orpheus.plugin.v1.ListResponse
+	28, // 54: orpheus.plugin.v1.Driver.Wait:output_type -> orpheus.plugin.v1.WaitResponse
+	30, // 55: orpheus.plugin.v1.Driver.Stop:output_type -> orpheus.plugin.v1.StopResponse
+	32, // 56: orpheus.plugin.v1.Driver.Remove:output_type -> orpheus.plugin.v1.RemoveResponse
+	34, // 57: orpheus.plugin.v1.Driver.Watch:output_type -> orpheus.plugin.v1.WatchResponse
+	36, // 58: orpheus.plugin.v1.Driver.Sweep:output_type -> orpheus.plugin.v1.SweepResponse
+	41, // 59: orpheus.plugin.v1.Driver.Exec:output_type -> orpheus.plugin.v1.ExecResponse
+	44, // 60: orpheus.plugin.v1.Driver.Resolve:output_type -> orpheus.plugin.v1.ResolveResponse
+	46, // 61: orpheus.plugin.v1.Driver.Stats:output_type -> orpheus.plugin.v1.StatsResponse
+	48, // 62: orpheus.plugin.v1.Driver.Stores:output_type -> orpheus.plugin.v1.StoresResponse
+	50, // [50:63] is the sub-list for method output_type
+	37, // [37:50] is the sub-list for method input_type
+	37, // [37:37] is the sub-list for extension type_name
+	37, // [37:37] is the sub-list for extension extendee
+	0,  // [0:37] is the sub-list for field type_name
 }
 
 func init() { file_driver_proto_init() }
@@ -3226,18 +3483,18 @@ func file_driver_proto_init() {
 	if File_driver_proto != nil {
 		return
 	}
-	file_driver_proto_msgTypes[10].OneofWrappers = []any{}
-	file_driver_proto_msgTypes[12].OneofWrappers = []any{
+	file_driver_proto_msgTypes[12].OneofWrappers = []any{}
+	file_driver_proto_msgTypes[14].OneofWrappers = []any{
 		(*PrepareResponse_Progress)(nil),
 		(*PrepareResponse_Digests)(nil),
 	}
-	file_driver_proto_msgTypes[32].OneofWrappers = []any{
+	file_driver_proto_msgTypes[35].OneofWrappers = []any{
 		(*ExecRequest_Command)(nil),
 		(*ExecRequest_Input)(nil),
 		(*ExecRequest_InputEnd)(nil),
 		(*ExecRequest_Resize)(nil),
 	}
-	file_driver_proto_msgTypes[36].OneofWrappers = []any{
+	file_driver_proto_msgTypes[39].OneofWrappers = []any{
 		(*ExecResponse_Output)(nil),
 		(*ExecResponse_Errors)(nil),
 		(*ExecResponse_Exit)(nil),
@@ -3248,7 +3505,7 @@ func file_driver_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_driver_proto_rawDesc), len(file_driver_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   45,
+			NumMessages:   48,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
