@@ -90,7 +90,7 @@ func (f *Fake) startContainers(ctx context.Context, i *fakeInstance) error {
 		f.pid++
 		i.behave[c.Name] = b
 		i.listed.Containers = append(i.listed.Containers, planner.ContainerState{
-			Name: c.Name, Image: c.Image, Digest: digest, PID: f.pid, State: planner.StateRunning,
+			Name: c.Name, Image: c.Image, Digest: digest, PID: f.pid, Exposed: f.images.exposed[c.Image], State: planner.StateRunning,
 		})
 	}
 	if f.instances[w.ID] != i {
