@@ -45,12 +45,16 @@ func lacks(c runtime.Capabilities, runs bool, t planner.Template) []string {
 		}
 	}
 	need(len(t.InitContainers) > 0 || len(t.Containers) > 1, c.Init, "init containers or sidecars")
+	need(len(t.HostAliases) > 0, c.NetNS && c.Mounts, "hostAliases")
+	need(len(t.Sysctls) > 0, c.Sysctls, "sysctls")
 	for _, ctr := range t.AllContainers() {
 		sec := ctr.Security
 		need(ctr.Image != "", c.Images, "images")
 		need(ctr.RunsCommands(), runs, "commands run in an instance (exec of probes and preStop)")
 		need(len(ctr.Ports) > 0 && !t.HostNetwork && t.DriverName() != planner.DriverProcess, c.NetNS, "network of its own: write network: host")
 		need(sec.RunAsUser != nil || sec.RunAsGroup != nil, c.Users, "runAsUser and runAsGroup (it needs root)")
+		need(sec.RunAsUserName != "" || len(sec.SupplementalGroups) > 0, c.UserNames, "runAsUserName and supplementalGroups (it needs root)")
+		need(len(ctr.Ulimits) > 0, c.Ulimits, "ulimits")
 		need(sec.ReadOnlyRootFilesystem || sec.Privileged || len(sec.AddCapabilities) > 0 || len(ctr.Devices) > 0,
 			c.Security, "read-only root, capabilities, devices or privileged mode")
 		need(ctr.Resources.Limits.CPUMillis > 0, c.LimitsCPU, "cpu limits")
@@ -67,7 +71,7 @@ func workload(cfg Config, s planner.Service, doc planner.LeaseDoc, l planner.Lea
 	t := s.Template
 	w := runtime.Workload{
 		ID: id, Slot: slot, Node: cfg.Node.Name, Epoch: l.Epoch, Token: l.Token, Revision: l.Revision,
-		Hostname: t.Hostname, Grace: t.Grace(),
+		Hostname: t.Hostname, Grace: t.Grace(), Sysctls: t.Sysctls,
 	}
 	if w.Hostname == "" {
 		w.Hostname = s.ID.Name + "-" + l.Slot
@@ -96,7 +100,7 @@ func container(cfg Config, slot planner.SlotID, c planner.Container, pins map[st
 	out := runtime.Container{
 		Name: c.Name, Image: c.Image, Digest: pins[c.Image],
 		Command: c.Command, Args: c.Args, WorkingDir: c.WorkingDir,
-		Devices: c.Devices, Resources: c.Resources, Security: c.Security, StopSignal: c.StopSignal,
+		Devices: c.Devices, Resources: c.Resources, Security: c.Security, Ulimits: c.Ulimits, StopSignal: c.StopSignal,
 		LogPath: filepath.Join(logDir(cfg.StateDir, slot), c.Name+".log"),
 		Env:     slices.Clone(env),
 	}

@@ -1,6 +1,10 @@
 package runtime
 
-import "context"
+import (
+	"context"
+
+	"github.com/orpheus-cd/orpheus/planner"
+)
 
 // Network is the node's network: a namespace and addresses per instance, kept
 // in the kernel so that they work while the agent is down. Every method may be
@@ -45,6 +49,8 @@ type NetworkInfo struct {
 type Names struct {
 	Hostname  string // its own name for itself
 	Namespace string // names of services without one are looked up in it
+	// Aliases are further lines of its /etc/hosts.
+	Aliases []planner.HostAlias
 }
 
 // Attachment is an instance's place in the network.

@@ -156,10 +156,13 @@ type Capabilities struct {
 	Mounts       bool // mounts volumes into the instance; without it their paths are given in the environment
 	Init         bool // init containers and more than one container
 	Users        bool // RunAsUser, RunAsGroup
+	UserNames    bool // RunAsUserName, SupplementalGroups
 	Security     bool // capabilities, read-only root, privileged, devices
 	LimitsCPU    bool
 	LimitsMemory bool
 	LimitsPIDs   bool
+	Ulimits      bool
+	Sysctls      bool
 	OOM          bool // tells an out-of-memory kill from another
 	Terminal     bool // Exec gives commands a terminal
 }
@@ -180,6 +183,7 @@ type Workload struct {
 	Containers []Container // at least one
 	NetNS      string      // path of the network namespace; "" = the host's
 	Hostname   string      // "" = the host's
+	Sysctls    []planner.Sysctl
 	Grace      time.Duration
 }
 
@@ -203,6 +207,7 @@ type Container struct {
 	Devices    []string
 	Resources  planner.Resources
 	Security   planner.Security
+	Ulimits    []planner.Ulimit
 	StopSignal string // "SIGINT"; "" = the image's, else SIGTERM
 	// LogPath is the file that stdout and stderr are appended to, without any
 	// process of the agent in between. The driver makes the file (0600), not

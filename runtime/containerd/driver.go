@@ -144,6 +144,9 @@ func (d *Driver) Info(ctx context.Context) (runtime.Info, error) {
 			LimitsPIDs:   cgroups.has("pids"),
 			OOM:          cgroups.has("memory"),
 			Terminal:     true,
+			UserNames:    true,
+			Ulimits:      true,
+			Sysctls:      true,
 		},
 		Notes: cgroups.notes(),
 	}

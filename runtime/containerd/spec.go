@@ -16,7 +16,6 @@ import (
 	"github.com/containerd/containerd/v2/pkg/cap"
 	"github.com/containerd/containerd/v2/pkg/oci"
 	"github.com/opencontainers/runtime-spec/specs-go"
-	"golang.org/x/sys/unix"
 
 	"github.com/orpheus-cd/orpheus/planner"
 	"github.com/orpheus-cd/orpheus/runtime"
@@ -39,13 +38,18 @@ func (d *Driver) buildSpec(ctx context.Context, w runtime.Workload, c runtime.Co
 	s.Process.Env = envOf(w, c, img)
 	s.Process.Cwd = cwdOf(c, img)
 	s.Process.User = user
-	s.Process.Rlimits = openFiles()
+	if s.Process.Rlimits, err = rlimitsOf(c.Ulimits); err != nil {
+		return nil, err
+	}
 	neutral := 0 // the shim's own score, which protects it, must not be inherited
 	s.Process.OOMScoreAdj = &neutral
 	s.Root.Readonly = c.Security.ReadOnlyRootFilesystem
 	s.Hostname = w.Hostname
 	s.Linux.CgroupsPath = d.cgroupPath(id)
 	s.Linux.Namespaces = namespacesOf(w, s.Linux.Namespaces)
+	if s.Linux.Sysctl, err = sysctlsOf(w); err != nil {
+		return nil, err
+	}
 	setResources(s, c.Resources)
 	if err := setMounts(s, c.Mounts); err != nil {
 		return nil, err
@@ -97,17 +101,6 @@ func envOf(w runtime.Workload, c runtime.Container, img image) []string {
 		out = append(out, e)
 	}
 	return out
-}
-
-// openFiles is many enough for a database. It is never more than we have: the
-// runtime may lack the right to raise limits.
-func openFiles() []specs.POSIXRlimit {
-	const soft, hard = 65536, 1 << 20
-	var own unix.Rlimit
-	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &own); err != nil {
-		return nil
-	}
-	return []specs.POSIXRlimit{{Type: "RLIMIT_NOFILE", Soft: min(soft, own.Max), Hard: min(hard, own.Max)}}
 }
 
 func cwdOf(c runtime.Container, img image) string {

@@ -294,13 +294,15 @@ func (d *Driver) createRootfs(ctx context.Context, rec record, img image) ([]*ty
 // of them mean that the container can never start as it is.
 func (d *Driver) startError(err error) error {
 	text := err.Error()
-	for _, hopeless := range []string{
-		"exec: ",            // the program is not there or cannot be executed
-		"exec format error", // it is for another machine
-		"chdir to cwd",      // no such working folder
+	for _, hopeless := range []struct{ words, remedy string }{
+		{"exec: ", ""},            // the program is not there or cannot be executed
+		{"exec format error", ""}, // it is for another machine
+		{"chdir to cwd", ""},      // no such working folder
+		{"error setting rlimit", "; containerd on this node has less itself and may not raise limits: lower ulimits, or raise those of its service"},
+		{" /proc/sys/", "; the kernel of this node has no such sysctl, or takes no such value"},
 	} {
-		if strings.Contains(text, "OCI runtime create failed") && strings.Contains(text, hopeless) {
-			return fmt.Errorf("run it: %w: %w", runtime.ErrInvalid, native(err))
+		if strings.Contains(text, "OCI runtime create failed") && strings.Contains(text, hopeless.words) {
+			return fmt.Errorf("run it: %w: %w%s", runtime.ErrInvalid, native(err), hopeless.remedy)
 		}
 	}
 	return d.fail("run it", err)

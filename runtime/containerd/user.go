@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -31,11 +32,25 @@ type userKey struct{ image, user string }
 // userIDs is what the files of the image make of it.
 type userIDs = specs.User
 
-// userOf finds the ids to run as: runAsUser and runAsGroup before the image's
-// USER, names and further groups by the image's own /etc/passwd and
-// /etc/group. It looks into an image once per user and process.
+// userOf finds the ids to run as: the manifest's user and group before the
+// image's USER, names and further groups by the image's own /etc/passwd and
+// /etc/group, and last the manifest's own groups. It looks into an image once
+// per user and process.
 func (d *Driver) userOf(ctx context.Context, img image, sec planner.Security) (specs.User, error) {
-	key := userKey{img.name, wantedUser(img.config.User, sec)}
+	ids, err := d.accountOf(ctx, img, userKey{img.name, wantedUser(img.config.User, sec)})
+	if err != nil {
+		return specs.User{}, err
+	}
+	ids.AdditionalGids = slices.Clone(ids.AdditionalGids) // the cache's own stay as they are
+	for _, group := range sec.SupplementalGroups {
+		if gid := uint32(group); !slices.Contains(ids.AdditionalGids, gid) {
+			ids.AdditionalGids = append(ids.AdditionalGids, gid)
+		}
+	}
+	return ids, nil
+}
+
+func (d *Driver) accountOf(ctx context.Context, img image, key userKey) (userIDs, error) {
 	d.images.mu.Lock()
 	ids, ok := d.images.users[key]
 	d.images.mu.Unlock()
@@ -44,7 +59,7 @@ func (d *Driver) userOf(ctx context.Context, img image, sec planner.Security) (s
 	}
 	ids, err := d.lookUpUser(ctx, img, key.user)
 	if err != nil {
-		return specs.User{}, err
+		return userIDs{}, err
 	}
 	d.images.mu.Lock()
 	defer d.images.mu.Unlock()
@@ -58,6 +73,9 @@ func (d *Driver) userOf(ctx context.Context, img image, sec planner.Security) (s
 // wantedUser is USER as the manifest changes it; "" is root.
 func wantedUser(imageUser string, sec planner.Security) string {
 	user := imageUser
+	if sec.RunAsUserName != "" {
+		user = sec.RunAsUserName
+	}
 	if sec.RunAsUser != nil {
 		user = strconv.FormatInt(*sec.RunAsUser, 10)
 	}

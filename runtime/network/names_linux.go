@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/orpheus-cd/orpheus/planner"
 	"github.com/orpheus-cd/orpheus/runtime"
 )
 
@@ -27,7 +28,7 @@ func (n *Network) writeNames(id string, names runtime.Names, r record) error {
 	if err != nil {
 		return err
 	}
-	for name, body := range map[string]string{"hosts": hosts(names, r), "resolv.conf": resolv} {
+	for name, body := range map[string]string{"hosts": n.hosts(names, r), "resolv.conf": resolv} {
 		path := filepath.Join(dir, name)
 		if err := os.WriteFile(path, []byte(body), 0o644); err != nil {
 			return fmt.Errorf("write name file: %w", err)
@@ -55,7 +56,9 @@ func (n *Network) removeNames(id string) error {
 	return nil
 }
 
-func hosts(names runtime.Names, r record) string {
+// hosts makes an instance's /etc/hosts: what it is called itself, then what its
+// manifest adds.
+func (n *Network) hosts(names runtime.Names, r record) string {
 	body := "127.0.0.1\tlocalhost\n"
 	if r.Address6.IsValid() {
 		body += "::1\tlocalhost ip6-localhost ip6-loopback\n"
@@ -63,6 +66,18 @@ func hosts(names runtime.Names, r record) string {
 	body += fmt.Sprintf("%s\t%s\n", r.Address, names.Hostname)
 	if r.Address6.IsValid() {
 		body += fmt.Sprintf("%s\t%s\n", r.Address6, names.Hostname)
+	}
+	for _, alias := range names.Aliases {
+		addresses := []string{alias.IP}
+		if alias.IP == planner.NodeHost {
+			addresses[0] = n.cfg.gateway().String()
+			if r.Address6.IsValid() {
+				addresses = append(addresses, n.cfg.gateway6().String())
+			}
+		}
+		for _, address := range addresses {
+			body += address + "\t" + strings.Join(alias.Hostnames, " ") + "\n"
+		}
 	}
 	return body
 }

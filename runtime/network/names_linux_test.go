@@ -2,11 +2,14 @@ package network
 
 import (
 	"context"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/orpheus-cd/orpheus/planner"
 )
 
 // namesNetwork has the host's resolv.conf and systemd-resolved's as given.
@@ -56,6 +59,30 @@ func TestNameFiles(t *testing.T) {
 	must(t, err)
 	if notes := strings.Join(info.Notes, "\n"); strings.Contains(notes, "names") {
 		t.Errorf("notes: %s", notes)
+	}
+}
+
+// The manifest's lines follow those that every instance has; the node is the
+// bridge, in each family that the instance has.
+func TestHostAliases(t *testing.T) {
+	n := namesNetwork(t, false, "", "")
+	names := testNames
+	names.Aliases = []planner.HostAlias{
+		{IP: "192.0.2.7", Hostnames: []string{"db", "db.example.com"}},
+		{IP: planner.NodeHost, Hostnames: []string{"host.docker.internal"}},
+		{IP: "2001:db8::7", Hostnames: []string{"six"}},
+	}
+	r := record{Address: netip.MustParseAddr("10.231.0.9")}
+	const first, last = "10.231.0.9\thost\n192.0.2.7\tdb db.example.com\n10.231.0.1\thost.docker.internal\n", "2001:db8::7\tsix\n"
+	if got := n.hosts(names, r); got != "127.0.0.1\tlocalhost\n"+first+last {
+		t.Errorf("without IPv6: %q", got)
+	}
+	if !n.cfg.Subnet6.IsValid() {
+		return
+	}
+	r.Address6 = n.cfg.gateway6().Next()
+	if got := n.hosts(names, r); !strings.HasSuffix(got, "\n10.231.0.1\thost.docker.internal\n"+n.cfg.gateway6().String()+"\thost.docker.internal\n"+last) {
+		t.Errorf("with IPv6: %q", got)
 	}
 }
 

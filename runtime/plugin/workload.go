@@ -16,6 +16,7 @@ func toWorkload(w runtime.Workload) *pluginpb.Workload {
 		Id: w.ID, Slot: toSlot(w.Slot), Node: string(w.Node), Epoch: w.Epoch, Token: w.Token, Revision: string(w.Revision),
 		Init: each(w.Init, toContainer), Containers: each(w.Containers, toContainer),
 		NetNs: w.NetNS, Hostname: w.Hostname, Grace: durationpb.New(w.Grace),
+		Sysctls: each(w.Sysctls, func(s planner.Sysctl) *pluginpb.Sysctl { return &pluginpb.Sysctl{Name: s.Name, Value: s.Value} }),
 	}
 }
 
@@ -25,6 +26,9 @@ func fromWorkload(w *pluginpb.Workload) runtime.Workload {
 		Revision: planner.Revision(w.GetRevision()),
 		Init:     each(w.GetInit(), fromContainer), Containers: each(w.GetContainers(), fromContainer),
 		NetNS: w.GetNetNs(), Hostname: w.GetHostname(), Grace: w.GetGrace().AsDuration(),
+		Sysctls: each(w.GetSysctls(), func(s *pluginpb.Sysctl) planner.Sysctl {
+			return planner.Sysctl{Name: s.GetName(), Value: s.GetValue()}
+		}),
 	}
 }
 
@@ -47,6 +51,9 @@ func toContainer(c runtime.Container) *pluginpb.Container {
 		}),
 		Devices: c.Devices, Requests: toResources(c.Resources.Requests), Limits: toResources(c.Resources.Limits),
 		Security: toSecurity(c.Security), StopSignal: c.StopSignal, LogPath: c.LogPath,
+		Ulimits: each(c.Ulimits, func(u planner.Ulimit) *pluginpb.Ulimit {
+			return &pluginpb.Ulimit{Name: u.Name, Soft: u.Soft, Hard: u.Hard}
+		}),
 	}
 }
 
@@ -63,6 +70,9 @@ func fromContainer(c *pluginpb.Container) runtime.Container {
 		Resources:  planner.Resources{Requests: fromResources(c.GetRequests()), Limits: fromResources(c.GetLimits())},
 		Security:   fromSecurity(c.GetSecurity()),
 		StopSignal: c.GetStopSignal(), LogPath: c.GetLogPath(),
+		Ulimits: each(c.GetUlimits(), func(u *pluginpb.Ulimit) planner.Ulimit {
+			return planner.Ulimit{Name: u.GetName(), Soft: u.GetSoft(), Hard: u.GetHard()}
+		}),
 	}
 }
 
@@ -78,6 +88,7 @@ func toSecurity(s planner.Security) *pluginpb.Security {
 	return &pluginpb.Security{
 		RunAsUser: s.RunAsUser, RunAsGroup: s.RunAsGroup, ReadOnlyRootFilesystem: s.ReadOnlyRootFilesystem, Privileged: s.Privileged,
 		AddCapabilities: s.AddCapabilities, DropCapabilities: s.DropCapabilities, AllowPrivilegeEscalation: s.AllowPrivilegeEscalation,
+		SupplementalGroups: s.SupplementalGroups, RunAsUserName: s.RunAsUserName,
 	}
 }
 
@@ -88,6 +99,7 @@ func fromSecurity(s *pluginpb.Security) planner.Security {
 	return planner.Security{
 		RunAsUser: s.RunAsUser, RunAsGroup: s.RunAsGroup, ReadOnlyRootFilesystem: s.ReadOnlyRootFilesystem, Privileged: s.Privileged,
 		AddCapabilities: s.AddCapabilities, DropCapabilities: s.DropCapabilities, AllowPrivilegeEscalation: s.AllowPrivilegeEscalation,
+		SupplementalGroups: s.GetSupplementalGroups(), RunAsUserName: s.GetRunAsUserName(),
 	}
 }
 

@@ -129,6 +129,8 @@ func (d *Driver) Close() error {
 func (d *Driver) Info(ctx context.Context) (runtime.Info, error) {
 	c := runtime.Capabilities{
 		Users:        d.root,
+		UserNames:    d.root,
+		Ulimits:      true,
 		LimitsCPU:    d.cgroups.has(cpu),
 		LimitsMemory: d.cgroups.has(memory),
 		LimitsPIDs:   d.cgroups.has(pids),

@@ -130,9 +130,24 @@ func (i instance) beside(argv []string) (job, error) {
 	j.NewPrivs = statusField(status, "NoNewPrivs", 0) == 0
 	if os.Geteuid() == 0 {
 		uid, gid := uint32(statusField(status, "Uid", 0)), uint32(statusField(status, "Gid", 0))
-		j.UID, j.GID = &uid, &gid
+		j.account = account{UID: &uid, GID: &gid, Groups: statusGroups(status)}
 	}
 	return j, nil
+}
+
+// statusGroups are the supplementary groups of /proc/PID/status.
+func statusGroups(status []byte) []uint32 {
+	var groups []uint32
+	for line := range strings.Lines(string(status)) {
+		if value, is := strings.CutPrefix(line, "Groups:"); is {
+			for text := range strings.FieldsSeq(value) {
+				if n, err := strconv.ParseUint(text, 10, 32); err == nil {
+					groups = append(groups, uint32(n))
+				}
+			}
+		}
+	}
+	return groups
 }
 
 // statusField is the first number of a line of /proc/PID/status.

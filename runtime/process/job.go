@@ -5,12 +5,9 @@ package process
 import (
 	"errors"
 	"fmt"
-	"math"
 	"os"
-	"os/user"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -27,9 +24,8 @@ type job struct {
 	Env      []string `json:"env"`
 	Dir      string   `json:"dir,omitempty"` // "" = the work folder
 	Log      string   `json:"log,omitempty"`
-	UID      *uint32  `json:"uid,omitempty"`
-	GID      *uint32  `json:"gid,omitempty"`
 	NewPrivs bool     `json:"newPrivs,omitempty"`
+	account
 }
 
 // job checks the workload and translates it.
@@ -46,7 +42,7 @@ func (d *Driver) job(w runtime.Workload) (job, error) {
 		State: state{
 			Version: stateVersion, ID: w.ID, Slot: w.Slot, Node: w.Node, Epoch: w.Epoch, Token: w.Token,
 			Revision: w.Revision, Grace: w.Grace, Container: c.Name, StopSignal: int(signal),
-			Boot: d.boot, Group: d.cgroups.group(w.ID),
+			Boot: d.boot, Group: d.cgroups.group(w.ID), Ulimits: c.Ulimits,
 		},
 		Argv:     slices.Concat(c.Command, c.Args),
 		Env:      d.environment(w.ID, c.Env),
@@ -54,9 +50,9 @@ func (d *Driver) job(w runtime.Workload) (job, error) {
 		Log:      c.LogPath,
 		NewPrivs: c.Security.AllowPrivilegeEscalation != nil && *c.Security.AllowPrivilegeEscalation,
 	}
-	j.UID, j.GID = userID(c.Security.RunAsUser), userID(c.Security.RunAsGroup)
-	if j.UID != nil && j.GID == nil {
-		j.GID = ownGroup(*j.UID)
+	var err error
+	if j.account, err = accountOf(c.Security); err != nil {
+		return job{}, fmt.Errorf("%w: %w", err, runtime.ErrInvalid)
 	}
 	return j, nil
 }
@@ -70,6 +66,8 @@ func (d *Driver) check(w runtime.Workload) error {
 		return errors.New("the process driver runs one container without init containers")
 	case w.NetNS != "":
 		return errors.New("the process driver uses the network of the host")
+	case len(w.Sysctls) > 0:
+		return errors.New("the process driver runs with the kernel parameters of the node: take sysctls out, and set them there")
 	}
 	c := w.Containers[0]
 	switch {
@@ -87,7 +85,7 @@ func (d *Driver) check(w runtime.Workload) error {
 	case c.LogPath != "" && !filepath.IsAbs(c.LogPath):
 		return fmt.Errorf("log path %q is not absolute", c.LogPath)
 	}
-	return errors.Join(checkText(c), d.checkUser(c.Security), d.checkLimits(c.Resources.Limits))
+	return errors.Join(checkText(c), d.checkUser(c.Security), checkUlimits(c.Ulimits), d.checkLimits(c.Resources.Limits))
 }
 
 // checkText refuses what the kernel would cut off.
@@ -106,18 +104,6 @@ func checkText(c runtime.Container) error {
 		}
 	}
 	return nil
-}
-
-func (d *Driver) checkUser(s planner.Security) error {
-	for name, id := range map[string]*int64{"runAsUser": s.RunAsUser, "runAsGroup": s.RunAsGroup} {
-		if id != nil && (*id < 0 || *id >= math.MaxUint32) {
-			return fmt.Errorf("%s %d is out of range", name, *id)
-		}
-	}
-	if d.root || s.RunAsUser == nil && s.RunAsGroup == nil {
-		return nil
-	}
-	return errors.New("runAsUser and runAsGroup need an agent that runs as root")
 }
 
 func (d *Driver) checkLimits(l planner.ResourceList) error {
@@ -164,29 +150,6 @@ func validID(id string) bool {
 		}
 	}
 	return true
-}
-
-func userID(id *int64) *uint32 {
-	if id == nil {
-		return nil
-	}
-	u := uint32(*id)
-	return &u
-}
-
-// ownGroup is the user's group by the node's accounts. A user without account
-// gets the group of his number: the agent's own would be root's.
-func ownGroup(uid uint32) *uint32 {
-	account, err := user.LookupId(strconv.FormatUint(uint64(uid), 10))
-	if err != nil {
-		return &uid
-	}
-	gid, err := strconv.ParseUint(account.Gid, 10, 32)
-	if err != nil {
-		return &uid
-	}
-	group := uint32(gid)
-	return &group
 }
 
 // lookPath finds the program as execvp does, in the workload's PATH.

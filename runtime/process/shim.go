@@ -190,7 +190,7 @@ func (j *job) fork(path string, attr *syscall.ProcAttr) (int, error) {
 			return 0, fmt.Errorf("enter cgroup: %w", err)
 		}
 	}
-	pid, err := syscall.ForkExec(path, j.Argv, attr)
+	pid, err := forkLimited(path, j.Argv, attr, j.State.Ulimits)
 	if err == nil {
 		return pid, nil
 	}
@@ -242,12 +242,12 @@ func (j *job) enterWork(work string) error {
 }
 
 // credential is nil when the program runs as the agent does. Otherwise it has
-// no supplementary groups.
+// no supplementary groups but those of the job.
 func (j *job) credential() *syscall.Credential {
-	if j.UID == nil && j.GID == nil {
+	if j.UID == nil && j.GID == nil && len(j.Groups) == 0 {
 		return nil
 	}
-	c := &syscall.Credential{Uid: uint32(os.Getuid()), Gid: uint32(os.Getgid())}
+	c := &syscall.Credential{Uid: uint32(os.Getuid()), Gid: uint32(os.Getgid()), Groups: j.Groups}
 	if j.UID != nil {
 		c.Uid = *j.UID
 	}

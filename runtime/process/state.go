@@ -43,6 +43,7 @@ type state struct {
 	StopSignal int              `json:"stopSignal"`
 	Boot       string           `json:"boot"`
 	Group      group            `json:"group,omitzero"`
+	Ulimits    []planner.Ulimit `json:"ulimits,omitempty"` // of the program, and of commands beside it
 	Shim       process          `json:"shim,omitzero"`
 	// Workload is set once the program was executed: the start is complete.
 	Workload  process   `json:"workload,omitzero"`

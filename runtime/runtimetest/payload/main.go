@@ -20,6 +20,7 @@
 //	env                 print the environment, end with 0
 //	id                  print "uid U gid G groups [..]", end with 0
 //	status              print /proc/self/status, end with 0
+//	show PATH           print the file, end with 0
 //	cwd                 print the working directory, end with 0
 //	write PATH TEXT     write the file and end with 0; with 1 if it cannot
 //	append PATH TEXT    the same, adding to the file
@@ -102,6 +103,10 @@ func main() {
 		status, err := os.ReadFile("/proc/self/status")
 		check(err)
 		fmt.Print(string(status))
+	case "show":
+		content, err := os.ReadFile(text(args, 0))
+		check(err)
+		fmt.Print(string(content))
 	case "cwd":
 		dir, err := os.Getwd()
 		check(err)
