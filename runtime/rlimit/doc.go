@@ -1,0 +1,3 @@
+// Package rlimit reads the limits that manifests give to processes as the
+// kernel takes them.
+package rlimit
