@@ -207,7 +207,11 @@ func (a *Agent) start(ctx context.Context, d *driverState, w runtime.Workload, s
 			return nil, fmt.Errorf("attach to the node's network: %w", err)
 		}
 	}
-	volumes, err := content.mount(ctx, a.cfg.Volumes, w, t)
+	owner, err := ownerOf(ctx, d.driver, w, t)
+	if err != nil {
+		return nil, fmt.Errorf("find whom volumes are for: %w", err)
+	}
+	volumes, err := content.mount(ctx, a.cfg.Volumes, w, t, owner)
 	if err != nil {
 		return nil, fmt.Errorf("make volumes ready: %w", err)
 	}

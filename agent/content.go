@@ -54,13 +54,13 @@ func (a *Agent) commitsOf(id planner.ServiceID, rev planner.Revision) []string {
 
 // mount makes the volumes of a workload ready. Commits are read only for what
 // is neither at hand nor on the node's disk.
-func (c *content) mount(ctx context.Context, volumes runtime.Volumes, w runtime.Workload, t planner.Template) (map[string]string, error) {
-	paths, err := volumes.Mount(ctx, w.ID, w.Slot, t.Volumes, ownerOf(t), c.find)
+func (c *content) mount(ctx context.Context, volumes runtime.Volumes, w runtime.Workload, t planner.Template, owner runtime.Owner) (map[string]string, error) {
+	paths, err := volumes.Mount(ctx, w.ID, w.Slot, t.Volumes, owner, c.find)
 	if err == nil || !c.missing {
 		return paths, err
 	}
 	c.read(ctx)
-	return volumes.Mount(ctx, w.ID, w.Slot, t.Volumes, ownerOf(t), c.find)
+	return volumes.Mount(ctx, w.ID, w.Slot, t.Volumes, owner, c.find)
 }
 
 // find is what volumes ask for content by its sum.

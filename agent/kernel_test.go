@@ -1,12 +1,14 @@
 package agent
 
 import (
+	"context"
 	"reflect"
 	"strings"
 	"testing"
 
 	"github.com/orpheus-cd/orpheus/planner"
 	"github.com/orpheus-cd/orpheus/runtime"
+	"github.com/orpheus-cd/orpheus/runtime/runtimetest"
 )
 
 // What a driver does not honour is refused before it is asked: one that ignores
@@ -52,5 +54,41 @@ func TestWorkloadOfTheKernel(t *testing.T) {
 	w := workload(Config{}, s, planner.LeaseDoc{}, planner.Lease{Slot: "0"}, "web-0")
 	if c := w.Containers[0]; !reflect.DeepEqual(w.Sysctls, s.Template.Sysctls) || !reflect.DeepEqual(c.Ulimits, s.Template.Containers[0].Ulimits) || c.Security.RunAsUserName != "node" {
 		t.Errorf("%+v", w)
+	}
+}
+
+// ownerDriver is a driver whose images run as somebody.
+type ownerDriver struct {
+	runtime.Driver
+	owner runtime.Owner
+}
+
+func (d ownerDriver) Owner(context.Context, runtime.Workload) (runtime.Owner, error) {
+	return d.owner, nil
+}
+
+// Local volumes are made for whom the first container runs as: by the manifest
+// where that has his number, else by the driver, if there is one to make.
+func TestOwnerOf(t *testing.T) {
+	knows, uid, gid := ownerDriver{owner: runtime.Owner{UID: 472, GID: 1}}, int64(7), int64(8)
+	local := []planner.Volume{{Name: "data", Local: &planner.LocalVolume{}}}
+	for _, c := range []struct {
+		name    string
+		driver  runtime.Driver
+		sec     planner.Security
+		volumes []planner.Volume
+		want    runtime.Owner
+	}{
+		{"by number", knows, planner.Security{RunAsUser: &uid}, local, runtime.Owner{UID: 7, GID: 7}},
+		{"with a group", knows, planner.Security{RunAsUser: &uid, RunAsGroup: &gid}, local, runtime.Owner{UID: 7, GID: 8}},
+		{"by name", knows, planner.Security{RunAsUserName: "grafana"}, local, knows.owner},
+		{"by the image", knows, planner.Security{}, local, knows.owner},
+		{"nothing to make", knows, planner.Security{}, nil, runtime.Owner{}},
+		{"nobody knows", runtimetest.NewFake("x"), planner.Security{}, local, runtime.Owner{}},
+	} {
+		template := planner.Template{Volumes: c.volumes, Containers: []planner.Container{{Security: c.sec}}}
+		if got, err := ownerOf(t.Context(), c.driver, runtime.Workload{}, template); err != nil || got != c.want {
+			t.Errorf("%s: %+v, %v; want %+v", c.name, got, err, c.want)
+		}
 	}
 }

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"context"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -153,15 +154,21 @@ func place(w *runtime.Workload, t planner.Template, caps runtime.Capabilities, a
 }
 
 // ownerOf is the user that local volumes are made for: the first container's.
-func ownerOf(t planner.Template) runtime.Owner {
+// Drivers are asked where its number does not stand in the manifest.
+func ownerOf(ctx context.Context, d runtime.Driver, w runtime.Workload, t planner.Template) (runtime.Owner, error) {
 	var o runtime.Owner
 	if sec := t.Containers[0].Security; sec.RunAsUser != nil {
 		o.UID, o.GID = int(*sec.RunAsUser), int(*sec.RunAsUser)
 		if sec.RunAsGroup != nil {
 			o.GID = int(*sec.RunAsGroup)
 		}
+		return o, nil
 	}
-	return o
+	owners, can := d.(runtime.Owners)
+	if !can || !slices.ContainsFunc(t.Volumes, func(v planner.Volume) bool { return v.Local != nil }) {
+		return o, nil
+	}
+	return owners.Owner(ctx, w)
 }
 
 // resolved is the service with its host paths where they really lead: a link

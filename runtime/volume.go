@@ -30,6 +30,14 @@ type Volumes interface {
 // unknown.
 type Owner struct{ UID, GID int }
 
+// Owners is implemented by drivers that know whom a workload runs as where the
+// manifest says it by name, or leaves it to the image.
+type Owners interface {
+	// Owner is the user and group of the first container. Its image is prepared;
+	// ErrNotFound if it is not.
+	Owner(ctx context.Context, w Workload) (Owner, error)
+}
+
 // LocalVolume is one local volume on the node's disk.
 type LocalVolume struct {
 	Slot planner.SlotID

@@ -157,6 +157,9 @@ func TestUserNames(t *testing.T) {
 		w.Containers[0].Image, w.Containers[0].Digest = ref, digest
 		w.Containers[0].Security = c.sec
 		start(t, d, w)
+		if o, err := d.Owner(t.Context(), w); err != nil || fmt.Sprint(o.UID, " ", o.GID) != c.uid+" "+c.gid {
+			t.Errorf("%+v: volumes are for %+v, %v; want %s and %s", c.sec, o, err, c.uid, c.gid)
+		}
 		log := logHas(t, w, "end: report")
 		for _, want := range []string{"Uid: " + c.uid + "\t", "Gid: " + c.gid + "\t", "Groups: " + c.groups + "\n"} {
 			if !strings.Contains(log, want) {

@@ -26,6 +26,22 @@ import (
 	"github.com/orpheus-cd/orpheus/runtime"
 )
 
+var _ runtime.Owners = (*Driver)(nil)
+
+// Owner implements runtime.Owners.
+func (d *Driver) Owner(ctx context.Context, w runtime.Workload) (runtime.Owner, error) {
+	if err := checkWorkload(w); err != nil {
+		return runtime.Owner{}, err
+	}
+	ctx, c := d.context(ctx), w.Containers[0]
+	img, err := d.imageOf(ctx, c)
+	if err != nil {
+		return runtime.Owner{}, err
+	}
+	ids, err := d.userOf(ctx, img, c.Security)
+	return runtime.Owner{UID: int(ids.UID), GID: int(ids.GID)}, err
+}
+
 // userKey is a user as an image may name it: "1000", "app", "app:staff".
 type userKey struct{ image, user string }
 

@@ -3,6 +3,7 @@
 package process
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math"
@@ -12,7 +13,29 @@ import (
 	"strings"
 
 	"github.com/orpheus-cd/orpheus/planner"
+	"github.com/orpheus-cd/orpheus/runtime"
 )
+
+var _ runtime.Owners = (*Driver)(nil)
+
+// Owner implements runtime.Owners.
+func (d *Driver) Owner(_ context.Context, w runtime.Workload) (runtime.Owner, error) {
+	if len(w.Containers) == 0 {
+		return runtime.Owner{}, fmt.Errorf("%s has no containers: %w", w.ID, runtime.ErrInvalid)
+	}
+	a, err := accountOf(w.Containers[0].Security)
+	if err != nil {
+		return runtime.Owner{}, fmt.Errorf("%w: %w", err, runtime.ErrInvalid)
+	}
+	var o runtime.Owner
+	if a.UID != nil {
+		o.UID = int(*a.UID)
+	}
+	if a.GID != nil {
+		o.GID = int(*a.GID)
+	}
+	return o, nil
+}
 
 // account is whom a program runs as; nil = as the agent does.
 type account struct {
