@@ -158,18 +158,24 @@ func (p recordPlace) in(ctx context.Context, c *checkout, o recordOptions) (reco
 	if err != nil {
 		return recordPlace{}, err
 	}
-	if place := d.Fleet.Records; place != nil {
+	if p = p.placed(d.Fleet.Records, o); p.url == "" {
+		return recordPlace{}, usageError(fmt.Errorf("the checkout %s has no remote, and its fleet.yaml does not say where the records are; name them with --records URL", c.top))
+	}
+	p.specs, p.desired = d.Nodes, d
+	return p, nil
+}
+
+// placed is where fleet.yaml and the flags say the records are; without a word of
+// theirs they are where p is.
+func (p recordPlace) placed(place *planner.RecordsPlace, o recordOptions) recordPlace {
+	if place != nil {
 		if place.URL != "" {
 			p = recordPlace{url: place.URL, secret: secretOf(place.URL)}
 		}
 		p.prefix = place.Prefix
 	}
 	p.prefix = cmp.Or(o.prefix, p.prefix, gitsync.DefaultPrefix)
-	if p.url == "" {
-		return recordPlace{}, usageError(fmt.Errorf("the checkout %s has no remote, and its fleet.yaml does not say where the records are; name them with --records URL", c.top))
-	}
-	p.specs, p.desired = d.Nodes, d
-	return p, nil
+	return p
 }
 
 // readCheckout reads the manifests of a work tree.
