@@ -1,0 +1,184 @@
+package compose
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/compose-spec/compose-go/v2/schema"
+	"github.com/santhosh-tekuri/jsonschema/v6"
+	"github.com/santhosh-tekuri/jsonschema/v6/kind"
+	"golang.org/x/text/language"
+	"golang.org/x/text/message"
+)
+
+// specification is compose-go's schema of Compose files. compose-go's own check
+// tells one fault only, and which one depends on the order of a map.
+var specification = sync.OnceValues(func() (*jsonschema.Schema, error) {
+	content, err := jsonschema.UnmarshalJSON(strings.NewReader(schema.Schema))
+	if err != nil {
+		return nil, err
+	}
+	c := jsonschema.NewCompiler()
+	if err := c.AddResource("compose-spec.json", content); err != nil {
+		return nil, err
+	}
+	c.RegisterFormat(&jsonschema.Format{Name: "duration", Validate: func(v any) error {
+		text, ok := v.(string)
+		if !ok {
+			return errors.New("expected text")
+		}
+		_, err := time.ParseDuration(text)
+		return err
+	}})
+	return c.Compile("compose-spec.json")
+})
+
+// valid checks a document against the specification.
+func (l *load) valid(cfg map[string]any, d *document) bool {
+	whole := Position{File: d.file, Line: 1}
+	s, err := specification()
+	if err != nil {
+		l.faults.add(whole.fault("cannot be checked: "+plain(err.Error()), ""))
+		return false
+	}
+	text, err := json.Marshal(cfg)
+	if err != nil {
+		l.faults.add(whole.fault("has a value that is no text, number or truth value", "write it in quotes"))
+		return false
+	}
+	var instance map[string]any
+	if err := json.Unmarshal(text, &instance); err != nil {
+		l.faults.add(whole.fault("cannot be checked: "+plain(err.Error()), ""))
+		return false
+	}
+	var broken *jsonschema.ValidationError
+	if err := s.Validate(instance); !errors.As(err, &broken) {
+		return err == nil
+	}
+	v := violations{l: l, d: d, cfg: instance}
+	v.collect(broken)
+	return false
+}
+
+// violations says where a document is not as the specification has it.
+type violations struct {
+	l   *load
+	d   *document
+	cfg any
+}
+
+func (v violations) collect(e *jsonschema.ValidationError) {
+	switch e.ErrorKind.(type) {
+	case *kind.OneOf, *kind.AnyOf:
+		if len(e.Causes) > 0 {
+			v.alternatives(e)
+			return
+		}
+	}
+	if len(e.Causes) == 0 {
+		v.tell(e)
+		return
+	}
+	for _, cause := range inOrder(e.Causes) {
+		v.collect(cause)
+	}
+}
+
+func inOrder(causes []*jsonschema.ValidationError) []*jsonschema.ValidationError {
+	sorted := slices.Clone(causes)
+	slices.SortStableFunc(sorted, func(a, b *jsonschema.ValidationError) int {
+		if n := slices.Compare(a.InstanceLocation, b.InstanceLocation); n != 0 {
+			return n
+		}
+		return strings.Compare(a.SchemaURL, b.SchemaURL)
+	})
+	return sorted
+}
+
+// alternatives tells of a value that fits none of several forms: of the form
+// that it has, if it has one of them.
+func (v violations) alternatives(e *jsonschema.ValidationError) {
+	var want []string
+	for _, cause := range inOrder(e.Causes) {
+		leaf := cause
+		for len(leaf.Causes) == 1 {
+			leaf = leaf.Causes[0]
+		}
+		t, isType := leaf.ErrorKind.(*kind.Type)
+		if !isType || len(leaf.InstanceLocation) > len(e.InstanceLocation) {
+			v.collect(cause)
+			return
+		}
+		want = append(want, t.Want...)
+	}
+	v.add(e.InstanceLocation, "must be "+forms(want), "")
+}
+
+// forms are the types of JSON in our words.
+func forms(want []string) string {
+	names := map[string]string{"object": "an object", "array": "a list", "string": "text", "number": "a number", "integer": "a whole number", "boolean": "true or false", "null": "empty"}
+	var all []string
+	for _, w := range want {
+		if name := names[w]; !slices.Contains(all, name) {
+			all = append(all, name)
+		}
+	}
+	slices.Sort(all)
+	return strings.Join(all, " or ")
+}
+
+func (v violations) tell(e *jsonschema.ValidationError) {
+	at := e.InstanceLocation
+	switch k := e.ErrorKind.(type) {
+	case *kind.Type:
+		v.add(at, "must be "+forms(k.Want), "")
+	case *kind.AdditionalProperties:
+		slices.Sort(k.Properties)
+		for _, name := range k.Properties {
+			v.add(append(slices.Clip(at), name), "is no key of the Compose specification", "check its spelling and how far it is indented; what is meant for other tools begins with x-")
+		}
+	case *kind.Required:
+		v.add(at, "needs "+strings.Join(k.Missing, ", "), "add it")
+	case *kind.Enum:
+		var want []string
+		for _, w := range k.Want {
+			want = append(want, fmt.Sprint(w))
+		}
+		v.add(at, "must be one of "+strings.Join(want, ", "), "")
+	case *kind.UniqueItems:
+		v.add(append(slices.Clip(at), strconv.Itoa(k.Duplicates[1])), fmt.Sprintf("says the same as item %d", k.Duplicates[0]+1), "keep one of them")
+	case *kind.Pattern:
+		v.add(at, quote(k.Got)+" is not of the form that belongs here", "write what matches "+k.Want)
+	case *kind.Format:
+		v.add(at, quote(fmt.Sprint(k.Got))+" is no "+k.Want, "write a number with its unit, as 1m30s")
+	default:
+		v.add(at, plain(e.ErrorKind.LocalizedString(message.NewPrinter(language.English))), "write it as the Compose specification has it")
+	}
+}
+
+// add tells of the value at a location: keys, and indexes of lists.
+func (v violations) add(location []string, reason, remedy string) {
+	field, value := "", v.cfg
+	for _, part := range location {
+		switch inner := value.(type) {
+		case []any:
+			i, _ := strconv.Atoi(part)
+			field = indexed(field, i)
+			value = nil
+			if i < len(inner) {
+				value = inner[i]
+			}
+		case map[string]any:
+			field, value = join(field, part), inner[part]
+		default:
+			field, value = join(field, part), nil
+		}
+	}
+	v.l.faults.add(v.d.position(field).fault(reason, remedy))
+}
