@@ -130,10 +130,10 @@ func (b *builder) service(id planner.ServiceID) Service {
 		out.Change, out.About, out.File, out.Line = Deleted, about(before), before.File, before.Line
 	case isHeld && held.Approve != "":
 		if !waited {
-			out.Change, out.Why, out.About = Awaits, held.Reason, about(before)
+			out.Change, out.Why, out.About = Awaits, b.words(held.Reason), about(before)
 		}
 	case isHeld:
-		out.Change, out.Why = Kept, held.Reason
+		out.Change, out.Why = Kept, b.words(held.Reason)
 	case before.Fingerprint() != after.Fingerprint():
 		out.Change = Changed
 	case before.File != after.File && before.File != "":
@@ -150,6 +150,14 @@ func (b *builder) service(id planner.ServiceID) Service {
 		out.How = append(out.How, expected(before, after, out)...)
 	}
 	return out
+}
+
+// words are what the planner says, where the head is no commit.
+func (b *builder) words(text string) string {
+	if b.in.Head.Commit != "" {
+		return text
+	}
+	return strings.ReplaceAll(text, "commit "+b.in.After.Commit.Short(), "the "+b.in.Head.Name)
 }
 
 // faults lists those of the head, and what each holds back.
@@ -217,6 +225,9 @@ func (b *builder) deletions() {
 		case Awaits:
 			d.Waiting = append(d.Waiting, s.Service)
 			d.Approve = b.held[planner.ParseServiceID(s.Service)].Approve
+			if b.in.Head.Commit == "" {
+				d.Approve = planner.PruneTrailer + ": COMMIT"
+			}
 		}
 	}
 	if len(d.Services)+len(d.Waiting) > 0 {

@@ -11,6 +11,9 @@ import (
 	"github.com/orpheus-cd/orpheus/planner/manifest"
 )
 
+// head are fields that say what a document is about: they change with nothing else.
+var head = []string{"apiVersion", "kind", "metadata.name", "metadata.namespace"}
+
 // maxValue bounds what is kept of one value, in bytes.
 const maxValue = 4 << 10
 
@@ -75,7 +78,7 @@ func (c *comparison) compare(p at, old, new any) {
 		return
 	}
 	a, b := shown(old), shown(new)
-	if a == b {
+	if a == b || slices.Contains(head, p.shown) {
 		return
 	}
 	f := Field{Field: p.shown, Old: a, New: b, Restarts: manifest.Restarts(p.shown), From: c.new.origins[p.new]}
@@ -107,8 +110,8 @@ func (c *comparison) maps(p at, old, new map[string]any) {
 // lists compares lists of objects item by item: by their names where all have
 // one, else by their places.
 func (c *comparison) lists(p at, old, new []map[string]any) {
-	oldNames, newNames := names(old), names(new)
-	if oldNames == nil || newNames == nil {
+	key, oldNames, newNames := names(old, new)
+	if key == "" {
 		for i := range max(len(old), len(new)) {
 			c.compare(p.item(strconv.Itoa(i), i, i), itemAt(old, i), itemAt(new, i))
 		}
@@ -123,13 +126,17 @@ func (c *comparison) lists(p at, old, new []map[string]any) {
 		} else {
 			both = append(both, name)
 		}
-		c.compare(p.item(name, i, j), old[i], itemAt(new, j))
+		if j < 0 {
+			c.compare(p.item(name, i, j), unnamed(old[i], key), nil)
+		} else {
+			c.compare(p.item(name, i, j), old[i], new[j])
+		}
 	}
 	for j, name := range newNames {
 		if _, there := inOld[name]; there {
 			still = append(still, name)
 		} else {
-			c.compare(p.item(name, -1, j), nil, new[j])
+			c.compare(p.item(name, -1, j), nil, unnamed(new[j], key))
 		}
 	}
 	if !slices.Equal(both, still) {
@@ -144,6 +151,16 @@ func places(names []string) map[string]int {
 		out[name] = i
 	}
 	return out
+}
+
+// unnamed is an item without its name, which its path has, if it says anything else.
+func unnamed(item map[string]any, key string) map[string]any {
+	if len(item) < 2 {
+		return item
+	}
+	item = maps.Clone(item)
+	delete(item, key)
+	return item
 }
 
 func itemAt(list []map[string]any, i int) any {
@@ -167,23 +184,29 @@ func objects(v any) []map[string]any {
 	return out
 }
 
-// names are what the items of a list are called by, each by another name; nil =
-// they are not.
-func names(list []map[string]any) []string {
+// names finds a field by which the items of both lists are called, in each list
+// each by another name; key "" = there is none.
+func names(old, new []map[string]any) (key string, oldNames, newNames []string) {
 	for _, key := range []string{"name", "mountPath", "containerPort", "topologyKey", "service", "ip", "key"} {
-		called, seen := make([]string, 0, len(list)), map[string]bool{}
-		for _, item := range list {
-			name := fmt.Sprint(item[key])
-			if item[key] == nil || seen[name] {
-				break
-			}
-			called, seen[name] = append(called, name), true
-		}
-		if len(called) == len(list) {
-			return called
+		oldNames, oldAll := called(old, key)
+		newNames, newAll := called(new, key)
+		if oldAll && newAll {
+			return key, oldNames, newNames
 		}
 	}
-	return nil
+	return "", nil, nil
+}
+
+func called(list []map[string]any, key string) (names []string, all bool) {
+	seen := map[string]bool{}
+	for _, item := range list {
+		name := fmt.Sprint(item[key])
+		if item[key] == nil || seen[name] {
+			return nil, false
+		}
+		names, seen[name] = append(names, name), true
+	}
+	return names, true
 }
 
 // shown is a value as JSON, cut where it is long; nil is "".

@@ -2,6 +2,7 @@ package review
 
 import (
 	"cmp"
+	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -182,7 +183,7 @@ func (f *fate) down(id planner.ServiceID, slots []Slot) string {
 	case f.most >= all:
 		return id.String() + " is down while its instances are replaced: all " + plural(all, "slot") + " end before their successors begin"
 	}
-	return plural(f.most, "slot") + " of " + plural(all, "slot")[:len(plural(all, "slot"))-len(" slots")] + " " + verb(f.most, "is", "are") + " down at a time: the old instance ends before the new one begins"
+	return fmt.Sprintf("%d of %d slots %s down at a time: the old instance ends before the new one begins", f.most, all, verb(f.most, "is", "are"))
 }
 
 // turns tells the decisions in order.

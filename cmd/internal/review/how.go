@@ -22,40 +22,6 @@ func how(before, after planner.Service, was bool) []string {
 	if was && before.Revision == after.Revision {
 		return append(out, "no instance restarts")
 	}
-	if was {
-		out = append(out, order(before, after))
-	}
-	for i, step := range after.Update.Steps {
-		if !was {
-			break
-		}
-		rests := []string{}
-		if step.Pause > 0 {
-			rests = append(rests, "for "+short(step.Pause))
-		}
-		if step.Approve {
-			rests = append(rests, "until a person runs: orpheus promote "+after.ID.String())
-		}
-		if len(rests) == 0 {
-			rests = append(rests, "until they are available")
-		}
-		slots := step.Slots.String()
-		if step.Slots.Percent {
-			slots += " of the slots"
-		} else {
-			slots = plural(step.Slots.Count, "slot")
-		}
-		out = append(out, fmt.Sprintf("step %d: after %s it rests %s", i+1, slots, strings.Join(rests, " and ")))
-	}
-	for _, kind := range planner.HookKinds {
-		if h, has := after.Hooks[kind]; has {
-			when := "before any slot changes"
-			if kind == planner.HookPostRollout {
-				when = "once all slots are available"
-			}
-			out = append(out, fmt.Sprintf("the %s hook runs once %s; if it fails the release is blocked (it has %s)", kind.Field(), when, short(h.Deadline())))
-		}
-	}
 	for _, d := range after.DependsOn {
 		state := "is ready"
 		if d.Condition == planner.DependsStarted {
@@ -63,7 +29,44 @@ func how(before, after planner.Service, was bool) []string {
 		}
 		out = append(out, "begins once "+d.Service.String()+" "+state)
 	}
+	out = append(out, hook(after, planner.HookPreRollout, "before any slot changes")...)
+	if was {
+		out = append(out, order(before, after))
+		out = append(out, steps(after)...)
+	}
+	return append(out, hook(after, planner.HookPostRollout, "once all slots are available")...)
+}
+
+// steps say where a rollout rests.
+func steps(s planner.Service) []string {
+	var out []string
+	for i, step := range s.Update.Steps {
+		var rests []string
+		if step.Pause > 0 {
+			rests = append(rests, "for "+short(step.Pause))
+		}
+		if step.Approve {
+			rests = append(rests, "until a person runs: orpheus promote "+s.ID.String())
+		}
+		if len(rests) == 0 {
+			rests = append(rests, "until they are available")
+		}
+		slots := plural(step.Slots.Count, "slot")
+		if step.Slots.Percent {
+			slots = step.Slots.String() + " of the slots"
+		}
+		out = append(out, fmt.Sprintf("step %d: after %s it rests %s", i+1, slots, strings.Join(rests, " and ")))
+	}
 	return out
+}
+
+// hook says when a hook runs, if the service has it.
+func hook(s planner.Service, kind planner.HookKind, when string) []string {
+	h, has := s.Hooks[kind]
+	if !has {
+		return nil
+	}
+	return []string{fmt.Sprintf("the %s hook runs once %s, within %s; if it fails the release is blocked", kind.Field(), when, short(h.Deadline()))}
 }
 
 // order says how instances are replaced.

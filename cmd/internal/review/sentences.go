@@ -1,0 +1,232 @@
+package review
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/orpheus-cd/orpheus/planner"
+)
+
+// PolicyRemark says who decides on what findings are about.
+const PolicyRemark = "Whether a node allows it its own policy decides, which is not in the repository."
+
+// Headline says a report in one line.
+func Headline(r *Report) string {
+	sum := r.Summary
+	var parts []string
+	add := func(n int, one, many string) {
+		if n > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", n, verb(n, one, many)))
+		}
+	}
+	if r.Refused != "" {
+		return "agents refuse the commit: nothing changes"
+	}
+	add(sum.Added, "service is new", "services are new")
+	add(sum.Changed, "changes", "change")
+	add(sum.Deleted, "is deleted", "are deleted")
+	services := len(parts)
+	add(sum.Restart, "slot restarts", "slots restart")
+	add(sum.Move, "moves", "move")
+	add(sum.Appear, "appears", "appear")
+	add(sum.Go, "goes", "go")
+	text := strings.Join(parts[:services], ", ")
+	if slots := strings.Join(parts[services:], ", "); slots != "" {
+		if text != "" {
+			text += ": "
+		}
+		text += slots
+	}
+	if text == "" {
+		text = "nothing changes that runs"
+		if len(r.FleetChanges)+len(r.NodeChanges) > 0 {
+			text = "no service changes, but what is said of the fleet or its nodes does"
+		}
+	}
+	parts = nil
+	broken := 0
+	for _, f := range r.Faults {
+		if !f.Warning {
+			broken++
+		}
+	}
+	add(broken, "fault holds services back", "faults hold services back")
+	missing := 0
+	for _, u := range r.Unplaced {
+		if !u.Before {
+			missing++
+		}
+	}
+	add(missing, "slot finds no place", "slots find no place")
+	if r.Deletions != nil {
+		add(len(r.Deletions.Waiting), "deletion waits for approval", "deletions wait for approval")
+	}
+	if len(parts) > 0 {
+		text += "; " + strings.Join(parts, ", ")
+	}
+	return text
+}
+
+// ServiceHead names a service, where it is described, and its revisions.
+func ServiceHead(s Service) string {
+	text := s.Service
+	switch s.Change {
+	case Moved:
+		text += ": slots move"
+	case Awaits:
+		text += ": runs on"
+	case Kept:
+		text += ": stays as it was"
+	case Added:
+		text += ": new"
+	case Deleted:
+		text += ": deleted"
+	}
+	switch {
+	case s.Change != Changed:
+	case s.Old == s.New:
+		text += ": changes without a restart"
+	default:
+		text += ": " + s.Old.Short() + " → " + s.New.Short()
+	}
+	if s.File != "" {
+		text += " (" + place(s.File, s.Line) + ")"
+	}
+	return text
+}
+
+func place(file string, line int) string {
+	if line > 0 {
+		return fmt.Sprintf("%s:%d", file, line)
+	}
+	return file
+}
+
+// FieldWords are the old and the new value, each cut to so many runes.
+func FieldWords(f Field, most int) string {
+	side := func(value string) string {
+		if value == "" {
+			return "(none)"
+		}
+		if runes := []rune(value); len(runes) > most {
+			return string(runes[:most]) + "…"
+		}
+		return value
+	}
+	return side(f.Old) + " → " + side(f.New)
+}
+
+// FieldNote says whether a field restarts, and where it is written.
+func FieldNote(f Field) string {
+	var parts []string
+	if f.Restarts {
+		parts = append(parts, "restarts")
+	}
+	if f.From != "" {
+		parts = append(parts, f.From)
+	}
+	return strings.Join(parts, "; ")
+}
+
+// SlotWords say what becomes of a slot.
+func SlotWords(s Slot) string {
+	var text string
+	switch s.Does {
+	case Appears:
+		text = fmt.Sprintf("%s appears on %s", s.Slot, s.To.Node)
+	case Goes:
+		text = fmt.Sprintf("%s goes from %s", s.Slot, s.From.Node)
+	case Moves:
+		text = fmt.Sprintf("%s moves from %s to %s", s.Slot, s.From.Node, s.To.Node)
+		if s.From.Revision != s.To.Revision {
+			text += " and restarts"
+		}
+	default:
+		text = fmt.Sprintf("%s restarts on %s", s.Slot, s.To.Node)
+	}
+	if s.Down {
+		text += ", down meanwhile"
+	}
+	return text
+}
+
+// DeletionWords say what the commit deletes.
+func DeletionWords(d *Deletions) []string {
+	const most = 20
+	var out []string
+	if len(d.Services) > 0 {
+		out = append(out, fmt.Sprintf("%s deleted: %s (of the commits that nodes take at once at most %d may be without approval)", verb(len(d.Services), "is", "are"), list(d.Services, most), d.Budget))
+	}
+	if len(d.Waiting) > 0 {
+		out = append(out, fmt.Sprintf("%s on until a person approves: %s. A later commit with the trailer %q does that; it names the commit that first lacks them on the branch: after a merge or squash the one that this makes", verb(len(d.Waiting), "runs", "run"), list(d.Waiting, most), d.Approve))
+	}
+	return out
+}
+
+// NodeList joins nodes, the first few of many.
+func NodeList(nodes []planner.NodeName) string { return list(nodes, 8) }
+
+// LoadWords are the cells of a row about a node: its name, and before, at most
+// and after of instances, memory and CPU.
+func LoadWords(l Load) [4]string {
+	name := string(l.Node)
+	if name == "" {
+		name = "all"
+	}
+	of := func(before, most, after, capacity int64, form func(int64) string) string {
+		text := form(before)
+		if before != most || after != most {
+			text += " → " + form(most) + " → " + form(after)
+		}
+		if capacity > 0 {
+			text += " of " + form(capacity)
+		}
+		return text
+	}
+	whole := func(n int64) string { return fmt.Sprint(n) }
+	return [4]string{
+		name,
+		of(int64(l.Before.Instances), int64(l.Most.Instances), int64(l.After.Instances), 0, whole),
+		of(l.Before.Requests.MemoryBytes, l.Most.Requests.MemoryBytes, l.After.Requests.MemoryBytes, l.Capacity.MemoryBytes, Memory),
+		of(l.Before.Requests.CPUMillis, l.Most.Requests.CPUMillis, l.After.Requests.CPUMillis, l.Capacity.CPUMillis, CPU),
+	}
+}
+
+// StepsOf are the steps of each service in sentences, with the turn in which each
+// is taken.
+func StepsOf(r *Report) map[string][]string {
+	out := map[string][]string{}
+	for _, t := range r.Turns {
+		for _, s := range t.Steps {
+			text := fmt.Sprintf("turn %d: ", t.Turn)
+			if t.After != "" {
+				text += "after " + t.After + ", "
+			}
+			if s.Approved {
+				text += "once a person runs \"orpheus promote " + s.Service + "\", "
+			}
+			out[s.Service] = append(out[s.Service], text+strings.Join(s.Says, "; "))
+		}
+	}
+	return out
+}
+
+// Remarks are what the plan rests on, for the end of it.
+func Remarks(r *Report) []string {
+	const most = 20
+	out := append([]string{}, r.Notes...)
+	if len(r.UnderWay) > 0 {
+		out = append(out, "the fleet is not at rest without this commit either: "+list(r.UnderWay, most))
+	}
+	for i, w := range r.Waiting {
+		if i == most {
+			out = append(out, plural(len(r.Waiting)-most, "more service")+" wait")
+			break
+		}
+		out = append(out, strings.TrimPrefix(w.Service+" waits at the end: "+w.Why, "default/ waits at the end: "))
+	}
+	if r.Cut {
+		out = append(out, "the plan ends here, before the fleet comes to rest: it takes too many steps to follow")
+	}
+	return out
+}
