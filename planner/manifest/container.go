@@ -63,7 +63,7 @@ var mountSchema = newSchema(
 
 // imageReference allows what registries and containerd take for a reference.
 var imageReference = rule{checkImageReference, form{
-	pattern: "[A-Za-z0-9\\[][^\\s]*",
+	pattern: strings.Trim(reference.ReferenceRegexp.String(), "^$"),
 	says:    "an image reference such as registry.example.com/team/web:1.2.3",
 }}
 

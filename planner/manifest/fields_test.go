@@ -32,7 +32,7 @@ func documentedFields() []documented {
 			if len(f.children) == 0 || f.itself || f.section != "" {
 				all = append(all, documented{section, path, f.restarts, refused, f.later && !f.restarts && len(f.children) == 0, false})
 			} else {
-				all = append(all, documented{section: section, path: path, later: refused, group: true})
+				all = append(all, documented{section: section, path: path, restarts: f.restarts, later: refused, group: true})
 			}
 			if f.section == "" {
 				walk(section, path+".", f.children, refused)

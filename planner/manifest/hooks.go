@@ -27,14 +27,14 @@ var hooksSchema = newSchema(
 var hookSchema = newSchema(
 	text("container", dnsLabel(63), func(h *hook) *string { return &h.container }),
 	text("image", imageReference, func(h *hook) *string { return &h.Image }),
-	special("command", commandShape, decodeHookCommand),
+	special("command", commandShape, decodeHookCommand).asked(),
 	texts("args", maxArguments, longText, func(h *hook) *[]string { return &h.Args }),
 	objects("env", maxEnv, envSchema, func(h *hook) *[]planner.EnvVar { return &h.Env }),
 	object("resources", resourcesSchema, func(h *hook) *planner.Resources { return &h.Resources }),
 	number("timeoutSeconds", 1, maxSeconds, func(h *hook) *int { return &h.timeout }),
 ).foreign(hookHabits...).like("{command: [/app, migrate]}")
 
-var commandShape = Shape{Type: TypeList, Least: 1, Limit: maxArguments, Item: &Shape{Type: TypeText}}
+var commandShape = listShape(maxArguments, longText.shape()).atLeast(1)
 
 const hookCommand = "without one a hook would run the service itself"
 

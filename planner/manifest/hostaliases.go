@@ -9,12 +9,12 @@ import (
 
 var hostAliasSchema = newSchema(
 	text("ip", aliasAddress, func(h *planner.HostAlias) *string { return &h.IP }).must(),
-	texts("hostnames", maxHostAliases, hostName, func(h *planner.HostAlias) *[]string { return &h.Hostnames }).must(),
+	texts("hostnames", maxHostAliases, hostName, func(h *planner.HostAlias) *[]string { return &h.Hostnames }).must().nonEmpty(),
 ).like("{ip: 10.0.0.1, hostnames: [db.example.com]}")
 
 // aliasAddress allows IP addresses without zone, and the word for the node.
 var aliasAddress = rule{checkAliasAddress, form{
-	pattern: planner.NodeHost + "|[0-9.]+|[0-9A-Fa-f:.]+",
+	pattern: planner.NodeHost + "|" + addressShape.Pattern,
 	says:    "an IP address, or node for the address at which an instance reaches its node",
 }}
 
@@ -36,7 +36,7 @@ func checkAliasAddress(s string) (string, string) {
 
 // hostName allows what programs look up: DNS names, also with underscores.
 var hostName = rule{checkHostName, form{
-	pattern: "[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?",
+	pattern: `[A-Za-z0-9](([A-Za-z0-9_-]|\.[A-Za-z0-9_-])*\.?[A-Za-z0-9])?`,
 	says:    "a host name such as db.example.com",
 }}
 

@@ -16,7 +16,7 @@ var sysctlSchema = newSchema(
 
 // sysctlName allows the parameters that each instance has for itself.
 var sysctlName = rule{checkSysctlName, form{
-	pattern: `(net|fs\.mqueue)\.[A-Za-z0-9_.-]+|kernel\.(sem|msg[a-z]+|shm[a-z_]+)`,
+	pattern: `(net|fs\.mqueue)(\.[A-Za-z0-9_-]+)+|kernel\.(sem|msg(max|mnb|mni)|shm(_rmid_forced|all|max|mni))`,
 	says:    "a kernel parameter that an instance has for itself, such as net.core.somaxconn",
 }}
 

@@ -10,7 +10,7 @@ var preStopSchema = newSchema(
 
 // The command stands in the hook itself: that is how revisions see it.
 var preStopExecSchema = newSchema(
-	texts("command", maxArguments, longText, func(p *planner.PreStop) *[]string { return &p.Command }).must(),
+	texts("command", maxArguments, longText, func(p *planner.PreStop) *[]string { return &p.Command }).must().nonEmpty(),
 )
 
 var sleepSchema = newSchema(

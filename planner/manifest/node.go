@@ -18,12 +18,23 @@ type node struct {
 }
 
 var nodeMetadata = newSchema(
-	text("name", dnsLabel(63), func(m *metadata) *string { return &m.name }).must(),
+	text("name", nodeName, func(m *metadata) *string { return &m.name }).must(),
 	textMap("annotations", maxLabels, annotationKey, anyText, func(m *metadata) *map[string]string { return &m.annotations }),
 ).foreign(
 	"labels", "write them in spec.labels",
 	"namespace", "remove it: a node belongs to no namespace",
 )
+
+// nodeName is a label that is no slot's: decodeNode says which ones are.
+var nodeName = rule{dnsLabel(63).check, form{pattern: dnsLabel(63).pattern, never: "^(" + hookSlots() + ")$", says: dnsLabel(63).says}}
+
+func hookSlots() string {
+	var slots []string
+	for _, kind := range planner.HookKinds {
+		slots = append(slots, string(kind))
+	}
+	return strings.Join(slots, "|")
+}
 
 var nodeSpecSchema = newSchema(
 	textMap("labels", maxLabels, ownLabelKey, labelValue, func(n *planner.NodeSpec) *map[string]string { return &n.Labels }),
@@ -123,8 +134,8 @@ func decodeOwnLabels(d *decoder, v value, into *planner.NodeSpec) {
 
 // ownLabelPattern allows label keys in which * stands for any text.
 var ownLabelPattern = rule{checkOwnLabelPattern, form{
-	pattern: "[A-Za-z0-9_.*/-]+",
-	says:    "a label key such as disk, or a pattern of one such as example.com/*",
+	pattern: "([A-Za-z0-9_.*-]+/)?[A-Za-z0-9_.*-]+", never: "^" + planner.ReservedDomain,
+	says: "a label key such as disk, or a pattern of one such as example.com/*",
 }}
 
 func checkOwnLabelPattern(s string) (reason, remedy string) {

@@ -58,7 +58,7 @@ var topologyKey = rule{func(s string) (reason, remedy string) {
 		return "is a label no node has", "write " + planner.LabelNode
 	}
 	return checkLabelKey(s)
-}, labelKey.form}
+}, form{pattern: labelKey.pattern, never: `^kubernetes\.io/hostname$`, says: "the key of a label of nodes, such as " + planner.LabelNode}}
 
 // tolerations checks each and gives defaults their zero value.
 func (w *writtenService) tolerations() []planner.Toleration {

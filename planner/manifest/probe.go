@@ -46,7 +46,7 @@ var probeGRPCSchema = newSchema(
 )
 
 var execSchema = newSchema(
-	texts("command", maxArguments, longText, func(e *planner.ProbeExec) *[]string { return &e.Command }).must(),
+	texts("command", maxArguments, longText, func(e *planner.ProbeExec) *[]string { return &e.Command }).must().nonEmpty(),
 )
 
 var headerName = rule{checkHeaderName, form{pattern: "[^\\s:]+", says: "the name of an HTTP header"}}

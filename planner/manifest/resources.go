@@ -137,7 +137,8 @@ var capabilities = strings.Fields(`ALL AUDIT_CONTROL AUDIT_READ AUDIT_WRITE
 	SYS_PACCT SYS_PTRACE SYS_RAWIO SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG WAKE_ALARM`)
 
 var capability = rule{checkCapability, form{
-	pattern: "[A-Za-z_]+",
+	pattern: "([Cc][Aa][Pp]_)?(" + anyCase(capabilities...).Pattern + ")",
+	words:   capabilities,
 	says:    "a Linux capability such as NET_ADMIN",
 }}
 

@@ -25,15 +25,20 @@ type form struct {
 	// pattern is a regular expression for the whole text, of what RE2 and
 	// JavaScript read alike; "" = any text.
 	pattern string
-	words   []string // all that is allowed; nil = no such list
+	never   string   // a pattern of what is not allowed, anywhere in the text; "" = none
+	words   []string // all that is allowed, or beside a pattern the usual ones; nil = no such list
 	says    string   // the rule in words, as the end of "must be …"
 }
 
 // anyText allows everything but control characters.
-var anyText = rule{check: func(s string) (string, string) { return noControl(s, "") }}
+var anyText = rule{func(s string) (string, string) { return noControl(s, "") }, form{
+	pattern: `[^\x00-\x1f\x7f-\x9f]*`, says: "text without control characters",
+}}
 
 // longText allows tabs and new lines as well: arguments and values.
-var longText = rule{check: func(s string) (string, string) { return noControl(s, "\t\n\r") }}
+var longText = rule{func(s string) (string, string) { return noControl(s, "\t\n\r") }, form{
+	pattern: `[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]*`, says: "text without control characters",
+}}
 
 func noControl(s, allowed string) (string, string) {
 	if len(s) > maxTextBytes {
@@ -170,17 +175,17 @@ var ownLabelKey = rule{func(s string) (string, string) {
 		return "begins with orpheus/, which is reserved", "use another prefix"
 	}
 	return checkLabelKey(s)
-}, labelKey.form}
+}, form{pattern: labelKey.pattern, never: "^" + reservedPrefix, says: labelKey.says + ", not below " + reservedPrefix}}
 
 var annotationKey = rule{func(s string) (string, string) {
 	if strings.HasPrefix(s, reservedPrefix) && s != restartedAt {
 		return "is not an annotation this version knows", suggest(s, []string{restartedAt})
 	}
 	return checkLabelKey(s)
-}, labelKey.form}
+}, form{pattern: labelKey.pattern, never: "^" + reservedPrefix, words: []string{restartedAt}, says: labelKey.says + ", not below " + reservedPrefix}}
 
 var envName = rule{checkEnvName, form{
-	pattern: "[^=]{1,256}",
+	pattern: `[^=\x00-\x1f\x7f-\x9f]{1,256}`,
 	says:    "the name of a variable, without =",
 }}
 
@@ -199,8 +204,11 @@ func checkEnvName(s string) (string, string) {
 	return "", ""
 }
 
+// unclean is what a path does not have that path.Clean leaves as it is.
+const unclean = `//|/\.\.?(/|$)|[^/]/$`
+
 // absolutePath allows clean absolute paths.
-var absolutePath = rule{checkAbsolutePath, form{pattern: "/.*", says: "an absolute path"}}
+var absolutePath = rule{checkAbsolutePath, form{pattern: "/.*", never: unclean, says: "a clean absolute path"}}
 
 func checkAbsolutePath(s string) (string, string) {
 	if reason, remedy := anyText.check(s); reason != "" {
@@ -225,7 +233,7 @@ var mountPath = rule{func(s string) (string, string) {
 		return "must have no colon", ""
 	}
 	return checkAbsolutePath(s)
-}, form{pattern: "/[^:]+", says: "an absolute path below /, without a colon"}}
+}, form{pattern: "/[^:]+", never: unclean, says: "an absolute path below /, without a colon"}}
 
 var devicePath = rule{func(s string) (string, string) {
 	if reason, remedy := checkAbsolutePath(s); reason != "" {
@@ -235,13 +243,13 @@ var devicePath = rule{func(s string) (string, string) {
 		return "must be below /dev", ""
 	}
 	return "", ""
-}, form{pattern: "/dev/.+", says: "a path below /dev"}}
+}, form{pattern: "/dev/.+", never: unclean, says: "a path below /dev"}}
 
 // repositoryPath allows clean paths inside the repository that no checkout
 // could turn into something else.
 var repositoryPath = rule{checkRepositoryPath, form{
-	pattern: "[^/].*",
-	says:    "a path in the repository, relative to its top",
+	pattern: "[^/].*", never: unclean + `|^\.\.?(/|$)|(^|/)\.[Gg][Ii][Tt](/|$)`,
+	says: "a path in the repository, relative to its top",
 }}
 
 func checkRepositoryPath(s string) (string, string) {

@@ -30,6 +30,8 @@ type Shape struct {
 	// Pattern is a regular expression for the whole of a text, of what RE2 and
 	// JavaScript read alike; "" = any text.
 	Pattern string
+	// Never is a pattern of what no text has, anywhere; "" = none.
+	Never string
 	// Words are all the texts there are; beside a Pattern the usual ones.
 	Words []string
 	// Says is the rule of a text in words, as the end of "must be …".
@@ -51,8 +53,10 @@ func (s Shape) or(others ...Shape) Shape {
 	return s
 }
 
+func (s Shape) atLeast(n int) Shape { s.Least = n; return s }
+
 func (r rule) shape() Shape {
-	return Shape{Type: TypeText, Pattern: r.pattern, Words: r.words, Says: r.says}
+	return Shape{Type: TypeText, Pattern: r.pattern, Never: r.never, Words: r.words, Says: r.says}
 }
 
 func numberShape(low, high int64) Shape { return Shape{Type: TypeNumber, Low: low, High: high} }
@@ -99,15 +103,17 @@ func amountShape(low, high, percent int64) Shape {
 	}
 	digits := len(strconv.FormatInt(percent, 10))
 	return numberShape(low, high).or(patterned(fmt.Sprintf("(%s[0-9]{0,%d}|%d)%%", first, digits-2, percent),
-		fmt.Sprintf("a number from %d to %d, or a percentage from %d%% to %d%%", low, high, low, percent)))
+		fmt.Sprintf("a percentage from %d%% to %d%%", low, percent)))
 }
 
 var (
 	boolShape     = Shape{Type: TypeBool}
 	durationShape = patterned(`[+]?(([0-9]+[.]?[0-9]*|[.][0-9]+)(ns|us|µs|μs|ms|s|m|h))+`, "a duration such as 5s or 1m30s")
 	timeShape     = patterned(`[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{1,2}:[0-9]{2}:[0-9]{2}([.,][0-9]+)?(Z|[+-][0-9]{2}:[0-9]{2})`, "a time with its zone, such as 2026-12-24T18:00:00Z")
-	addressShape  = patterned(`[0-9A-Fa-f:.]+`, "an IP address")
+	addressShape  = patterned(octet+`(\.`+octet+`){3}|[0-9A-Fa-f:]*:[0-9A-Fa-f:.]*`, "an IP address")
 )
+
+const octet = `(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])`
 
 // Field is what there is to know of a field from the decoder's tables.
 type Field struct {
@@ -157,7 +163,7 @@ func exported(infos []fieldInfo) []Field {
 			item.Fields = exported(f.children)
 			shape.Item = &item
 		}
-		fields[i] = Field{Name: f.name, Required: f.required, Restarts: f.restarts, Later: f.later, Part: f.section, Shape: shape}
+		fields[i] = Field{Name: f.name, Required: f.required || f.asked, Restarts: f.restarts, Later: f.later, Part: f.section, Shape: shape}
 	}
 	return fields
 }

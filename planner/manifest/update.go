@@ -85,7 +85,7 @@ var promotion = regexp.MustCompile(`^r1-[0-9a-f]{8,64}(/([1-9][0-9]?))?$`)
 
 // promoted is the rule of spec.update.promoted.
 var promoted = rule{checkPromoted, form{
-	pattern: strings.Trim(promotion.String(), "^$"),
+	pattern: "r1-[0-9a-f]{8,64}(/([1-9]|1[0-9]|20))?", // up to maxSteps
 	says:    "a revision such as r1-0123abcd, or r1-0123abcd/2 for the steps up to the second",
 }}
 
