@@ -60,6 +60,9 @@ var arrows = map[string][]string{
 	"examples/driver-sandbox": {"planner", "runtime", "runtime/plugin"},
 	// What reads people's files lies beside the driver, and is wired in cmd.
 	"runtime/containerd/dockerconfig": {"runtime/oom"},
+	// What people read of manifests: the pages, and what is made of them.
+	"docs":                       {},
+	"planner/manifest/reference": {"planner/manifest", "docs"},
 }
 
 // topLevel is all that may lie at the top of the repository.
