@@ -12,12 +12,7 @@ import (
 
 const (
 	listTimeout = 20 * time.Second
-	// minListGap keeps listings from eating the node while many instances
-	// change: they take at most about a twentieth of the time.
-	minListGap    = 20 * time.Millisecond
-	listGapFactor = 20
-	maxListGap    = time.Second
-	retryDriver   = 2 * time.Second
+	retryDriver = 2 * time.Second
 	// readyAfter is how long an instance without startup and readiness probe
 	// must have been running to count as ready.
 	readyAfter = time.Second
@@ -61,7 +56,7 @@ func (a *Agent) follow(ctx context.Context, d *driverState) {
 
 // listings is the only goroutine that lists a driver.
 func (a *Agent) listings(ctx context.Context, d *driverState) {
-	informed := false
+	informed, pace := false, listPace{}
 	for n := int64(1); ; n++ {
 		begin := time.Now()
 		d.begun.Store(n)
@@ -78,7 +73,7 @@ func (a *Agent) listings(ctx context.Context, d *driverState) {
 		a.post(func() { a.listed(ctx, d, n, instances, err, info, infoErr) })
 		took := time.Since(begin)
 		a.cfg.Metrics.listed(d.name, took, err)
-		if !pause(ctx, min(max(minListGap, listGapFactor*took), maxListGap)) {
+		if !pause(ctx, pace.rest(took, time.Now())) {
 			return
 		}
 		wait := a.cfg.Resync
