@@ -1,0 +1,205 @@
+package compose
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/compose-spec/compose-go/v2/types"
+)
+
+// findHooks finds the services that run to their end before another begins.
+func (c *converter) findHooks() {
+	waits, others := map[string][]string{}, map[string][]string{}
+	for _, name := range c.enabled {
+		for on, d := range c.p.Types.Services[name].DependsOn {
+			if d.Condition == types.ServiceConditionCompletedSuccessfully {
+				waits[on] = append(waits[on], name)
+			} else {
+				others[on] = append(others[on], name)
+			}
+		}
+	}
+	first := map[string]string{} // services that wait, each with what for
+	for _, on := range slices.Sorted(maps.Keys(waits)) {
+		if _, enabled := c.p.Types.Services[on]; !enabled {
+			continue
+		}
+		waiting := waits[on]
+		at := "services." + waiting[0] + ".depends_on." + on
+		c.completes[on] = "?"
+		switch {
+		case len(waiting) > 1:
+			c.fault(at, fmt.Sprintf("has %s run before %s: it can run to its end before one of them", quote(on), strings.Join(waiting, " and ")), "let one of them wait for it, and the others depend on that one by service_healthy")
+		case len(others[on]) > 0:
+			c.fault(at, "waits for the end of "+quote(on)+", which "+others[on][0]+" wants to run", "let one of them not depend on it")
+		case first[waiting[0]] != "":
+			c.fault(at, "has a second service run before it, beside "+quote(first[waiting[0]]), "run both in one: a service has one hook before its rollout")
+		case len(waits[waiting[0]]) > 0:
+			c.fault(at, "has "+quote(on)+" run before what itself runs to its end", "run both in one: a hook has none of its own")
+		default:
+			c.completes[on] = waiting[0]
+			first[waiting[0]] = on
+		}
+	}
+}
+
+// depends says what must be there first.
+func (s *service) depends() {
+	wanted := object{}
+	for _, on := range slices.Sorted(maps.Keys(s.DependsOn)) {
+		d := s.DependsOn[on]
+		at := s.keyed("depends_on", on)
+		other, enabled := s.p.Types.Services[on]
+		switch {
+		case !enabled:
+			if d.Required {
+				s.fault(at, quote(on)+" is no service of the file that is enabled", "correct the name, list its profile in x-orpheus.profiles, or write required: false")
+			}
+		case s.completes[on] == s.Name:
+			s.hook(s.service(on), at, &wanted)
+		case s.completes[on] != "": // said already
+		case d.Condition == types.ServiceConditionHealthy:
+			if !hasTest(other) {
+				s.warn(at, quote(on)+" has no healthcheck in the file: it counts as healthy when it has run for a second; those of images are not looked at", "give it a healthcheck")
+			}
+			wanted.put(s.names[on], "ready", at)
+		default:
+			if wanted.get(s.names[on]) == nil {
+				wanted.put(s.names[on], "started", at)
+			}
+		}
+	}
+	if len(wanted) > 0 {
+		s.spec.put("dependsOn", wanted, s.field("depends_on"))
+	}
+}
+
+// hook makes a service that runs to its end the hook before each rollout of this
+// one. A hook has the container of its service, with another command: what it
+// could not have of its own must be the same.
+func (s *service) hook(once *service, at string, wanted *object) {
+	hook := object{}
+	for _, name := range []string{"image", "command", "args", "env", "resources"} {
+		if v := once.spec.get(name); v != nil {
+			hook.put(name, v, once.spec.origin(name))
+		}
+	}
+	if hook.get("command") == nil {
+		args := hook.get("args")
+		if args == nil {
+			s.fault(once.at, "runs to its end before "+quote(s.Name)+" and has no command: what its image runs only the image knows", "write command: with the program and its arguments")
+			return
+		}
+		if over := s.p.Extensions[once.Name]; inside(over, "command") == nil {
+			s.warn(once.field("command"), "is run as it stands, without an ENTRYPOINT of the image", "write entrypoint: where the image has one that matters")
+		}
+		hook.put("command", args, hook.origin("args"))
+		hook.remove("args")
+	}
+	if over, ok := s.p.Extensions[once.Name]; ok {
+		hook.overlay(over, once.field("x-orpheus"))
+	}
+	s.checkAsHook(once)
+	s.spec.put("hooks", object{{"preRollout", hook, once.at}}, at)
+	for _, m := range onceWanted(once) {
+		if wanted.get(m.name) != "ready" && m.name != s.names[s.Name] {
+			wanted.put(m.name, m.value, m.from)
+		}
+	}
+}
+
+// onceWanted is what a service that runs to its end waits for.
+func onceWanted(once *service) object {
+	wanted, _ := once.spec.get("dependsOn").(object)
+	return wanted
+}
+
+// checkAsHook refuses what a hook cannot have otherwise than its service.
+func (s *service) checkAsHook(once *service) {
+	for _, f := range []struct{ name, key string }{
+		{"workingDir", "working_dir"}, {"securityContext", "user"}, {"devices", "devices"}, {"ulimits", "ulimits"},
+		{"sysctls", "sysctls"}, {"hostAliases", "extra_hosts"}, {"network", "network_mode"}, {"nodeSelector", "platform"},
+	} {
+		own, its := once.spec.get(f.name), s.spec.get(f.name)
+		if bare(own) == bare(its) {
+			continue
+		}
+		key := f.key
+		if f.name == "securityContext" {
+			key = securityKey(once, s)
+		}
+		s.fault(once.field(key), "differs from that of "+quote(s.Name)+", before which it runs to its end: it runs as a hook of that service, with the same", "write the same in both")
+	}
+	if len(once.Ports) > 0 {
+		s.fault(once.field("ports"), "is not possible: what runs to its end takes no connections", "remove it")
+	}
+	for i, m := range once.mounts {
+		mount := m.value.(object)
+		volume := once.volume(mount.get("name"))
+		if volume.get("local") != nil || volume.get("hostPath") != nil {
+			s.fault(m.from, "is not possible: what runs to its end before a service sees none of its data", "remove it, or do the work at the start of "+quote(s.Name))
+			continue
+		}
+		if !s.mountsAlike(mount, volume) {
+			s.fault(once.mounts[i].from, "is not mounted by "+quote(s.Name)+", before which it runs to its end: it runs as a hook of that service, with its files", "mount it there, too")
+		}
+	}
+}
+
+// securityKey is the key of the first thing that differs.
+func securityKey(a, b *service) string {
+	for _, f := range []struct{ name, key string }{
+		{"runAsUser", "user"}, {"runAsUserName", "user"}, {"runAsGroup", "user"}, {"readOnlyRootFilesystem", "read_only"},
+		{"privileged", "privileged"}, {"capabilities", "cap_add"}, {"supplementalGroups", "group_add"},
+	} {
+		if bare(a.security.get(f.name)) != bare(b.security.get(f.name)) {
+			return f.key
+		}
+	}
+	return "security_opt"
+}
+
+// volume is one of the service's volumes.
+func (s *service) volume(name any) object {
+	for _, v := range s.volumes {
+		if o := v.value.(object); o.get("name") == name {
+			return o
+		}
+	}
+	return nil
+}
+
+// mountsAlike reports whether the service sees the same at the same path.
+func (s *service) mountsAlike(mount, volume object) bool {
+	for _, m := range s.mounts {
+		own := m.value.(object)
+		if own.get("mountPath") != mount.get("mountPath") {
+			continue
+		}
+		v := s.volume(own.get("name"))
+		return bare(v.get("file")) == bare(volume.get("file")) && bare(v.get("emptyDir")) == bare(volume.get("emptyDir"))
+	}
+	return false
+}
+
+// bare is a value in a form that can be compared, without where it comes from.
+func bare(v any) string {
+	switch v := v.(type) {
+	case object:
+		parts := make([]string, len(v))
+		for i, m := range v {
+			parts[i] = m.name + "=" + bare(m.value)
+		}
+		slices.Sort(parts)
+		return "{" + strings.Join(parts, ",") + "}"
+	case list:
+		parts := make([]string, len(v))
+		for i, e := range v {
+			parts[i] = bare(e.value)
+		}
+		return "[" + strings.Join(parts, ",") + "]"
+	}
+	return fmt.Sprintf("%#v", v)
+}
