@@ -84,6 +84,7 @@ func (e extender) elsewhere(kind, ref, file string, at Position) (*model, bool) 
 	if !ok {
 		return nil, false
 	}
+	onlyNeeded(documents, kind, ref)
 	inner := scope{file: full, dir: path.Dir(full), env: e.s.env, asked: &at}
 	m, ok := e.l.model(documents, inner)
 	if !ok {
@@ -96,6 +97,39 @@ func (e extender) elsewhere(kind, ref, file string, at Position) (*model, bool) 
 	e.l.rebase(m, e.s.dir, inner.dir)
 	there := extender{l: e.l, m: m, s: scope{file: full, dir: e.s.dir, env: e.s.env}, find: func(field string) Position { return m.find(field, full) }}
 	return m, there.service(kind, ref)
+}
+
+// onlyNeeded leaves of the documents what a service needs: it, and what it
+// extends in turn. Nothing else of the file is looked at.
+func onlyNeeded(documents []*document, kind, ref string) {
+	needed, next := map[string]bool{}, []string{ref}
+	for len(next) > 0 {
+		name := next[0]
+		if next = next[1:]; needed[name] {
+			continue
+		}
+		needed[name] = true
+		for _, d := range documents {
+			if base, file, ok := extensionOf(mapping(mapping(d.tree[kind])[name])); ok && file == "" {
+				next = append(next, base)
+			}
+		}
+	}
+	for _, d := range documents {
+		all := mapping(d.tree[kind])
+		if all == nil {
+			if _, given := d.tree[kind]; given {
+				continue // not an object: the check says so
+			}
+		}
+		kept := map[string]any{}
+		for name := range needed {
+			if s, ok := all[name]; ok {
+				kept[name] = s
+			}
+		}
+		d.tree = map[string]any{kind: kept}
+	}
 }
 
 // put lays the service over its base.

@@ -43,3 +43,20 @@ services:
 		t.Errorf("the port is at %+v", at)
 	}
 }
+
+func TestLoadTells(t *testing.T) {
+	_, faults := read(t, map[string]string{"shop/compose.yaml": `
+services:
+  web:
+    image: nginx
+    prots: ["80:80"]
+    restart: 3
+  other:
+    image: ${A}
+    volumes: [gone:/x]
+    networks: [nowhere]
+    depends_on: [nobody]
+    environment: [FOO]
+`}, nil)
+	t.Log(told(faults))
+}

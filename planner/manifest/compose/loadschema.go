@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/compose-spec/compose-go/v2/schema"
+	"github.com/compose-spec/compose-go/v2/tree"
 	"github.com/santhosh-tekuri/jsonschema/v6"
 	"github.com/santhosh-tekuri/jsonschema/v6/kind"
 	"golang.org/x/text/language"
@@ -25,7 +26,7 @@ var specification = sync.OnceValues(func() (*jsonschema.Schema, error) {
 		return nil, err
 	}
 	c := jsonschema.NewCompiler()
-	if err := c.AddResource("compose-spec.json", content); err != nil {
+	if err := c.AddResource(specificationURL, content); err != nil {
 		return nil, err
 	}
 	c.RegisterFormat(&jsonschema.Format{Name: "duration", Validate: func(v any) error {
@@ -36,8 +37,12 @@ var specification = sync.OnceValues(func() (*jsonschema.Schema, error) {
 		_, err := time.ParseDuration(text)
 		return err
 	}})
-	return c.Compile("compose-spec.json")
+	return c.Compile(specificationURL)
 })
+
+// specificationURL names no place: of a bare name the folder that the process
+// runs in would be asked for.
+const specificationURL = "urn:compose-spec"
 
 // valid checks a document against the specification.
 func (l *load) valid(cfg map[string]any, d *document) bool {
@@ -57,23 +62,51 @@ func (l *load) valid(cfg map[string]any, d *document) bool {
 		l.faults.add(whole.fault("cannot be checked: "+plain(err.Error()), ""))
 		return false
 	}
-	var broken *jsonschema.ValidationError
-	if err := s.Validate(instance); !errors.As(err, &broken) {
-		return err == nil
+	// What is wrong is taken out, so that the rest is looked at, too.
+	for range maxRounds {
+		var broken *jsonschema.ValidationError
+		if err := s.Validate(instance); !errors.As(err, &broken) {
+			return err == nil
+		}
+		v := violations{l: l, d: d, cfg: instance}
+		v.collect(broken)
+		for _, location := range v.found {
+			key := keyAround(instance, location)
+			if len(key) < 2 {
+				return false
+			}
+			cut(cfg, key)
+			cut(instance, key)
+		}
 	}
-	v := violations{l: l, d: d, cfg: instance}
-	v.collect(broken)
 	return false
+}
+
+// maxRounds is how often a document is checked: a fault may hide another.
+const maxRounds = 4
+
+// keyAround is the path through objects to what stands at a location, or to the
+// list that it is in.
+func keyAround(v any, location []string) []string {
+	for i, part := range location {
+		m, ok := v.(map[string]any)
+		if !ok {
+			return location[:i]
+		}
+		v = m[part]
+	}
+	return location
 }
 
 // violations says where a document is not as the specification has it.
 type violations struct {
-	l   *load
-	d   *document
-	cfg any
+	l     *load
+	d     *document
+	cfg   any
+	found [][]string // locations of what was told
 }
 
-func (v violations) collect(e *jsonschema.ValidationError) {
+func (v *violations) collect(e *jsonschema.ValidationError) {
 	switch e.ErrorKind.(type) {
 	case *kind.OneOf, *kind.AnyOf:
 		if len(e.Causes) > 0 {
@@ -103,7 +136,7 @@ func inOrder(causes []*jsonschema.ValidationError) []*jsonschema.ValidationError
 
 // alternatives tells of a value that fits none of several forms: of the form
 // that it has, if it has one of them.
-func (v violations) alternatives(e *jsonschema.ValidationError) {
+func (v *violations) alternatives(e *jsonschema.ValidationError) {
 	var want []string
 	for _, cause := range inOrder(e.Causes) {
 		leaf := cause
@@ -133,7 +166,7 @@ func forms(want []string) string {
 	return strings.Join(all, " or ")
 }
 
-func (v violations) tell(e *jsonschema.ValidationError) {
+func (v *violations) tell(e *jsonschema.ValidationError) {
 	at := e.InstanceLocation
 	switch k := e.ErrorKind.(type) {
 	case *kind.Type:
@@ -141,7 +174,12 @@ func (v violations) tell(e *jsonschema.ValidationError) {
 	case *kind.AdditionalProperties:
 		slices.Sort(k.Properties)
 		for _, name := range k.Properties {
-			v.add(append(slices.Clip(at), name), "is no key of the Compose specification", "check its spelling and how far it is indented; what is meant for other tools begins with x-")
+			v.unknown(append(slices.Clip(at), name))
+		}
+	case *kind.FalseSchema:
+		// Also said of every key of an object in which anything else is wrong.
+		if !attributes().Matches(tree.NewPath(at...)) {
+			v.unknown(at)
 		}
 	case *kind.Required:
 		v.add(at, "needs "+strings.Join(k.Missing, ", "), "add it")
@@ -162,8 +200,16 @@ func (v violations) tell(e *jsonschema.ValidationError) {
 	}
 }
 
+// attributes are the keys of the specification.
+var attributes = sync.OnceValue(func() *tree.Matcher { return tree.NewMatcher(schema.AttributePaths()...) })
+
+func (v *violations) unknown(location []string) {
+	v.add(location, "is no key of the Compose specification", "check its spelling and how far it is indented; what is meant for other tools begins with x-")
+}
+
 // add tells of the value at a location: keys, and indexes of lists.
-func (v violations) add(location []string, reason, remedy string) {
+func (v *violations) add(location []string, reason, remedy string) {
+	v.found = append(v.found, location)
 	field, value := "", v.cfg
 	for _, part := range location {
 		switch inner := value.(type) {
