@@ -23,7 +23,7 @@ resources: {requests: {cpu: 1m, memory: 1Mi}}`, i))
 }
 
 // TestPlanOfThousandServices: a plan of a commit that changes 30 of 1,000 services
-// takes at most 2 s on a machine at rest (0.9 s on two cores). The bound here leaves
+// takes at most 2 s on a machine at rest (1.2 s on two busy cores). The bound here leaves
 // room for one that is not.
 func TestPlanOfThousandServices(t *testing.T) {
 	if testing.Short() {

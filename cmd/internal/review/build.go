@@ -258,7 +258,10 @@ func (b *builder) summarize() {
 		case Deleted:
 			sum.Deleted++
 		}
-		sum.Changes = sum.Changes || s.Change != Kept && s.Change != Renamed && !(s.Change == Moved && b.underWay[planner.ParseServiceID(s.Service)])
+		sum.Changes = sum.Changes || s.Change != Kept && s.Change != Renamed && s.Change != Begun
+		if s.Change == Begun {
+			continue
+		}
 		for _, slot := range s.Slots {
 			switch slot.Does {
 			case Restarts:

@@ -160,7 +160,7 @@ func (b *builder) fate(id planner.ServiceID, out *Service) {
 	if out.Change == "" && len(out.Slots) > 0 {
 		out.Change, out.Why = Moved, f.why
 		if b.underWay[id] {
-			out.Why = "under way without this commit: " + f.why
+			out.Change = Begun
 		}
 	}
 	out.Down = f.down(id, out.Slots)

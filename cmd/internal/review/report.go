@@ -88,6 +88,7 @@ const (
 	Awaits  = "awaits"  // the commit lacks it, and its deletion awaits approval
 	Kept    = "kept"    // the commit cannot speak for it: it stays as it was
 	Renamed = "renamed" // only the file that describes it is another
+	Begun   = "begun"   // its slots change without this commit, too: see UnderWay
 )
 
 // Service is what becomes of one.

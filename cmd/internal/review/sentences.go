@@ -73,6 +73,8 @@ func ServiceHead(s Service) string {
 	switch s.Change {
 	case Moved:
 		text += ": slots move"
+	case Begun:
+		text += ": under way without this commit"
 	case Awaits:
 		text += ": runs on"
 	case Kept:
