@@ -10,9 +10,9 @@ import (
 func (sv *survey) occupy() {
 	for _, id := range sv.v.documents() {
 		ss := sv.byID[id]
+		sv.settled(id, ss)
 		for _, l := range sv.v.Docs[id].Doc.Leases {
 			if h, ok := sv.byName[l.Node]; ok {
-				h.slots++
 				if ss != nil {
 					h.occupy(id, sv.needs(ss, l.Revision), 1)
 					continue
@@ -22,6 +22,49 @@ func (sv *survey) occupy() {
 			}
 		}
 	}
+}
+
+// settled counts the slots of a service where they are to be once all that has
+// begun is done. By that nodes are compared: which of them suits a slot best must
+// not hang on how far others are with something that passes.
+func (sv *survey) settled(id ServiceID, ss *serviceState) {
+	if ss == nil {
+		if _, gone := sv.f.Gone[id]; gone {
+			return
+		}
+		for _, l := range slotLeases(sv.v.Docs[id].Doc.Leases) {
+			sv.byName[l.Node].settle(sv.v.Specs[l.Revision].Asked(), 1)
+		}
+		return
+	}
+	asked := ss.s.Template.Asked()
+	for _, st := range ss.slots {
+		sv.settlesOn(st).settle(asked, 1)
+	}
+}
+
+// settlesOn is the node of the newest lease of a slot that is in force; nil = none
+// is.
+func (sv *survey) settlesOn(st *slotState) *host {
+	for _, l := range slices.Backward(st.leases) {
+		if sv.v.InForce(l) {
+			return sv.byName[l.Node]
+		}
+	}
+	return nil
+}
+
+// settle counts a slot in (1) or out (-1) of a node; nil = it is nowhere.
+func (h *host) settle(asked ResourceList, by int) {
+	switch {
+	case h == nil:
+		return
+	case by < 0:
+		h.meant = h.meant.minus(asked)
+	default:
+		h.meant = h.meant.plus(asked)
+	}
+	h.slots += by
 }
 
 // needs is what an instance takes of its node.
@@ -63,7 +106,9 @@ func (sv *survey) take(ss *serviceState, st *slotState, h *host) {
 	for _, l := range sv.yields(ss, st, h) {
 		h.occupy(ss.id, sv.needs(ss, l.Revision), -1)
 	}
-	h.slots++
+	asked := ss.s.Template.Asked()
+	sv.settlesOn(st).settle(asked, -1)
+	h.settle(asked, 1)
 	h.occupy(ss.id, sv.needs(ss, st.want), 1)
 	sv.neighbours(ss).move(h, 1)
 }
@@ -301,7 +346,7 @@ func (sv *survey) best(ss *serviceState, st *slotState, c *choice, shun bool) *h
 // load is how full the fullest resource would be, in twentieths.
 func (h *host) load(asked ResourceList) int {
 	room := h.view.Record.Capacity
-	return max(twentieths(h.used.CPUMillis+asked.CPUMillis, room.CPUMillis), twentieths(h.used.MemoryBytes+asked.MemoryBytes, room.MemoryBytes))
+	return max(twentieths(h.meant.CPUMillis+asked.CPUMillis, room.CPUMillis), twentieths(h.meant.MemoryBytes+asked.MemoryBytes, room.MemoryBytes))
 }
 
 func twentieths(used, of int64) int {

@@ -26,7 +26,6 @@ func (sv *survey) hook(ss *serviceState) {
 	}
 	st.node, st.grant = host.name, true
 	ss.waits = "its " + r.starts.Field() + " hook begins on " + string(host.name)
-	host.slots++
 	host.occupy(ss.id, sv.needs(ss, st.want), 1)
 }
 

@@ -92,7 +92,8 @@ func (p *process) tellFares(out *planner.InstanceStatus, id planner.ServiceID, l
 	if i != nil && i.isReady(p.w.now) {
 		ready = i.ready
 	} else if i != nil && i.ready > p.w.now {
-		p.tell(p.m.clock.at(i.ready) + time.Microsecond)
+		// Its own clock may say that the instant is here, by a rounding.
+		p.tell(max(p.m.clock.at(i.ready), p.now().Boot) + time.Microsecond)
 	}
 	h := p.fares(s, l, i != nil || p.flights[instance] != nil, ready, p.failures[instance])
 	out.Available = s.MinReady > 0 && h.available(s, p.now().Boot)

@@ -19,11 +19,11 @@ import (
 //	nodes N [silent]            N machines boot within a second; silent: without peers
 //	fleet [fast] [github]       what fleet.yaml says from the next commit on
 //	service NAME [replicas=N] [kind=plain|single|volumed|everynode] [version=V] [cpu=M] and how it is
-//	        rolled out: [order=stopFirst] [surge=A] [unavailable=A] [steps=A:PAUSE,A:approve] [revert=no]
+//	        placed and rolled out: [on=KEY:VALUE] [spread=KEY] [order=stopFirst] [surge=A] [unavailable=A] [steps=A:PAUSE,A:approve] [revert=no]
 //	        [minready=D] [deadline=D] [failures=N] [after=SERVICE] [pre=V] [post=V]
 //	release NAME V              another version of it · promote NAME
 //	many N                      N services of one replica each
-//	delete NAME · drain NODE · undrain NODE
+//	delete NAME · drain NODE · undrain NODE · cordon NODE · taint NODE KEY · label NODE KEY=VALUE
 //	commit WORDS                makes a commit and pushes it
 //	run DURATION
 //	off|on|kill|start|pause|resume NODE    machine, agent
@@ -80,7 +80,7 @@ func (s *story) mark() {
 
 // do carries out one command.
 func (s *story) do(command string, args []string) error {
-	need := map[string]int{"seed": 1, "nodes": 1, "service": 1, "release": 2, "promote": 1, "always": 3, "many": 1, "delete": 1, "drain": 1, "undrain": 1, "run": 1,
+	need := map[string]int{"seed": 1, "nodes": 1, "service": 1, "release": 2, "promote": 1, "always": 3, "many": 1, "delete": 1, "drain": 1, "undrain": 1, "cordon": 1, "taint": 2, "label": 2, "run": 1,
 		"off": 1, "on": 1, "kill": 1, "start": 1, "pause": 1, "resume": 1, "cut": 2, "heal": 1, "git": 1, "reset": 1,
 		"expect": 2, "serves": 3, "never": 1, "pushes": 1, "reads": 1, "quiet": 1, "objects": 1, "lost": 1}[command]
 	if len(args) < need {
@@ -135,6 +135,8 @@ func (s *story) do(command string, args []string) error {
 		c.wanted.nodes[name] = planner.NodeSpec{Name: name, File: "nodes/" + args[0] + ".yaml", Drain: true}
 	case "undrain":
 		delete(c.wanted.nodes, planner.NodeName(args[0]))
+	case "cordon", "taint", "label":
+		s.node(command, planner.NodeName(args[0]), args[1:])
 	case "commit":
 		c.Commit(strings.Join(args, " "))
 	case "run":

@@ -3,6 +3,7 @@ package fleettest
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -42,6 +43,11 @@ func (s *story) setting(svc *planner.Service, key, value string) (err error) {
 	u := &svc.Update
 	switch key {
 	case "replicas", "kind", "version", "cpu":
+	case "on":
+		label, wanted, _ := strings.Cut(value, ":")
+		svc.NodeSelector = map[string]string{label: wanted}
+	case "spread":
+		svc.Spread = []planner.SpreadConstraint{{TopologyKey: value, MaxSkew: 1}}
 	case "order":
 		u.StopFirst = value == "stopFirst"
 	case "surge":
@@ -69,6 +75,26 @@ func (s *story) setting(svc *planner.Service, key, value string) (err error) {
 		return fmt.Errorf("there is no such setting")
 	}
 	return err
+}
+
+// node says something more of a node.
+func (s *story) node(command string, name planner.NodeName, args []string) {
+	spec := s.c.wanted.nodes[name]
+	spec.Name, spec.File = name, "nodes/"+string(name)+".yaml"
+	switch command {
+	case "cordon":
+		spec.Unschedulable = true
+	case "taint":
+		spec.Taints = []planner.Taint{{Key: args[0], Effect: "NoExecute"}}
+	case "label":
+		key, value, _ := strings.Cut(args[0], "=")
+		spec.Labels = maps.Clone(spec.Labels)
+		if spec.Labels == nil {
+			spec.Labels = map[string]string{}
+		}
+		spec.Labels[key] = value
+	}
+	s.c.wanted.nodes[name] = spec
 }
 
 // release gives a service another version and leaves the rest as it is.

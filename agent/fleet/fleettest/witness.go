@@ -36,6 +36,8 @@ type witness struct {
 	changes    int // of refs that were won
 	lost       int // and lost
 	docChanges map[planner.ServiceID]int
+	// told gets every value of a document as it lands; may be nil.
+	told       func(planner.LeaseDoc)
 	fences     int
 	restoredAt time.Duration // 0 = never
 	// upheaval is when records last became others than members had made them: a
@@ -201,6 +203,9 @@ func (wit *witness) change(p *process, before *witness, parts planner.Parts, rec
 		old := wit.docs[parts.Service]
 		wit.take(parts, record)
 		wit.docChanges[parts.Service]++
+		if wit.told != nil {
+			wit.told(wit.docs[parts.Service])
+		}
 		wit.docChanged(p, parts.Service, old, wit.docs[parts.Service])
 		wit.hooks.landed(wit.w, parts.Service, old, wit.docs[parts.Service])
 		wit.givenAgain(wit.docs[parts.Service])
