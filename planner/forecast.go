@@ -63,6 +63,9 @@ func (w *foresight) forecast() Forecast {
 	turn := 0
 	for range maxForeseen {
 		d := w.decide()
+		if w.resolve(d.Resolve) { // sooner than anything else can happen
+			continue
+		}
 		out.Unplaced, out.Waiting = d.Unplaced, d.Waiting
 		if len(d.Docs) > 0 {
 			turn++
@@ -76,7 +79,7 @@ func (w *foresight) forecast() Forecast {
 			w.fare()
 			continue
 		}
-		if !w.resolve(d.Resolve) && !w.fare() && !w.wait(d.Next) && !w.approve() {
+		if !w.fare() && !w.wait(d.Next) && !w.approve() {
 			return w.ended(out, false)
 		}
 	}

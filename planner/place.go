@@ -227,7 +227,14 @@ func (sv *survey) replace(ss *serviceState, st *slotState) {
 		return
 	}
 	st.node = h.name
-	if !begins || !ss.grantable(st, st.want) {
+	switch grantable := ss.grantable(st, st.want); {
+	case begins && !grantable && ss.pins == pinsAsked: // soon: others are to find it there
+		ss.pace = p
+		asked := ss.s.Template.Asked()
+		sv.settlesOn(st).settle(asked, -1)
+		h.settle(asked, 1)
+		return
+	case !begins || !grantable:
 		return
 	}
 	st.grant, ss.pace = true, p
