@@ -29,8 +29,11 @@ func Convert(p *Project) ([]Document, []planner.Fault) {
 	c.findHooks()
 	var documents []Document
 	for _, name := range c.enabled {
-		if c.completes[name] == "" {
+		switch c.completes[name] {
+		case "":
 			documents = append(documents, c.document(c.service(name)))
+		case unclear:
+			c.service(name) // for what is wrong with it besides
 		}
 	}
 	slices.SortStableFunc(c.faults, planner.CompareFaults)
@@ -44,12 +47,16 @@ type converter struct {
 	enabled []string          // services, in order
 	names   map[string]string // their names in the fleet
 	// completes has the services that run to their end, each with the one that
-	// waits for that; "?" = what it is for cannot be said.
+	// waits for that, or unclear.
 	completes map[string]string
 	shared    map[string]string // named volumes, each with the first service that mounts it
 	words     *words            // lazily
 	looked    map[string]bool   // paths in p.Reads
 }
+
+// unclear stands for the service that waits for the end of another, where that
+// cannot be said: why not is a fault.
+const unclear = "?"
 
 func newConverter(p *Project) *converter {
 	c := &converter{p: p, names: map[string]string{}, completes: map[string]string{}, shared: map[string]string{}, looked: map[string]bool{}}
@@ -199,14 +206,41 @@ func (s *service) indexed(key string, i int) string {
 	return s.field(key)
 }
 
-// keyed is the name of a member of an object of the service, or of the list that
-// stands in its place in the file.
+// keyed is the name of a member of an object of the service, or of the item of the
+// list that stands in its place in the file: NAME=VALUE, NAME:VALUE or NAME.
 func (s *service) keyed(key, name string) string {
-	m, ok := s.raw(key).(map[string]any)
-	if _, has := m[name]; ok && has {
-		return s.field(key) + "." + name
+	field, found := s.find(key, name)
+	if !found {
+		return s.field(key)
 	}
-	return s.field(key)
+	return field
+}
+
+// find tells whether the file has such a member.
+func (s *service) find(key, name string) (field string, found bool) {
+	switch all := s.raw(key).(type) {
+	case map[string]any:
+		_, found = all[name]
+		return s.field(key) + "." + name, found
+	case []any:
+		for i, each := range all {
+			text, _ := each.(string)
+			if rest, ok := strings.CutPrefix(text, name); ok && (rest == "" || rest[0] == '=' || rest[0] == ':') {
+				return s.indexed(key, i), true
+			}
+		}
+	}
+	return "", false
+}
+
+// written is where the first of these keys has the member, the last if none has.
+func (s *service) written(name string, keys ...string) string {
+	for _, key := range keys {
+		if field, found := s.find(key, name); found {
+			return field
+		}
+	}
+	return s.field(keys[len(keys)-1])
 }
 
 // raw is what the file says under a key of the service, nil if nothing.

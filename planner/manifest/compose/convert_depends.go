@@ -28,7 +28,7 @@ func (c *converter) findHooks() {
 		}
 		waiting := waits[on]
 		at := "services." + waiting[0] + ".depends_on." + on
-		c.completes[on] = "?"
+		c.completes[on] = unclear
 		switch {
 		case len(waiting) > 1:
 			c.fault(at, fmt.Sprintf("has %s run before %s: it can run to its end before one of them", quote(on), strings.Join(waiting, " and ")), "let one of them wait for it, and the others depend on that one by service_healthy")

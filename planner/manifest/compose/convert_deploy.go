@@ -182,7 +182,6 @@ func (s *service) paced() {
 // ready makes delay and monitor the time that an instance must have been ready:
 // only then the next one is changed, and what fails in it fails the rollout.
 func (s *service) ready(at string, delay, monitor time.Duration) {
-	const deadline = 600 // seconds, by default
 	if monitor == 0 {
 		monitor = swarmMonitor
 	}
@@ -192,7 +191,11 @@ func (s *service) ready(at string, delay, monitor time.Duration) {
 	}
 	wait := seconds(max(delay, monitor))
 	s.spec.put("minReadySeconds", wait, from)
-	if wait >= deadline {
+	deadline, given := s.spec.get("progressDeadlineSeconds").(int)
+	if !given {
+		deadline = rolloutDeadline
+	}
+	if wait >= rolloutDeadline || given {
 		s.spec.put("progressDeadlineSeconds", wait+deadline, from)
 	}
 }

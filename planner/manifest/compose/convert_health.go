@@ -14,6 +14,10 @@ const (
 	checkRetries  = 3
 )
 
+// rolloutDeadline is how long an instance of a rollout may take, in seconds,
+// unless the service says otherwise.
+const rolloutDeadline = 600
+
 // maxThreshold is how many checks in a row a probe may ask for.
 const maxThreshold = 1000
 
@@ -48,7 +52,11 @@ func (s *service) checked() {
 			{"failureThreshold", failures, at + ".retries"},
 		}
 	}
-	if start := given(h.StartPeriod, 0); start > 0 && s.swarm {
+	start := given(h.StartPeriod, 0)
+	if whole := start + time.Duration(retries)*interval; start > 0 && seconds(whole) > rolloutDeadline {
+		s.spec.put("progressDeadlineSeconds", seconds(whole), at+".start_period")
+	}
+	if start > 0 && s.swarm {
 		period := given(h.StartInterval, interval)
 		whole := time.Duration(max(seconds(period), 1)) * time.Second
 		failures := math.Ceil(float64(start+time.Duration(retries)*interval) / float64(whole))

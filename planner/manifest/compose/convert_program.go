@@ -106,7 +106,7 @@ func (s *service) pulled() {
 func (s *service) variables() {
 	var env list
 	for _, name := range slices.Sorted(maps.Keys(s.Environment)) {
-		at := s.keyed("environment", name)
+		at := s.written(name, "environment", "env_file")
 		v := s.Environment[name]
 		if v == nil {
 			continue // no variable of the fleet has that name: Load says so
@@ -118,7 +118,7 @@ func (s *service) variables() {
 		env = append(env, item{object{{"name", name, ""}, {"value", *v, ""}}, at})
 	}
 	if len(env) > 0 {
-		s.spec.put("env", env, s.field("environment"))
+		s.spec.put("env", env, s.at)
 	}
 }
 
@@ -222,13 +222,13 @@ var labelReaders = []struct{ prefix, name, remedy string }{
 
 // labelField is where a label is written.
 func (s *service) labelField(key string) string {
-	for _, from := range []struct {
-		key string
-		in  map[string]string
-	}{{"annotations", s.Annotations}, {"labels", s.Labels}} {
-		if _, ok := from.in[key]; ok {
-			return s.keyed(from.key, key)
-		}
+	_, own := s.Labels[key]
+	_, noted := s.Annotations[key]
+	switch {
+	case noted:
+		return s.keyed("annotations", key)
+	case own:
+		return s.written(key, "labels", "label_file")
 	}
 	return s.field("deploy.labels")
 }

@@ -24,6 +24,8 @@ type conversion struct {
 	// faults are all there are: FIELD: part of the reason; of warnings with "~ "
 	// in front.
 	faults []string
+	// again are keys, as SERVICE.KEY, that say what is said elsewhere, too.
+	again []string
 }
 
 func (row conversion) compose() string {

@@ -61,7 +61,7 @@ var serviceKeys = []key{
 	{path: "healthcheck.interval", says: "`periodSeconds`, rounded up; 30 s by default"},
 	{path: "healthcheck.retries", says: "`failureThreshold`; 3 by default"},
 	{path: "healthcheck.start_interval", support: partly, says: "with `deploy`, `periodSeconds` of the `startupProbe`; else what starts is checked every second for a minute"},
-	{path: "healthcheck.start_period", support: partly, says: "with `deploy`, how long the `startupProbe` waits before it counts; else it changes nothing: an instance that is not healthy is left alone"},
+	{path: "healthcheck.start_period", support: partly, says: "with `deploy`, how long the `startupProbe` waits before it counts; else only how long a rollout waits: an instance that is not healthy is left alone"},
 	{path: "healthcheck.test", says: "`exec`: `CMD`, `CMD-SHELL` (by `/bin/sh -c`), `NONE`"},
 	{path: "healthcheck.timeout", says: "`timeoutSeconds`, rounded up; 30 s by default"},
 	{path: "hostname", support: partly, says: "`hostname`, without a dot"},
