@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/orpheus-cd/orpheus/agent/api"
+	"github.com/orpheus-cd/orpheus/cmd/internal/terminal"
 )
 
 // level is how bad a finding is.
@@ -97,7 +98,7 @@ func (e *env) writeFindings(findings []finding, output string) error {
 	s := e.newScreen()
 	width := 0
 	for _, f := range findings {
-		width = max(width, columns(f.Name))
+		width = max(width, terminal.Columns(f.Name))
 	}
 	counts := map[level]int{}
 	for _, f := range findings {
@@ -105,7 +106,7 @@ func (e *env) writeFindings(findings []finding, output string) error {
 		lead := fmt.Sprintf("%-4s  %-*s  ", f.Level, width, f.Name)
 		s.prose(lead, levelColour(f.Level), plain, f.Text)
 		if f.Remedy != "" {
-			s.prose(strings.Repeat(" ", columns(lead))+"→ ", dim, plain, f.Remedy)
+			s.prose(strings.Repeat(" ", terminal.Columns(lead))+"→ ", dim, plain, f.Remedy)
 		}
 	}
 	s.blank()

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/orpheus-cd/orpheus/agent/api"
+	"github.com/orpheus-cd/orpheus/cmd/internal/terminal"
 )
 
 // testEndpoints has a service of each kind: balanced over three nodes,
@@ -107,8 +108,8 @@ func TestEndpointScreens(t *testing.T) {
 			text := strings.Join(s.lines, "\n") + "\n"
 			golden(t, fmt.Sprintf("endpoints/%s.%d", name, width), text)
 			for _, line := range s.lines {
-				if columns(line) > width {
-					t.Errorf("%s at %d columns: line of %d: %s", name, width, columns(line), line)
+				if terminal.Columns(line) > width {
+					t.Errorf("%s at %d columns: line of %d: %s", name, width, terminal.Columns(line), line)
 				}
 			}
 			for _, r := range text {

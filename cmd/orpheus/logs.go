@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/orpheus-cd/orpheus/agent/api"
+	"github.com/orpheus-cd/orpheus/cmd/internal/terminal"
 	"github.com/orpheus-cd/orpheus/planner"
 	"github.com/orpheus-cd/orpheus/planner/manifest"
 )
@@ -125,7 +126,8 @@ type logPrinter struct {
 	slots    bool // name the slot
 	several  bool // name the container
 	width    int
-	terminal bool
+	raw      bool              // as it was written: nothing is shown here
+	coloured bool              // the leads are
 	colours  map[string]colour // by lead
 }
 
@@ -133,7 +135,7 @@ type logPrinter struct {
 var slotColours = []colour{"36", "33", "32", "35", "34", "31"}
 
 func newLogPrinter(w io.Writer, service api.Service, req api.LogRequest) *logPrinter {
-	p := &logPrinter{w: w, service: service.ID(), terminal: isTerminal(w), colours: map[string]colour{}}
+	p := &logPrinter{w: w, service: service.ID(), raw: !terminal.Is(w), coloured: terminal.Colours(w), colours: map[string]colour{}}
 	slots := map[string]bool{}
 	for _, i := range service.Instances {
 		slots[i.Slot] = true
@@ -164,14 +166,14 @@ func (p *logPrinter) lead(slot, container string) string {
 
 func (p *logPrinter) print(l api.LogLine) error {
 	line := l.Line
-	if p.terminal {
+	if !p.raw {
 		line = harmless(line)
 	}
 	lead := p.lead(l.Slot, l.Container)
 	if lead != "" {
 		lead = fmt.Sprintf("%-*s | ", p.width, manifest.Printable(lead))
 	}
-	if p.terminal && lead != "" && useColours() {
+	if p.coloured && lead != "" {
 		c, known := p.colours[lead]
 		if !known {
 			c = slotColours[len(p.colours)%len(slotColours)]

@@ -63,7 +63,7 @@ func TestResolveSlot(t *testing.T) {
 
 func TestAttack23LogsCannotActOnTerminal(t *testing.T) {
 	var b bytes.Buffer
-	p := &logPrinter{w: &b, terminal: true, colours: map[string]colour{}}
+	p := &logPrinter{w: &b, colours: map[string]colour{}}
 	for in, want := range map[string]string{
 		"plain\ttabs":                           "plain\ttabs",
 		"\x1b[31mred\x1b[0m ":                   "\x1b[31mred\x1b[0m \x1b[0m", // colours end with the line

@@ -15,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/orpheus-cd/orpheus/cmd/internal/terminal"
 	"github.com/orpheus-cd/orpheus/planner"
 )
 
@@ -121,7 +122,7 @@ func cacheEnviron(dir string, config []string) []string {
 		return slices.Contains(foreign, key)
 	})
 	env = append(env, "GIT_DIR="+dir, "GIT_ALLOW_PROTOCOL=file:http:https:ssh", "GIT_NO_REPLACE_OBJECTS=1")
-	if os.Getenv("GIT_TERMINAL_PROMPT") == "" && !isTerminal(os.Stdin) {
+	if os.Getenv("GIT_TERMINAL_PROMPT") == "" && !terminal.Is(os.Stdin) {
 		env = append(env, "GIT_TERMINAL_PROMPT=0") // nobody is there to answer
 	}
 	n, _ := strconv.Atoi(os.Getenv("GIT_CONFIG_COUNT")) // none is 0

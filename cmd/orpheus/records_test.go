@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/orpheus-cd/orpheus/cmd/internal/terminal"
 	"github.com/orpheus-cd/orpheus/gitsync"
 	"github.com/orpheus-cd/orpheus/gitsync/trust"
 	"github.com/orpheus-cd/orpheus/planner"
@@ -464,8 +465,8 @@ func TestNodesNarrow(t *testing.T) {
 	s := &screen{width: 60}
 	drawNodes(s, r)
 	for _, l := range s.lines {
-		if columns(l) > 60 {
-			t.Errorf("%d columns: %s", columns(l), l)
+		if terminal.Columns(l) > 60 {
+			t.Errorf("%d columns: %s", terminal.Columns(l), l)
 		}
 	}
 	if len(s.lines) > 20 {

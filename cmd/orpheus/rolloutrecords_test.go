@@ -81,7 +81,7 @@ func TestRolloutFromRecords(t *testing.T) {
 		{[]string{"history", "web"}, 0, []string{"· rollout reverted: all slots have revision r1-aaaaaaaa of commit 12121212 again"}},
 		{[]string{"status", "wep"}, 1, []string{`there is no service "wep" among the records below refs/orpheus/`, "there are web"}},
 		{[]string{"status", "web-1"}, 1, []string{`web-1 is a slot of web; "orpheus why web-1" explains it`}},
-		{[]string{"status", "-C", dir, "--watch"}, 2, []string{"ask the agent of this node"}},
+		{[]string{"status", "-C", dir, "--network"}, 2, []string{"asks the agent of this node"}},
 		{[]string{"status", "--socket", dir + "/none.sock"}, 1, []string{"no agent answers"}},
 	} {
 		code, stdout, stderr := orpheus(t, dir, c.args...)

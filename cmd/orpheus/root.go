@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"time"
 
@@ -114,7 +113,7 @@ Others are in the help of the verb.`,
 	})
 	root.PersistentFlags().StringVar(&e.socket, "socket", defaultSocket(),
 		"the agent's unix socket, or its http:// address; ORPHEUS_SOCKET sets the default")
-	verbs := []func(*env) *cobra.Command{newValidateCommand, newRenderCommand, newStatusCommand, newEndpointsCommand, newNodesCommand, newHistoryCommand, newLogsCommand, newExecCommand, newEventsCommand, newWhyCommand, newDoctorCommand, newFloorCommand, newHoldCommand, newHoldsCommand, newReleaseCommand, newRunRevisionCommand, newRestartCommand, newPromoteCommand, newHookCommand, newVersionCommand}
+	verbs := []func(*env) *cobra.Command{newValidateCommand, newRenderCommand, newPlanCommand, newStatusCommand, newEndpointsCommand, newNodesCommand, newHistoryCommand, newLogsCommand, newExecCommand, newEventsCommand, newWhyCommand, newDoctorCommand, newFloorCommand, newHoldCommand, newHoldsCommand, newReleaseCommand, newRunRevisionCommand, newRestartCommand, newPromoteCommand, newHookCommand, newSchemaCommand, newExplainCommand, newVersionCommand}
 	for _, v := range nodeVerbs {
 		verbs = append(verbs, newNodeVerb(v))
 	}
@@ -152,14 +151,4 @@ func usageArgs(check cobra.PositionalArgs) cobra.PositionalArgs {
 		}
 		return usageError(fmt.Errorf("%q cannot be read with %d arguments; write %s", cmd.CommandPath(), len(args), cmd.UseLine()))
 	}
-}
-
-// isTerminal reports whether w is a terminal.
-func isTerminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
-	if !ok {
-		return false
-	}
-	columns, _ := terminalSize(f)
-	return columns > 0
 }

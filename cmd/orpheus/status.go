@@ -5,9 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/signal"
-	"slices"
-	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -17,16 +15,25 @@ import (
 // exitNotReady answers `status --exit-code`.
 const exitNotReady = 3
 
+// statusOptions are the flags of status.
+type statusOptions struct {
+	recordOptions
+	commit                           string
+	watching, exitCode, network, all bool
+}
+
 func newStatusCommand(e *env) *cobra.Command {
-	var output, commit string
-	var watch, exitCode, network bool
-	var o recordOptions
+	var o statusOptions
 	cmd := &cobra.Command{
 		Use:   "status [SERVICE]",
 		Short: "Show what runs on this node, or in the fleet, and what keeps it from running",
 		Long: `Show the commit in force, what is wrong, and the services of this node; with a
 SERVICE (NAME or NAMESPACE/NAME) how far its rollout is, what is awaited and what
 failed, its slots on all nodes, and its instances and images here.
+
+The first lines say whether all is fine, what is not, and what there is to do.
+Of many services those are listed that are not as their manifests ask, and the
+rest is counted; --all lists all.
 
 ROLLOUT is empty where all is as the manifest asks, else
   rolling      slots change, or are still to become available
@@ -40,8 +47,9 @@ Where no agent answers, in a checkout of a fleet's repository, it shows the
 services of the whole fleet from its records; with -C, --path, --repository,
 --records or --config it does so in any case.
 
---watch shows it anew whenever it changes: in place on a terminal, else as a new
-block, or with -o json as a document on a line of its own.
+--watch shows it anew whenever it changes, from an agent each second, from records
+each five: in place on a terminal, else as a new block, or with -o json as a
+document on a line of its own.
 
 --network shows the node's network instead: its bridge, addresses and name
 server, what it balances, and the endpoints that take no connections from here.
@@ -64,76 +72,145 @@ tells; from a fleet's records, by all nodes that are live.`,
 		Args:              cobra.MaximumNArgs(1),
 		ValidArgsFunction: e.completeServices(false),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := o.check(e, cmd); err != nil {
+			if err := o.checkStatus(e, cmd, args); err != nil {
 				return usageError(err)
 			}
-			if commit != "" && (!exitCode || !isCommit(commit)) {
-				return usageError(fmt.Errorf("--commit %.80q: write the id of a commit, or at least %d characters of it, and --exit-code", commit, minCommit))
-			}
-			view := statusView{env: e, json: output == "json"}
+			v := statusView{env: e, statusOptions: o}
 			if len(args) > 0 {
-				view.service = args[0]
+				v.service = args[0]
 			}
-			if fromRecords(cmd) {
-				if network || watch {
-					return usageError(errors.New("--network and --watch ask the agent of this node; remove them, or what says where the records are"))
-				}
-				return withInterrupt(cmd.Context(), func(ctx context.Context) error {
-					st, book, err := e.recordedStatus(ctx, o, 1)
-					if err != nil {
-						return err
-					}
-					defer book.store.close()
-					return view.showRecorded(ctx, st, exitCode, o.directory, commit)
-				})
-			}
-			client, err := e.client()
-			if err != nil {
-				return err
-			}
-			defer client.Close()
-			if network {
-				if len(args) > 0 {
-					return usageError(errors.New("--network shows the node; \"orpheus endpoints SERVICE\" shows one service"))
-				}
-				return e.showNetwork(cmd.Context(), client, output)
-			}
-			if watch {
-				ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt)
-				defer stop()
-				return view.watch(ctx, client)
-			}
-			st, err := client.Status(cmd.Context())
-			if err != nil {
-				return withInterrupt(cmd.Context(), func(ctx context.Context) error {
-					recorded, book, err := e.recordsInstead(ctx, cmd, err, 1)
-					if err != nil {
-						return err
-					}
-					defer book.store.close()
-					return view.showRecorded(ctx, recorded, exitCode, o.directory, commit)
-				})
-			}
-			if st, err = view.narrow(knowElsewhere(cmd.Context(), client, st, view.service)); err != nil {
-				return err
-			}
-			if err := view.print(st); err != nil {
-				return err
-			}
-			if exitCode && !(asAsked(st) && follows(cmd.Context(), o.directory, st.Repository.Applied.Hash, commit)) {
-				return &exitError{code: exitNotReady}
-			}
-			return nil
+			return v.run(cmd)
 		},
 	}
-	addOutputFlag(cmd, &output, "text", "json")
+	addOutputFlag(cmd, &o.output, "text", "json")
 	o.addPlaceFlags(e, cmd)
-	cmd.Flags().BoolVarP(&watch, "watch", "w", false, "go on showing it")
-	cmd.Flags().BoolVar(&exitCode, "exit-code", false, "exit with 3 if not all is as the repository asks")
-	cmd.Flags().StringVar(&commit, "commit", "", "with --exit-code, 3 also until this `commit` is followed")
-	cmd.Flags().BoolVar(&network, "network", false, "show the node's network")
+	cmd.Flags().BoolVarP(&o.watching, "watch", "w", false, "go on showing it")
+	cmd.Flags().BoolVar(&o.all, "all", false, "list also what is fine, however much it is")
+	cmd.Flags().BoolVar(&o.exitCode, "exit-code", false, "exit with 3 if not all is as the repository asks")
+	cmd.Flags().StringVar(&o.commit, "commit", "", "with --exit-code, 3 also until this `commit` is followed")
+	cmd.Flags().BoolVar(&o.network, "network", false, "show the node's network")
 	cmd.MarkFlagsMutuallyExclusive("watch", "exit-code", "network")
 	return cmd
+}
+
+// checkStatus refuses what makes no sense together.
+func (o *statusOptions) checkStatus(e *env, cmd *cobra.Command, args []string) error {
+	if err := o.check(e, cmd); err != nil {
+		return err
+	}
+	switch {
+	case o.commit != "" && (!o.exitCode || !isCommit(o.commit)):
+		return fmt.Errorf("--commit %.80q: write the id of a commit, or at least %d characters of it, and --exit-code", o.commit, minCommit)
+	case o.network && fromRecords(cmd):
+		return errors.New("--network asks the agent of this node; remove it, or what says where the records are")
+	case o.network && len(args) > 0:
+		return errors.New("--network shows the node; \"orpheus endpoints SERVICE\" shows one service")
+	}
+	return nil
+}
+
+// statusView is one way to show the status.
+type statusView struct {
+	*env
+	statusOptions
+	service string // "" = all
+}
+
+// run asks the agent of this node, or reads the records of a fleet where that was
+// said, or no agent answers.
+func (v statusView) run(cmd *cobra.Command) error {
+	if fromRecords(cmd) {
+		return v.runRecorded(cmd.Context(), nil)
+	}
+	client, err := v.client()
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	if v.network {
+		return v.showNetwork(cmd.Context(), client, v.output)
+	}
+	if _, err := client.Status(cmd.Context()); err != nil {
+		if err := v.mayReadRecords(cmd, err); err != nil {
+			return err
+		}
+		return v.runRecorded(cmd.Context(), v.explainAgent(err))
+	}
+	return v.runHere(cmd.Context(), client)
+}
+
+// runHere shows what the agent of a node tells.
+func (v statusView) runHere(ctx context.Context, client *api.Client) error {
+	var st *api.Status
+	look := func(ctx context.Context) (shown *view, err error) {
+		if st, err = v.lookHere(ctx, client); err != nil {
+			return nil, err
+		}
+		return v.here(st), nil
+	}
+	if v.watching {
+		return v.watch(ctx, watchAgent, v.output == "json", look)
+	}
+	shown, err := look(ctx)
+	if err == nil {
+		err = v.show(shown, v.output == "json")
+	}
+	if err == nil && v.exitCode && !(asAsked(st) && follows(ctx, v.directory, st.Repository.Applied.Hash, v.commit)) {
+		err = &exitError{code: exitNotReady}
+	}
+	return err
+}
+
+// lookHere asks the agent, also for a service of which nothing runs on its node.
+func (v statusView) lookHere(ctx context.Context, client *api.Client) (*api.Status, error) {
+	st, err := client.Status(ctx)
+	if err != nil {
+		return nil, v.explainAgent(err)
+	}
+	return v.narrow(knowElsewhere(ctx, client, st, v.service))
+}
+
+// here is the view of a node. When its repository was last read is no news.
+func (v statusView) here(st *api.Status) *view {
+	quiet := *st
+	quiet.Repository.LastRead = time.Time{}
+	return &view{
+		draw: func(s *screen) {
+			s.all = v.all
+			drawStatus(s, st, v.service != "", v.now())
+		},
+		value: st, news: quiet,
+	}
+}
+
+// runRecorded shows what the records of a fleet tell. cause is why no agent is
+// asked instead, where that matters.
+func (v statusView) runRecorded(ctx context.Context, cause error) error {
+	var st *recordedStatus
+	look := func(ctx context.Context) (*view, error) {
+		read, book, err := v.recordedStatus(ctx, v.recordOptions, 1)
+		if err != nil {
+			return nil, recordsFailed(cause, err)
+		}
+		defer book.store.close()
+		if st, err = read.narrow(v.service); err != nil {
+			return nil, err
+		}
+		return v.recorded(st), nil
+	}
+	if v.watching {
+		return v.watch(ctx, watchRecords, v.output == "json", look)
+	}
+	return withInterrupt(ctx, func(ctx context.Context) error {
+		shown, err := look(ctx)
+		if err == nil {
+			err = v.show(shown, v.output == "json")
+		}
+		if err == nil && v.exitCode && !(st.asAsked() && st.followedBy(ctx, v.directory, v.commit)) {
+			err = &exitError{code: exitNotReady}
+		}
+		return err
+	})
 }
 
 // explainAgent adds what only the command line knows: an agent of root's that
@@ -146,131 +223,4 @@ func (e *env) explainAgent(err error) error {
 		}
 	}
 	return err
-}
-
-// statusView is one way to show the status.
-type statusView struct {
-	*env
-	service string // "" = all
-	json    bool
-}
-
-// narrow keeps the service that was asked for.
-func (v statusView) narrow(st *api.Status) (*api.Status, error) {
-	if v.service == "" {
-		return st, nil
-	}
-	for _, s := range st.Services {
-		if s.ID().String() == v.service || s.Namespace+"/"+s.Name == v.service {
-			one := *st
-			one.Services, one.Faults = []api.Service{s}, nil
-			for _, f := range st.Faults {
-				if s.File != "" && f.File == s.File {
-					one.Faults = append(one.Faults, f)
-				}
-			}
-			one.NotOpened = notOpened(st, s)
-			one.Problems = otherProblems(st)
-			one.Fleet = withoutRollouts(st.Fleet)
-			return &one, nil
-		}
-	}
-	if s, ok := serviceElsewhere(st, v.service); ok {
-		one := *st
-		one.Services, one.Faults, one.NotOpened = []api.Service{s}, nil, nil
-		one.Problems, one.Fleet = otherProblems(st), withoutRollouts(st.Fleet)
-		return &one, nil
-	}
-	return nil, noService(st, v.service)
-}
-
-// withoutRollouts leaves out those of other services.
-func withoutRollouts(f *api.Fleet) *api.Fleet {
-	if f == nil {
-		return nil
-	}
-	one := *f
-	one.Rollouts = nil
-	return &one
-}
-
-// notOpened lists the ports of a service that the node does not open.
-func notOpened(st *api.Status, s api.Service) []api.NotOpened {
-	return slices.DeleteFunc(slices.Clone(st.NotOpened), func(n api.NotOpened) bool { return n.ID() != s.ID() })
-}
-
-// otherProblems are the node's, less those of single ports, which are their
-// services'.
-func otherProblems(st *api.Status) []string {
-	ports := map[string]bool{}
-	for _, n := range st.NotOpened {
-		ports[n.String()] = true
-	}
-	return slices.DeleteFunc(slices.Clone(st.Problems), func(p string) bool { return ports[p] })
-}
-
-// noService says which services there are, and that a broken manifest may be
-// the reason why one is missing.
-func noService(st *api.Status, name string) error {
-	names := serviceNames(st, false)
-	text := fmt.Sprintf("there is no service %q on node %s", name, st.Node)
-	const few = 12
-	switch {
-	case len(names) == 0 && st.Fleet != nil:
-		text += ", on which nothing runs now, nor among those of the fleet that it knows"
-	case len(names) == 0:
-		text += ", nor any other"
-	case len(names) > few:
-		text += fmt.Sprintf("; \"orpheus status\" lists its %d services", len(names))
-	default:
-		text += "; it has " + strings.Join(names, ", ")
-	}
-	if st.Fleet != nil {
-		text += "; \"orpheus status\" with -C, --repository or --config shows the services of the whole fleet"
-	}
-	if n := broken(st.Faults); n > 0 {
-		text += fmt.Sprintf("; %s of the commit may hold it back, see \"orpheus status\"", count(n, "fault"))
-	}
-	return errors.New(text)
-}
-
-func (v statusView) print(st *api.Status) error {
-	if v.json {
-		return writeJSON(v.stdout, st, false)
-	}
-	return v.render(st).writeTo(v.stdout)
-}
-
-// render draws the view for where it goes to: cut to a terminal's width,
-// whole in a pipe.
-func (v statusView) render(st *api.Status) *screen {
-	s := v.newScreen()
-	drawStatus(s, st, v.service != "", v.now())
-	return s
-}
-
-// underWay reports whether the slots of a service are not what they are to be, on
-// any node.
-func underWay(r *api.Rollout) bool { return r != nil && !r.Steady() }
-
-// asAsked reports whether nothing is amiss, or on its way.
-func asAsked(st *api.Status) bool {
-	r := st.Repository
-	if r.Refused != "" || r.Error != "" || r.Applied.Hash == "" || broken(st.Faults) > 0 || len(st.Problems) > 0 || slices.ContainsFunc(st.NotOpened, func(n api.NotOpened) bool { return !n.Meant }) || len(st.Pressure) > 0 {
-		return false
-	}
-	for _, d := range st.Drivers {
-		if d.Error != "" {
-			return false
-		}
-	}
-	for _, s := range st.Services {
-		if !settled(s) {
-			return false
-		}
-	}
-	if f := st.Fleet; f != nil && (f.Error != "" || !f.Registered || len(f.Unplaced) > 0 || slices.ContainsFunc(f.Rollouts, underWay)) {
-		return false
-	}
-	return st.Network == nil || st.Network.Error == ""
 }

@@ -13,6 +13,7 @@ import (
 	"unicode"
 
 	"github.com/orpheus-cd/orpheus/agent/api"
+	"github.com/orpheus-cd/orpheus/cmd/internal/terminal"
 	"github.com/orpheus-cd/orpheus/planner"
 )
 
@@ -90,6 +91,7 @@ func scenarios() map[string]*api.Status {
 	// The registry has no such image: the old revision stays.
 	blocked := usual()
 	blocked[1].Revision, blocked[1].Updated = testRevision("9"), 0
+	blocked[1].RetryAt = testNow.Add(20 * time.Second)
 	blocked[1].Message = "revision r1-99999999 waits (tried 4 times): pull registry.example.com/team/web:1.2.4: not found; push the image, or correct the tag"
 	all["blocked image"] = testStatus(blocked...)
 
@@ -277,8 +279,8 @@ func TestScreensFit(t *testing.T) {
 				}
 				for line := range strings.Lines(drawn(st, detail, width)) {
 					line = strings.TrimRight(line, "\n")
-					if columns(line) > width {
-						t.Errorf("%s at %d columns: line of %d: %s", name, width, columns(line), line)
+					if terminal.Columns(line) > width {
+						t.Errorf("%s at %d columns: line of %d: %s", name, width, terminal.Columns(line), line)
 					}
 				}
 			}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/orpheus-cd/orpheus/agent/api"
+	"github.com/orpheus-cd/orpheus/cmd/internal/terminal"
 )
 
 // networkReport is what `orpheus status --network` prints.
@@ -93,7 +94,7 @@ func drawNameServer(s *screen, n *api.NameServer, now time.Time) {
 	}
 	const enough = 8 // of a hash
 	s.labelled(first(len(n.Faults), "NAMES"), plain, fmt.Sprintf("%s by process %d, program %s, up %s",
-		text, n.PID, clip(n.Version, enough+1), age(now.Sub(n.Since))))
+		text, n.PID, terminal.Clip(n.Version, enough+1), age(now.Sub(n.Since))))
 	s.labelled("", plain, fmt.Sprintf("%s, %d questions about them", count(n.Services, "service"), n.Local))
 	if len(n.Upstream) == 0 {
 		s.labelled("", yellow, "other names are not answered: this node names no other name server")
@@ -130,7 +131,7 @@ func describeRelay(r *api.Relay, now time.Time) string {
 		return fmt.Sprintf("process %d begins to lead connections on loopback", r.PID)
 	}
 	return fmt.Sprintf("leads connections in user space, process %d, program %s, for %s: %s open on loopback and the node, %s",
-		r.PID, clip(r.Version, enough+1), age(now.Sub(r.Since)), count(r.Open, "port"), count(r.Connections, "connection"))
+		r.PID, terminal.Clip(r.Version, enough+1), age(now.Sub(r.Since)), count(r.Open, "port"), count(r.Connections, "connection"))
 }
 
 // drawBalanced counts what connections are led from and to.

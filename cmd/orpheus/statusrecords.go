@@ -23,22 +23,26 @@ func fromRecords(cmd *cobra.Command) bool {
 	return slices.ContainsFunc(placeFlags, func(name string) bool { return cmd.Flags().Changed(name) })
 }
 
-// recordsInstead reads the records of the checkout we are in, where no agent
-// answers and nobody said which one is meant. cause is what is wrong with the
-// agent; it is returned where there is no checkout of a fleet either.
-func (e *env) recordsInstead(ctx context.Context, cmd *cobra.Command, cause error, depth int) (*recordedStatus, *recordBook, error) {
-	o := recordOptions{directory: "."}
+// mayReadRecords reports whether the records of the checkout we are in can take the
+// place of an agent: nil where none answers, nobody said which one is meant, and
+// there is a checkout. cause is what is wrong with the agent.
+func (e *env) mayReadRecords(cmd *cobra.Command, cause error) error {
 	if !errors.Is(cause, api.ErrNotRunning) || cmd.Flags().Changed("socket") {
-		return nil, nil, e.explainAgent(cause)
+		return e.explainAgent(cause)
 	}
-	if _, err := openWorkTree(ctx, o.directory); err != nil {
-		return nil, nil, e.explainAgent(cause)
+	if _, err := openWorkTree(cmd.Context(), "."); err != nil {
+		return e.explainAgent(cause)
 	}
-	st, book, err := e.recordedStatus(ctx, o, depth)
-	if err != nil {
-		return nil, nil, fmt.Errorf("%w\nnor can the records of a fleet be read: %w", e.explainAgent(cause), err)
+	return nil
+}
+
+// recordsFailed says that the records cannot be read, and where they stand in for an
+// agent also why that was not asked.
+func recordsFailed(agent, records error) error {
+	if agent == nil {
+		return records
 	}
-	return st, book, nil
+	return fmt.Errorf("%w\nnor can the records of a fleet be read: %w", agent, records)
 }
 
 // recordedStatus reads what the records tell of services, with so many values of
@@ -51,35 +55,36 @@ func (e *env) recordedStatus(ctx context.Context, o recordOptions, depth int) (*
 	return b.status(place, planner.Time{Boot: 1, Wall: e.now()}), b, nil
 }
 
-// showRecorded prints the status of a fleet, or of one service.
-// What is followed is compared with commit in the checkout that dir lies in.
-func (v statusView) showRecorded(ctx context.Context, st *recordedStatus, exitCode bool, dir, commit string) error {
-	s := v.newScreen()
-	if v.service == "" {
-		drawRecorded(s, st)
-	} else {
-		service, slot, err := st.find(v.service)
-		if err != nil {
-			return err
+// narrow keeps the service that was asked for; "" = all.
+func (st *recordedStatus) narrow(name string) (*recordedStatus, error) {
+	if name == "" {
+		return st, nil
+	}
+	service, slot, err := st.find(name)
+	if err != nil {
+		return nil, err
+	}
+	if slot != "" {
+		return nil, fmt.Errorf("%s is a slot of %s; \"orpheus why %s\" explains it", name, service.Service, name)
+	}
+	one := *st
+	one.Services, one.Faults = []*recordedService{service}, service.faults(st.Faults)
+	return &one, nil
+}
+
+// recorded is the view of a fleet, or of one service of it.
+func (v statusView) recorded(st *recordedStatus) *view {
+	return &view{value: st, draw: func(s *screen) {
+		s.all = v.all
+		if v.service == "" {
+			drawRecorded(s, st)
+			return
 		}
-		if slot != "" {
-			return fmt.Errorf("%s is a slot of %s; \"orpheus why %s\" explains it", v.service, service.Service, v.service)
-		}
-		one := *st
-		one.Services, one.Faults, st = []*recordedService{service}, service.faults(st.Faults), &one
-		drawRecordedService(s, st, service, "", v.now())
+		service := st.Services[0]
+		service.standing().draw(s)
 		drawAdvice(s, recordedAdvice(service))
-	}
-	var err error
-	if v.json {
-		err = writeJSON(v.stdout, st, false)
-	} else {
-		err = s.writeTo(v.stdout)
-	}
-	if err == nil && exitCode && !(st.asAsked() && st.followedBy(ctx, dir, commit)) {
-		return &exitError{code: exitNotReady}
-	}
-	return err
+		drawRecordedService(s, st, service, "", v.now())
+	}}
 }
 
 // asAsked reports whether all services have what their manifests ask for.
@@ -233,22 +238,16 @@ func recordedAdvice(service *recordedService) []string {
 const whyDecisions = 6
 
 // whyRecorded explains a service or slot from the records.
-func (e *env) whyRecorded(st *recordedStatus, b *recordBook, name string) error {
+func (e *env) whyRecorded(st *recordedStatus, b *recordBook, name string) (*view, error) {
 	service, slot, err := st.find(name)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	report := historyReport{Records: st.Records}
 	if report.Entries, err = b.history(service.id, whyDecisions-1); err != nil {
-		return err
+		return nil, err
 	}
-	s := e.newScreen()
-	drawRecordedService(s, st, service, slot, e.now())
-	if len(report.Entries) > 0 {
-		s.blank()
-		s.line(s.paint(bold, "DECIDED"))
-		drawHistory(s, report, true)
-	}
+	standing := service.standing()
 	advice := recordedAdvice(service)
 	if len(advice) == 0 {
 		advice = []string{"nothing: it is as its manifest asks"}
@@ -256,6 +255,20 @@ func (e *env) whyRecorded(st *recordedStatus, b *recordBook, name string) error 
 			advice = []string{"wait: the fleet is at work on it"}
 		}
 	}
-	drawAdvice(s, advice)
-	return s.writeTo(e.stdout)
+	return &view{
+		draw: func(s *screen) {
+			standing.draw(s)
+			drawAdvice(s, advice)
+			drawRecordedService(s, st, service, slot, e.now())
+			if len(report.Entries) > 0 {
+				s.blank()
+				s.line(s.paint(bold, "DECIDED"))
+				drawHistory(s, report, true)
+			}
+		},
+		value: whyReport{
+			Service: service.Service, Slot: slot, Grade: standing.grade, Summary: standing.sentence(), ToDo: advice,
+			Records: st.Records, Recorded: service, Decided: report.Entries,
+		},
+	}, nil
 }

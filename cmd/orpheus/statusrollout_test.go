@@ -9,6 +9,7 @@ import (
 
 	"github.com/orpheus-cd/orpheus/agent/api"
 	"github.com/orpheus-cd/orpheus/agent/event"
+	"github.com/orpheus-cd/orpheus/cmd/internal/terminal"
 	"github.com/orpheus-cd/orpheus/planner"
 )
 
@@ -194,7 +195,7 @@ func TestRolloutScreens(t *testing.T) {
 			text := drawn(one, true, width)
 			golden(t, fmt.Sprintf("rollout/%s.%d", name, width), text)
 			for line := range strings.Lines(text) {
-				if n := columns(strings.TrimRight(line, "\n")); n > width {
+				if n := terminal.Columns(strings.TrimRight(line, "\n")); n > width {
 					t.Errorf("%s: line of %d columns: %s", name, n, line)
 				}
 			}

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/orpheus-cd/orpheus/cmd/internal/terminal"
 	"github.com/orpheus-cd/orpheus/planner/manifest"
 )
 
@@ -69,7 +70,7 @@ func (t *table) widths(width int) (columnWidths []int, room int) {
 	for _, r := range t.rows {
 		for i, c := range r.cells {
 			if c.text != "" {
-				w[i] = max(w[i], columns(c.text), columns(t.titles[i]))
+				w[i] = max(w[i], terminal.Columns(c.text), terminal.Columns(t.titles[i]))
 			}
 		}
 	}
@@ -121,7 +122,7 @@ func (t *table) draw(s *screen) {
 	s.line(line)
 	for _, r := range t.rows {
 		line := t.join(s, w, r.cells)
-		if r.note == "" || beside && (room < 0 || columns(r.note) <= room) {
+		if r.note == "" || beside && (room < 0 || terminal.Columns(r.note) <= room) {
 			s.line(line + s.paint(r.noteColour, r.note))
 		} else {
 			s.line(line)
@@ -137,8 +138,8 @@ func (t *table) join(s *screen, w []int, cells []cell) string {
 	var b strings.Builder
 	for i, c := range cells {
 		if w[i] > 0 {
-			text := clipInside(c.text, w[i])
-			b.WriteString(s.paint(c.colour, text) + strings.Repeat(" ", w[i]-columns(text)+gap))
+			text := terminal.ClipInside(c.text, w[i])
+			b.WriteString(s.paint(c.colour, text) + strings.Repeat(" ", w[i]-terminal.Columns(text)+gap))
 		}
 	}
 	return b.String()
@@ -146,15 +147,15 @@ func (t *table) join(s *screen, w []int, cells []cell) string {
 
 // noteBelow draws a row's note under it.
 func (t *table) noteBelow(s *screen, r row) {
-	lines := wrap(r.note, s.room(columns(noteLead)))
+	lines := terminal.Wrap(r.note, s.room(terminal.Columns(noteLead)))
 	if len(lines) > maxNote {
 		lines = lines[:maxNote]
-		lines[maxNote-1] = clip(lines[maxNote-1]+" …", s.room(columns(noteLead)))
+		lines[maxNote-1] = terminal.Clip(lines[maxNote-1]+" …", s.room(terminal.Columns(noteLead)))
 	}
 	for i, l := range lines {
 		lead := noteLead
 		if i > 0 {
-			lead = strings.Repeat(" ", columns(noteLead))
+			lead = strings.Repeat(" ", terminal.Columns(noteLead))
 		}
 		s.line(s.paint(dim, lead) + s.paint(r.noteColour, l))
 	}

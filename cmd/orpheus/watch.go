@@ -4,122 +4,190 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"os"
-	"strings"
+	"os/signal"
+	"syscall"
 	"time"
 
-	"github.com/orpheus-cd/orpheus/agent/api"
+	"github.com/orpheus-cd/orpheus/cmd/internal/terminal"
 	"github.com/orpheus-cd/orpheus/planner/manifest"
 )
 
-// watchInterval is how often the agent is asked. An answer that has not
-// changed costs it nothing.
-const watchInterval = time.Second
+const (
+	// watchAgent is how often an agent is asked. An answer that has not changed
+	// costs it nothing.
+	watchAgent = time.Second
+	// watchRecords is how often records are fetched: as often as agents do.
+	watchRecords = 5 * time.Second
+)
 
-// watch shows the status until ctx ends. An agent that goes away is waited
-// for, once it has answered.
-func (v statusView) watch(ctx context.Context, client *api.Client) error {
-	terminal := isTerminal(v.stdout) && !v.json
-	if terminal {
-		// Make room first, so that what was on the screen is scrolled up and
-		// not lost.
-		f := v.stdout.(*os.File)
-		_, lines := terminalSize(f)
-		fmt.Fprint(v.stdout, strings.Repeat("\n", lines), "\x1b[?25l")
-		defer fmt.Fprint(v.stdout, "\x1b[?25h")
+// view is something that a verb has found out, in the forms it can be shown in.
+type view struct {
+	draw  func(*screen)
+	value any // for -o json
+	// news is what makes it worth showing again where one block follows the
+	// other, by its JSON; nil = value.
+	news any
+}
+
+// show prints a view once.
+func (e *env) show(v *view, asJSON bool) error {
+	if asJSON {
+		return writeJSON(e.stdout, v.value, false)
 	}
-	tick := time.NewTicker(watchInterval)
-	defer tick.Stop()
-	var last *api.Status
-	shown := ""
+	return e.drawn(v).writeTo(e.stdout)
+}
+
+// drawn draws a view for where it goes to: cut to a terminal's width, whole in a
+// pipe.
+func (e *env) drawn(v *view) *screen {
+	s := e.newScreen()
+	v.draw(s)
+	return s
+}
+
+// watch shows what look finds until the user interrupts it: in place on a terminal,
+// else as a new block, or as a document on a line of its own, whenever there is
+// news. Only the first look has to work; while later ones do not, what is wrong is
+// shown with what was found last.
+func (e *env) watch(ctx context.Context, every time.Duration, asJSON bool, look func(context.Context) (*view, error)) error {
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	w := watcher{env: e, json: asJSON}
+	v, err := look(ctx)
+	switch {
+	case ctx.Err() != nil:
+		return nil
+	case err != nil:
+		return err
+	}
+	w.last = v
+	if f, ok := e.stdout.(*os.File); ok && !asJSON && terminal.CanMove(f) {
+		if w.live, err = terminal.Start(f); err != nil {
+			return err
+		}
+	}
+	err = w.run(ctx, every, look)
+	if w.live == nil {
+		return err
+	}
+	// What was seen last stays: somebody may want to copy it.
+	if endErr := w.live.End(e.drawn(w.last).lines); err == nil {
+		err = endErr
+	}
+	return err
+}
+
+// watcher shows a view anew.
+type watcher struct {
+	*env
+	json    bool
+	live    *terminal.Live // nil = blocks are appended
+	last    *view
+	problem error  // of the last look
+	shown   string // what the last block was about
+}
+
+// looked is what one look found.
+type looked struct {
+	view *view
+	err  error
+}
+
+// run shows the first view, and then what each look finds. A look may take its
+// time; meanwhile the screen follows the size of its window.
+func (w *watcher) run(ctx context.Context, every time.Duration, look func(context.Context) (*view, error)) error {
+	var resized <-chan os.Signal
+	if w.live != nil {
+		resized = w.live.Resized()
+	}
+	found := make(chan looked, 1)
+	next := time.NewTimer(every)
+	defer next.Stop()
 	for {
-		st, err := client.Status(ctx)
-		switch {
-		case ctx.Err() != nil:
-			return nil
-		case err == nil:
-			if st, err = v.narrow(knowElsewhere(ctx, client, st, v.service)); err != nil && last == nil {
-				return err
-			}
-		case last == nil:
-			return v.explainAgent(err)
-		}
-		if err == nil {
-			last = st
-		}
-		switch {
-		case terminal:
-			v.redraw(last, err)
-		case v.change(&shown, last, err):
-			if err := v.append(last, err); err != nil {
-				return err
-			}
+		if err := w.showNews(); err != nil {
+			return err
 		}
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-tick.C:
+		case <-resized:
+		case <-next.C:
+			go func() {
+				v, err := look(ctx)
+				found <- looked{v, err}
+			}()
+		case f := <-found:
+			if ctx.Err() != nil {
+				return nil
+			}
+			if w.problem = f.err; f.err == nil {
+				w.last = f.view
+			}
+			next.Reset(every)
 		}
 	}
 }
 
-// redraw overwrites the screen line by line, which does not flicker, and
-// leaves out what does not fit.
-func (v statusView) redraw(st *api.Status, problem error) {
-	s := v.render(st)
-	if problem != nil {
-		top := &screen{width: s.width, colours: s.colours}
-		top.prose("", plain, red, problem.Error())
-		s.lines = append(append(top.lines, ""), s.lines...)
+// showNews draws in place, or appends a block if there is news.
+func (w *watcher) showNews() error {
+	if w.live != nil {
+		return w.live.Show(w.frame(), func(hidden int) string {
+			s := w.newScreen()
+			s.prose("", plain, dim, fmt.Sprintf("… %d more lines: enlarge the window, or name a service", hidden))
+			return s.lines[0]
+		})
 	}
-	if f, ok := v.stdout.(*os.File); ok {
-		if _, lines := terminalSize(f); lines > 2 && len(s.lines) > lines-1 {
-			hidden := len(s.lines) - (lines - 2)
-			s.lines = append(s.lines[:lines-2], s.paint(dim, fmt.Sprintf("… %d more lines: enlarge the window, or name a service", hidden)))
-		}
+	if !w.changed() {
+		return nil
 	}
-	var b strings.Builder
-	b.WriteString("\x1b[H")
-	for _, l := range s.lines {
-		b.WriteString(l + "\x1b[K\n")
-	}
-	b.WriteString("\x1b[J")
-	_, _ = io.WriteString(v.stdout, b.String())
+	return w.append()
 }
 
-// change reports whether there is something new to print. When the repository
-// was last read is no news.
-func (v statusView) change(shown *string, st *api.Status, problem error) bool {
-	quiet := *st
-	quiet.Repository.LastRead = time.Time{}
-	text, err := json.Marshal(quiet)
+// frame is what stands on the terminal now.
+func (w *watcher) frame() []string {
+	s := w.newScreen()
+	if w.problem != nil {
+		s.prose("", plain, red, w.problem.Error())
+		s.blank()
+	}
+	w.last.draw(s)
+	return s.lines
+}
+
+// changed reports whether there is something new to print.
+func (w *watcher) changed() bool {
+	about := w.last.news
+	if about == nil {
+		about = w.last.value
+	}
+	text, err := json.Marshal(about)
 	if err != nil {
 		return true
 	}
 	now := string(text)
-	if problem != nil {
-		now += problem.Error()
+	if w.problem != nil {
+		now += w.problem.Error()
 	}
-	changed := now != *shown
-	*shown = now
+	changed := now != w.shown
+	w.shown = now
 	return changed
 }
 
 // append prints a new block.
-func (v statusView) append(st *api.Status, problem error) error {
-	if v.json {
-		if problem != nil {
-			return nil // the next document comes with the agent
+func (w *watcher) append() error {
+	if w.json {
+		if w.problem != nil {
+			return nil // the next document comes when it works again
 		}
-		return writeJSON(v.stdout, st, true)
+		return writeJSON(w.stdout, w.last.value, true)
 	}
-	if _, err := fmt.Fprintf(v.stdout, "--- %s\n", v.now().Format(time.RFC3339)); err != nil {
+	if _, err := fmt.Fprintf(w.stdout, "--- %s\n", w.now().Format(time.RFC3339)); err != nil {
 		return err
 	}
-	if problem != nil {
-		_, err := fmt.Fprintln(v.stdout, manifest.Printable(problem.Error()))
+	if w.problem != nil {
+		_, err := fmt.Fprintln(w.stdout, manifest.Printable(w.problem.Error()))
 		return err
 	}
-	return v.render(st).writeTo(v.stdout)
+	return w.drawn(w.last).writeTo(w.stdout)
 }

@@ -37,45 +37,77 @@ does so in any case.`,
 			if err := o.check(e, cmd); err != nil {
 				return usageError(err)
 			}
-			if fromRecords(cmd) {
-				return withInterrupt(cmd.Context(), func(ctx context.Context) error {
-					st, book, err := e.recordedStatus(ctx, o, whyDecisions)
-					if err != nil {
-						return err
-					}
-					defer book.store.close()
-					return e.whyRecorded(st, book, args[0])
-				})
-			}
-			client, err := e.client()
-			if err != nil {
-				return err
-			}
-			defer client.Close()
-			st, err := client.Status(cmd.Context())
-			if err != nil {
-				return withInterrupt(cmd.Context(), func(ctx context.Context) error {
-					recorded, book, err := e.recordsInstead(ctx, cmd, err, whyDecisions)
-					if err != nil {
-						return err
-					}
-					defer book.store.close()
-					return e.whyRecorded(recorded, book, args[0])
-				})
-			}
-			return e.whyHere(cmd.Context(), client, st, args[0])
+			return e.why(cmd, o, args[0])
 		},
 	}
-	o.addPlaceFlags(e, cmd)
+	o.addFlags(e, cmd)
 	return cmd
 }
 
+// whyReport is what `orpheus why` tells: of an agent what it knows of the service
+// and what happened on its node, of records what was decided.
+type whyReport struct {
+	Service string `json:"service"`
+	Slot    string `json:"slot,omitempty"`
+	Grade   grade  `json:"state"`
+	// Summary is the state in a sentence, ToDo what a person can do about it, what
+	// counts most first.
+	Summary string   `json:"summary"`
+	ToDo    []string `json:"toDo"`
+
+	Node   planner.NodeName `json:"node,omitempty"` // whose agent tells
+	Here   *api.Service     `json:"here,omitempty"` // what the agent knows
+	Holds  []api.Hold       `json:"holds,omitempty"`
+	Events []event.Event    `json:"events,omitempty"` // oldest first
+
+	Records  string           `json:"records,omitempty"`  // where the records are that tell
+	Recorded *recordedService `json:"recorded,omitempty"` // what they tell
+	Decided  []historyEntry   `json:"decided,omitempty"`  // newest first
+}
+
+// why explains a service or slot: as the agent of this node knows it, or as the
+// records do where that was said, or no agent answers.
+func (e *env) why(cmd *cobra.Command, o recordOptions, name string) error {
+	asJSON := o.output == "json"
+	var cause error
+	if !fromRecords(cmd) {
+		client, err := e.client()
+		if err != nil {
+			return err
+		}
+		defer client.Close()
+		st, err := client.Status(cmd.Context())
+		if err == nil {
+			v, err := e.whyHere(cmd.Context(), client, st, name)
+			if err != nil {
+				return err
+			}
+			return e.show(v, asJSON)
+		}
+		if cause = e.explainAgent(err); e.mayReadRecords(cmd, err) != nil {
+			return cause
+		}
+	}
+	return withInterrupt(cmd.Context(), func(ctx context.Context) error {
+		st, book, err := e.recordedStatus(ctx, o, whyDecisions)
+		if err != nil {
+			return recordsFailed(cause, err)
+		}
+		defer book.store.close()
+		v, err := e.whyRecorded(st, book, name)
+		if err != nil {
+			return err
+		}
+		return e.show(v, asJSON)
+	})
+}
+
 // whyHere explains what the agent of this node knows.
-func (e *env) whyHere(ctx context.Context, client *api.Client, st *api.Status, name string) error {
+func (e *env) whyHere(ctx context.Context, client *api.Client, st *api.Status, name string) (*view, error) {
 	st = knowElsewhere(ctx, client, st, name)
 	service, slot, err := resolveAnywhere(st, name)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	var events []event.Event
 	req := api.EventRequest{Target: service.ID().String(), Tail: whyEvents}
@@ -83,11 +115,16 @@ func (e *env) whyHere(ctx context.Context, client *api.Client, st *api.Status, n
 		req.Target = planner.SlotID{Service: service.ID(), Name: slot}.String()
 	}
 	if err := client.Events(ctx, req, func(ev event.Event) error { events = append(events, ev); return nil }); err != nil {
-		return e.explainAgent(err)
+		return nil, e.explainAgent(err)
 	}
-	s := e.newScreen()
-	drawWhy(s, st, service, slot, events, e.now())
-	return s.writeTo(e.stdout)
+	shown, standing := onlySlot(service, slot), standingOf(st, service)
+	return &view{
+		draw: func(s *screen) { drawWhy(s, st, service, slot, events, e.now()) },
+		value: whyReport{
+			Service: service.ID().String(), Slot: slot, Grade: standing.grade, Summary: standing.sentence(), ToDo: advice(st, service, slot),
+			Node: st.Node, Here: &shown, Holds: holdsOn(st.Holds, shown, slot), Events: events,
+		},
+	}, nil
 }
 
 // onlySlot leaves the instances of one slot; "" = of all.
@@ -108,6 +145,8 @@ func onlySlot(service api.Service, slot string) api.Service {
 func drawWhy(s *screen, st *api.Status, service api.Service, slot string, events []event.Event, now time.Time) {
 	shown := onlySlot(service, slot)
 	drawHolds(s, holdsOn(st.Holds, shown, slot))
+	standingOf(st, service).draw(s)
+	drawAdvice(s, advice(st, service, slot))
 	drawService(s, st, shown, slot, notOpened(st, service), now)
 	if len(events) > 0 {
 		s.blank()
@@ -116,7 +155,6 @@ func drawWhy(s *screen, st *api.Status, service api.Service, slot string, events
 			drawEvent(s, e)
 		}
 	}
-	drawAdvice(s, advice(st, service, slot))
 }
 
 // underWayHere reports whether the node is bringing an instance to what it is to

@@ -1,4 +1,4 @@
-package main
+package terminal
 
 import (
 	"os"
@@ -6,9 +6,9 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// terminalSize returns the size of the terminal f is, 0 if it is none or does
+// size returns the size of the terminal f is, 0 if it is none or does
 // not understand escape sequences.
-func terminalSize(f *os.File) (columns, lines int) {
+func size(f *os.File) (columns, lines int) {
 	handle := windows.Handle(f.Fd())
 	var mode uint32
 	var info windows.ConsoleScreenBufferInfo
