@@ -1,6 +1,7 @@
 package compose
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"strconv"
@@ -52,6 +53,8 @@ type converter struct {
 	shared    map[string]string // named volumes, each with the first service that mounts it
 	words     *words            // lazily
 	looked    map[string]bool   // paths in p.Reads
+	folders   map[string]folder // that were looked into, by path
+	unread    int64             // bytes that may still be looked into for words
 }
 
 // unclear stands for the service that waits for the end of another, where that
@@ -59,7 +62,8 @@ type converter struct {
 const unclear = "?"
 
 func newConverter(p *Project) *converter {
-	c := &converter{p: p, names: map[string]string{}, completes: map[string]string{}, shared: map[string]string{}, looked: map[string]bool{}}
+	c := &converter{p: p, names: map[string]string{}, completes: map[string]string{}, shared: map[string]string{}, looked: map[string]bool{},
+		folders: map[string]folder{}, unread: maxWordBytes}
 	c.enabled = slices.Sorted(maps.Keys(p.Types.Services))
 	for _, r := range p.Reads {
 		c.looked[r.Path] = true
@@ -87,7 +91,7 @@ func (c *converter) nameServices() {
 		at := "services." + name
 		switch other := taken[label]; {
 		case !isLabel(label, maxServiceName):
-			c.fault(at, "is no name for a service: in a fleet it is part of a host name", "call it "+labelOf(name, maxServiceName)+", here and where others name it")
+			c.fault(at, "is no name for a service: in a fleet it is part of a host name", "call it "+cmp.Or(labelOf(name, maxServiceName), "web")+", here and where others name it")
 		case other != "":
 			c.fault(at, "has the name of service "+other+" but for the case of its letters", "give one of them another name")
 		}
@@ -105,7 +109,8 @@ func isLabel(s string, most int) bool {
 	return strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789-") == ""
 }
 
-// labelOf is the nearest name to s that can be a part of a host name.
+// labelOf is the nearest name to s that can be a part of a host name, "" if there
+// is none.
 func labelOf(s string, most int) string {
 	label := strings.Map(func(r rune) rune {
 		switch {
@@ -116,11 +121,7 @@ func labelOf(s string, most int) string {
 		}
 		return '-'
 	}, s)
-	label = strings.Trim(label[:min(len(label), most)], "-")
-	if label == "" {
-		return "web-1"
-	}
-	return label
+	return strings.Trim(label[:min(len(label), most)], "-")
 }
 
 // service is one service while it is converted.

@@ -19,6 +19,10 @@ import (
 // volume.
 const maxFolderFiles = 48
 
+// maxWordBytes is how much of the files that the services of a project mount is
+// looked into.
+const maxWordBytes = 8 << 20
+
 // repositoryPath is the path in the repository of a path of the project. reason
 // says why there is none.
 func (c *converter) repositoryPath(name string) (full, reason string) {
@@ -77,49 +81,68 @@ type repositoryFile struct {
 	executable  bool
 }
 
-// filesBelow lists the regular files of a folder, in order. What is neither file
-// nor folder is named by reason, and so is a folder with too many.
-func (c *converter) filesBelow(folder string) (files []repositoryFile, reason string) {
+// folder is what is in a folder: its regular files, in order, or the reason why
+// it cannot be mounted.
+type folder struct {
+	files  []repositoryFile
+	reason string
+}
+
+// filesBelow lists the regular files of a folder. What is neither file nor folder
+// is named by reason, and so is a folder with too many.
+func (c *converter) filesBelow(dir string) folder {
+	if known, ok := c.folders[dir]; ok {
+		return known
+	}
+	f := c.walk(dir)
+	c.folders[dir] = f
+	return f
+}
+
+func (c *converter) walk(dir string) (found folder) {
 	looked := 0
-	err := fs.WalkDir(c.p.Files, folder, func(name string, d fs.DirEntry, err error) error {
+	err := fs.WalkDir(c.p.Files, dir, func(name string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
 		if looked++; looked > 20*maxFolderFiles {
-			files = make([]repositoryFile, maxFolderFiles+1)
-			return fs.SkipAll
+			return errTooMany
 		}
 		switch mode := d.Type(); {
 		case mode.IsDir():
 			return nil
 		case !mode.IsRegular():
-			reason = "holds " + quote(name) + ", which is no regular file"
+			found.reason = "holds " + quote(name) + ", which is no regular file"
 			return fs.SkipAll
 		}
 		info, err := d.Info()
 		if err != nil {
 			return err
 		}
-		files = append(files, repositoryFile{name, strings.TrimPrefix(name, folder+"/"), info.Mode()&0o111 != 0})
+		if found.files = append(found.files, repositoryFile{name, strings.TrimPrefix(name, dir+"/"), info.Mode()&0o111 != 0}); len(found.files) > maxFolderFiles {
+			return errTooMany
+		}
 		return nil
 	})
 	switch {
+	case errors.Is(err, errTooMany):
+		return folder{reason: fmt.Sprintf("is a folder of more than %d files", maxFolderFiles)}
 	case err != nil:
-		return nil, "cannot be read"
-	case reason == "" && len(files) > maxFolderFiles:
-		return nil, fmt.Sprintf("is a folder of more than %d files", maxFolderFiles)
+		return folder{reason: "cannot be read"}
 	}
-	slices.SortFunc(files, func(a, b repositoryFile) int { return strings.Compare(a.path, b.path) })
-	return files, reason
+	slices.SortFunc(found.files, func(a, b repositoryFile) int { return strings.Compare(a.path, b.path) })
+	return found
 }
+
+// errTooMany ends the walk through a folder.
+var errTooMany = errors.New("too many files")
 
 // mountedTexts are the contents of the text files that a service mounts from the
 // repository, as far as they are looked into.
 func (c *converter) mountedTexts(s types.ServiceConfig) []string {
 	var texts []string
-	left := int64(4 << 20)
 	read := func(full string) {
-		if text, ok := c.textOf(full, &left); ok {
+		if text, ok := c.textOf(full); ok {
 			texts = append(texts, text)
 		}
 	}
@@ -132,8 +155,7 @@ func (c *converter) mountedTexts(s types.ServiceConfig) []string {
 		switch {
 		case gone != "":
 		case info.IsDir():
-			files, _ := c.filesBelow(full)
-			for _, f := range files {
+			for _, f := range c.filesBelow(full).files {
 				read(f.path)
 			}
 		default:
@@ -151,9 +173,9 @@ func (c *converter) mountedTexts(s types.ServiceConfig) []string {
 }
 
 // textOf is a file's content if it is text of moderate size.
-func (c *converter) textOf(full string, left *int64) (string, bool) {
+func (c *converter) textOf(full string) (string, bool) {
 	info, gone := c.look(full)
-	if gone != "" || !info.Mode().IsRegular() || info.Size() > maxFileBytes || *left < info.Size() {
+	if gone != "" || !info.Mode().IsRegular() || info.Size() > maxFileBytes || c.unread < info.Size() {
 		return "", false
 	}
 	f, err := c.p.Files.Open(full)
@@ -162,7 +184,7 @@ func (c *converter) textOf(full string, left *int64) (string, bool) {
 	}
 	defer f.Close()
 	data, err := io.ReadAll(io.LimitReader(f, maxFileBytes))
-	if *left -= int64(len(data)); err != nil || !utf8.Valid(data) || bytes.IndexByte(data, 0) >= 0 {
+	if c.unread -= int64(len(data)); err != nil || !utf8.Valid(data) || bytes.IndexByte(data, 0) >= 0 {
 		return "", false
 	}
 	return string(data), true

@@ -21,7 +21,9 @@ import (
 func TestDocumentsAreManifests(t *testing.T) {
 	for _, row := range compose.Rows() {
 		if !row.Refused {
-			t.Run(row.Name, func(t *testing.T) { checkManifests(t, row.Files, "shop/compose.yaml", map[string]string{"FROM_FLEET": "fleet"}) })
+			t.Run(row.Name, func(t *testing.T) {
+				checkManifests(t, row.Files, "shop/compose.yaml", map[string]string{"FROM_FLEET": "fleet"})
+			})
 		}
 	}
 	for name, file := range compose.ProjectNames(t) {

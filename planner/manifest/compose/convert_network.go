@@ -1,6 +1,7 @@
 package compose
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -52,7 +53,7 @@ func (s *service) networkMode() (host bool) {
 func (s *service) hostname() {
 	at := s.field("hostname")
 	if first, _, dotted := strings.Cut(s.Hostname, "."); dotted {
-		s.fault(at, quote(s.Hostname)+" has a dot: the host name of an instance is one label", "write "+labelOf(first, 63))
+		s.fault(at, quote(s.Hostname)+" has a dot: the host name of an instance is one label", "write "+cmp.Or(labelOf(first, 63), "web"))
 		return
 	}
 	s.spec.put("hostname", strings.ToLower(s.Hostname), at)

@@ -1,6 +1,7 @@
 package compose
 
 import (
+	"cmp"
 	"fmt"
 	"path"
 	"regexp"
@@ -64,7 +65,7 @@ func (s *service) mount(name string, source object, target string, readOnly bool
 
 // freshName is a name that no volume of the service has yet.
 func (s *service) freshName(wish string) string {
-	base := labelOf(wish, 58)
+	base := cmp.Or(labelOf(wish, 58), "volume")
 	name := base
 	for n := 2; ; n++ {
 		taken := false
@@ -123,7 +124,7 @@ func (s *service) named(at string, v types.ServiceVolumeConfig) {
 		return
 	}
 	s.shared[v.Source] = s.Name
-	name := labelOf(v.Source, 63)
+	name := cmp.Or(labelOf(v.Source, 63), "volume")
 	for _, other := range s.Volumes {
 		if other.Type == types.VolumeTypeVolume && other.Source != v.Source && labelOf(other.Source, 63) == name {
 			s.fault(at, "volumes "+quote(v.Source)+" and "+quote(other.Source)+" would have one name, "+name, "give one of them another name")
@@ -219,18 +220,18 @@ func (s *service) checkExecuted(at, target string) {
 // folder mounts the files of a folder of the repository, each for itself, in an
 // empty folder that hides what the image has there.
 func (s *service) folder(at, full string, v types.ServiceVolumeConfig) {
-	files, reason := s.filesBelow(full)
+	found := s.filesBelow(full)
 	switch {
-	case reason != "" && v.Target != "":
-		s.fault(at, quote(v.Source)+" "+reason, "put it into the image, or name single files; for data that the service writes use a named volume: NAME:"+v.Target)
+	case found.reason != "":
+		s.fault(at, quote(v.Source)+" "+found.reason, "put it into the image, or name single files; for data that the service writes use a named volume: NAME:"+v.Target)
 		return
-	case len(files) == 0:
+	case len(found.files) == 0:
 		s.fault(at, quote(v.Source)+" holds no files", "commit them, or use a named volume: NAME:"+v.Target)
 		return
 	}
 	s.notWritten(at, v)
 	s.mount(s.freshName(path.Base(v.Target)), object{{"emptyDir", object{}, ""}}, v.Target, false, at)
-	for _, f := range files {
+	for _, f := range found.files {
 		s.file(at, f.path, path.Join(v.Target, f.below), f.executable)
 	}
 }
