@@ -66,6 +66,9 @@ func didYouMean(word string) string {
 	return "did you mean " + word + "?"
 }
 
+// Nearest is the word that was probably meant, "" if none is near.
+func Nearest(word string, words []string) string { return nearest(word, words) }
+
 // nearest is the word that was probably meant, "" if none is near.
 func nearest(word string, words []string) string {
 	if len(word) > 64 {

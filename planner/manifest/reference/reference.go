@@ -149,13 +149,3 @@ func (j joiner) isFlat(name string) bool {
 	}
 	return false
 }
-
-// find returns the field of that name, nil if there is none.
-func (e *Entry) find(name string) *Entry {
-	for _, f := range e.Fields {
-		if f.Name == name {
-			return f
-		}
-	}
-	return nil
-}
