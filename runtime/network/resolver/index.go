@@ -70,6 +70,9 @@ func newIndex(z Zone, serial uint32) *index {
 	for _, s := range z.Services {
 		x.add(s)
 	}
+	for _, s := range z.Services {
+		x.addAliases(s)
+	}
 	return x
 }
 
@@ -131,6 +134,56 @@ func (x *index) add(s Service) {
 	}
 }
 
+// maxAliases bounds those of one service.
+const maxAliases = 64
+
+// addAliases gives what is known of a service further names. All services are
+// there before the first alias.
+func (x *index) addAliases(s Service) {
+	namespace, service := strings.ToLower(s.Namespace), strings.ToLower(s.Name)
+	own := service + "." + namespace
+	for i, alias := range s.Aliases {
+		if i == maxAliases {
+			x.fault("service %.128s: more than %d aliases", own, maxAliases)
+			return
+		}
+		name := strings.ToLower(alias) + "." + namespace
+		if !isLabel(strings.ToLower(alias)) || !isLabel(namespace) || !isLabel(service) {
+			x.fault("alias %.64q of service %.64q in namespace %.64q: not a name", alias, s.Name, s.Namespace)
+			continue
+		}
+		if e := x.names[name]; e != nil && e.named {
+			x.fault("alias %s of service %s: the name is taken", name, own)
+			continue
+		}
+		x.same(name, own)
+		for _, p := range s.Ports {
+			x.same(portPrefix(p)+name, portPrefix(p)+own)
+		}
+		for _, slot := range s.Slots {
+			below := strings.ToLower(slot.Name) + "."
+			if len(below)+len(name)+len(Domain)+2 <= 254 {
+				x.same(below+name, below+own)
+			}
+			for _, p := range slot.Ports {
+				x.same(portPrefix(p)+name, portPrefix(p)+own)
+			}
+		}
+	}
+}
+
+// same gives a name what another has, if that exists.
+func (x *index) same(name, as string) {
+	if e := x.names[as]; e != nil && e.named {
+		*x.put(name) = *e
+	}
+}
+
+// portPrefix is what stands before the name of a service in that of its port.
+func portPrefix(p Port) string {
+	return "_" + strings.ToLower(p.Name) + "._" + strings.ToLower(p.Protocol) + "."
+}
+
 func (x *index) addSlot(service string, s Slot, headless bool) {
 	name := strings.ToLower(s.Name) + "." + service
 	if !isName(strings.ToLower(s.Name)) || len(name)+len(Domain)+2 > 254 {
@@ -179,7 +232,7 @@ func (x *index) portName(service string, p Port) *entry {
 		x.fault("port %.64q (%.8q, %d) of service %s: not a port", p.Name, p.Protocol, p.Port, service)
 		return nil
 	}
-	return x.put("_" + port + "._" + protocol + "." + service)
+	return x.put(portPrefix(p) + service)
 }
 
 // put returns the entry of a name, made if need be with those on the way to it.

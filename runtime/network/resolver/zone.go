@@ -31,6 +31,10 @@ type Service struct {
 	// (no instance is ready).
 	Addresses []string `json:"addresses,omitempty"`
 	Headless  bool     `json:"headless,omitempty"`
+	// Aliases are further names in the namespace, with all that is below the
+	// service's own. One that is the name of a service, or an alias of one that is
+	// listed before, is left out.
+	Aliases []string `json:"aliases,omitempty"`
 	// Ports are the named ports of the service's address.
 	Ports []Port `json:"ports,omitempty"`
 	Slots []Slot `json:"slots,omitempty"`
