@@ -173,7 +173,8 @@ func (a *Agent) connected(action planner.Action) bool {
 		return false
 	}
 	if b.at == 0 { // a former process may have led them there
-		return len(a.state.followed.Services[action.Slot.Service].Ports) > 0
+		s := a.state.followed.Services[action.Slot.Service]
+		return len(s.Ports) > 0 || s.HasImagePorts()
 	}
 	address := a.attached[action.Instance].Address
 	return slices.ContainsFunc(b.kernel.stands().Fronts, func(f runtime.Front) bool {

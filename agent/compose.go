@@ -22,10 +22,11 @@ func (a *Agent) compose(here map[planner.ServiceID][]local) bool {
 	changed := before == nil     // for the kernel
 	for id, s := range a.ledServices(all) {
 		l := a.ledService(s, here[id], before[id], all, anew)
-		if old := before[id]; old != nil && !anew && !moved {
+		l.addImagePorts()
+		if old := before[id]; old != nil && !anew && !moved && slices.Equal(l.service.Ports, old.service.Ports) {
 			l.closed = old.closed
 		} else {
-			l.closed = a.closedPorts(s)
+			l.closed = a.closedPorts(l)
 		}
 		if old := before[id]; old != nil && !anew && l.same(old.led) {
 			next[id] = old
@@ -79,7 +80,9 @@ func (a *Agent) ledServices(anew bool) map[planner.ServiceID]planner.Service {
 	if a.fleet != nil && !anew && b.services != nil {
 		return b.services
 	}
-	leads := func(s planner.Service) bool { return !s.Orphan && (len(s.Ports) > 0 || s.Headless) }
+	leads := func(s planner.Service) bool {
+		return !s.Orphan && (len(s.Ports) > 0 || s.Headless || s.HasImagePorts())
+	}
 	b.services = map[planner.ServiceID]planner.Service{}
 	if a.fleet != nil {
 		for id, s := range a.state.followed.Services {

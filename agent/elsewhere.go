@@ -211,6 +211,9 @@ func (a *Agent) remotes(s planner.Service) []remote {
 			continue
 		}
 		r := remote{node: i.Node, slot: i.Slot.Name, revision: i.Revision, address: i.Address, ports: make([]int, len(s.Ports))}
+		if s.HasImagePorts() {
+			r.image = exposedAt(i.Endpoints)
+		}
 		spec, _ := a.specOf(s, i.Revision)
 		for k, p := range s.Ports {
 			listens := containerPort(spec, p)

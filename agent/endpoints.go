@@ -135,7 +135,7 @@ func (n *ledNow) closed(f runtime.Front) bool {
 
 func (n *ledNow) service(l *led) api.ServiceEndpoints {
 	s := l.service
-	out := api.ServiceEndpoints{Namespace: s.ID.Namespace, Name: s.ID.Name, Headless: s.Headless, NotOpened: n.left[s.ID]}
+	out := api.ServiceEndpoints{Namespace: s.ID.Namespace, Name: s.ID.Name, Headless: s.Headless, Aliases: s.Aliases, ImagePorts: s.HasImagePorts(), NotOpened: n.left[s.ID]}
 	out.NotOpened = slices.Concat(out.NotOpened, l.notOpened())
 	if !s.Headless && !l.hidden() {
 		out.Address, out.Address6 = l.address[0], l.address[1]
@@ -143,8 +143,8 @@ func (n *ledNow) service(l *led) api.ServiceEndpoints {
 			out.Address6 = "" // the name does not resolve to it either
 		}
 	}
-	for _, p := range s.Ports {
-		e := api.EndpointPort{Name: p.Name, Protocol: p.Protocol, Container: p.Container, Port: p.Port}
+	for k, p := range s.Ports {
+		e := api.EndpointPort{Name: p.Name, Protocol: p.Protocol, Container: p.Container, Port: p.Port, Image: k >= l.declared}
 		if p.Publish != nil {
 			e.Published, e.Mode, e.Bind = p.Publish.Port, cmp.Or(p.Publish.Mode, "fleet"), p.Publish.Address
 		}

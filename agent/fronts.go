@@ -27,7 +27,11 @@ func (l *led) fronts() []runtime.Front {
 		for k, p := range l.service.Ports {
 			if at := (runtime.ContainerPort{Port: p.Container, Protocol: p.Protocol}); !slices.Contains(seen, at) {
 				seen = append(seen, at)
-				out = append(out, l.at(l.slots[slot], p.Container, p.Protocol, l.targets(k, scope{slot: slot}))...)
+				targets := l.targets(k, scope{slot: slot})
+				if k >= l.declared && len(targets) == 0 {
+					continue // no port of this slot: connections are refused without a front
+				}
+				out = append(out, l.at(l.slots[slot], p.Container, p.Protocol, targets)...)
 			}
 		}
 	}

@@ -12,8 +12,11 @@ import (
 // led is a service whose connections are led, with all that decides where to.
 // It is made anew where something of it changes, never changed.
 type led struct {
-	service planner.Service
-	place   planner.ServiceAddress
+	// service has, behind the ports that it declares, those of its images: see
+	// addImagePorts.
+	service  planner.Service
+	declared int
+	place    planner.ServiceAddress
 	// address are those of the service, slots those of its slots.
 	address addresses
 	slots   map[string]addresses
@@ -37,8 +40,9 @@ type local struct {
 	takes, runs bool
 	address     addresses
 	own         bool  // the addresses are its own, not the node's
-	ports       []int // it listens on, in the order of the service's ports
+	ports       []int // it listens on, in the order of the service's ports; 0 = not on this one
 	hostPorts   []int // of the node that lead to them; 0 = none
+	image       []imagePort
 	reason      string
 }
 
@@ -49,21 +53,22 @@ type remote struct {
 	revision planner.Revision
 	address  string // of the node; "" = not known
 	ports    []int  // of the node, in the order of the service's ports; 0 = none
+	image    []imagePort
 }
 
 func (l local) same(o local) bool {
 	return l.id == o.id && l.slot == o.slot && l.revision == o.revision && l.takes == o.takes && l.runs == o.runs &&
-		l.address == o.address && l.own == o.own && l.reason == o.reason && slices.Equal(l.ports, o.ports) && slices.Equal(l.hostPorts, o.hostPorts)
+		l.address == o.address && l.own == o.own && l.reason == o.reason && slices.Equal(l.ports, o.ports) && slices.Equal(l.hostPorts, o.hostPorts) && slices.Equal(l.image, o.image)
 }
 
 func (r remote) same(o remote) bool {
-	return r.node == o.node && r.slot == o.slot && r.revision == o.revision && r.address == o.address && slices.Equal(r.ports, o.ports)
+	return r.node == o.node && r.slot == o.slot && r.revision == o.revision && r.address == o.address && slices.Equal(r.ports, o.ports) && slices.Equal(r.image, o.image)
 }
 
 // same reports whether the same is led to the same places. Whether the
 // service's manifest is the same the caller knows.
 func (l *led) same(o *led) bool {
-	return l.address == o.address && slices.Equal(l.closed, o.closed) && maps.Equal(l.slots, o.slots) && l.place.At == o.place.At && maps.Equal(l.place.Slots, o.place.Slots) &&
+	return l.address == o.address && slices.Equal(l.service.Ports, o.service.Ports) && slices.Equal(l.closed, o.closed) && maps.Equal(l.slots, o.slots) && l.place.At == o.place.At && maps.Equal(l.place.Slots, o.place.Slots) &&
 		slices.EqualFunc(l.here, o.here, local.same) && slices.EqualFunc(l.there, o.there, remote.same)
 }
 
@@ -76,7 +81,7 @@ func (l *led) taken(but string) bool {
 func (l local) targets(k int) []runtime.Target {
 	var out []runtime.Target
 	for _, address := range l.address {
-		if address != "" {
+		if address != "" && l.ports[k] != 0 {
 			out = append(out, runtime.Target{Address: address, Port: l.ports[k]})
 		}
 	}
@@ -102,11 +107,12 @@ type scope struct {
 // run.
 func (l *led) targets(k int, of scope) []runtime.Target {
 	var takes, runs []runtime.Target
-	elsewhere := false
+	taken := false
 	for _, i := range l.here {
 		switch {
 		case of.slot != "" && i.slot != of.slot:
 		case i.takes:
+			taken = true
 			takes = append(takes, i.targets(k)...)
 		case i.runs:
 			runs = append(runs, i.targets(k)...)
@@ -114,13 +120,13 @@ func (l *led) targets(k int, of scope) []runtime.Target {
 	}
 	for _, r := range l.there {
 		if of.slot == "" || r.slot == of.slot {
-			elsewhere = true
+			taken = true
 			if !of.here {
 				takes = append(takes, r.targets(k)...)
 			}
 		}
 	}
-	if len(takes) == 0 && !elsewhere {
+	if !taken {
 		takes = runs
 	}
 	return ordered(takes)

@@ -68,7 +68,7 @@ func (a *Agent) zone() resolver.Zone {
 // names are those of one service: of its address and of its slots or, where it
 // is headless, of the slots that take connections.
 func (l *led) names() resolver.Service {
-	out := resolver.Service{Namespace: l.service.ID.Namespace, Name: l.service.ID.Name, Headless: l.service.Headless}
+	out := resolver.Service{Namespace: l.service.ID.Namespace, Name: l.service.ID.Name, Aliases: l.service.Aliases, Headless: l.service.Headless}
 	var slotPorts []resolver.Port
 	for _, p := range l.service.Ports {
 		if p.Name == "" {

@@ -87,8 +87,8 @@ func notePort(ports map[runtime.ContainerPort]planner.ServiceID, at runtime.Cont
 
 // closedPorts says of each port of a service why its address does not have it on
 // this node, "" = it does; nil = it has all of them.
-func (a *Agent) closedPorts(s planner.Service) []string {
-	p := &a.balance.own
+func (a *Agent) closedPorts(l *led) []string {
+	p, s := &a.balance.own, l.service
 	if p.listening == nil || s.Headless {
 		return nil
 	}
@@ -106,11 +106,16 @@ func (a *Agent) closedPorts(s planner.Service) []string {
 			closed = make([]string, len(s.Ports))
 		}
 		closed[k] = describeClosed(s, port.Port, at, by)
+		if k < l.declared {
+			closed[k] += "; choose another \"port\" in the manifest, or connect to where its instances are"
+		} else {
+			closed[k] += "; list it in ports with another \"port\", or connect to where its instances are"
+		}
 	}
 	return closed
 }
 
-// describeClosed says why a port is not opened, and the way out.
+// describeClosed says why a port is not opened.
 func describeClosed(s planner.Service, port int, at runtime.ContainerPort, by planner.ServiceID) string {
 	own := map[runtime.ContainerPort]planner.ServiceID{}
 	noteListens(own, s.ID, s)
@@ -121,7 +126,7 @@ func describeClosed(s planner.Service, port int, at runtime.ContainerPort, by pl
 	if at.Port != port {
 		who = fmt.Sprintf("without root it would be %d, and %s", at.Port, who)
 	}
-	return who + "; choose another \"port\" in the manifest, or connect to where its instances are"
+	return who
 }
 
 // isClosed reports whether the service's address does not have port k here.

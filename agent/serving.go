@@ -58,6 +58,7 @@ func (l local) serves(id planner.ServiceID, ports []planner.Port) planner.Servin
 		if p.Protocol != "tcp" {
 			e.Protocol = p.Protocol
 		}
+		e.Exposed = l.exposes(e.Container, p.Protocol)
 		if e.Host != 0 && len(out.Endpoints) < planner.MaxEndpoints && !slices.Contains(out.Endpoints, e) {
 			out.Endpoints = append(out.Endpoints, e)
 		}

@@ -23,7 +23,7 @@ func (a *Agent) survey(ctx context.Context) (map[planner.ServiceID][]local, erro
 	for _, i := range all {
 		listed[i.ID] = true
 		s, followed := a.state.followed.Services[i.Slot.Service]
-		if !followed || len(s.Ports) == 0 || a.runsOnce(i) {
+		if !followed || len(s.Ports) == 0 && !s.HasImagePorts() || a.runsOnce(i) {
 			continue
 		}
 		l := a.placeLocal(i, s)
@@ -91,6 +91,9 @@ func (a *Agent) placeLocal(i planner.Instance, s planner.Service) local {
 	}
 	at := a.attached[i.ID]
 	l.address, l.own = addresses{at.Address, at.Address6}, true
+	if s.HasImagePorts() {
+		l.image = imagePortsOf(i)
+	}
 	return l
 }
 
@@ -105,10 +108,16 @@ func (a *Agent) giveHostPorts(ctx context.Context, l *local, s planner.Service) 
 	}
 	has := a.hostPorts[l.id]
 	var wants []runtime.ContainerPort
-	for k, p := range s.Ports {
-		if at := (runtime.ContainerPort{Port: l.ports[k], Protocol: p.Protocol}); has[at] == 0 && !slices.Contains(wants, at) {
+	want := func(at runtime.ContainerPort) {
+		if has[at] == 0 && !slices.Contains(wants, at) {
 			wants = append(wants, at)
 		}
+	}
+	for k, p := range s.Ports {
+		want(runtime.ContainerPort{Port: l.ports[k], Protocol: p.Protocol})
+	}
+	for _, p := range l.image {
+		want(runtime.ContainerPort(p.ImagePort))
 	}
 	if len(wants) > 0 {
 		ctx, cancel := context.WithTimeout(ctx, balanceTimeout)
@@ -130,6 +139,9 @@ func (a *Agent) giveHostPorts(ctx context.Context, l *local, s planner.Service) 
 	}
 	for k, p := range s.Ports {
 		l.hostPorts[k] = has[runtime.ContainerPort{Port: l.ports[k], Protocol: p.Protocol}]
+	}
+	for k, p := range l.image {
+		l.image[k].host = has[runtime.ContainerPort(p.ImagePort)]
 	}
 	return nil
 }

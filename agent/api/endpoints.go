@@ -38,10 +38,14 @@ type ServiceEndpoints struct {
 	Name      string `json:"name"`
 	// Address and Address6 are the service's addresses; "" = none (yet). The one
 	// of IPv6 is told where it leads to as many instances as that of IPv4.
-	Address  string         `json:"address,omitempty"`
-	Address6 string         `json:"address6,omitempty"`
-	Headless bool           `json:"headless,omitempty"`
-	Ports    []EndpointPort `json:"ports,omitempty"`
+	Address  string   `json:"address,omitempty"`
+	Address6 string   `json:"address6,omitempty"`
+	Headless bool     `json:"headless,omitempty"`
+	Aliases  []string `json:"aliases,omitempty"`
+	// ImagePorts: the ports that images expose are ports of the address, too. They
+	// come behind those that the manifest lists, as far as they are known.
+	ImagePorts bool           `json:"imagePorts,omitempty"`
+	Ports      []EndpointPort `json:"ports,omitempty"`
 	// NotOpened are those of its ports that this node does not open.
 	NotOpened []NotOpened `json:"notOpened,omitempty"`
 	// Endpoints lists all instances, also those that take no connections now.
@@ -57,6 +61,7 @@ type EndpointPort struct {
 	Published int    `json:"published,omitempty"` // of the nodes
 	Mode      string `json:"mode,omitempty"`      // of publishing: "fleet" or "node"
 	Bind      string `json:"bind,omitempty"`      // node's address it is published on; "" = all
+	Image     bool   `json:"image,omitempty"`     // images expose it, the manifest does not list it
 }
 
 // Endpoint is one instance as a place to connect to.

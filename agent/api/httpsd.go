@@ -59,7 +59,10 @@ func (w wantedTargets) groups(e *Endpoints) []targetGroup {
 				continue
 			}
 			for i, target := range at.Targets[:min(len(at.Targets), len(s.Ports))] {
-				if p := s.Ports[i]; target != "" && p.Protocol == "tcp" && oneOf(w.ports, p.Name) {
+				// A port that images expose and the manifest has by another number is
+				// listed twice.
+				again := s.Ports[i].Image && slices.Contains(at.Targets[:i], target)
+				if p := s.Ports[i]; target != "" && !again && p.Protocol == "tcp" && oneOf(w.ports, p.Name) {
 					groups = append(groups, targetGroup{[]string{target}, targetLabels(s, at, p)})
 				}
 			}
