@@ -102,6 +102,9 @@ func (s *service) hook(once *service, at string, wanted *object) {
 		hook.overlay(over, once.field("x-orpheus"))
 	}
 	s.checkAsHook(once)
+	if strings.HasPrefix(once.Restart, types.RestartPolicyOnFailure) {
+		s.warn(once.field("restart"), "has no effect: a hook that fails is not tried again, and its rollout goes no further", "have the program try again by itself")
+	}
 	s.spec.put("hooks", object{{"preRollout", hook, once.at}}, at)
 	for _, m := range onceWanted(once) {
 		if wanted.get(m.name) != "ready" && m.name != s.names[s.Name] {

@@ -21,6 +21,8 @@ var hooksRows = []conversion{
 		want: "{hooks: {preRollout: {image: 'web:2', command: [/app], args: [migrate], env: [{name: A, value: b}], resources: {limits: {cpu: '1'}}}}, dependsOn: {db: started}}", again: []string{"migrate.restart"}},
 	{name: "a command for an entrypoint that nobody knows", file: "services: {web: {image: web:1, " + onceBefore + "}, migrate: {image: web:1, command: migrate up}}",
 		want: "{hooks: {preRollout: {image: 'web:1', command: [migrate, up]}}, dependsOn: null}", faults: []string{"~ services.migrate.command: is run as it stands"}},
+	{name: "a hook that would be tried again", file: "services: {web: {image: web:1, " + onceBefore + "}, migrate: {image: web:1, entrypoint: x, restart: on-failure}}",
+		want: "{hooks: {preRollout: {image: 'web:1', command: [x]}}}", faults: []string{"~ services.migrate.restart: has no effect"}},
 	{name: "no command", file: "services: {web: {image: web:1, " + onceBefore + "}, migrate: {image: web:1}}", faults: []string{"services.migrate: runs to its end before"}},
 	{name: "a word of ours", file: "services: {web: {image: web:1, " + onceBefore + "}, migrate: {image: web:1, entrypoint: migrate, x-orpheus: {timeoutSeconds: 60}}}",
 		want: "{hooks: {preRollout: {image: 'web:1', command: [migrate], timeoutSeconds: 60}}}"},
@@ -47,6 +49,7 @@ func TestHooks(t *testing.T) { testConversions(t, hooksRows) }
 var extensionsRows = []conversion{
 	{name: "what Compose cannot say", file: "deploy: {update_config: {parallelism: 2}}\nx-orpheus: {minReadySeconds: 30, update: {steps: [{slots: 1, pause: 10m}]}, readinessProbe: {httpGet: {path: /, port: 80}}}",
 		want: "{minReadySeconds: 30, update: {order: stopFirst, maxUnavailable: 2, autoRevert: false, steps: [{slots: 1, pause: 10m}]}, readinessProbe: {httpGet: {path: /, port: 80}}}"},
+	{name: "no object", file: "x-orpheus: [a]", faults: []string{"x-orpheus: must be an object"}},
 	{name: "null takes away", file: "x-orpheus: {imagePorts: null}", want: "{imagePorts: null}"},
 	{name: "other extensions are nothing", file: "x-anything: {a: b}\nhealthcheck: {test: ok, x-note: y}"},
 	{name: "in the wrong place", file: "healthcheck: {test: ok, x-orpheus: {a: b}}", faults: []string{"~ healthcheck.x-orpheus: is not looked at here"}},

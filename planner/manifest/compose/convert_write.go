@@ -1,6 +1,7 @@
 package compose
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"strconv"
@@ -190,7 +191,9 @@ func scalar(n *yaml.Node, v any) {
 		n.Tag, n.Value = "!!int", strconv.FormatUint(v, 10)
 	case float64:
 		n.Tag, n.Value = "!!float", strconv.FormatFloat(v, 'g', -1, 64)
-	default:
+	case nil:
 		n.Tag, n.Value = "!!null", "null"
+	default:
+		n.Tag, n.Style, n.Value = "!!str", yaml.DoubleQuotedStyle, fmt.Sprint(v)
 	}
 }

@@ -1,6 +1,7 @@
 package compose
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"strconv"
@@ -101,6 +102,7 @@ func (c *converter) checkKeys() {
 			services, _ := tree[name].(map[string]any)
 			for _, s := range c.enabled {
 				c.checkKey(services[s], "services.*", "services."+s)
+				c.checkExtension(services[s], "services."+s)
 			}
 		case "networks", "volumes", "configs", "secrets":
 			all, _ := tree[name].(map[string]any)
@@ -115,6 +117,16 @@ func (c *converter) checkKeys() {
 				c.checkKey(tree[name], name, name)
 			}
 		}
+	}
+}
+
+// checkExtension wants what x-orpheus of a service says to be fields.
+func (c *converter) checkExtension(service any, at string) {
+	own, _ := service.(map[string]any)
+	switch over := own["x-orpheus"].(type) {
+	case nil, map[string]any:
+	default:
+		c.fault(at+".x-orpheus", fmt.Sprintf("must be an object, not %v", quote(fmt.Sprint(over))), "write fields of spec: x-orpheus: {minReadySeconds: 10}")
 	}
 }
 
