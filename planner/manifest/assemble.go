@@ -106,14 +106,17 @@ func (w *walker) desired(fleet *planner.Fleet, g *gathered) (planner.Desired, er
 	return d, nil
 }
 
-// withFile copies faults of a blob for the path it lies at.
+// withFile copies faults of a blob for the path it lies at, but for those that
+// say where they are.
 func withFile(faults []planner.Fault, name string) []planner.Fault {
 	if len(faults) == 0 {
 		return nil
 	}
 	placed := slices.Clone(faults)
 	for i := range placed {
-		placed[i].File = name
+		if placed[i].File == "" {
+			placed[i].File = name
+		}
 	}
 	return placed
 }

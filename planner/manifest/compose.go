@@ -13,9 +13,10 @@ import (
 // part is a document of one file that a composite is made from.
 type part struct {
 	head
-	file  string
-	id    string // of the blob, "" = unknown
-	layer int
+	file    string
+	id      string // of the blob, "" = unknown
+	layer   int
+	compose *composeDocument // it comes from a Compose file
 }
 
 // unit is the documents of all layers about one subject, lowest first.
@@ -26,14 +27,16 @@ type unit struct {
 
 // composite is what a unit says, decoded. It is shared between loads.
 type composite struct {
-	subject subject
-	service *service // nil = none, or the node
-	node    *node
-	files   []string // it is made from
-	faults  []planner.Fault
-	broken  bool
-	size    int64 // of its keys and values
-	used    []usedVariable
+	subject  subject
+	service  *service // nil = none, or the node
+	node     *node
+	files    []string          // it is made from
+	contents map[string][]byte // that it mounts and the repository does not have
+	also     []string          // it is held back with these: what Compose files lead to
+	faults   []planner.Fault
+	broken   bool
+	size     int64 // of its keys and values
+	used     []usedVariable
 	use
 
 	root    *yaml.Node // for who wants to see it, nil otherwise
@@ -59,6 +62,7 @@ type composer struct {
 
 	show bool // keep the documents themselves
 	made []*composite
+	read []*composeFile // that layers list
 	// The fleet's own document.
 	fleetRoot    *yaml.Node
 	fleetSources map[*yaml.Node]*source
@@ -66,7 +70,7 @@ type composer struct {
 	units  []*unit
 	unseen unseen
 	bad    map[string]bool // files with a fault
-	listed map[string]int  // faults, by file
+	told   map[string]int  // faults, by file
 	open   []openFile      // by layer: the file read last, since units follow files
 	total  int64           // size of all composites
 }
@@ -83,7 +87,7 @@ func (w *walker) composer() (*composer, error) {
 		return nil, err
 	}
 	c := &composer{walker: w, layers: layers, vars: resolveVariables(layers),
-		bad: map[string]bool{}, listed: map[string]int{}, open: make([]openFile, len(layers))}
+		bad: map[string]bool{}, told: map[string]int{}, open: make([]openFile, len(layers))}
 	for _, l := range layers {
 		if err := l.refusal(); err != nil {
 			return nil, err
@@ -107,7 +111,9 @@ func (c *composer) load() (planner.Desired, error) {
 	if err != nil {
 		return planner.Desired{}, err
 	}
-	return c.desired(c.fleet, g)
+	d, err := c.desired(c.fleet, g)
+	c.inComposeWords(d.Faults)
+	return d, err
 }
 
 // walkLayers collects the manifests of all layers. A base without any is a
@@ -117,15 +123,20 @@ func (c *composer) walkLayers() error {
 	top := c.root
 	for i, l := range c.layers {
 		before := len(c.files)
-		c.root, c.layer, c.ignore = l.dir, i, compileGlobs(l.ignore)
+		c.root, c.layer, c.ignore, c.composed = l.dir, i, compileGlobs(l.ignore), l.composeGlobs()
+		listed := len(c.listed)
 		if err := c.walkRoot(); err != nil {
 			return err
 		}
+		c.unmatched(l, c.listed[listed:])
 		if len(c.files) == before && l.fleet == nil {
 			return &RefusedError{Reason: "base " + quote(l.dir) + " holds no manifest", Remedy: "check spec.base in fleet.yaml, or give the folder a fleet.yaml if it is to be empty"}
 		}
 	}
 	c.root = top
+	if err := c.readCompose(); err != nil {
+		return err
+	}
 	slices.SortFunc(c.files, func(a, b found) int {
 		if a.layer != b.layer {
 			return a.layer - b.layer
@@ -147,7 +158,10 @@ func (c *composer) group() {
 				u = &unit{subject: h.subject}
 				bySubject[h.subject], c.units = u, append(c.units, u)
 			}
-			p := part{h, f.path, f.id, f.layer}
+			p := part{head: h, file: f.path, id: f.id, layer: f.layer}
+			if f.compose != nil {
+				p.id, p.compose = f.compose.serial, f.compose.documents[h.index]
+			}
 			if n := len(u.parts); n > 0 && u.parts[n-1].layer == p.layer {
 				c.twice(u.parts[n-1], p)
 				c.twice(p, u.parts[n-1])
@@ -176,8 +190,8 @@ func (c *composer) twice(at, other part) {
 func (c *composer) add(faults []planner.Fault) {
 	for _, f := range faults {
 		c.bad[f.File] = c.bad[f.File] || !f.Warning
-		c.listed[f.File]++
-		switch n := c.listed[f.File]; {
+		c.told[f.File]++
+		switch n := c.told[f.File]; {
 		case n <= c.limits.FaultsPerFile:
 			c.faults = append(c.faults, f)
 		case n == c.limits.FaultsPerFile+1:
@@ -210,6 +224,19 @@ func (c *composer) composeAll() error {
 		c.made = append(c.made, m)
 	}
 	return nil
+}
+
+// made are the files with which a composite is held back.
+func (m *composite) made() []string {
+	if len(m.also) == 0 {
+		return m.files
+	}
+	return slices.Concat(m.files, m.also)
+}
+
+// held reports whether a composite is held back with a file.
+func (c *composer) held(m *composite) bool {
+	return slices.ContainsFunc(m.made(), func(name string) bool { return c.bad[name] })
 }
 
 // composite returns what the unit says, put together now or before.
@@ -266,13 +293,17 @@ func (c *composer) compose(u *unit) (*composite, error) {
 	m := merger{d}
 	out := &composite{subject: u.subject}
 	var root *yaml.Node
+	var composeFiles []*composeFile
 	for _, p := range u.parts {
-		doc, err := c.raw(p)
+		own, err := c.own(m, p)
 		if err != nil {
 			return nil, err
 		}
-		own := m.own(doc.root, &source{file: p.file}, doc.bad)
 		out.files = append(out.files, p.file)
+		if p.compose != nil {
+			composeFiles, out.also = append(composeFiles, p.compose.from), append(out.also, p.compose.from.files...)
+			out.contents = p.compose.Contents
+		}
 		if root == nil {
 			root = own
 			m.alone(own)
@@ -284,6 +315,12 @@ func (c *composer) compose(u *unit) (*composite, error) {
 		c.decode(d, u.kind, root, out)
 	}
 	out.faults, out.broken = d.faults.list(), d.faults.broken
+	if out.service != nil {
+		out.service.contents = out.contents
+	}
+	if len(composeFiles) > 0 {
+		out.inWords(composeFiles)
+	}
 	for i := range out.used {
 		out.used[i].was = c.vars.print(out.used[i].name, len(out.faults) > 0)
 	}
@@ -332,6 +369,18 @@ func (s *service) settle() {
 	}
 }
 
+// own is a part as the decoder may change it.
+func (c *composer) own(m merger, p part) (*yaml.Node, error) {
+	if p.compose != nil {
+		return p.compose.own(m.d, c.vars != nil), nil
+	}
+	doc, err := c.raw(p)
+	if err != nil {
+		return nil, err
+	}
+	return m.own(doc.root, &source{file: p.file}, doc.bad), nil
+}
+
 // alone refuses directives in a document that nothing lies below.
 func (m merger) alone(root *yaml.Node) {
 	if i := indexOf(root, directive); i >= 0 {
@@ -377,23 +426,23 @@ func (c *composer) gather() (*gathered, error) {
 	g := &gathered{services: make([]placedService, 0, len(c.made)), ready: make([]*planner.Service, 0, len(c.made))}
 	for i, m := range c.made {
 		unread := m.service != nil && ready[i] == nil
-		if m.broken || unread || slices.ContainsFunc(m.files, func(name string) bool { return c.bad[name] }) {
+		if m.broken || unread || c.held(m) {
 			c.unseen.subject(m.subject)
 			switch {
 			case m.service == nil:
 			case m.service.hasName():
-				c.unseen.faulty = append(c.unseen.faulty, placedService{m.service, m.service.at.in(""), m.files})
+				c.unseen.faulty = append(c.unseen.faulty, placedService{m.service, m.service.at.in(""), m.made()})
 			default:
 				c.unseen.any = true
 			}
 			continue
 		}
 		if m.service != nil {
-			g.services = append(g.services, placedService{m.service, m.service.at.in(""), m.files})
+			g.services = append(g.services, placedService{m.service, m.service.at.in(""), m.made()})
 			g.ready = append(g.ready, ready[i])
 		}
 		if m.node != nil {
-			g.nodes = append(g.nodes, placedNode{m.node, m.node.at.in(""), m.files})
+			g.nodes = append(g.nodes, placedNode{m.node, m.node.at.in(""), m.made()})
 		}
 	}
 	c.unseen.any = c.unseen.any || c.passedBy || slices.ContainsFunc(c.files, func(f found) bool { return f.doc.broken && f.doc.unsure })

@@ -57,7 +57,7 @@ func (r *fileReader) fill(s *service, name string) (*planner.Service, []planner.
 	contents := make([]*content, len(s.files))
 	var sums strings.Builder
 	for i, ref := range s.files {
-		result, err := r.read(ref.path)
+		result, err := r.content(s, ref.path)
 		if err != nil {
 			return nil, nil, fmt.Errorf("read %s for %s: %w", ref.path, name, err)
 		}
@@ -94,6 +94,31 @@ func withFiles(s *service, contents []*content) planner.Service {
 	return out
 }
 
+// content is a file that the service brings with it, or one of the repository.
+func (r *fileReader) content(s *service, name string) (fileResult, error) {
+	data, own := s.contents[name]
+	if !own {
+		return r.read(name)
+	}
+	sum := sha256.Sum256(data)
+	c := &content{data: data, sum: hex.EncodeToString(sum[:])}
+	return r.within(fileResult{content: c}), nil
+}
+
+// within refuses a file that there is no more room for.
+func (r *fileReader) within(result fileResult) fileResult {
+	c := result.content
+	if c == nil || r.sums[c.sum] {
+		return result
+	}
+	if r.total+int64(len(c.data)) > r.limits.AllFileVolumes {
+		return fileResult{refused: refused{fmt.Sprintf("does not fit: the files of a commit may have %d MiB together", r.limits.AllFileVolumes>>20), ""}}
+	}
+	r.sums[c.sum] = true
+	r.total += int64(len(c.data))
+	return result
+}
+
 func (r *fileReader) read(name string) (fileResult, error) {
 	if result, ok := r.known[name]; ok {
 		return result, nil
@@ -102,14 +127,7 @@ func (r *fileReader) read(name string) (fileResult, error) {
 	if err != nil {
 		return result, err
 	}
-	if c := result.content; c != nil && !r.sums[c.sum] {
-		if r.total+int64(len(c.data)) > r.limits.AllFileVolumes {
-			result = fileResult{refused: refused{fmt.Sprintf("does not fit: the files of a commit may have %d MiB together", r.limits.AllFileVolumes>>20), ""}}
-		} else {
-			r.sums[c.sum] = true
-			r.total += int64(len(c.data))
-		}
-	}
+	result = r.within(result)
 	r.known[name] = result
 	return result, nil
 }

@@ -41,6 +41,7 @@ type fleetSpec struct {
 	failover string
 	records  planner.RecordsPlace
 	network  planner.FleetNetwork
+	compose  []string
 	layered  bool // says what only the reading of layers knows: see layers.go
 }
 
@@ -73,15 +74,15 @@ var fleetSpecSchema = newSchema(
 	special("base", listShape(maxLayers, basePath.shape()).or(basePath.shape()), func(_ *decoder, _ value, s *fleetSpec) { s.layered = true }),
 	special("variables", variablesShape, func(_ *decoder, _ value, s *fleetSpec) { s.layered = true }),
 	unread[fleetSpec]("trust"),
-	unread[fleetSpec]("compose"),
+	texts("compose", maxIgnore, globPattern, func(s *fleetSpec) *[]string { return &s.compose }),
 )
 
 var fleetSchema = newEnvelope(fleetMetadata,
 	object("spec", fleetSpecSchema, func(e *envelope[fleetSpec]) *fleetSpec { return &e.spec }))
 
 // decodeFleet reads a Fleet. layered says that it has bases or variables, so
-// that this is not all of it.
-func decodeFleet(d *decoder, v value) (f *planner.Fleet, layered bool) {
+// that this is not all of it; composed, that it lists Compose files.
+func decodeFleet(d *decoder, v value) (f *planner.Fleet, layered, composed bool) {
 	var e envelope[fleetSpec]
 	decodeObject(d, v, fleetSchema, &e)
 	f = &planner.Fleet{
@@ -104,7 +105,7 @@ func decodeFleet(d *decoder, v value) (f *planner.Fleet, layered bool) {
 		seen[n] = true
 		f.Nodes = append(f.Nodes, planner.NodeName(n))
 	}
-	return f, e.spec.layered
+	return f, e.spec.layered, len(e.spec.compose) > 0
 }
 
 // check lets a preset stand for its numbers, and defaults for zero.

@@ -16,7 +16,7 @@ import (
 // fleet.yaml names in spec.base, with their own bases below them, and last its
 // own folder. Each folder is one layer, however many name it. A layer may have
 // a fleet.yaml of its own: what it says holds unless a later layer says
-// otherwise, but for spec.base and spec.ignore, which are about that folder
+// otherwise, but for spec.base, spec.ignore and spec.compose, which are about that folder
 // only. With spec.variables a fleet is read the same way, as a single layer.
 
 // layer is one of the folders.
@@ -26,6 +26,7 @@ type layer struct {
 	d         *decoder // of fleet.yaml
 	bases     []baseRef
 	ignore    []string
+	compose   []composePattern
 	variables []declaration
 }
 
@@ -130,6 +131,8 @@ func (l *layer) decode() {
 					l.ignore = append(l.ignore, s)
 				}
 			}
+		case v.path == "spec.compose":
+			l.decodeCompose(v)
 		case v.path == "spec.variables":
 			l.variables = decodeVariables(l.d, v)
 		}
@@ -137,7 +140,9 @@ func (l *layer) decode() {
 }
 
 // isOwn reports whether a field of spec is read for each layer by itself.
-func isOwn(field string) bool { return field == "base" || field == "ignore" || field == "variables" }
+func isOwn(field string) bool {
+	return field == "base" || field == "ignore" || field == "compose" || field == "variables"
+}
 
 // decodeBases takes a path, or a list of paths.
 func (l *layer) decodeBases(v value) {
@@ -301,7 +306,7 @@ func (w *walker) mergedFleet(layers []*layer) (*planner.Fleet, *yaml.Node, map[*
 		return nil, nil, nil, refuseFleet(planner.Fault{File: top.fleetPath(), Line: 1, Reason: "deletes the fleet", Remedy: "remove $patch"})
 	}
 	d.seen[""] = d.at(root)
-	fleet, _ := decodeFleet(d, value{root, ""})
+	fleet, _, _ := decodeFleet(d, value{root, ""})
 	faults := d.faults.list()
 	if d.faults.broken {
 		return nil, nil, nil, refuseFleet(faults...)

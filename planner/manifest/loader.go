@@ -21,13 +21,14 @@ const fleetFile = "fleet.yaml"
 type Loader struct {
 	limits Limits
 
-	mu         sync.Mutex
-	listings   map[string]*listing
-	documents  map[documentKey]*cachedDocument
-	contents   map[string]*content   // by object id
-	composites map[string]*composite // by the parts they are made from
-	generation uint64                // of the load under way
-	stats      Stats
+	mu           sync.Mutex
+	listings     map[string]*listing
+	documents    map[documentKey]*cachedDocument
+	contents     map[string]*content     // by object id
+	composites   map[string]*composite   // by the parts they are made from
+	composeFiles map[string]*composeFile // by composeKey
+	generation   uint64                  // of the load under way
+	stats        Stats
 }
 
 // Stats counts what a Loader has done since it was made.
@@ -57,11 +58,12 @@ type cachedDocument struct {
 // NewLoader returns a Loader with nothing cached.
 func NewLoader(limits Limits) *Loader {
 	return &Loader{
-		limits:     limits.withDefaults(),
-		listings:   map[string]*listing{},
-		documents:  map[documentKey]*cachedDocument{},
-		contents:   map[string]*content{},
-		composites: map[string]*composite{},
+		limits:       limits.withDefaults(),
+		listings:     map[string]*listing{},
+		documents:    map[documentKey]*cachedDocument{},
+		contents:     map[string]*content{},
+		composites:   map[string]*composite{},
+		composeFiles: map[string]*composeFile{},
 	}
 }
 
@@ -91,6 +93,7 @@ func (l *Loader) Load(ctx context.Context, fsys fs.FS, dir string, commit planne
 	sweep(l.documents, l.generation, err == nil)
 	sweep(l.contents, l.generation, err == nil)
 	sweep(l.composites, l.generation, err == nil)
+	sweep(l.composeFiles, l.generation, err == nil)
 	return d, err
 }
 
@@ -103,10 +106,13 @@ func (l *Loader) load(ctx context.Context, fsys fs.FS, dir string) (planner.Desi
 	if err != nil {
 		return planner.Desired{}, err
 	}
-	if fleet.layered {
+	if fleet.layered || fleet.composed {
 		c, err := w.composer()
 		if err != nil {
 			return planner.Desired{}, err
+		}
+		if !fleet.layered {
+			c.vars = nil
 		}
 		return c.load()
 	}
@@ -153,7 +159,7 @@ func (w *walker) fleet() (*parsed, error) {
 	if err != nil {
 		return nil, err
 	}
-	if (doc.broken || doc.fleet == nil) && !doc.layered {
+	if (doc.broken || doc.fleet == nil) && !doc.layered && !doc.composed {
 		return nil, refuseFleet(withFile(doc.faults, name)...)
 	}
 	return doc, nil

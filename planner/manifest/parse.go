@@ -22,6 +22,7 @@ type parsed struct {
 	nodes    []*node
 	fleet    *planner.Fleet
 	layered  bool            // fleet is not all of it: see layers.go
+	composed bool            // it lists Compose files: see composefiles.go
 	heads    []head          // of a file that is put together with others: see heads.go
 	raws     []raw           // the documents of heads; nil unless asked for
 	torn     bool            // it is no YAML, or holds nothing at all
@@ -35,6 +36,7 @@ type service struct {
 	planner.Service // without File; Revision is "", and Hooks nil, while files is not empty
 	at              position
 	files           []fileRef
+	contents        map[string][]byte // of files that are not in the repository
 	claims          []claim
 	hooks           []hookPlan
 	depends         []place // of the items of DependsOn
@@ -236,7 +238,7 @@ func (p *parsed) document(d *decoder, root *yaml.Node, r role) {
 	d.seen["kind"] = d.at(kind)
 	switch {
 	case kind.Value == "Fleet" && r == roleFleet:
-		p.fleet, p.layered = decodeFleet(d, v)
+		p.fleet, p.layered, p.composed = decodeFleet(d, v)
 	case kind.Value == "Fleet" && r == roleLayer:
 		p.raws = append(p.raws, raw{root, d.bad})
 	case kind.Value == "Fleet":

@@ -36,8 +36,9 @@ type found struct {
 	path string
 	doc  *parsed
 	// What follows is of manifests of layers only.
-	id    string // of the blob, "" = unknown
-	layer int
+	id      string // of the blob, "" = unknown
+	layer   int
+	compose *composeFile // it is one of them; nil = it is not
 }
 
 // walker collects the manifests of one load.
@@ -47,9 +48,12 @@ type walker struct {
 	fsys   fs.FS
 	root   string // of the layer being walked
 	ignore globs
-	role   role // that manifests are read in
-	layer  int
-	barred []bool // by layer: something that may be a manifest was not read
+	// composed are the Compose files of the layer, listed those found so far.
+	composed globs
+	listed   []listedFile
+	role     role // that manifests are read in
+	layer    int
+	barred   []bool // by layer: something that may be a manifest was not read
 	// passedBy: something that may be a manifest was not read in any layer.
 	passedBy bool
 
@@ -114,6 +118,10 @@ func (w *walker) visit(rel string, e *entry, depth int) error {
 		}
 		return nil
 	}
+	if !e.folder && rel != fleetFile && w.composed.match(rel) {
+		w.listed = append(w.listed, listedFile{w.full(rel), e.id, w.layer})
+		return nil
+	}
 	if w.ignore.match(rel) {
 		return nil
 	}
@@ -131,7 +139,7 @@ func (w *walker) visit(rel string, e *entry, depth int) error {
 	if err != nil {
 		return err
 	}
-	w.files = append(w.files, found{name, doc, e.id, w.layer})
+	w.files = append(w.files, found{path: name, doc: doc, id: e.id, layer: w.layer})
 	return nil
 }
 

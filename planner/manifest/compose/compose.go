@@ -66,6 +66,8 @@ type Project struct {
 	// what is absolute there is a path of a node.
 	Files  fs.FS
 	Folder string
+	// NamedAt is where Name comes from.
+	NamedAt Position
 
 	positions map[string]Position
 }

@@ -29,11 +29,12 @@ const (
 
 // Load finds out what a Compose file says, with all it includes and extends.
 // What is wrong is told all at once, in the order of files and lines. The
-// project is nil if nothing can be made of the file; beside faults that are not
-// warnings it is good only for finding more of them.
+// project is never nil: without Types nothing could be made of the file, and
+// beside faults that are not warnings it is good only for finding more of them.
 func Load(ctx context.Context, source Source) (*Project, []planner.Fault) {
 	l := newLoad(ctx, source)
 	project := l.project()
+	project.Reads = l.disk.list()
 	return project, l.faults.list()
 }
 
@@ -59,11 +60,11 @@ func (l *load) project() *Project {
 	dir := path.Dir(l.source.Path)
 	env, ok := l.environment(dir)
 	if !ok {
-		return nil
+		return &Project{}
 	}
 	documents, ok := l.documents(l.source.Path, nil)
 	if !ok {
-		return nil
+		return &Project{}
 	}
 	head := l.head(documents, dir, env)
 	env[projectNameVariable] = head.name
@@ -71,7 +72,7 @@ func (l *load) project() *Project {
 	l.steps = []step{{file: l.source.Path}}
 	m, ok := l.model(documents, whole)
 	if ok = ok && l.finish(m, whole); !ok {
-		return &Project{Name: head.name, Reads: l.disk.list()}
+		return &Project{Name: head.name, NamedAt: head.at}
 	}
 	l.rebase(m, dir, dir)
 	l.overridesBeside(dir)
@@ -80,7 +81,7 @@ func (l *load) project() *Project {
 
 // assemble makes the project of what was read.
 func (l *load) assemble(m *model, head head, env map[string]string) *Project {
-	p := &Project{Name: head.name, Files: l.source.FS, Folder: path.Dir(l.source.Path), Tree: m.raw, Extension: head.extension, Extensions: map[string]map[string]any{}}
+	p := &Project{Name: head.name, NamedAt: head.at, Files: l.source.FS, Folder: path.Dir(l.source.Path), Tree: m.raw, Extension: head.extension, Extensions: map[string]map[string]any{}}
 	p.positions = m.positions(l.source.Path)
 	for name, s := range mapping(m.raw["services"]) {
 		if x := mapping(mapping(s)[extensionKey]); x != nil {
@@ -88,13 +89,13 @@ func (l *load) assemble(m *model, head head, env map[string]string) *Project {
 		}
 	}
 	p.Types = l.types(m, p, head, env)
-	p.Reads = l.disk.list()
 	return p
 }
 
 // head is what a file says of the project as a whole.
 type head struct {
 	name      string
+	at        Position // of what the name comes from
 	profiles  []string
 	extension map[string]any
 }
@@ -109,12 +110,13 @@ const (
 // head finds the name of the project and its active profiles: both have to be
 // known before variables are put in.
 func (l *load) head(documents []*document, dir string, env map[string]string) head {
-	h := head{}
+	h := head{at: Position{File: l.source.Path, Line: 1}}
 	named := ""
 	for _, d := range documents {
 		tree := d.tree
 		if name, ok := tree["name"].(string); ok && name != "" {
 			named, _ = l.substitute(name, env, d.position("name"))
+			h.at = d.position("name")
 		}
 		if x, ok := tree[extensionKey]; ok {
 			l.extension(&h, x, d, env)
@@ -153,6 +155,7 @@ func (l *load) extension(h *head, x any, d *document, env map[string]string) {
 		if isText {
 			name, _ = l.substitute(name, env, at)
 			h.extension["namespace"] = name
+			h.at = at
 		}
 		if !isText || name == "" || namespaceOf(name) != name {
 			l.faults.add(at.fault("is no name of a namespace", "write small letters, digits and -, up to 63 characters"))
@@ -176,14 +179,14 @@ func (l *load) extension(h *head, x any, d *document, env map[string]string) {
 }
 
 // namespaceOf is the namespace for the name of a project, "" if none of it can
-// be used: small letters, digits and dashes of it.
+// be used: other characters than small letters and digits become dashes.
 func namespaceOf(name string) string {
 	var b strings.Builder
 	for _, r := range strings.ToLower(name) {
 		switch {
 		case r >= 'a' && r <= 'z', r >= '0' && r <= '9':
 			b.WriteRune(r)
-		case r == '-', r == '_':
+		default:
 			b.WriteByte('-')
 		}
 	}
