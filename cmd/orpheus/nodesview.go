@@ -21,8 +21,12 @@ const (
 
 // drawNodes draws the table of all nodes.
 func drawNodes(s *screen, r nodesReport) {
+	r.verdict().draw(s)
+	s.blank()
 	t := table{titles: []string{"NODE", "STATE", "EPOCH", "SLOTS", "COMMIT", "VERSION", "ADDRESS", "CAPACITY", "NOTE"}, spare: []int{7, 6, 5, 2}}
-	for _, n := range r.Nodes {
+	commit := r.usualCommit()
+	listed, rest := worthListing(s, r.Nodes, func(n nodeReport) bool { return n.well() && n.Applied == commit })
+	for _, n := range listed {
 		note, c := nodeRemark(n)
 		cells := []cell{{string(n.Name), plain}, {nodeState(n), stateColour(n)}, {}, {}, {}, {}, {}, {}}
 		if n.State != nodeNotVerified {
@@ -36,7 +40,77 @@ func drawNodes(s *screen, r nodesReport) {
 		t.add(note, c, cells...)
 	}
 	t.draw(s)
+	rest.draw(s, "node", "live and well at "+planner.Commit{Hash: commit}.Short())
 	drawBadRecords(s, r.NotVerified)
+}
+
+// well reports whether there is nothing to say of a node but that it is there.
+func (n nodeReport) well() bool {
+	remark, _ := nodeRemark(n)
+	return n.State == nodeLive && remark == "" && !n.Drain && !n.Cordon && n.Ready == n.Leases
+}
+
+// usualCommit is what most live nodes follow.
+func (r nodesReport) usualCommit() string {
+	of := map[string]int{}
+	usual := ""
+	for _, n := range r.Nodes {
+		if n.State == nodeLive && n.Applied != "" {
+			of[n.Applied]++
+			if k := of[n.Applied]; k > of[usual] || k == of[usual] && n.Applied < usual {
+				usual = n.Applied
+			}
+		}
+	}
+	return usual
+}
+
+// verdict is how the nodes of a fleet stand.
+func (r nodesReport) verdict() *verdict {
+	v := &verdict{}
+	live, ready, leases := 0, 0, 0
+	var fenced, failing, silent, drained []string
+	for _, n := range r.Nodes {
+		switch {
+		case n.State == nodeFenced:
+			fenced = append(fenced, string(n.Name))
+		case n.State == nodeNotVerified:
+			silent = append(silent, string(n.Name))
+		case n.State == nodeLive && (n.Failing != "" || len(n.Pressure) > 0 || n.Rejected != nil || n.StatusProblem != ""):
+			failing = append(failing, string(n.Name))
+		case n.State == nodeLive && (n.Drain || n.Cordon):
+			drained = append(drained, string(n.Name))
+		}
+		if n.State == nodeLive {
+			live++
+		}
+		ready, leases = ready+n.Ready, leases+n.Leases
+	}
+	for _, of := range []struct {
+		names      []string
+		what, todo string
+	}{
+		{fenced, "fenced", "see whether it is up and reaches the fleet's Git repository; one that left for good: remove its manifest and its record"},
+		{silent, "not verified", "see why below: its record counts for nothing"},
+		{failing, "in trouble", "orpheus nodes NODE, and \"orpheus doctor\" on it"},
+	} {
+		if len(of.names) > 0 {
+			v.add(of.todo, "%s %s (%s)", count(len(of.names), "node"), of.what, someOf(of.names))
+		}
+	}
+	if n := len(r.NotVerified); n > 0 {
+		v.add("see what is not verified below", "%s not verified", count(n, "record"))
+	}
+	if len(drained) > 0 {
+		v.say = append(v.say, fmt.Sprintf("%s drained or cordoned (%s)", count(len(drained), "node"), someOf(drained)))
+	}
+	if ready < leases {
+		v.busy = append(v.busy, fmt.Sprintf("%d of %s ready", ready, count(leases, "slot")))
+	} else {
+		v.say = append(v.say, fmt.Sprintf("%d of %s ready", ready, count(leases, "slot")))
+	}
+	v.say = append(v.say, fmt.Sprintf("%d of %s live", live, count(len(r.Nodes), "node")))
+	return v
 }
 
 func drawBadRecords(s *screen, bad []badRecord) {

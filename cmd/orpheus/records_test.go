@@ -469,7 +469,7 @@ func TestNodesNarrow(t *testing.T) {
 			t.Errorf("%d columns: %s", terminal.Columns(l), l)
 		}
 	}
-	if len(s.lines) > 20 {
+	if len(s.lines) > 24 {
 		t.Errorf("%d lines", len(s.lines))
 	}
 }

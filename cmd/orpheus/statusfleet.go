@@ -11,13 +11,25 @@ import (
 // maxShownUnplaced is how many slots without a node a status lists.
 const maxShownUnplaced = 10
 
+// maxNamedNodes is how many live nodes are named; of more those of which there is
+// something to say.
+const maxNamedNodes = 12
+
 // drawMembership draws the lines about the node's fleet.
 func drawMembership(s *screen, f *api.Fleet, now time.Time) {
-	var live []string
+	var live, told []string // told = of which there is something to say
 	for _, n := range f.Nodes {
-		if n.State == "live" {
-			live = append(live, string(n.Name)+nodeNote(n))
+		if n.State == nodeLive {
+			note := nodeNote(n)
+			live = append(live, string(n.Name)+note)
+			if note != "" {
+				told = append(told, string(n.Name)+note)
+			}
 		}
+	}
+	names := live
+	if len(live) > maxNamedNodes && !s.all {
+		names = told[:min(len(told), maxNamedNodes)]
 	}
 	switch {
 	case len(live) == 0 && f.Unread:
@@ -25,18 +37,9 @@ func drawMembership(s *screen, f *api.Fleet, now time.Time) {
 	case len(live) == 0:
 		s.labelled("FLEET", yellow, "no node is registered yet")
 	default:
-		s.labelled("FLEET", plain, fmt.Sprintf("%s: %s", count(len(live), "live node"), strings.Join(live, ", ")))
+		s.labelled("FLEET", plain, strings.TrimSuffix(count(len(live), "live node")+": "+strings.Join(names, ", "), ": "))
 	}
-	for _, n := range f.Nodes {
-		if n.State != "live" {
-			s.labelled("", yellow, strings.TrimSpace(fmt.Sprintf("%s is %s %s", n.Name, n.State, n.Reason)))
-		}
-	}
-	for _, n := range f.Nodes {
-		if n.State == "live" && n.Failing != "" {
-			s.labelled("", red, fmt.Sprintf("%s gets no new work: %s", n.Name, n.Failing))
-		}
-	}
+	drawUnwell(s, f.Nodes)
 	if f.Error != "" && len(live) > 0 {
 		s.prose("          ", plain, red, "records cannot be read since "+age(now.Sub(f.ErrorSince))+": "+f.Error)
 	}
@@ -63,6 +66,33 @@ func drawMembership(s *screen, f *api.Fleet, now time.Time) {
 	}
 	if f.Ignored > 0 {
 		s.prose("          ", plain, yellow, fmt.Sprintf("%s among the records are none and are ignored", count(f.Ignored, "ref")))
+	}
+}
+
+// drawUnwell draws the nodes that do not take part, or get no new work.
+func drawUnwell(s *screen, nodes []api.FleetNode) {
+	type line struct {
+		c    colour
+		text string
+	}
+	var lines []line
+	for _, n := range nodes {
+		switch {
+		case n.State != nodeLive:
+			lines = append(lines, line{yellow, strings.TrimSpace(fmt.Sprintf("%s is %s %s", n.Name, n.State, n.Reason))})
+		case n.Failing != "":
+			lines = append(lines, line{red, fmt.Sprintf("%s gets no new work: %s", n.Name, n.Failing)})
+		}
+	}
+	shown := lines
+	if len(lines) > maxNamedNodes && !s.all {
+		shown = lines[:maxNamedNodes]
+	}
+	for _, l := range shown {
+		s.labelled("", l.c, l.text)
+	}
+	if n := len(lines) - len(shown); n > 0 {
+		s.labelled("", yellow, fmt.Sprintf("and %d more that are not live or get no new work: \"orpheus nodes\" lists them", n))
 	}
 }
 

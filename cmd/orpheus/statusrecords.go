@@ -95,14 +95,15 @@ func (st *recordedStatus) asAsked() bool {
 
 // drawRecorded draws all services of a fleet.
 func drawRecorded(s *screen, st *recordedStatus) {
+	st.verdict().draw(s)
 	drawPlace(s, st)
 	drawFaults(s, st.Faults, "the manifests here")
 	s.blank()
-	if len(st.Services) == 0 {
-		s.prose("", plain, plain, "No service is recorded, and the manifests here have none.")
-	}
 	t := table{titles: []string{"NAME", "READY", "ROLLOUT", "REVISION", "NODES", "MESSAGE"}, spare: []int{4, 3}}
-	for _, service := range st.Services {
+	listed, rest := worthListing(s, st.Services, func(service *recordedService) bool {
+		return service.standing().grade == gradeFine && service.Suspended == ""
+	})
+	for _, service := range listed {
 		mark, c := rolloutMark(service.Rollout)
 		if service.Deleted != "" {
 			mark, c = "deleted", yellow
@@ -114,11 +115,12 @@ func drawRecorded(s *screen, st *recordedStatus) {
 		t.add(service.sentence(), noteColour(rolloutColour(service.Rollout)),
 			cell{service.Service, plain},
 			cell{ready, availableColour(service.Rollout)},
-			cell{mark, c},
+			cell{withBar(s, service.Rollout, mark), c},
 			cell{revisionOf(service.Rollout, service.Wanted).Short(), plain},
 			cell{someOf(service.nodes()), plain})
 	}
 	t.draw(s)
+	rest.draw(s, "service", "up to date and ready")
 	drawBadRecords(s, st.NotVerified)
 }
 
@@ -164,13 +166,10 @@ func someOf(names []string) string {
 func drawPlace(s *screen, st *recordedStatus) {
 	s.labelled("RECORDS", plain, strings.TrimPrefix(st.Records, "records "))
 	for i, c := range st.Commits {
-		names := make([]string, len(c.Nodes))
-		for k, n := range c.Nodes {
-			names[k] = string(n)
-		}
-		text := planner.Commit{Hash: c.Commit}.Short() + " is followed by " + strings.Join(names, ", ")
+		names := nodesOrCount(c.Nodes)
+		text := planner.Commit{Hash: c.Commit}.Short() + " is followed by " + names
 		if c.Commit == "" {
-			text = strings.Join(names, ", ") + ": none, as far as is recorded"
+			text = names + ": none, as far as is recorded"
 		}
 		s.labelled(first(i, "COMMIT"), plain, planner.OneLine(text, maxShownReason))
 	}

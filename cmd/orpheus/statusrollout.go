@@ -46,6 +46,9 @@ func rolloutMark(r *api.Rollout) (string, colour) {
 // drawRollout draws where the change of a service is, and what came of it.
 func drawRollout(s *screen, r *api.Rollout, now time.Time) {
 	s.labelled("ROLLOUT", rolloutColour(r), describeRollout(r, now))
+	if text := describeProgress(s, r); text != "" {
+		s.labelled("PROGRESS", plain, text)
+	}
 	if r.Failure != "" {
 		s.labelled("FAILED", red, capital(r.Failure))
 	}

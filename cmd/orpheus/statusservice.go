@@ -48,6 +48,9 @@ func drawService(s *screen, st *api.Status, service api.Service, slot string, cl
 	if text := message(service); text != "" && text != told {
 		s.labelled("MESSAGE", noteColour(serviceColour(service)), text)
 	}
+	for i, p := range service.Pulls {
+		s.labelled(first(i, "PULLS"), plain, describePull(s, p))
+	}
 	if elsewhere(service) {
 		for i, n := range unreached(st.Fleet, service.Rollout, slot) {
 			s.labelled(first(i, "UNREACHED"), yellow, string(n)+": what is told of its slots is what it said last")

@@ -19,8 +19,9 @@ func drawServices(s *screen, st *api.Status) {
 		s.prose("", plain, plain, text)
 		return
 	}
-	t := table{titles: []string{"NAME", "READY", "ROLLOUT", "REVISION", "DRIVER", "PORTS", "MESSAGE"}, spare: []int{4, 3}}
-	for _, service := range st.Services {
+	t := table{titles: []string{"NAME", "READY", "ROLLOUT", "REVISION", "DRIVER", "PORTS", "MESSAGE"}, spare: []int{4, 3, 5}}
+	listed, rest := worthListing(s, st.Services, func(service api.Service) bool { return standingOf(st, service).grade == gradeFine })
+	for _, service := range listed {
 		state := serviceColour(service)
 		note := message(service)
 		if slices.ContainsFunc(st.Deletions, func(d api.Deletion) bool { return d.Approve == service.Approve }) {
@@ -30,12 +31,16 @@ func drawServices(s *screen, st *api.Status) {
 		t.add(note, noteColour(state),
 			cell{service.ID().String(), plain},
 			cell{fmt.Sprintf("%d/%d", service.Ready, service.Replicas), instancesColour(service)},
-			cell{mark, markColour},
+			cell{withBar(s, service.Rollout, mark), markColour},
 			cell{hasRevision(service).Short(), plain},
 			cell{service.Driver, plain},
 			cell{ports(service.Published), plain})
+		for _, p := range service.Pulls {
+			t.below(plain, describePull(s, p))
+		}
 	}
 	t.draw(s)
+	rest.draw(s, "service", "up to date and ready")
 	if st.Fleet != nil {
 		drawElsewhere(s, st.Fleet.Rollouts)
 	}

@@ -164,6 +164,7 @@ type verdict struct {
 	standings []standing // of all services
 	bad       []string   // what else is not fine, as a clause, the worst first
 	busy      []string   // what else is on its way
+	say       []string   // what is as it should be
 	todo      []string   // for bad and busy
 	none      string     // what to say where there is no service
 }
@@ -212,6 +213,7 @@ func (v *verdict) sentence() string {
 	} else if v.none != "" {
 		parts = append(parts, v.none)
 	}
+	parts = append(parts, v.say...)
 	return strings.Join(parts, "; ")
 }
 

@@ -17,6 +17,18 @@ func Bar(done, total int64, n int) string {
 	return bar + strings.Repeat("░", n-len([]rune(bar)))
 }
 
+// Steps draws in n columns of how many of total things are done and how many more
+// have begun.
+func Steps(done, begun, total, n int) string {
+	if total <= 0 || n <= 0 {
+		return ""
+	}
+	columns := func(of int) int { return min(max(of, 0), total) * n / total }
+	full := columns(done)
+	part := max(full, columns(max(done, begun)))
+	return strings.Repeat("█", full) + strings.Repeat("▒", part-full) + strings.Repeat("░", n-part)
+}
+
 // Percent is the share of total that is done, rounded down: 100 only if nothing
 // is missing.
 func Percent(done, total int64) int { return int(Share(done, total) * 100) }

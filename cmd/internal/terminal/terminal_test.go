@@ -63,6 +63,25 @@ func TestBar(t *testing.T) {
 	}
 }
 
+func TestSteps(t *testing.T) {
+	for _, row := range []struct {
+		done, begun, total int
+		want               string
+	}{
+		{0, 0, 4, "░░░░░░░░"},
+		{1, 2, 4, "██▒▒░░░░"},
+		{4, 4, 4, "████████"},
+		{2, 1, 4, "████░░░░"}, // what is done has begun
+		{9, 9, 4, "████████"},
+		{-1, -2, 4, "░░░░░░░░"},
+		{1, 1, 0, ""},
+	} {
+		if got := Steps(row.done, row.begun, row.total, 8); got != row.want {
+			t.Errorf("%+v: %q", row, got)
+		}
+	}
+}
+
 // TestColours: who may have colours.
 func TestColours(t *testing.T) {
 	for _, row := range []struct {
