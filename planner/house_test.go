@@ -28,7 +28,7 @@ const module = "github.com/orpheus-cd/orpheus"
 // the packages for tests: see testRoom.
 var arrows = map[string][]string{
 	"planner":                  {},
-	"planner/manifest":         {"planner"},
+	"planner/manifest":         {"planner", "planner/manifest/compose"},
 	"planner/manifest/compose": {"planner"},
 	"gitsync":                  {"planner", "gitsync/trust", "gitsync/redact", "gitsync/transport"},
 	"gitsync/githubapp":        {"gitsync", "gitsync/redact", "gitsync/transport"},
