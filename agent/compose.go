@@ -22,7 +22,11 @@ func (a *Agent) compose(here map[planner.ServiceID][]local) bool {
 	changed := before == nil     // for the kernel
 	for id, s := range a.ledServices(all) {
 		l := a.ledService(s, here[id], before[id], all, anew)
-		l.addImagePorts()
+		if old := before[id]; old != nil && !all {
+			l.addImagePorts(old.led)
+		} else {
+			l.addImagePorts(nil)
+		}
 		if old := before[id]; old != nil && !anew && !moved && slices.Equal(l.service.Ports, old.service.Ports) {
 			l.closed = old.closed
 		} else {

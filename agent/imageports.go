@@ -36,10 +36,17 @@ func exposedAt(endpoints []planner.Endpoint) []imagePort {
 
 // addImagePorts makes what the images of its instances expose ports of a service
 // that asks for them, behind those that it declares. l has what was found of the
-// instances here, and there what was found now or went through this before.
-func (l *led) addImagePorts() {
+// instances here, and there what was found now or went through this before. Where
+// before is of the same manifest and has the same instances elsewhere, and here
+// the same ports are exposed, its ports are these; nil = nothing is.
+func (l *led) addImagePorts(before *led) {
 	l.declared = len(l.service.Ports)
 	if !l.service.HasImagePorts() {
+		return
+	}
+	if before != nil && slices.EqualFunc(l.here, before.here, sameImage) {
+		l.service.Ports = before.service.Ports
+		l.layHere()
 		return
 	}
 	all := make([][]planner.ImagePort, 0, len(l.here)+len(l.there))
@@ -50,11 +57,21 @@ func (l *led) addImagePorts() {
 		all = append(all, plain(r.image))
 	}
 	l.service.Ports = l.service.PortsWith(all...)
+	l.layHere()
+	l.layThere()
+}
+
+// sameImage reports whether two instances expose the same ports.
+func sameImage(a, b local) bool {
+	return slices.EqualFunc(a.image, b.image, func(a, b imagePort) bool { return a.ImagePort == b.ImagePort })
+}
+
+// layHere brings the ports of the instances here into the order of the service's.
+func (l *led) layHere() {
 	added := l.service.Ports[l.declared:]
-	here, there := make([]local, len(l.here)), make([]remote, len(l.there))
+	here := make([]local, len(l.here))
 	for k, i := range l.here {
-		hosts := i.hostPorts
-		i.ports, i.hostPorts = slices.Clone(i.ports[:l.declared]), slices.Clone(hosts[:l.declared])
+		i.ports, i.hostPorts = slices.Clone(i.ports[:l.declared]), slices.Clone(i.hostPorts[:l.declared])
 		for _, p := range added {
 			port, host := 0, 0
 			if at := indexOfPort(i.image, p); at >= 0 {
@@ -64,6 +81,13 @@ func (l *led) addImagePorts() {
 		}
 		here[k] = i
 	}
+	l.here = here
+}
+
+// layThere does the same for those elsewhere.
+func (l *led) layThere() {
+	added := l.service.Ports[l.declared:]
+	there := make([]remote, len(l.there))
 	for k, r := range l.there {
 		r.ports = slices.Clone(r.ports[:l.declared])
 		for _, p := range added {
@@ -75,7 +99,7 @@ func (l *led) addImagePorts() {
 		}
 		there[k] = r
 	}
-	l.here, l.there = here, there
+	l.there = there
 }
 
 func plain(ports []imagePort) []planner.ImagePort {

@@ -199,7 +199,7 @@ func TestImagePortsFollowTheirInstances(t *testing.T) {
 	fresh := local{id: "b", slot: "0", runs: true, own: true, address: addresses{"10.0.0.2"}, image: []imagePort{{planner.ImagePort{Port: 81, Protocol: "tcp"}, 20001}}}
 	there := remote{node: "n2", slot: "1", address: "192.0.2.2", image: []imagePort{{planner.ImagePort{Port: 81, Protocol: "tcp"}, 20005}}}
 	l := &led{service: service("web", "a", imagePorts), address: addresses{"10.232.0.1"}, here: []local{old, fresh}}
-	l.addImagePorts()
+	l.addImagePorts(nil)
 	fronts := func() (out []string) {
 		for _, f := range l.fronts() {
 			out = append(out, describeFront(f))
@@ -216,9 +216,9 @@ func TestImagePortsFollowTheirInstances(t *testing.T) {
 	}
 	// What another node has joins; what is here is laid beside it again.
 	l = &led{service: service("web", "a", imagePorts), address: l.address, here: []local{old, fresh}, there: []remote{there}}
-	l.addImagePorts()
+	l.addImagePorts(nil)
 	l = &led{service: service("web", "a", imagePorts), address: l.address, here: []local{fresh}, there: l.there}
-	l.addImagePorts()
+	l.addImagePorts(nil)
 	want = []string{"10.232.0.1:81 → 192.0.2.2:20005", ":20001 → 192.0.2.2:20005"}
 	if got := fronts(); !slices.Equal(got, want) {
 		t.Errorf("fronts %q, want %q", got, want)
@@ -235,7 +235,7 @@ func TestImagePortsAreBounded(t *testing.T) {
 	}
 	l.image = []imagePort{{planner.ImagePort{Port: 80, Protocol: "tcp"}, 21000}, {planner.ImagePort{Port: 1001, Protocol: "tcp"}, 20001}}
 	all := &led{service: s, here: []local{l}}
-	all.addImagePorts()
+	all.addImagePorts(nil)
 	told := all.here[0].serves(s.ID, all.service.Ports).Endpoints
 	if len(told) != planner.MaxEndpoints || told[0].Exposed || !told[1].Exposed || told[63].Container != 1063 {
 		t.Errorf("%d endpoints: %+v", len(told), told)
@@ -259,4 +259,29 @@ func TestImagePortsAreShownOnce(t *testing.T) {
 			t.Errorf("%+v", s)
 		}
 	})
+}
+
+// BenchmarkImagePorts is what a service of 100 instances costs more in each pass
+// for the ports of its images.
+func BenchmarkImagePorts(b *testing.B) {
+	ports := planner.ParseImagePorts([]string{"5432/tcp", "9187/tcp"})
+	var image []imagePort
+	for k, p := range ports {
+		image = append(image, imagePort{p, 20000 + k})
+	}
+	l := &led{service: service("db", "db:1", imagePorts), here: make([]local, 10), there: make([]remote, 90)}
+	for k := range l.here {
+		l.here[k].image = image
+	}
+	for k := range l.there {
+		l.there[k].image = image
+	}
+	declared := l.service.Ports
+	l.addImagePorts(nil)
+	before := &led{service: l.service, here: l.here, there: l.there}
+	b.ReportAllocs()
+	for b.Loop() {
+		l.service.Ports = declared
+		l.addImagePorts(before)
+	}
 }
