@@ -86,7 +86,7 @@ func (x *netExam) peerPorts() []peerPort {
 	for _, s := range x.led.Services {
 		for _, at := range s.Endpoints {
 			for i, target := range at.Targets[:min(len(at.Targets), len(s.Ports))] {
-				if live[at.Node] && at.State != api.EndpointDraining && target != "" && s.Ports[i].Protocol == "tcp" {
+				if live[at.Node] && at.State != api.EndpointDraining && target != "" && s.Ports[i].Protocol == "tcp" && !s.Ports[i].Image {
 					live[at.Node] = false
 					ports = append(ports, peerPort{node: at.Node, address: target, host: true})
 				}

@@ -176,7 +176,7 @@ func serviceAddress(s api.ServiceEndpoints) string {
 	switch {
 	case s.Headless:
 		return "headless"
-	case s.Address == "" && s.Address6 == "" && !slices.ContainsFunc(s.Ports, func(p api.EndpointPort) bool { return p.Port > 0 }):
+	case s.Address == "" && s.Address6 == "" && !s.ImagePorts && !slices.ContainsFunc(s.Ports, func(p api.EndpointPort) bool { return p.Port > 0 }):
 		return `none (no "port")`
 	case s.Address == "" && s.Address6 == "" && slices.ContainsFunc(s.NotOpened, func(n api.NotOpened) bool { return n.Meant }):
 		return "none on this node"

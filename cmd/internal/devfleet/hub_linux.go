@@ -107,9 +107,9 @@ func (h *Hub) gitPort() (int, error) {
 }
 
 // PushImage puts a build of the payload that calls itself version behind
-// name:tag.
-func (h *Hub) PushImage(nameTag, version string) (ref, digest string, err error) {
-	img, err := imagetest.Build(imagetest.Options{Binary: h.Payload, Env: []string{"VERSION=" + version}})
+// name:tag. It exposes ports, written as in EXPOSE.
+func (h *Hub) PushImage(nameTag, version string, expose ...string) (ref, digest string, err error) {
+	img, err := imagetest.Build(imagetest.Options{Binary: h.Payload, Env: []string{"VERSION=" + version}, Expose: expose})
 	if err != nil {
 		return "", "", err
 	}

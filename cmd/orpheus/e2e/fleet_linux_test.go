@@ -92,11 +92,11 @@ func (f *fleet) commit(message string, files map[string]string) string {
 }
 
 // push puts an image that calls itself version into the registry, if there is
-// one, and returns its digest.
-func (f *fleet) push(nameTag, version string) (digest string) {
+// one, and returns its digest. It exposes ports, written as in EXPOSE.
+func (f *fleet) push(nameTag, version string, expose ...string) (digest string) {
 	f.t.Helper()
 	if f.Registry != nil {
-		_, d, err := f.PushImage(nameTag, version)
+		_, d, err := f.PushImage(nameTag, version, expose...)
 		f.must(err)
 		digest = d
 	}
