@@ -134,15 +134,17 @@ func (e *env) planReport(ctx context.Context, r planRange, o planOptions) (*revi
 		return nil, err
 	}
 	defer done()
-	var base planSide
+	var base, upstream planSide
 	if r.base != "" {
 		if base, err = reader.side(ctx, r.base); err != nil {
 			return nil, err
 		}
 	} else if own, err := reader.side(ctx, "HEAD"); err == nil {
 		base = own // until the records say better
+		upstream, _ = reader.side(ctx, "@{upstream}")
 	}
-	if reader.folder, err = reader.findFleetIn(ctx, o.path, head.tree, base.tree); err != nil {
+	// Where the head has no fleet any more, the others say where it was.
+	if reader.folder, err = reader.findFleetIn(ctx, o.path, head.tree, base.tree, upstream.tree); err != nil {
 		return nil, err
 	}
 	// Who may propose a commit does not say where records are fetched from: the

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/orpheus-cd/orpheus/cmd/internal/review"
+	"github.com/orpheus-cd/orpheus/cmd/internal/terminal"
 	"github.com/orpheus-cd/orpheus/planner"
 )
 
@@ -365,5 +366,55 @@ func TestPlanIsThePlannersForecast(t *testing.T) {
 	last := r.Loads[len(r.Loads)-1]
 	if last.Node != "" || last.Most.Instances <= last.Before.Instances || last.After != last.Before || last.Capacity != (planner.ResourceList{CPUMillis: 6000, MemoryBytes: 3 << 30}) {
 		t.Errorf("all: %+v", last)
+	}
+}
+
+// TestPlanOfTheFirstCommit: a repository without any, and a folder that is none.
+func TestPlanOfTheFirstCommit(t *testing.T) {
+	_, other := fleetRemote(t, map[string]string{"fleet.yaml": planFleetYAML})
+	t.Setenv("XDG_CACHE_HOME", t.TempDir())
+	dir := filepath.Join(t.TempDir(), "new")
+	gitAs(t, ".", "init", "-q", "--initial-branch=main", dir)
+	writeFiles(t, dir, map[string]string{"fleet.yaml": planFleetYAML, "web.yaml": planService("web", webSpec)})
+	for _, args := range [][]string{nil, {"--offline"}} {
+		r := planJSON(t, dir, 0, args...)
+		if s := serviceIn(t, r, "web"); s.Change != review.Added || r.Base.Name != "" || r.NoRecords == "" || len(r.FleetChanges) > 0 {
+			t.Errorf("%+v", r)
+		}
+	}
+	if code, _, errs := orpheus(t, t.TempDir(), "plan"); code != 2 || !strings.Contains(errs, "no checkout of a Git repository") {
+		t.Errorf("%d %s", code, errs)
+	}
+	// A clone of nothing but records is no fleet.
+	gitAs(t, other, "rm", "-q", "fleet.yaml")
+	gitAs(t, other, "commit", "-q", "-m", "empty", "--allow-empty")
+	if r := planJSON(t, other, exitFailed); !strings.Contains(r.Refused, "there is no fleet.yaml") {
+		t.Errorf("%+v", r)
+	}
+}
+
+// TestPlanFitsTheScreen: no line is longer than a terminal of 80 or 200 columns,
+// and only one that is to have colours has them.
+func TestPlanFitsTheScreen(t *testing.T) {
+	data, err := os.ReadFile(filepath.Join("testdata", "plan", "json.golden"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var r review.Report
+	if err := json.Unmarshal(data, &r); err != nil {
+		t.Fatal(err)
+	}
+	for _, width := range []int{80, 200} {
+		s := &screen{width: width}
+		drawPlan(s, &r)
+		for _, line := range s.lines {
+			if terminal.Columns(line) > width || strings.Contains(line, "\x1b") {
+				t.Errorf("%d columns: %q", width, line)
+			}
+		}
+		s.lines, s.colours = nil, true
+		if drawPlan(s, &r); !strings.Contains(strings.Join(s.lines, ""), "\x1b[") {
+			t.Error("there are no colours")
+		}
 	}
 }

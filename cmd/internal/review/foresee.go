@@ -63,8 +63,9 @@ type fate struct {
 	before, after map[string]planner.Lease // by slot, the last in force
 	stopFirst     map[string]bool          // slots given a lease that waits for the end of another
 	why           string                   // of the first decision
-	// most is how many of the slots that were there are down in one turn.
-	most int
+	// most is how many of the slots that were there are down in one turn; turn and
+	// ended count in the last one.
+	most, turn, ended int
 }
 
 // follow finds the slots of all services before and after.
@@ -81,17 +82,20 @@ func (b *builder) follow() {
 		of(id)
 	}
 	for _, d := range b.now.Decisions {
-		f, ended := of(d.Doc.Service), 0
+		f := of(d.Doc.Service)
+		if f.turn != d.Turn {
+			f.turn, f.ended = d.Turn, 0
+		}
 		f.why = cmp.Or(f.why, d.Why)
 		for _, c := range event.LeaseChanges(d.Old, d.Doc) {
 			if c.To != nil && c.To.StopFirst {
 				f.stopFirst[c.Slot] = true
 			}
 			if c.From != nil && b.gap(f, c.Slot) {
-				ended++
+				f.ended++
 			}
 		}
-		f.most = max(f.most, ended)
+		f.most = max(f.most, f.ended)
 	}
 }
 
