@@ -43,6 +43,13 @@ func (sv *survey) settled(id ServiceID, ss *serviceState) {
 	}
 }
 
+// settles has a slot be on a node in the end.
+func (sv *survey) settles(ss *serviceState, st *slotState, h *host) {
+	asked := ss.s.Template.Asked()
+	sv.settlesOn(st).settle(asked, -1)
+	h.settle(asked, 1)
+}
+
 // settlesOn is the node of the newest lease of a slot that is in force; nil = none
 // is.
 func (sv *survey) settlesOn(st *slotState) *host {
@@ -106,9 +113,7 @@ func (sv *survey) take(ss *serviceState, st *slotState, h *host) {
 	for _, l := range sv.yields(ss, st, h) {
 		h.occupy(ss.id, sv.needs(ss, l.Revision), -1)
 	}
-	asked := ss.s.Template.Asked()
-	sv.settlesOn(st).settle(asked, -1)
-	h.settle(asked, 1)
+	sv.settles(ss, st, h)
 	h.occupy(ss.id, sv.needs(ss, st.want), 1)
 	sv.neighbours(ss).move(h, 1)
 }

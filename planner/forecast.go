@@ -57,29 +57,33 @@ func ForeseeAt(f Followed, v View, wall time.Time) Forecast {
 	return w.forecast()
 }
 
-// forecast runs the fleet until it is at rest.
+// forecast runs the fleet until it is at rest. Digests are found sooner than
+// anything becomes available: what waits for them follows in the same turn.
 func (w *foresight) forecast() Forecast {
 	var out Forecast
-	turn := 0
+	turn, same := 0, false
 	for range maxForeseen {
 		d := w.decide()
-		if w.resolve(d.Resolve) { // sooner than anything else can happen
-			continue
-		}
 		out.Unplaced, out.Waiting = d.Unplaced, d.Waiting
-		if len(d.Docs) > 0 {
+		if len(d.Docs) > 0 && !same {
 			turn++
-			for _, decision := range d.Docs {
-				id := decision.Doc.Service
-				out.Decisions = append(out.Decisions, Foreseen{Decision: decision, Turn: turn, Approved: w.approved[id], Paused: w.paused})
-				delete(w.approved, id)
-			}
+		}
+		for _, decision := range d.Docs {
+			id := decision.Doc.Service
+			out.Decisions = append(out.Decisions, Foreseen{Decision: decision, Turn: turn, Approved: w.approved[id], Paused: w.paused})
+			delete(w.approved, id)
+		}
+		if len(d.Docs) > 0 {
 			w.paused = 0
 			w.land(d.Docs)
-			w.fare()
-			continue
 		}
-		if !w.fare() && !w.wait(d.Next) && !w.approve() {
+		asked := w.resolve(d.Resolve)
+		same = asked && (same || len(d.Docs) > 0)
+		switch {
+		case asked:
+		case len(d.Docs) > 0:
+			w.fare()
+		case !w.fare() && !w.wait(d.Next) && !w.approve():
 			return w.ended(out, false)
 		}
 	}

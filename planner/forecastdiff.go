@@ -28,6 +28,10 @@ type Outcome struct {
 	Approval bool `json:"approval,omitempty"`
 	// Differs says in the user's words what went otherwise, at most maxDiffers.
 	Differs []string `json:"differs,omitempty"`
+	// Elsewhere is how many leases were as planned but for their node. Where several
+	// services move at once, and not all nodes hear of a commit at the same time,
+	// who is quicker may take the room.
+	Elsewhere int `json:"elsewhere,omitempty"`
 }
 
 // OutcomeState is how a forecast and what came compare.
@@ -154,6 +158,7 @@ type difference struct {
 	id            ServiceID
 	planned, came course
 	done          int
+	elsewhere     int
 	said          []string
 	more          int
 }
@@ -173,7 +178,7 @@ func (d *difference) outcome(c Came) Outcome {
 	if d.more > 0 {
 		d.said = append(d.said, "and "+strconv.Itoa(d.more)+" more")
 	}
-	out := Outcome{Service: d.id, Planned: d.planned.leases(), Done: d.done, Differs: d.said}
+	out := Outcome{Service: d.id, Planned: d.planned.leases(), Done: d.done, Differs: d.said, Elsewhere: d.elsewhere}
 	switch {
 	case len(d.said) > 0:
 		out.State = OutcomeDiffers
@@ -204,6 +209,9 @@ func (d *difference) leases(slot string, planned, came []Lease, say words) {
 		case i >= len(planned):
 			d.say(name + " " + say.came + placeOf(l) + ", which was not planned")
 		case l.Node != planned[i].Node || l.Revision != planned[i].Revision:
+			if l.Revision == planned[i].Revision {
+				d.elsewhere++
+			}
 			d.say(name + " " + say.planned + placeOf(planned[i]) + ", and " + say.came + placeOf(l))
 		default:
 			d.done++

@@ -227,14 +227,8 @@ func (sv *survey) replace(ss *serviceState, st *slotState) {
 		return
 	}
 	st.node = h.name
-	switch grantable := ss.grantable(st, st.want); {
-	case begins && !grantable && ss.pins == pinsAsked: // soon: others are to find it there
-		ss.pace = p
-		asked := ss.s.Template.Asked()
-		sv.settlesOn(st).settle(asked, -1)
-		h.settle(asked, 1)
-		return
-	case !begins || !grantable:
+	if !begins || !ss.grantable(st, st.want) {
+		sv.settles(ss, st, h) // later: whoever goes before it is to find it there
 		return
 	}
 	st.grant, ss.pace = true, p
