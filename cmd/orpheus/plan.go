@@ -205,7 +205,7 @@ func (r *planReader) chooseBase(ctx context.Context, asked planRange, base, head
 	switch {
 	case asked.merged, base.Commit == "":
 	case asked.base != "":
-		if len(followed) > 0 && followed[0] != base.Commit && !(r.has(ctx, followed[0]) && followed[0] == base.Commit) {
+		if len(followed) > 0 && followed[0] != base.Commit {
 			notes = append(notes, "the fleet follows "+planner.Commit{Hash: followed[0]}.Short()+", not the base: slots are where the records have them now")
 		}
 		if head.Commit != "" && !r.contains(ctx, tip, base.Commit) {
