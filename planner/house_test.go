@@ -62,6 +62,7 @@ var arrows = map[string][]string{
 	"runtime/containerd/dockerconfig": {"runtime/oom"},
 	// What people read of manifests: the pages, and what is made of them.
 	"docs":                       {},
+	"examples/ci":                {},
 	"planner/manifest/reference": {"planner/manifest", "docs"},
 }
 
