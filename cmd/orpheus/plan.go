@@ -74,7 +74,7 @@ nothing stands in the way, and something changes.`,
 			if err != nil {
 				return usageError(err)
 			}
-			return withInterrupt(cmd.Context(), func(ctx context.Context) error { return e.plan(ctx, r, o) })
+			return withInterrupt(cmd.Context(), func(ctx context.Context) error { return e.showPlan(ctx, r, o) })
 		},
 	}
 	f := cmd.Flags()
@@ -96,7 +96,7 @@ nothing stands in the way, and something changes.`,
 	return cmd
 }
 
-func (e *env) plan(ctx context.Context, r planRange, o planOptions) error {
+func (e *env) showPlan(ctx context.Context, r planRange, o planOptions) error {
 	report, err := e.planReport(ctx, r, o)
 	if err != nil {
 		return err

@@ -138,7 +138,7 @@ func (c *checkout) workTree(ctx context.Context) (tree string, env []string, don
 	objects = strings.TrimSpace(objects)
 	env = []string{"GIT_INDEX_FILE=" + filepath.Join(dir, "index"), "GIT_OBJECT_DIRECTORY=" + dir, "GIT_ALTERNATE_OBJECT_DIRECTORIES=" + strconv.Quote(objects)}
 	// What the index knows of files makes it quick; without one all are read.
-	if err := copyFile(strings.TrimSpace(index), filepath.Join(dir, "index")); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := copyIndex(strings.TrimSpace(index), filepath.Join(dir, "index")); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return "", nil, nil, fmt.Errorf("read the index: %w", err)
 	}
 	beside := *c
@@ -153,10 +153,19 @@ func (c *checkout) workTree(ctx context.Context) (tree string, env []string, don
 	return strings.TrimSpace(out), env, done, nil
 }
 
-func copyFile(from, to string) error {
+// copyIndex copies an index with its time: by that git knows which files may have
+// changed since, although they look as they did.
+func copyIndex(from, to string) error {
+	info, err := os.Stat(from)
+	if err != nil {
+		return err
+	}
 	data, err := os.ReadFile(from)
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(to, data, 0o600)
+	if err := os.WriteFile(to, data, 0o600); err != nil {
+		return err
+	}
+	return os.Chtimes(to, info.ModTime(), info.ModTime())
 }
