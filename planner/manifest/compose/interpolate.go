@@ -206,12 +206,12 @@ func (e *expansion) operate(name, operator, argument string, depth int) string {
 	return value
 }
 
-// nameLength is how much of s is the name of a variable.
+// nameLength is how much of s is the name of a variable. Two letters that are
+// s and k but for their case count, as in compose-go's expression.
 func nameLength(s string) int {
-	for i := range len(s) {
-		c := s[i]
+	for i, c := range s {
 		switch {
-		case c == '_', c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z':
+		case c == '_', c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c == '\u017f', c == '\u212a':
 		case c >= '0' && c <= '9' && i > 0:
 		default:
 			return i

@@ -22,7 +22,8 @@ const (
 	maxNesting    = 32        // of values
 	maxItems      = 1024      // of one list
 	maxServices   = 500
-	maxInclusions = 16 // files that include or extend each other
+	maxInclusions = 16  // files that include or extend each other
+	maxParsed     = 512 // times that a file is parsed: each that includes or extends it has its own
 	maxPublished  = 1024
 	maxFaults     = 100 // listed
 )
@@ -46,6 +47,7 @@ type load struct {
 	disk   *snapshot
 	faults faults
 	budget budget
+	parsed int    // files, each as often as it was
 	steps  []step // includes and extensions under way, outermost first
 }
 

@@ -50,6 +50,9 @@ type budget struct {
 // nil for the Compose file itself.
 func (l *load) documents(file string, asked *Position) ([]*document, bool) {
 	data, why := l.disk.text(file)
+	if l.parsed++; why == nil && l.parsed > maxParsed {
+		why = &unread{reason: fmt.Sprintf("is one too many: files are included and extended more than %d times", maxParsed), remedy: "include each file once, or split the project"}
+	}
 	if why != nil {
 		at, reason := Position{File: file, Line: 1}, why.reason
 		if asked != nil {
