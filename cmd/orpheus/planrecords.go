@@ -25,19 +25,12 @@ func (e *env) planView(ctx context.Context, c *checkout, d planner.Desired, o pl
 	if o.offline {
 		return planRecords{why: "--offline: the records were not read"}, nil
 	}
-	place := recordPlace{url: o.records, prefix: o.prefix, secret: secretOf(o.records)}
-	var err error
-	if o.records != "" {
-		err = place.absolute(".")
-		place = place.placed(nil, o.recordOptions)
-	} else if place, err = c.ownRemote(ctx); err == nil {
-		place = place.placed(d.Fleet.Records, o.recordOptions)
-	}
+	place, err := c.planPlace(ctx, d, o.recordOptions)
 	if err != nil {
 		return planRecords{}, err
 	}
 	if place.url == "" {
-		return planRecords{why: "this checkout has no remote, and fleet.yaml does not say where the records are; --records URL does"}, nil
+		return planRecords{why: noPlanPlace}, nil
 	}
 	store, err := fetchRecords(ctx, place, wantedRecords{rooms: []string{"nodes/*", "status/*", "leases/*", "fleet*"}, depth: 1})
 	switch {
@@ -53,6 +46,20 @@ func (e *env) planView(ctx context.Context, c *checkout, d planner.Desired, o pl
 		return planRecords{why: fmt.Sprintf("there are no %s yet: no node has registered there, or all stand alone (coordination: none)", place)}, nil
 	}
 	return readPlanView(store, place, d)
+}
+
+// noPlanPlace says that nobody says where the records are.
+const noPlanPlace = "this checkout has no remote, and fleet.yaml does not say where the records are; --records URL does"
+
+// planPlace is where the records are; without url nobody says.
+func (c *checkout) planPlace(ctx context.Context, d planner.Desired, o recordOptions) (recordPlace, error) {
+	if o.records != "" {
+		place := recordPlace{url: o.records, secret: secretOf(o.records)}
+		err := place.absolute(".")
+		return place.placed(nil, o), err
+	}
+	place, err := c.ownRemote(ctx)
+	return place.placed(d.Fleet.Records, o), err
 }
 
 // readPlanView verifies the records.

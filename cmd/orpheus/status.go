@@ -20,6 +20,8 @@ type statusOptions struct {
 	recordOptions
 	commit                           string
 	watching, exitCode, network, all bool
+	// asPlanned: --plan
+	asPlanned bool
 }
 
 func newStatusCommand(e *env) *cobra.Command {
@@ -63,11 +65,19 @@ registered in its fleet, a slot it coordinates has no node).
 
 What was pushed a moment ago is not followed yet: --commit has it answer 3 until
 that commit is followed, or one that comes after it where the checkout in -C
-tells; from a fleet's records, by all nodes that are live.`,
+tells; from a fleet's records, by all nodes that are live.
+
+--plan shows instead whether the fleet did what was planned for a commit, the one
+that most nodes follow or --commit: as planned, under way, differs (and how), or
+superseded by a later commit. It compares the history of the records with what
+"orpheus plan" said of the commit, needs a checkout and asks no agent. A person
+who has to let a rollout go on ends what is compared. With --exit-code it answers
+3 unless all went, to the end, as planned.`,
 		Example: `  orpheus status
   orpheus status shop/web --watch
   orpheus status --network
   orpheus status -C ~/fleet      # the whole fleet, from its records
+  orpheus status --plan
   git push && until orpheus status web --exit-code --commit "$(git rev-parse HEAD)" >/dev/null; do sleep 1; done`,
 		Args:              cobra.MaximumNArgs(1),
 		ValidArgsFunction: e.completeServices(false),
@@ -89,6 +99,7 @@ tells; from a fleet's records, by all nodes that are live.`,
 	cmd.Flags().BoolVar(&o.exitCode, "exit-code", false, "exit with 3 if not all is as the repository asks")
 	cmd.Flags().StringVar(&o.commit, "commit", "", "with --exit-code, 3 also until this `commit` is followed")
 	cmd.Flags().BoolVar(&o.network, "network", false, "show the node's network")
+	cmd.Flags().BoolVar(&o.asPlanned, "plan", false, "show whether the fleet did what \"orpheus plan\" said of a commit")
 	cmd.MarkFlagsMutuallyExclusive("watch", "exit-code", "network")
 	return cmd
 }
@@ -99,8 +110,10 @@ func (o *statusOptions) checkStatus(e *env, cmd *cobra.Command, args []string) e
 		return err
 	}
 	switch {
-	case o.commit != "" && (!o.exitCode || !isCommit(o.commit)):
-		return fmt.Errorf("--commit %.80q: write the id of a commit, or at least %d characters of it, and --exit-code", o.commit, minCommit)
+	case o.asPlanned && (o.watching || o.network):
+		return errors.New("--plan reads the history of the records; remove --watch or --network")
+	case o.commit != "" && (!o.exitCode && !o.asPlanned || !isCommit(o.commit)):
+		return fmt.Errorf("--commit %.80q: write the id of a commit, or at least %d characters of it, and --exit-code or --plan", o.commit, minCommit)
 	case o.network && fromRecords(cmd):
 		return errors.New("--network asks the agent of this node; remove it, or what says where the records are")
 	case o.network && len(args) > 0:
@@ -119,6 +132,11 @@ type statusView struct {
 // run asks the agent of this node, or reads the records of a fleet where that was
 // said, or no agent answers.
 func (v statusView) run(cmd *cobra.Command) error {
+	if v.asPlanned {
+		return withInterrupt(cmd.Context(), func(ctx context.Context) error {
+			return v.showPlanned(ctx, v.recordOptions, v.commit, v.service, v.exitCode)
+		})
+	}
 	if fromRecords(cmd) {
 		return v.runRecorded(cmd.Context(), nil)
 	}
