@@ -81,6 +81,43 @@ func TestExamplesAreValid(t *testing.T) {
 	}
 }
 
+// Variables stand where they may, and documents of overlays need not be whole.
+func TestSchemaTakesVariablesAndPatches(t *testing.T) {
+	whole, overlay := compile(t, Options{}), compile(t, Options{Overlay: true})
+	const head = "apiVersion: orpheus/v1\nkind: Service\nmetadata: {name: web}\n"
+	for _, row := range []struct {
+		text             string
+		whole, asOverlay bool
+	}{
+		{"spec: {image: \"r.example.com/web:${tag}\", replicas: \"${n}\", everyNode: \"${all}\", mode: \"${mode}\"}", true, true},
+		{"spec: {image: \"${image}\", update: {maxSurge: \"${n}%\"}, resources: {limits: {memory: \"${size}Mi\"}}, ports: [{containerPort: 80, publish: \"${port}\"}]}", true, true},
+		// a number is a variable and nothing else
+		{"spec: {image: \"web:1\", replicas: \"1${n}\"}", false, false},
+		{"spec: {replicas: 3}", false, true},
+		{"spec: {image: null, ports: [{containerPort: 80, publish: null}], volumes: null}", false, true},
+		{"spec: {$patch: replace, env: [{$patch: replace}, {name: A, $patch: delete}]}", false, true},
+		{"spec: {env: [{name: A, $patch: remove}]}", false, false},
+		{"spec: {replica: 3}", false, false},
+		{"$patch: delete", false, true},
+	} {
+		docs, err := documents([]byte(head + row.text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := refusals(whole, docs[0].value); (len(got) == 0) != row.whole {
+			t.Errorf("%s: %v", row.text, got)
+		}
+		if got := refusals(overlay, docs[0].value); (len(got) == 0) != row.asOverlay {
+			t.Errorf("%s, as an overlay: %v", row.text, got)
+		}
+	}
+	// What says which document is meant is written out.
+	docs, err := documents([]byte("apiVersion: orpheus/v1\nkind: Service\nmetadata: {name: \"${name}\"}\nspec: {image: \"w:1\"}"))
+	if err != nil || refusals(whole, docs[0].value)["metadata.name"] == "" {
+		t.Errorf("a variable as a name: %v", err)
+	}
+}
+
 // unsaid are the reasons of faults that a schema cannot find, and why.
 var unsaid = []struct{ reason, why string }{
 	{`unquoted reads as|plain decimal digits|anchors and aliases|merge keys|tags are not|a key must be text|duplicate key`,
