@@ -20,15 +20,26 @@ import (
 // recordWriter writes records into a repository as agents would.
 type recordWriter struct {
 	t      *testing.T
-	remote string
+	remote string // "" = they are kept in memory: see memoryStore
 	prefix string
 	keys   map[planner.NodeName]*trust.Key
 	newest map[planner.Ref]planner.Hash
+	all    map[planner.Hash]planner.Record
+}
+
+// memoryStore has the records that a writer keeps in memory.
+type memoryStore struct{ *recordWriter }
+
+func (s memoryStore) values() map[planner.Ref]planner.Hash { return s.newest }
+func (s memoryStore) close()                               {}
+
+func (s memoryStore) read(_ planner.Ref, id planner.Hash) (planner.Record, error) {
+	return s.all[id], nil
 }
 
 func newRecordWriter(t *testing.T, remote string) *recordWriter {
 	return &recordWriter{t: t, remote: remote, prefix: gitsync.DefaultPrefix,
-		keys: map[planner.NodeName]*trust.Key{}, newest: map[planner.Ref]planner.Hash{}}
+		keys: map[planner.NodeName]*trust.Key{}, newest: map[planner.Ref]planner.Hash{}, all: map[planner.Hash]planner.Record{}}
 }
 
 func (w *recordWriter) key(node planner.NodeName) *trust.Key {
@@ -55,6 +66,11 @@ func (w *recordWriter) sign(by planner.NodeName, ref planner.Ref, body string) p
 // put makes a record the newest of its ref.
 func (w *recordWriter) put(ref planner.Ref, r planner.Record) {
 	w.t.Helper()
+	w.all[r.Hash()] = r
+	if w.remote == "" {
+		w.newest[ref] = r.Hash()
+		return
+	}
 	cmd := exec.CommandContext(w.t.Context(), "git", "hash-object", "-t", "commit", "-w", "--stdin")
 	cmd.Dir, cmd.Stdin = w.remote, bytes.NewReader(r.Object())
 	out, err := cmd.Output()

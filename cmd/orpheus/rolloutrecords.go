@@ -19,7 +19,9 @@ import (
 type recordedStatus struct {
 	Records string `json:"records"`
 	// Commits are those that the live nodes follow, each with who does.
-	Commits  []followedCommit   `json:"commits"`
+	Commits []followedCommit `json:"commits"`
+	// Fenced are the nodes that were taken for dead and have not come back.
+	Fenced   []planner.NodeName `json:"fenced,omitempty"`
 	Services []*recordedService `json:"services"`
 	// Faults are those of the manifests here: the services of such files are missing
 	// in Services, unless the records have them.
@@ -82,6 +84,11 @@ func (b *recordBook) status(place recordPlace, now planner.Time) *recordedStatus
 		}
 	}
 	slices.SortFunc(ids, planner.ServiceID.Compare)
+	for _, name := range slices.Sorted(maps.Keys(b.view.Nodes)) {
+		if r := b.view.Nodes[name].Record; r.Fence != nil && !r.Retired {
+			out.Fenced = append(out.Fenced, name)
+		}
+	}
 	b.learnSpecs(place.desired)
 	decided := b.decide(place.desired, now)
 	for _, id := range ids {

@@ -83,6 +83,7 @@ func (v statusView) recorded(st *recordedStatus) *view {
 		service := st.Services[0]
 		service.standing().draw(s)
 		drawAdvice(s, recordedAdvice(service))
+		s.blank()
 		drawRecordedService(s, st, service, "", v.now())
 	}}
 }
@@ -258,6 +259,7 @@ func (e *env) whyRecorded(st *recordedStatus, b *recordBook, name string) (*view
 		draw: func(s *screen) {
 			standing.draw(s)
 			drawAdvice(s, advice)
+			s.blank()
 			drawRecordedService(s, st, service, slot, e.now())
 			if len(report.Entries) > 0 {
 				s.blank()

@@ -54,11 +54,13 @@ func drawElsewhere(s *screen, rollouts []*api.Rollout) {
 	}
 	s.blank()
 	t := table{titles: []string{"ON OTHER NODES", "READY", "ROLLOUT", "REVISION", "MESSAGE"}, spare: []int{3}}
-	for _, r := range rollouts {
+	listed, rest := worthListing(s, rollouts, func(r *api.Rollout) bool { return rolloutStanding(r).grade == gradeFine })
+	for _, r := range listed {
 		mark, c := rolloutMark(r)
-		t.add(r.Summary(), c, cell{r.Service, plain}, cell{fmt.Sprintf("%d/%d", r.Available, r.Replicas), plain}, cell{mark, c}, cell{revisionOf(r, r.Wanted).Short(), plain})
+		t.add(r.Summary(), c, cell{r.Service, plain}, cell{fmt.Sprintf("%d/%d", r.Available, r.Replicas), plain}, cell{withBar(s, r, mark), c}, cell{revisionOf(r, r.Wanted).Short(), plain})
 	}
 	t.draw(s)
+	rest.draw(s, "service", "as asked")
 }
 
 // message is a service's sentence, with the way out where it waits for one.

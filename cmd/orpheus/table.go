@@ -36,6 +36,8 @@ type table struct {
 	// spare lists columns that may be left out of a narrow screen, by index,
 	// the first one first.
 	spare []int
+	// whole lists columns that are not cut: numbers, of which a part is another one.
+	whole []int
 	rows  []row
 }
 
@@ -79,25 +81,55 @@ func (t *table) widths(width int) (columnWidths []int, room int) {
 	}
 	spare := t.spare
 	for {
-		used := 0
-		for _, n := range w {
-			if n > 0 {
-				used += n + gap
-			}
+		over := total(w) - width
+		if over <= 0 {
+			return w, max(0, width-total(w)-gap)
 		}
-		if used-gap <= width {
-			return w, max(0, width-used)
-		}
-		if len(spare) > 0 {
+		widest := t.widest(w)
+		switch {
+		case len(spare) > 0:
 			w[spare[0]], spare = 0, spare[1:]
-			continue
-		}
-		widest := slices.Index(w, slices.Max(w))
-		if w[widest] <= minColumn {
+		case widest >= 0:
+			w[widest] = max(minColumn, w[widest]-over)
+		case last > 1 && lastShown(w) > 0: // a very narrow screen
+			w[lastShown(w)] = 0
+		default:
+			w[0] = width
 			return w, 0
 		}
-		w[widest] = max(minColumn, w[widest]-(used-gap-width))
 	}
+}
+
+// total is how wide columns are together.
+func total(w []int) int {
+	used := 0
+	for _, n := range w {
+		if n > 0 {
+			used += n + gap
+		}
+	}
+	return max(0, used-gap)
+}
+
+// widest is the widest column that may be cut; -1 = none is left.
+func (t *table) widest(w []int) int {
+	at := -1
+	for k, n := range w {
+		if n > minColumn && (at < 0 || n > w[at]) && !slices.Contains(t.whole, k) {
+			at = k
+		}
+	}
+	return at
+}
+
+// lastShown is the last column that is not left out.
+func lastShown(w []int) int {
+	for k := len(w) - 1; k > 0; k-- {
+		if w[k] > 0 {
+			return k
+		}
+	}
+	return 0
 }
 
 // draw adds the table to a screen.

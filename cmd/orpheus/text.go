@@ -60,6 +60,11 @@ func (s *screen) blank() {
 func (s *screen) prose(lead string, leadColour, c colour, text string) {
 	text = manifest.Printable(text)
 	indent := terminal.Columns(lead)
+	if s.width > 0 && s.width-indent < minWrap && strings.TrimSpace(lead) != "" {
+		// Too little is left beside the lead: below it.
+		s.line(s.paint(leadColour, lead))
+		lead, leadColour, indent = narrowLead, plain, len(narrowLead)
+	}
 	for i, part := range terminal.Wrap(text, s.room(indent)) {
 		if i > 0 {
 			lead, leadColour = strings.Repeat(" ", indent), plain
@@ -67,6 +72,9 @@ func (s *screen) prose(lead string, leadColour, c colour, text string) {
 		s.line(s.paint(leadColour, lead) + s.paint(c, part))
 	}
 }
+
+// narrowLead is what text begins with that has no room beside its own lead.
+const narrowLead = "    "
 
 // labelled adds a line of the block at the top: a label, and what it says.
 func (s *screen) labelled(label string, c colour, text string) {

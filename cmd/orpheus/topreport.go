@@ -63,7 +63,7 @@ func measuredTop(before, now []*api.Usage) *topReport {
 		for i := range u.Instances {
 			rows = append(rows, measuredRow(before[k], u, i))
 		}
-		out.Nodes = append(out.Nodes, node.sum(rows))
+		out.Nodes = append(out.Nodes, node.node(rows))
 		out.Instances = append(out.Instances, rows...)
 	}
 	out.Services = byService(out.Instances)
@@ -107,6 +107,13 @@ func (r topRow) sum(rows []topRow) topRow {
 			PIDs:        bounded(r.Limits.PIDs, row.Limits.PIDs),
 		}
 	}
+	return r
+}
+
+// node is a row of a node, whose instances say themselves what there is to say.
+func (r topRow) node(rows []topRow) topRow {
+	r = r.sum(rows)
+	r.Note, r.Limits = "", planner.ResourceList{}
 	return r
 }
 
@@ -210,7 +217,7 @@ func (b *recordBook) top(place recordPlace) *topReport {
 	}
 	for _, name := range slices.Sorted(maps.Keys(b.view.Nodes)) {
 		if n := b.view.Nodes[name]; n.Live() || len(on[name]) > 0 {
-			out.Nodes = append(out.Nodes, topRow{Node: name, Capacity: n.Record.Capacity}.sum(on[name]))
+			out.Nodes = append(out.Nodes, topRow{Node: name, Capacity: n.Record.Capacity}.node(on[name]))
 		}
 	}
 	out.Services = byService(out.Instances)

@@ -15,6 +15,8 @@ const (
 	nearFull = 0.9
 	// maxTopRows is how many rows a screen has that nobody asked for all of.
 	maxTopRows = 30
+	// maxTopNodes is how many nodes stand above services.
+	maxTopNodes = 8
 	// barColumns is how wide bars in tables are, where there is room for any.
 	barColumns, barRoom = 8, 100
 )
@@ -26,10 +28,11 @@ func drawTop(s *screen, r *topReport, instances, nodesOnly bool) {
 		s.prose("          ", plain, plain, "What is used only agents know: run this on a node. This is what is asked for.")
 		s.blank()
 	}
-	drawTopNodes(s, r)
 	if nodesOnly {
+		drawTopNodes(s, r, maxTopRows)
 		return
 	}
+	drawTopNodes(s, r, maxTopNodes)
 	s.blank()
 	rows := r.Services
 	if instances {
@@ -43,9 +46,12 @@ func drawTop(s *screen, r *topReport, instances, nodesOnly bool) {
 }
 
 // drawTopNodes draws how full nodes are.
-func drawTopNodes(s *screen, r *topReport) {
-	t := table{titles: []string{"NODE", "CPU", "MEMORY", "ASKED CPU", "ASKED MEMORY", "MACHINE", "SLOTS", "NOTE"}, spare: []int{5, 6}}
-	rows, hidden := someRows(s, r.Nodes)
+func drawTopNodes(s *screen, r *topReport, most int) {
+	t := table{
+		titles: []string{"NODE", "CPU", "MEMORY", "ASKED CPU", "%", "ASKED MEMORY", "%", "MACHINE", "SLOTS", ""},
+		spare:  []int{7, 8}, whole: []int{1, 2, 3, 4, 5, 6, 7, 8},
+	}
+	rows, hidden := someRows(s, r.Nodes, most)
 	for _, n := range rows {
 		machine := ""
 		if n.MachineTotal > 0 {
@@ -53,9 +59,9 @@ func drawTopNodes(s *screen, r *topReport) {
 		}
 		c := shareColour(n.Asked.CPUMillis, n.Capacity.CPUMillis)
 		m := shareColour(n.Asked.MemoryBytes, n.Capacity.MemoryBytes)
-		t.add(n.Note, yellow, cell{string(n.Node), plain}, cell{millis(n.CPU), plain}, cell{memory(n.Memory), plain},
-			cell{shareOf(s, n.Asked.CPUMillis, n.Capacity.CPUMillis, cpuShort), c},
-			cell{shareOf(s, n.Asked.MemoryBytes, n.Capacity.MemoryBytes, bytesShort), m},
+		t.add("", plain, cell{string(n.Node), plain}, cell{millis(n.CPU), plain}, cell{memory(n.Memory), plain},
+			cell{amountOf(n.Asked.CPUMillis, n.Capacity.CPUMillis, cpuShort), c}, cell{shareOf(s, n.Asked.CPUMillis, n.Capacity.CPUMillis), c},
+			cell{amountOf(n.Asked.MemoryBytes, n.Capacity.MemoryBytes, bytesShort), m}, cell{shareOf(s, n.Asked.MemoryBytes, n.Capacity.MemoryBytes), m},
 			cell{machine, plain}, cell{strconv.Itoa(n.Slots), plain})
 	}
 	t.draw(s)
@@ -69,10 +75,11 @@ func drawTopRows(s *screen, rows []topRow, instances, where bool) {
 		first = "INSTANCE"
 	}
 	t := table{
-		titles: []string{first, "CPU", "ASKED", "LIMIT", "MEMORY", "ASKED", "LIMIT", "PIDS", "RESTARTS", "SLOTS", "NODE", "NOTE"},
+		titles: []string{first, "CPU", "ASKED CPU", "CPU LIMIT", "MEMORY", "ASKED MEM", "MEM LIMIT", "PIDS", "RESTARTS", "SLOTS", "NODE", "NOTE"},
 		spare:  []int{3, 2, 9, 7, 10, 8, 5, 6},
+		whole:  []int{1, 2, 3, 4, 5, 6, 7, 8, 9},
 	}
-	shown, hidden := someRows(s, rows)
+	shown, hidden := someRows(s, rows, maxTopRows)
 	for _, row := range shown {
 		name, slots, node := row.Service, strconv.Itoa(row.Slots), ""
 		if instances {
@@ -99,12 +106,12 @@ func drawTopRows(s *screen, rows []topRow, instances, where bool) {
 	drawHidden(s, hidden)
 }
 
-// someRows leaves as many rows as a screen shows, which are the first.
-func someRows(s *screen, rows []topRow) (shown []topRow, hidden int) {
-	if s.all || len(rows) <= maxTopRows {
+// someRows leaves the first of the rows, unless all were asked for.
+func someRows(s *screen, rows []topRow, most int) (shown []topRow, hidden int) {
+	if s.all || len(rows) <= most {
 		return rows, 0
 	}
-	return rows[:maxTopRows], len(rows) - maxTopRows
+	return rows[:most], len(rows) - most
 }
 
 func drawHidden(s *screen, n int) {
@@ -113,12 +120,20 @@ func drawHidden(s *screen, n int) {
 	}
 }
 
-// shareOf is an amount and how much of all that is.
-func shareOf(s *screen, n, all int64, text func(int64) string) string {
+// amountOf is an amount, and of what.
+func amountOf(n, all int64, text func(int64) string) string {
 	if all <= 0 {
-		return text(n)
+		return zero(text(n))
 	}
-	share := fmt.Sprintf("%s of %s %3d%%", zero(text(n)), text(all), terminal.Percent(n, all))
+	return zero(text(n)) + " of " + text(all)
+}
+
+// shareOf is how much of all an amount is; "" = all is not known.
+func shareOf(s *screen, n, all int64) string {
+	if all <= 0 {
+		return ""
+	}
+	share := fmt.Sprintf("%3d", terminal.Percent(n, all))
 	if s.width >= barRoom {
 		share += " " + terminal.Bar(n, all, barColumns)
 	}

@@ -148,9 +148,9 @@ func (r *recordedService) standing() standing {
 		out.grade, out.word, out.why = gradeBad, "not verified", r.sentence()
 	case r.HeldBack != "":
 		out.grade, out.word, out.why = gradeBad, "held back by a fault", r.HeldBack
-	case out.grade == gradeBad || out.grade == gradeAsks:
 	case r.Deleted != "":
 		out.grade, out.word, out.why = gradeAsks, "deleted", r.Deleted
+	case out.grade == gradeBad || out.grade == gradeAsks:
 	case r.Ahead != "":
 		out.grade, out.word, out.why = gradeBusy, "not followed yet", r.sentence()
 	case r.Suspended != "":
@@ -161,7 +161,8 @@ func (r *recordedService) standing() standing {
 
 // verdict answers whether all is fine, what is not, and what there is to do.
 type verdict struct {
-	standings []standing // of all services
+	standings []standing // of all services, as far as they are told of here
+	elsewhere []standing // of those that nothing runs of on the node that tells, and that are not fine
 	bad       []string   // what else is not fine, as a clause, the worst first
 	busy      []string   // what else is on its way
 	say       []string   // what is as it should be
@@ -186,7 +187,7 @@ func (v *verdict) add(todo, format string, args ...any) {
 
 // of lists the services of one grade.
 func (v *verdict) of(g grade) []standing {
-	return slices.DeleteFunc(slices.Clone(v.standings), func(t standing) bool { return t.grade != g })
+	return slices.DeleteFunc(slices.Concat(v.standings, v.elsewhere), func(t standing) bool { return t.grade != g })
 }
 
 // grade is the worst that there is.
@@ -209,7 +210,12 @@ func (v *verdict) sentence() string {
 	}
 	parts = append(parts, v.busy...)
 	if n := len(v.standings); n > 0 {
-		parts = append(parts, fmt.Sprintf("%d of %d up to date and ready", len(v.of(gradeFine)), n))
+		where := ""
+		if len(v.elsewhere) > 0 {
+			where = " on this node"
+		}
+		fine := len(v.of(gradeFine))
+		parts = append(parts, fmt.Sprintf("%d of %d%s up to date and ready", fine, n, where))
 	} else if v.none != "" {
 		parts = append(parts, v.none)
 	}
@@ -334,10 +340,10 @@ func (v *verdict) addFleet(f *api.Fleet, gitError string) {
 		v.add("orpheus nodes", "nothing starts on %s", someOf(failing))
 	}
 	for _, r := range f.Rollouts {
-		v.standings = append(v.standings, rolloutStanding(r))
+		v.elsewhere = append(v.elsewhere, rolloutStanding(r))
 	}
 	services := map[string]bool{}
-	for _, t := range v.standings {
+	for _, t := range slices.Concat(v.standings, v.elsewhere) {
 		services[t.service] = t.grade == gradeBad
 	}
 	for _, u := range f.Unplaced {
@@ -367,6 +373,13 @@ func (st *recordedStatus) verdict() *verdict {
 	}
 	if len(st.Commits) == 0 {
 		v.add("orpheus nodes", "no node is live")
+	}
+	if n := len(st.Fenced); n > 0 {
+		names := make([]string, n)
+		for k, name := range st.Fenced {
+			names[k] = string(name)
+		}
+		v.add("orpheus nodes", "%s fenced: %s", count(n, "node"), someOf(names))
 	}
 	if n := broken(st.Faults); n > 0 {
 		v.add("mend what FAULTS lists", "%s of the manifests here", count(n, "fault"))
