@@ -145,3 +145,17 @@ func TestProjectNames(t *testing.T) {
 		}
 	}
 }
+
+// A file that is no YAML says so at the line where it goes wrong.
+func TestNoYAML(t *testing.T) {
+	for text, want := range map[string]string{
+		"services:\n  a:\n    image: a\n    environment: [A=${X:-1}]\n": `shop/compose.yaml:4: is not valid YAML: did not find expected ',' or ']'; correct it; within [ ] and { }, put what has ${ into quotes`,
+		"services:\n\ta: 1\n":        "shop/compose.yaml:2: is not valid YAML: found character that cannot start any token; correct it; where lines begin, indent with spaces",
+		"services:\n  a: b: c\n":     "shop/compose.yaml:2: is not valid YAML: mapping values are not allowed in this context",
+		"services:\n  a: *nowhere\n": "shop/compose.yaml:2: is not valid YAML: unknown anchor 'nowhere' referenced",
+	} {
+		if _, faults := read(t, map[string]string{"shop/compose.yaml": text}, nil); !strings.HasPrefix(told(faults), want) {
+			t.Errorf("%q: faults:\n%swant %s", text, told(faults), want)
+		}
+	}
+}

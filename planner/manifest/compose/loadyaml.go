@@ -75,7 +75,7 @@ func (l *load) documents(file string, asked *Position) ([]*document, bool) {
 			break
 		}
 		if err != nil {
-			l.faults.add(syntaxFault(file, err))
+			l.faults.add(syntaxFault(file, data, err))
 			return nil, false
 		}
 		if n >= maxDocuments {
@@ -109,12 +109,22 @@ func nextDocument(decoder *yaml.Decoder) (node *yaml.Node, err error) {
 	return node, decoder.Decode(node)
 }
 
-var yamlError = regexp.MustCompile(`(?s)^(?:yaml: )?(?:.*?line (\d+)(?:, column \d+)?: )?(.*)$`)
+var yamlError = regexp.MustCompile(`(?s)^(?:yaml: )?(?:.*line (\d+)(?:, column \d+)?: )?(.*)$`)
 
-func syntaxFault(file string, err error) planner.Fault {
-	m := yamlError.FindStringSubmatch(strings.ReplaceAll(err.Error(), "\n", " "))
+// syntaxFault says why a file is no YAML.
+func syntaxFault(file string, data []byte, err error) planner.Fault {
+	text := strings.ReplaceAll(err.Error(), "\n", " ")
+	m := yamlError.FindStringSubmatch(text)
 	line, _ := strconv.Atoi(m[1])
-	return Position{File: file, Line: max(line, 1)}.fault("is not valid YAML: "+plain(m[2]), "correct it; where lines begin, indent with spaces")
+	if strings.Contains(text, "while parsing") {
+		line++ // its parser counts lines from zero, unlike its scanner
+	}
+	line = max(line, 1)
+	remedy := "correct it; where lines begin, indent with spaces"
+	if lines := bytes.Split(data, []byte("\n")); line <= len(lines) && bytes.Contains(lines[line-1], []byte("${")) {
+		remedy = "correct it; within [ ] and { }, put what has ${ into quotes"
+	}
+	return Position{File: file, Line: line}.fault("is not valid YAML: "+plain(m[2]), remedy)
 }
 
 // document takes a document apart.
