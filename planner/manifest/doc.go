@@ -15,7 +15,7 @@
 // the folders, heads what each document is about, merge lays those about one
 // subject over each other, expand puts the variables in, and the decoder reads
 // the result. [Render] shows it. So is a fleet with spec.compose: composefiles
-has what its Compose files say as documents, from package compose.
+// has what its Compose files say as documents, from package compose.
 //
 // A fault in one file holds back the services of that file and of no other.
 // Only what makes the whole commit meaningless refuses it: see [RefusedError].
