@@ -86,7 +86,8 @@ func (sv *survey) unplaced() []Unplaced {
 // as long as they may; the others go, service by service and slot by slot, to
 // the node with the fewest slots of their service, then where soft spread
 // constraints are met best, then where the fullest resource is least full (in
-// steps of a twentieth), then where the fewest slots are. It is deterministic
+// steps of a twentieth), then where the fewest slots are. For the last two slots
+// count where they are to be: see settled. It is deterministic
 // and total; all nodes of one version that know the same come to the same.
 func (sv *survey) place() {
 	sv.occupy()
