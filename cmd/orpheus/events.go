@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -13,11 +14,16 @@ import (
 	"github.com/orpheus-cd/orpheus/agent/event"
 )
 
+// eventOptions are the flags of events.
+type eventOptions struct {
+	recordOptions
+	tail   int
+	since  time.Duration
+	follow bool
+}
+
 func newEventsCommand(e *env) *cobra.Command {
-	var tail int
-	var since time.Duration
-	var follow bool
-	var output string
+	var o eventOptions
 	cmd := &cobra.Command{
 		Use:   "events [SERVICE|SLOT]",
 		Short: "Show what happened on this node, and why",
@@ -25,57 +31,82 @@ func newEventsCommand(e *env) *cobra.Command {
 restarted and for what reason, commits that were taken or refused, images that
 could not be pulled, orders of people. With a SERVICE (NAME or NAMESPACE/NAME) or
 SLOT (NAME-0) only what is about it. The node keeps the last few thousand, also
-across restarts of the agent; they are the lines of the agent's log.`,
+across restarts of the agent; they are the lines of the agent's log.
+
+Where no agent answers, in a checkout of a fleet's repository, it shows what the
+fleet's records tell: what was decided about services and nodes, and by whom, the
+last twenty of each if --tail does not say otherwise. With -C, --path,
+--repository, --records or --config it does so in any case.`,
 		Example: `  orpheus events
   orpheus events web --since 1h
-  orpheus events web-0 -f -o json`,
+  orpheus events web-0 -f -o json
+  orpheus events -C ~/fleet     # what the fleet decided, from its records`,
 		Args:              cobra.MaximumNArgs(1),
 		ValidArgsFunction: e.completeServices(true),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if tail < 0 || since < 0 {
-				return usageError(fmt.Errorf("--tail and --since cannot be negative"))
-			}
-			req := api.EventRequest{Tail: -1, Follow: follow}
+			target := ""
 			if len(args) > 0 {
-				req.Target = args[0]
+				target = args[0]
 			}
-			if cmd.Flags().Changed("tail") {
-				req.Tail = tail
-			}
-			if since > 0 {
-				req.Since = time.Now().Add(-since)
-			}
-			client, err := e.client()
-			if err != nil {
-				return err
-			}
-			defer client.Close()
-			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt)
-			defer stop()
-			any := false
-			err = client.Events(ctx, req, func(ev event.Event) error {
-				any = true
-				if output == "json" {
-					return writeJSON(e.stdout, ev, true)
-				}
-				s := e.newScreen()
-				drawEvent(s, ev)
-				return s.writeTo(e.stdout)
-			})
-			if err != nil {
-				return e.explainAgent(err)
-			}
-			if !any && output == "text" && ctx.Err() == nil {
-				return e.noEvents(cmd, req.Target)
-			}
-			return nil
+			return e.events(cmd, o, target)
 		},
 	}
-	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on with what happens from now on")
-	cmd.Flags().IntVarP(&tail, "tail", "n", 0, "only so many of the last `events`; all that are kept if not given")
-	cmd.Flags().DurationVar(&since, "since", 0, "only those of the last `time`, such as 1h")
-	addOutputFlag(cmd, &output, "text", "json")
+	f := cmd.Flags()
+	f.BoolVarP(&o.follow, "follow", "f", false, "go on with what happens from now on")
+	f.IntVarP(&o.tail, "tail", "n", 0, "only so many of the last `events`; all that are kept if not given")
+	f.DurationVar(&o.since, "since", 0, "only those of the last `time`, such as 1h")
+	o.addFlags(e, cmd)
 	return cmd
+}
+
+// events prints what happened on this node, or what records tell.
+func (e *env) events(cmd *cobra.Command, o eventOptions, target string) error {
+	if err := o.check(e, cmd); err != nil {
+		return usageError(err)
+	}
+	if o.tail < 0 || o.since < 0 {
+		return usageError(errors.New("--tail and --since cannot be negative"))
+	}
+	if fromRecords(cmd) {
+		return e.recordedEvents(cmd, o, target, nil)
+	}
+	req := api.EventRequest{Target: target, Tail: -1, Follow: o.follow}
+	if cmd.Flags().Changed("tail") {
+		req.Tail = o.tail
+	}
+	if o.since > 0 {
+		req.Since = e.now().Add(-o.since)
+	}
+	client, err := e.client()
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt)
+	defer stop()
+	any := false
+	err = client.Events(ctx, req, func(ev event.Event) error {
+		any = true
+		return e.printEvent(ev, o.output == "json")
+	})
+	switch {
+	case err != nil && !any && e.mayReadRecords(cmd, err) == nil:
+		return e.recordedEvents(cmd, o, target, e.explainAgent(err))
+	case err != nil:
+		return e.explainAgent(err)
+	case !any && o.output == "text" && ctx.Err() == nil:
+		return e.noEvents(cmd, target)
+	}
+	return nil
+}
+
+func (e *env) printEvent(ev event.Event, asJSON bool) error {
+	if asJSON {
+		return writeJSON(e.stdout, ev, true)
+	}
+	s := e.newScreen()
+	drawEvent(s, ev)
+	return s.writeTo(e.stdout)
 }
 
 // noEvents tells a name that nobody knows from one that nothing happened to.

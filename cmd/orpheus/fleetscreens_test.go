@@ -38,6 +38,10 @@ func (f *simFleet) screens(node planner.NodeName, service string) map[string]fun
 	measured.sort("cpu")
 	recorded.sort("cpu")
 	events := f.events(node)
+	decided, err := b.events(planner.ServiceID{}, "", usualEvents)
+	if err != nil {
+		f.t.Fatal(err)
+	}
 	return map[string]func(*screen){
 		"status":          func(s *screen) { drawRecorded(s, st) },
 		"status-agent":    func(s *screen) { drawStatus(s, here, false, f.now) },
@@ -51,6 +55,11 @@ func (f *simFleet) screens(node planner.NodeName, service string) map[string]fun
 		"history":         func(s *screen) { drawHistory(s, historyReport{Entries: entries}, false) },
 		"history-service": func(s *screen) { drawHistory(s, historyReport{Entries: one}, true) },
 		"events": func(s *screen) {
+			for _, e := range decided {
+				drawEvent(s, e)
+			}
+		},
+		"events-agent": func(s *screen) {
 			for _, e := range events {
 				drawEvent(s, e)
 			}

@@ -20,8 +20,16 @@ restored from a backup) change nothing; everything that runs goes on.
 	return cmd
 }
 
+// floorReport is what `orpheus floor show` prints.
+type floorReport struct {
+	Floor      string `json:"floor,omitempty"`      // the commit; "" = there is none yet
+	Generation uint64 `json:"generation,omitempty"` // of a fleet's: it rises with each reset
+	Followed   string `json:"followed,omitempty"`   // the commit in force
+}
+
 func newFloorShowCommand(e *env) *cobra.Command {
-	return &cobra.Command{
+	var output string
+	cmd := &cobra.Command{
 		Use:   "show",
 		Short: "Show the floor as this node knows it",
 		Args:  cobra.NoArgs,
@@ -35,18 +43,23 @@ func newFloorShowCommand(e *env) *cobra.Command {
 			if err != nil {
 				return e.explainAgent(err)
 			}
-			floor := st.Repository.Floor
+			report := floorReport{Floor: st.Repository.Floor, Followed: st.Repository.Applied.Hash}
 			if st.Fleet != nil {
-				floor = st.Fleet.Floor
+				report.Floor, report.Generation = st.Fleet.Floor, st.Fleet.Generation
 			}
-			fmt.Fprintf(e.stdout, "floor:      %s\n", orNone(floor))
+			if output == "json" {
+				return writeJSON(e.stdout, report, false)
+			}
+			fmt.Fprintf(e.stdout, "floor:      %s\n", orNone(report.Floor))
 			if st.Fleet != nil {
-				fmt.Fprintf(e.stdout, "generation: %d\n", st.Fleet.Generation)
+				fmt.Fprintf(e.stdout, "generation: %d\n", report.Generation)
 			}
-			fmt.Fprintf(e.stdout, "followed:   %s\n", orNone(st.Repository.Applied.Hash))
+			fmt.Fprintf(e.stdout, "followed:   %s\n", orNone(report.Followed))
 			return nil
 		},
 	}
+	addOutputFlag(cmd, &output, "text", "json")
+	return cmd
 }
 
 func orNone(s string) string {

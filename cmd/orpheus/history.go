@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"time"
 
@@ -59,25 +58,6 @@ repository is enough. The history of a service goes when its records go.
 	cmd.Flags().IntVarP(&most, "number", "n", most, "how many entries to show")
 	_ = cmd.RegisterFlagCompletionFunc("number", cobra.NoFileCompletions) // fails only for a flag that does not exist
 	return cmd
-}
-
-// manifestServices lists the services of the checkout, for completion.
-func manifestServices(ctx context.Context, o recordOptions) []string {
-	ctx, cancel := context.WithTimeout(ctx, completionTime)
-	defer cancel()
-	c, err := openWorkTree(ctx, o.directory)
-	if err != nil {
-		return nil
-	}
-	d, err := readCheckout(ctx, c, o.path)
-	if err != nil {
-		return nil
-	}
-	var names []string
-	for _, id := range slices.SortedFunc(maps.Keys(d.Services), planner.ServiceID.Compare) {
-		names = append(names, id.String())
-	}
-	return names
 }
 
 // historyReport is what `orpheus history` prints.

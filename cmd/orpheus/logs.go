@@ -18,7 +18,7 @@ import (
 )
 
 func newLogsCommand(e *env) *cobra.Command {
-	var container string
+	var container, output string
 	var tail int
 	var follow bool
 	cmd := &cobra.Command{
@@ -36,7 +36,8 @@ A hook writes to a slot of its own, on the node it ran on: NAME-prerollout,
 NAME-postrollout. That stays for a day.
 
 On a terminal, characters that could act on it are shown as escapes; colours
-pass. Elsewhere lines are printed as they were written.`,
+pass. Elsewhere lines are printed as they were written, and with -o json each as a
+document on a line of its own.`,
 		Example: `  orpheus logs web
   orpheus logs shop/web-0 -f --tail 20
   orpheus logs web --container proxy`,
@@ -58,22 +59,23 @@ pass. Elsewhere lines are printed as they were written.`,
 				return e.explainAgent(err)
 			}
 			req := api.LogRequest{Container: container, Tail: tail, Follow: follow}
-			return e.printLogs(ctx, client, st, args[0], req)
+			return e.printLogs(ctx, client, st, args[0], req, output == "json")
 		},
 	}
 	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on with what is written from now on")
 	cmd.Flags().IntVarP(&tail, "tail", "n", -1, "only so many last `lines` of each container; all that is kept if not given")
 	cmd.Flags().StringVarP(&container, "container", "c", "", "only this container")
+	addOutputFlag(cmd, &output, "text", "json")
 	cmd.Flags().Lookup("tail").DefValue = "0" // said in its text; the zero of a number is not printed
 	return cmd
 }
 
 // printLogs prints what is here of a service or slot, else says where it is.
-func (e *env) printLogs(ctx context.Context, client *api.Client, st *api.Status, name string, req api.LogRequest) error {
+func (e *env) printLogs(ctx context.Context, client *api.Client, st *api.Status, name string, req api.LogRequest, asJSON bool) error {
 	service, slot, err := resolveSlot(st, name)
 	if err == nil {
 		req.Service, req.Slot = service.ID(), slot
-		return client.Logs(ctx, req, newLogPrinter(e.stdout, service, req).print)
+		return client.Logs(ctx, req, e.logPrinter(service, req, asJSON))
 	}
 	id, kind, isHook := hookCalled(name)
 	if !isHook {
@@ -87,7 +89,7 @@ func (e *env) printLogs(ctx context.Context, client *api.Client, st *api.Status,
 	st = knowElsewhere(ctx, client, st, id.String())
 	node, elsewhere := ranElsewhere(st, id, kind)
 	req.Service, req.Slot = id, string(kind)
-	err = client.Logs(ctx, req, newLogPrinter(e.stdout, api.Service{Namespace: id.Namespace, Name: id.Name}, req).print)
+	err = client.Logs(ctx, req, e.logPrinter(api.Service{Namespace: id.Namespace, Name: id.Name}, req, asJSON))
 	switch {
 	case elsewhere && err != nil:
 		return fmt.Errorf("%w; it ran on %s: run this there", err, node)
@@ -95,6 +97,14 @@ func (e *env) printLogs(ctx context.Context, client *api.Client, st *api.Status,
 		fmt.Fprintf(e.stderr, "That is of an earlier run: the last one was on %s.\n", node)
 	}
 	return err
+}
+
+// logPrinter prints lines for people, or as JSON, one document a line.
+func (e *env) logPrinter(service api.Service, req api.LogRequest, asJSON bool) func(api.LogLine) error {
+	if asJSON {
+		return func(l api.LogLine) error { return writeJSON(e.stdout, l, true) }
+	}
+	return newLogPrinter(e.stdout, service, req).print
 }
 
 // resolveSlot finds what a name means: a service, or a slot of one.

@@ -13,7 +13,7 @@ import (
 )
 
 func newNodesCommand(e *env) *cobra.Command {
-	var o recordOptions
+	var o nodesOptions
 	cmd := &cobra.Command{
 		Use:   "nodes [NODE]",
 		Short: "Show the nodes of the fleet, from its records",
@@ -21,19 +21,15 @@ func newNodesCommand(e *env) *cobra.Command {
 itself. No agent is asked: access to the repository is enough.
 
 A node is live until another fences it, which a dead one is some seconds after
-its death. SLOTS are the leases it holds, and how many of them it reports ready.
+its death. Of many nodes those are listed that are not well, and the rest is
+counted; --all lists all. SLOTS are the leases it holds, and how many of them it reports ready.
 Drained and cordoned are those that the manifests say are.
 ` + recordsHelp,
 		Example: `  orpheus nodes
   orpheus nodes node-2
   orpheus nodes --repository https://git.example.com/team/fleet.git -o json`,
-		Args: cobra.MaximumNArgs(1),
-		ValidArgsFunction: func(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-			if len(args) > 0 || o.repository != "" || o.records != "" {
-				return nil, cobra.ShellCompDirectiveNoFileComp
-			}
-			return nodeNames(cmd.Context(), nodeOptions{directory: o.directory, path: o.path}), cobra.ShellCompDirectiveNoFileComp
-		},
+		Args:              cobra.MaximumNArgs(1),
+		ValidArgsFunction: e.completeNodes(&o.recordOptions),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := o.check(e, cmd); err != nil {
 				return usageError(err)
@@ -49,7 +45,14 @@ Drained and cordoned are those that the manifests say are.
 		},
 	}
 	o.addFlags(e, cmd)
+	cmd.Flags().BoolVar(&o.all, "all", false, "list also what is well, however much it is")
 	return cmd
+}
+
+// nodesOptions are the flags of nodes.
+type nodesOptions struct {
+	recordOptions
+	all bool
 }
 
 // nodesReport is what `orpheus nodes` prints.
@@ -107,9 +110,9 @@ type nodeReport struct {
 	StatusWritten time.Time `json:"statusWritten,omitzero"`
 }
 
-func (e *env) showNodes(ctx context.Context, name planner.NodeName, o recordOptions) error {
+func (e *env) showNodes(ctx context.Context, name planner.NodeName, o nodesOptions) error {
 	want := wantedRecords{rooms: []string{"nodes/*", "status/*", "leases/*"}, depth: 1}
-	store, place, err := e.readRecords(ctx, o, want)
+	store, place, err := e.readRecords(ctx, o.recordOptions, want)
 	if err != nil {
 		return err
 	}
@@ -131,6 +134,7 @@ func (e *env) showNodes(ctx context.Context, name planner.NodeName, o recordOpti
 		return writeJSON(e.stdout, report, false)
 	}
 	s := e.newScreen()
+	s.all = o.all
 	if name != "" {
 		drawNodeRecord(s, report.Nodes[0], e.now())
 	} else {
