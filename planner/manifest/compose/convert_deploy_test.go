@@ -88,6 +88,7 @@ var healthcheckRows = []conversion{
 	{name: "none", file: "healthcheck: {test: [NONE]}", want: "{readinessProbe: null}", again: []string{"web.healthcheck"}},
 	{name: "disabled", file: "healthcheck: {disable: true}", want: "{readinessProbe: null}", again: []string{"web.healthcheck"}},
 	{name: "times of the image's", file: "healthcheck: {interval: 5s}", faults: []string{"healthcheck: has no test"}},
+	{name: "not disabled", file: "healthcheck: {disable: false}", faults: []string{"~ healthcheck: has no test"}},
 	{name: "no command", file: "healthcheck: {test: [CMD]}", faults: []string{"healthcheck.test: names no command"}},
 }
 

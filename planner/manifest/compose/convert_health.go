@@ -81,7 +81,12 @@ func (s *service) checkAlone() {
 	if h == nil || h.Disable || len(h.Test) > 0 {
 		return
 	}
-	s.fault(s.field("healthcheck"), "has no test: the one of the image is not looked at", `write test: ["CMD", PROGRAM, ARGUMENT]`)
+	const reason, remedy = "has no test: that of the image is not looked at", `write test: ["CMD", PROGRAM, ARGUMENT]`
+	if h.Interval == nil && h.Timeout == nil && h.Retries == nil && h.StartPeriod == nil && h.StartInterval == nil {
+		s.warn(s.field("healthcheck"), reason, remedy) // disable: false
+		return
+	}
+	s.fault(s.field("healthcheck"), reason, remedy)
 }
 
 // given is a time that is set and not zero, which stands for the default, too.

@@ -132,6 +132,10 @@ func (s *service) published(i int, p types.ServicePortConfig, host bool, add fun
 		}
 		return
 	}
+	if p.Published == "" || p.Published == "0" {
+		s.warn(at, fmt.Sprintf("is open to the services of the fleet alone, as %s:%d: a port of the nodes has to be chosen", s.names[s.Name], p.Target), fmt.Sprintf(`name one: "8080:%d"; or write expose: ["%d"]`, p.Target, p.Target))
+		return
+	}
 	open, ok := s.opened(at, p)
 	if !ok {
 		return
@@ -159,13 +163,10 @@ func (s *service) opened(at string, p types.ServicePortConfig) (publish any, ok 
 	first, last, isRange := strings.Cut(p.Published, "-")
 	port, err := strconv.ParseUint(first, 10, 16)
 	switch {
-	case p.Published == "" || err == nil && port == 0:
-		s.fault(at, fmt.Sprintf("publishes %d on a port that nobody chose", p.Target), fmt.Sprintf(`name one: "8080:%d"; for the services of the fleet alone write expose: ["%d"]`, p.Target, p.Target))
-		return nil, false
 	case isRange && last != first:
 		s.fault(at, quote(p.Published)+" leaves the choice of a port to the node", "name one")
 		return nil, false
-	case err != nil:
+	case err != nil || port == 0:
 		s.fault(at, quote(p.Published)+" is no port", "write a number from 1 to 65535")
 		return nil, false
 	}

@@ -14,11 +14,11 @@ var portsRows = []conversion{
 	{name: "the long form with an address", file: "ports: [{target: 80, published: 8080, host_ip: 10.0.0.1}]",
 		want: "{ports: [{containerPort: 80, port: 80, publish: {port: 8080, address: 10.0.0.1, mode: node}}]}"},
 	// Docker would choose any port of the node.
-	{name: "no port of the node", file: "ports: [80]", faults: []string{"ports[0]: publishes 80 on a port that nobody chose"}},
+	{name: "no port of the node", file: "ports: [80]", faults: []string{"~ ports[0]: is open to the services of the fleet alone, as web:80"}, want: "{ports: [{containerPort: 80, port: 80}]}"},
 	{name: "a range to choose from", file: "ports: [{target: 80, published: 8000-8010}]", faults: []string{"ports[0]: leaves the choice"}},
 	{name: "once on every address and once on one", file: "ports: ['80:80', '127.0.0.1:8080:80']", faults: []string{"ports[1]: publishes port 80 a second time"}},
 	{name: "another protocol", file: "ports: ['80:80/sctp']", faults: []string{`ports[0]: protocol "sctp"`}},
-	{name: "faults after a range name their item", file: "ports: ['8000-8002:9000-9002', 80]", faults: []string{"ports[1]: publishes 80 on a port that nobody chose"}},
+	{name: "faults after a range name their item", file: "ports: ['8000-8002:9000-9002', '1-2:80']", faults: []string{`ports[1]: "1-2" leaves the choice of a port to the node`}},
 	{name: "exposed", file: "expose: ['3000', 4000-4001, 53/udp]",
 		want: "{ports: [{containerPort: 3000, port: 3000}, {containerPort: 4000, port: 4000}, {containerPort: 4001, port: 4001}, {containerPort: 53, protocol: UDP, port: 53}]}"},
 	{name: "exposed and published", file: "expose: ['80']\nports: ['8080:80']", want: "{ports: [{containerPort: 80, port: 80, publish: 8080}]}", again: []string{"web.expose"}},

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -110,7 +111,7 @@ func (s *service) checkMountText(at string, i int) {
 // named is a volume of the slot.
 func (s *service) named(at string, v types.ServiceVolumeConfig) {
 	if v.Source == "" {
-		s.fault(at, "has no name: what is in it would be lost, or found again, by chance", "name it: NAME:"+v.Target+", and list NAME below volumes; or write tmpfs: ["+v.Target+"] for what may be lost")
+		s.unnamed(at, v)
 		return
 	}
 	if v.Volume != nil && v.Volume.Subpath != "" {
@@ -135,6 +136,20 @@ func (s *service) named(at string, v types.ServiceVolumeConfig) {
 		s.warn(at, "begins empty: what the image has at "+quote(v.Target)+" is not copied into it", "where the program needs it, have the program put it there at its start, or mount a folder below")
 	}
 	s.mount(name, object{{"local", object{}, ""}}, v.Target, v.ReadOnly, at)
+}
+
+// unnamed is a volume that lives as long as its container. Where images have
+// their program, it keeps in sight what they have there, which is so without it;
+// elsewhere it may hold data, which nothing would keep.
+func (s *service) unnamed(at string, v types.ServiceVolumeConfig) {
+	below := slices.ContainsFunc(s.Volumes, func(o types.ServiceVolumeConfig) bool {
+		return o.Target != v.Target && strings.HasPrefix(path.Clean(v.Target)+"/", strings.TrimSuffix(path.Clean(o.Target), "/")+"/")
+	})
+	if holdsProgram(v.Target) && !below && !s.ReadOnly {
+		s.warn(at, "has no name, and is left out: the program sees what the image has at "+quote(v.Target)+", and what it writes there goes with the instance", "remove it, or give it a name to keep what is written")
+		return
+	}
+	s.fault(at, "has no name: what is in it would be lost, or found again, by chance", "name it: NAME:"+v.Target+", and list NAME below volumes; or write tmpfs: ["+v.Target+"] for what may be lost")
 }
 
 // holdsProgram reports whether images usually have something at a path.
