@@ -37,7 +37,7 @@ func TestDevCommandLine(t *testing.T) {
 		{"dev status --name ../x", 2, `--name "../x" is not a DNS label`},
 		{"dev cut node-1 --from here", 2, "write both or peers or git"},
 		{"dev up --process --nodes 0", 2, "--nodes 0: write 1 to 243"},
-		{"dev up --process --containerd", 1, "none of the others can be"},
+		{"dev up --process --containerd", 2, "none of the others can be"},
 		{"dev up --process --repository /does/not/exist", 2, "is not a folder"},
 		{"dev up --process --repository " + empty, 2, "is in no Git repository"},
 		{"dev up --process --repository " + unborn, 2, "has no commit yet"},

@@ -168,7 +168,7 @@ func TestEndpointsVerb(t *testing.T) {
 		{"status --network", young, 0, "ask again"},
 		{"status --network", broken, exitFailed, "netlink is away"},
 		{"status web --network", socket, exitUsage, "orpheus endpoints SERVICE"},
-		{"status --watch --network", socket, exitFailed, "[watch exit-code network]"},
+		{"status --watch --network", socket, exitUsage, "[watch exit-code network]"},
 	} {
 		code, stdout, stderr := orpheus(t, ".", append(strings.Fields(c.args), "--socket", c.socket)...)
 		if code != c.code || !strings.Contains(stdout+stderr, c.want) {

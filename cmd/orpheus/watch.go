@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"sync"
 	"syscall"
 	"time"
 
@@ -97,11 +98,14 @@ type looked struct {
 // run shows the first view, and then what each look finds. A look may take its
 // time; meanwhile the screen follows the size of its window.
 func (w *watcher) run(ctx context.Context, every time.Duration, look func(context.Context) (*view, error)) error {
+	ctx, cancel := context.WithCancel(ctx)
 	var resized <-chan os.Signal
 	if w.live != nil {
 		resized = w.live.Resized()
 	}
 	found := make(chan looked, 1)
+	var looking sync.WaitGroup
+	defer func() { cancel(); looking.Wait() }()
 	next := time.NewTimer(every)
 	defer next.Stop()
 	for {
@@ -113,10 +117,10 @@ func (w *watcher) run(ctx context.Context, every time.Duration, look func(contex
 			return nil
 		case <-resized:
 		case <-next.C:
-			go func() {
+			looking.Go(func() {
 				v, err := look(ctx)
 				found <- looked{v, err}
-			}()
+			})
 		case f := <-found:
 			if ctx.Err() != nil {
 				return nil
