@@ -105,6 +105,13 @@ Others are in the help of the verb.`,
 		SilenceUsage:  true,
 		Args:          knownVerb,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		// Flags that exclude each other are a matter of usage, too.
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			if err := cmd.ValidateFlagGroups(); err != nil {
+				return usageError(fmt.Errorf("%w; see %q", err, cmd.CommandPath()+" --help"))
+			}
+			return nil
+		},
 	}
 	root.SetOut(stdout)
 	root.SetErr(stderr)
@@ -119,22 +126,27 @@ Others are in the help of the verb.`,
 	}
 	for _, verb := range append(verbs, platformCommands...) {
 		cmd := verb(e)
-		cmd.Args = usageArgs(cmd.Args)
+		if cmd.HasSubCommands() && !cmd.Runnable() {
+			cmd.Args, cmd.RunE = knownVerb, root.RunE
+		} else {
+			cmd.Args = usageArgs(cmd.Args)
+		}
 		root.AddCommand(cmd)
 	}
 	return root
 }
 
-// knownVerb refuses words that are no verb, with the one that was meant.
-func knownVerb(root *cobra.Command, args []string) error {
+// knownVerb refuses words that are no verb, or none below one, with the one that was
+// meant.
+func knownVerb(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
-	remedy := `see "orpheus --help"`
-	if root.SuggestionsMinimumDistance == 0 {
-		root.SuggestionsMinimumDistance = 2
+	remedy := fmt.Sprintf("see %q", cmd.CommandPath()+" --help")
+	if cmd.SuggestionsMinimumDistance == 0 {
+		cmd.SuggestionsMinimumDistance = 2
 	}
-	if near := root.SuggestionsFor(args[0]); len(near) > 0 {
+	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
 		remedy = "did you mean " + strings.Join(near, " or ") + "?"
 	}
 	return usageError(fmt.Errorf("there is no verb %q; %s", args[0], remedy))
