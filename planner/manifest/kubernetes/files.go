@@ -1,0 +1,131 @@
+package kubernetes
+
+import (
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/orpheus-cd/orpheus/planner"
+)
+
+// configFile is a file that a ConfigMap gives.
+type configFile struct {
+	source string // ConfigMap and key
+	path   string // below the mount
+	inRepo string
+	data   []byte
+	from   value
+	key    string
+}
+
+// configFiles mounts the files of ConfigMaps: one volume for each, with the
+// file in the repository.
+func (vs *volumes) configFiles(m, v value, sources []value) list {
+	m.at("readOnly").truth()
+	var files []configFile
+	for _, s := range sources {
+		files = append(files, vs.filesOf(s, v)...)
+	}
+	for _, s := range []value{v.at("configMap"), v.at("projected")} {
+		s.at("defaultMode").is("420", "0644", "292", "0444", "0o644", "0o444")
+	}
+	part, at := path.Clean("/" + m.at("subPath").text())[1:], m.at("mountPath").text()
+	var all list
+	for _, f := range files {
+		below := f.path
+		if part != "" {
+			if f.path != part && !strings.HasPrefix(f.path, part+"/") {
+				continue
+			}
+			below = strings.TrimPrefix(strings.TrimPrefix(f.path, part), "/")
+		}
+		name := vs.volume("file\x00"+f.source, m.at("name").text()+"-"+f.key, v, func(o *object) {
+			o.put("file", f.inRepo, f.from)
+			vs.contents[f.inRepo] = f.data
+		})
+		all = append(all, item{object{{"name", name, m}, {"mountPath", path.Join(at, below), m.at("mountPath")}}, m})
+	}
+	switch {
+	case part != "" && len(all) == 0 && len(files) > 0:
+		m.at("subPath").failed("no ConfigMap of the volume has such a key", "")
+	case part == "" && len(all) > 0:
+		m.at("mountPath").hint("its files are mounted one by one: what else the image has in this folder stays there", "see whether the image has files there, and mount over those that are not wanted")
+	}
+	return all
+}
+
+// filesOf are the files that one source of a volume gives.
+func (vs *volumes) filesOf(s, volume value) []configFile {
+	ref := s
+	if volume.at("projected").given() {
+		ref = s.at("configMap")
+		if secret := s.at("secret"); secret.given() {
+			vs.secret(secret, "the files of Secret "+quote(secret.at("name").text()))
+			return nil
+		}
+		if !ref.given() {
+			for _, f := range s.fields() {
+				f.failed("is not in this version", "have the program do without")
+			}
+			return nil
+		}
+	}
+	data, found := vs.mapNamed(ref)
+	if !found {
+		return nil
+	}
+	binary := data.r.value(vs.converter).at("binaryData")
+	type pick struct {
+		key, path string
+		from      value
+	}
+	var picks []pick
+	for _, i := range ref.at("items").items() {
+		i.at("mode").is("420", "0644", "292", "0444", "0o644", "0o444")
+		picks = append(picks, pick{i.at("key").text(), path.Clean("/" + i.at("path").text())[1:], i})
+	}
+	if !ref.at("items").given() {
+		for _, each := range slices.Concat(data.fields(), binary.fields()) {
+			picks = append(picks, pick{each.key, each.key, each})
+		}
+		slices.SortStableFunc(picks, func(a, b pick) int { return strings.Compare(a.key, b.key) })
+	}
+	var files []configFile
+	for _, p := range picks {
+		text, ok := content(data, binary, p.key)
+		if !ok {
+			p.from.failed("ConfigMap "+quote(data.r.name)+" has no key "+quote(p.key)+" that can be read", "")
+			continue
+		}
+		files = append(files, configFile{source: data.r.name + "/" + p.key, path: p.path, key: p.key,
+			inRepo: vs.repositoryPath(data.r.name, p.key), data: text, from: p.from})
+	}
+	return files
+}
+
+// repositoryPath is where the file of a key is put. A name that a manifest
+// could have gets another ending.
+func (vs *volumes) repositoryPath(configMap, key string) string {
+	if lower := strings.ToLower(key); strings.HasSuffix(lower, ".yaml") || strings.HasSuffix(lower, ".yml") {
+		key += ".txt"
+	}
+	dir := vs.name
+	if vs.namespace != planner.DefaultNamespace {
+		dir = path.Join(vs.namespace, vs.name)
+	}
+	// Keys of ConfigMaps have no slashes; what has is made harmless.
+	return path.Join(vs.files, dir, fileName(configMap), fileName(key))
+}
+
+func fileName(name string) string {
+	name = strings.Map(func(r rune) rune {
+		if r > ' ' && r < 0x7f && !strings.ContainsRune(`/\:*?"<>|`, r) {
+			return r
+		}
+		return '-'
+	}, name)
+	if strings.Trim(name, ".") == "" {
+		return "file"
+	}
+	return strings.TrimRight(name, ".")
+}

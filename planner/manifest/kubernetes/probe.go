@@ -1,0 +1,81 @@
+package kubernetes
+
+// probe takes a probe over: fields and meaning are the same.
+func (c *container) probe(name string) {
+	v := c.v.at(name)
+	if !v.given() {
+		return
+	}
+	o := c.handler(v, false)
+	for _, field := range []string{"initialDelaySeconds", "periodSeconds", "timeoutSeconds", "successThreshold", "failureThreshold", "terminationGracePeriodSeconds"} {
+		if n, ok := v.at(field).number(); ok && n != 0 { // to Kubernetes 0 is not given
+			o.copy(v, field)
+		}
+	}
+	c.fields.put(name, o, v)
+}
+
+// handler takes over what a probe or a hook does. In commands of hooks nothing
+// is expanded.
+func (c *container) handler(v value, hook bool) object {
+	var o object
+	if exec := v.at("exec"); exec.given() {
+		var command object
+		if hook {
+			command.copyTexts(exec, "command")
+		} else if texts := c.expanded(exec.at("command")); len(texts) > 0 {
+			command.put("command", texts, exec.at("command"))
+		}
+		o.put("exec", command, exec)
+	}
+	if get := v.at("httpGet"); get.given() {
+		var request object
+		request.copyText(get, "path")
+		request.copy(get, "port")
+		request.copyText(get, "host", "scheme")
+		var headers list
+		for _, h := range get.at("httpHeaders").items() {
+			var header object
+			header.copyText(h, "name", "value")
+			headers = append(headers, item{header, h})
+		}
+		if len(headers) > 0 {
+			request.put("httpHeaders", headers, get.at("httpHeaders"))
+		}
+		o.put("httpGet", request, get)
+	}
+	if tcp := v.at("tcpSocket"); tcp.given() {
+		var socket object
+		socket.copy(tcp, "port")
+		socket.copyText(tcp, "host")
+		o.put("tcpSocket", socket, tcp)
+	}
+	if grpc := v.at("grpc"); grpc.given() {
+		var ask object
+		ask.copy(grpc, "port")
+		ask.copyText(grpc, "service")
+		o.put("grpc", ask, grpc)
+	}
+	return o
+}
+
+// lifecycle takes over what is done before a container ends.
+func (c *container) lifecycle() {
+	v := c.v.at("lifecycle")
+	c.fields.copyText(v, "stopSignal")
+	stop := v.at("preStop")
+	if !stop.given() {
+		return
+	}
+	if tcp := stop.at("tcpSocket"); tcp.given() {
+		tcp.lost("does nothing in Kubernetes either", "")
+		return
+	}
+	o := c.handler(stop, true)
+	if sleep := stop.at("sleep"); sleep.given() {
+		var seconds object
+		seconds.copy(sleep, "seconds")
+		o.put("sleep", seconds, sleep)
+	}
+	c.fields.put("lifecycle", object{{"preStop", o, stop}}, v)
+}
