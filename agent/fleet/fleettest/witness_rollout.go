@@ -116,6 +116,9 @@ func (wit *witness) unmet(p *process, s planner.Service) string {
 		if slices.Contains(doc.Blocked, want) || slices.ContainsFunc(doc.Leases, failing) {
 			continue // another revision is wanted of it by now, or will be at once: that is for the planner to say
 		}
+		if isKept(f, d.Service) {
+			want = "" // what it has
+		}
 		met, slots := 0, slotsOf(on, f, v, doc)
 		for _, slot := range slots {
 			if wit.fulfils(v, on, doc, slot, want, d.Condition) {
@@ -130,10 +133,11 @@ func (wit *witness) unmet(p *process, s planner.Service) string {
 	return ""
 }
 
-// fulfils reports whether a slot is as a dependency on it asks.
+// fulfils reports whether a slot is as a dependency on it asks, at a revision or,
+// with "", at any.
 func (wit *witness) fulfils(v planner.View, s planner.Service, doc planner.LeaseDoc, slot string, rev planner.Revision, c planner.DependencyCondition) bool {
 	return slices.ContainsFunc(doc.Leases, func(l planner.Lease) bool {
-		if l.Slot != slot || l.Revision != rev || !v.InForce(l) {
+		if l.Slot != slot || rev != "" && l.Revision != rev || !v.InForce(l) {
 			return false
 		}
 		if c == planner.DependsReady {
