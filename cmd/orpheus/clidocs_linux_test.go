@@ -45,14 +45,14 @@ var jsonShapes = []struct {
 }
 
 // jsonElsewhere are verbs whose documents other pages or their own help describe.
-var jsonElsewhere = []string{"validate", "plan", "explain", "schema", "dev status"}
+var jsonElsewhere = []string{"validate", "plan", "explain", "schema", "convert", "dev status"}
 
 // nothingToList are the verbs that do something and say in a sentence that they did,
 // or print a text of which they are the only author.
 var nothingToList = []string{
 	"agent", "agent check", "agent install", "agent uninstall", "completion", "completion bash", "completion fish", "completion powershell", "completion zsh",
 	"cordon", "dev", "dev cut", "dev down", "dev heal", "dev kill", "dev logs", "dev start", "dev up", "drain", "exec", "floor", "floor reset", "help", "hold", "hook",
-	"hook pre-receive", "init", "promote", "release", "restart", "run-revision", "schema", "uncordon", "convert",
+	"hook pre-receive", "init", "promote", "release", "restart", "run-revision", "schema", "uncordon",
 }
 
 // sources tell where verbs have what they show from.

@@ -111,7 +111,7 @@ func TestFirstLineAnswers(t *testing.T) {
 		"healthy": {"STATE     FINE: 6 of 6 up to date and ready", "RECORDS"},
 		"rolling": {"STATE     AT WORK: web (rolling 1/3); 5 of 6 up to date and ready", "TO DO     nothing: it goes on by itself"},
 		"blocked": {"STATE     NOT FINE: queue (", "TO DO     orpheus why queue"},
-		"hundred": {"STATE     NOT FINE: 1 node fenced: node-017; app-108 (degraded 2/3), ", "TO DO     orpheus nodes"},
+		"hundred": {"STATE     NOT FINE: 1 node fenced: node-017; app-200 (reverting 1/2), web (REVERTED); ", "TO DO     orpheus nodes"},
 	} {
 		f := newSimFleet(t, newRecordWriter(t, ""), kind)
 		s := &screen{}

@@ -125,11 +125,14 @@ func rolloutStanding(r *api.Rollout) standing {
 	}
 	out := standing{service: r.Service, why: r.Summary()}
 	out.word, _ = rolloutMark(r)
-	lost := func(l api.RolloutSlot) bool { return l.Failing || l.Silent || l.Void }
+	stuck := func(l api.RolloutSlot) bool { return l.Failing || l.Silent }
+	lost := func(l api.RolloutSlot) bool { return l.Void }
 	switch {
 	case r.Steady():
 		out.grade, out.why = gradeFine, ""
-	case r.Failed() || r.State == api.RolloutDegraded || len(r.Unplaced) > 0 || slices.ContainsFunc(r.Slots, lost):
+	case r.Failed() || len(r.Unplaced) > 0 || slices.ContainsFunc(r.Slots, stuck):
+		out.grade = gradeBad
+	case r.State == api.RolloutDegraded && !slices.ContainsFunc(r.Slots, lost): // lost ones are given elsewhere
 		out.grade = gradeBad
 	case r.Asks():
 		out.grade = gradeAsks

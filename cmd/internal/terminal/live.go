@@ -1,8 +1,10 @@
 package terminal
 
 import (
+	"fmt"
 	"os"
 	"os/signal"
+	"regexp"
 	"strings"
 )
 
@@ -11,7 +13,7 @@ const (
 	enter  = "\x1b[?1049h\x1b[?25l\x1b[?7l" // alternate screen, no cursor, no wrapping of long lines
 	leave  = "\x1b[?7h\x1b[?25h\x1b[?1049l"
 	begin  = "\x1b[?2026h\x1b[H" // hold what follows back until end; unknown to some, who ignore it
-	end    = "\x1b[J\x1b[?2026l"
+	end    = "\x1b[?2026l"
 	endRow = "\x1b[K"
 )
 
@@ -40,11 +42,35 @@ func (l *Live) Resized() <-chan os.Signal { return l.resized }
 // ones is blank in between. What does not fit is left out, and rest, given how many
 // lines that is, says so in the last line.
 func (l *Live) Show(lines []string, rest func(hidden int) string) error {
-	_, height := size(l.out)
-	lines = fitHeight(lines, height, rest)
-	_, err := l.out.WriteString(begin + strings.Join(lines, endRow+"\r\n") + endRow + end)
+	width, height := size(l.out)
+	_, err := l.out.WriteString(frame(fitHeight(lines, height, rest), width, height))
 	return err
 }
+
+// frame draws lines over what stands on a terminal of a size. A line that fills its
+// row leaves the cursor on the last column: to erase from there would take the last
+// character away.
+func frame(lines []string, width, height int) string {
+	var b strings.Builder
+	b.WriteString(begin)
+	for k, line := range lines {
+		if k > 0 {
+			b.WriteString("\r\n")
+		}
+		b.WriteString(line)
+		if Columns(colours.ReplaceAllString(line, "")) < width {
+			b.WriteString(endRow)
+		}
+	}
+	if len(lines) < height {
+		fmt.Fprintf(&b, "\x1b[%d;1H\x1b[J", len(lines)+1)
+	}
+	b.WriteString(end)
+	return b.String()
+}
+
+// colours are the sequences that take no room.
+var colours = regexp.MustCompile("\x1b\\[[0-9;]*m")
 
 // fitHeight leaves of lines what a terminal of a height shows; 0 = not known.
 func fitHeight(lines []string, height int, rest func(hidden int) string) []string {

@@ -120,3 +120,22 @@ func TestFitHeight(t *testing.T) {
 		t.Error("the caller's lines were changed")
 	}
 }
+
+// A frame leaves nothing of the one before, and takes nothing away of itself: not
+// the last character of a full row, nor the last row of a full screen.
+func TestFrame(t *testing.T) {
+	for _, row := range []struct {
+		lines         []string
+		width, height int
+		want          string
+	}{
+		{[]string{"ab", "abcd"}, 4, 3, begin + "ab\x1b[K\r\nabcd\x1b[3;1H\x1b[J" + end},
+		{[]string{"ab", "\x1b[31mabcd\x1b[0m"}, 4, 2, begin + "ab\x1b[K\r\n\x1b[31mabcd\x1b[0m" + end},
+		{[]string{"日本"}, 4, 1, begin + "日本" + end},
+		{nil, 4, 2, begin + "\x1b[1;1H\x1b[J" + end},
+	} {
+		if got := frame(row.lines, row.width, row.height); got != row.want {
+			t.Errorf("%q: %q, want %q", row.lines, got, row.want)
+		}
+	}
+}
