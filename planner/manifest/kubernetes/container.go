@@ -54,7 +54,10 @@ func (w *workload) container(v value) *container {
 
 // ignorable reads what makes no difference here.
 func (c *container) ignorable() {
-	c.v.drop("terminationMessagePath", "terminationMessagePolicy", "resizePolicy", "stdin", "stdinOnce", "tty")
+	c.v.drop("terminationMessagePath", "terminationMessagePolicy", "resizePolicy")
+	for _, name := range []string{"stdin", "stdinOnce", "tty"} {
+		c.v.at(name).is("false")
+	}
 	pull := c.v.at("imagePullPolicy")
 	pull.is("IfNotPresent")
 	pull.unlessRead("the image of a revision is the same on all nodes, and pulled once: a tag is pinned to its digest before the revision starts", "orpheus restart --pull resolves tags anew", true)

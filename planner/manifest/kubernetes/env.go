@@ -36,7 +36,6 @@ func (c *container) set(name, text string, from value) {
 	c.vars = slices.DeleteFunc(c.vars, func(e variable) bool { return e.name == name })
 	c.vars = append(c.vars, variable{name, text, from})
 	delete(c.lost, name)
-	from.domain(text)
 }
 
 // wholeMap reads an item of envFrom.
@@ -52,6 +51,7 @@ func (c *container) wholeMap(v value) {
 		return
 	}
 	for _, key := range slices.Sorted(maps.Keys(data.words())) {
+		data.at(key).domain(data.at(key).text())
 		c.set(prefix+key, data.at(key).text(), v)
 	}
 }
@@ -105,7 +105,7 @@ func (c *container) variable(v value) {
 	case from.at("fieldRef").given():
 		c.fromField(name, from.at("fieldRef"))
 	case from.at("resourceFieldRef").given():
-		from.at("resourceFieldRef").failed("is not in this version", "write the value down")
+		from.at("resourceFieldRef").failed(name+": limits are not put into variables in this version", "write the value down")
 	}
 	if c.lost[name] {
 		c.vars = slices.DeleteFunc(c.vars, func(e variable) bool { return e.name == name })
@@ -117,12 +117,14 @@ func (c *container) fromMap(name string, ref value) {
 	data, found := c.mapNamed(ref)
 	switch {
 	case !found:
+		ref.at("key").hint(name+" has no value", "")
 	case data.at(key).given():
+		data.at(key).domain(data.at(key).text())
 		c.set(name, data.at(key).text(), ref)
 	case optional:
-		ref.lost("the ConfigMap has no key "+quote(key), "")
+		ref.lost(name+": the ConfigMap has no key "+quote(key), "")
 	default:
-		ref.failed("the ConfigMap has no key "+quote(key), "write the value down")
+		ref.failed(name+": the ConfigMap has no key "+quote(key), "write the value down")
 	}
 }
 
@@ -151,11 +153,11 @@ func (c *container) fromField(name string, ref value) {
 		}
 		c.set(name, account, ref)
 	case "metadata.name":
-		ref.failed("the name of the instance is known only where it runs", "have the program take its host name, or ORPHEUS_SERVICE and ORPHEUS_SLOT, which every container has")
+		ref.failed(name+": the name of the instance is known only where it runs", "have the program take its host name, or ORPHEUS_SERVICE and ORPHEUS_SLOT, which every container has")
 	case "spec.nodeName":
-		ref.failed("the node is known only where the instance runs", "have the program read ORPHEUS_NODE, which every container has")
+		ref.failed(name+": the node is known only where the instance runs", "have the program read ORPHEUS_NODE, which every container has")
 	default:
-		ref.failed("is known only where the instance runs", "have the program find it out: its host name leads to its address")
+		ref.failed(name+": is known only where the instance runs", "have the program find it out: its host name leads to its address")
 	}
 }
 

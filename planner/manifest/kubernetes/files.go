@@ -1,6 +1,7 @@
 package kubernetes
 
 import (
+	"cmp"
 	"path"
 	"slices"
 	"strings"
@@ -106,17 +107,38 @@ func (vs *volumes) filesOf(s, volume value) []configFile {
 // repositoryPath is where the file of a key is put. A name that a manifest
 // could have gets another ending.
 func (vs *volumes) repositoryPath(configMap, key string) string {
-	if lower := strings.ToLower(key); strings.HasSuffix(lower, ".yaml") || strings.HasSuffix(lower, ".yml") {
-		key += ".txt"
+	source := configMap + "/" + key
+	if known, ok := vs.paths[source]; ok {
+		return known
 	}
-	dir := vs.name
+	dir := fileName(vs.name)
 	if vs.namespace != planner.DefaultNamespace {
-		dir = path.Join(vs.namespace, vs.name)
+		dir = path.Join(fileName(vs.namespace), dir)
 	}
-	// Keys of ConfigMaps have no slashes; what has is made harmless.
-	return path.Join(vs.files, dir, fileName(configMap), fileName(key))
+	base, ending := fileName(key), ""
+	if lower := strings.ToLower(base); strings.HasSuffix(lower, ".yaml") || strings.HasSuffix(lower, ".yml") {
+		ending = ".txt"
+	}
+	free := path.Join(vs.files, dir, fileName(configMap), base+ending)
+	for i := int64(2); vs.takenPath(free); i++ {
+		free = path.Join(vs.files, dir, fileName(configMap), base+"-"+int64Text(i)+cmp.Or(ending, ".txt"))
+	}
+	vs.paths[source] = free
+	return free
 }
 
+// takenPath reports whether a file has the path, or one that some file systems
+// take for the same.
+func (vs *volumes) takenPath(name string) bool {
+	for _, other := range vs.paths {
+		if strings.EqualFold(other, name) {
+			return true
+		}
+	}
+	return false
+}
+
+// fileName is a name that every file system takes, near to name.
 func fileName(name string) string {
 	name = strings.Map(func(r rune) rune {
 		if r > ' ' && r < 0x7f && !strings.ContainsRune(`/\:*?"<>|`, r) {
@@ -124,8 +146,5 @@ func fileName(name string) string {
 		}
 		return '-'
 	}, name)
-	if strings.Trim(name, ".") == "" {
-		return "file"
-	}
-	return strings.TrimRight(name, ".")
+	return cmp.Or(strings.Trim(name, "."), "file")
 }

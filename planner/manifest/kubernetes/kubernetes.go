@@ -74,6 +74,11 @@ func Convert(inputs []File, files string) (Result, error) {
 	if faults := c.read(inputs); len(faults) > 0 {
 		return Result{}, &InputError{faults}
 	}
+	return c.convert(), nil
+}
+
+// convert converts what was read.
+func (c *converter) convert() Result {
 	c.index()
 	for _, r := range c.resources {
 		if r.group.workload() {
@@ -92,7 +97,7 @@ func Convert(inputs []File, files string) (Result, error) {
 		return strings.Compare(a.ID.String(), b.ID.String())
 	})
 	slices.SortStableFunc(c.notes, func(a, b Note) int { return planner.CompareFaults(a.Fault, b.Fault) })
-	return Result{c.documents, slices.Compact(c.notes)}, nil
+	return Result{c.documents, slices.Compact(c.notes)}
 }
 
 // Origin is where a field of the document comes from: the nearest that is known

@@ -98,7 +98,7 @@ func (w *workload) affinity(v value, selector map[string]string) {
 		}
 	}
 	v.at("podAffinity", preferred).lost("is not converted: there is no affinity in this version", "")
-	for _, rest := range []value{anti.at(required), v.at("podAffinity")} {
+	for _, rest := range []value{anti.at(required), v.at("podAffinity", required)} {
 		for _, t := range rest.items() {
 			t.unlessTicked()
 		}

@@ -164,7 +164,6 @@ func (c *converter) unread(r *resource) {
 			}
 			if known.reason == "" {
 				known.reason = "has no counterpart in this version, or is no field of Kubernetes"
-				known.warning = true
 			}
 			v.tell(known.reason, known.remedy, known.warning)
 		default:

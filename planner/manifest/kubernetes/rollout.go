@@ -26,7 +26,8 @@ func (w *workload) deployed(spec value) {
 		paused.lost("a rollout is not paused by a field here", "suspend: {until, reason} leaves the service as it is; update.steps has rollouts rest")
 	}
 	strategy := spec.at("strategy")
-	if strategy.at("type").text() == "Recreate" {
+	strategy.at("type").is("RollingUpdate")
+	if strategy.at("type").is("Recreate") {
 		w.update.put("order", "stopFirst", strategy)
 		w.update.put("maxUnavailable", "100%", strategy)
 		return
@@ -75,8 +76,8 @@ func isZero(v any) bool { return v == nil || v == int64(0) || v == "0%" || v == 
 func (w *workload) stateful(spec value) {
 	w.update.put("order", "stopFirst", spec.at("updateStrategy"))
 	strategy := spec.at("updateStrategy")
-	if strategy.at("type").text() == "OnDelete" {
-		strategy.at("type").lost("a new revision is rolled out by itself", "suspend: {until, reason} leaves the service as it is, update.steps with approve asks first")
+	if kind := strategy.at("type"); !kind.is("RollingUpdate") {
+		kind.lost("a new revision is rolled out by itself", "suspend: {until, reason} leaves the service as it is, update.steps with approve asks first")
 	}
 	if n, ok := strategy.at("rollingUpdate", "partition").number(); ok && n != 0 {
 		strategy.at("rollingUpdate", "partition").lost("is not in this version: all slots get the new revision", "update.steps has a rollout rest after some of them")
@@ -106,8 +107,8 @@ func (w *workload) stateful(spec value) {
 
 func (w *workload) onEveryNode(spec value) {
 	strategy := spec.at("updateStrategy")
-	if strategy.at("type").text() == "OnDelete" {
-		strategy.at("type").lost("a new revision is rolled out by itself", "suspend: {until, reason} leaves the service as it is, update.steps with approve asks first")
+	if kind := strategy.at("type"); !kind.is("RollingUpdate") {
+		kind.lost("a new revision is rolled out by itself", "suspend: {until, reason} leaves the service as it is, update.steps with approve asks first")
 	}
 	surge, unavailable := strategy.at("rollingUpdate", "maxSurge"), strategy.at("rollingUpdate", "maxUnavailable")
 	if n, isNumber := surge.number(); surge.text() != "" && (!isNumber || n > 0) && surge.text() != "0%" {

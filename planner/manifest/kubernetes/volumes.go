@@ -15,11 +15,12 @@ type volumes struct {
 	parts   map[string][]string // folders of a volume that are mounted; "" = all of it
 	made    map[string]string   // our names, by what they are
 	taken   map[string]bool     // our names
+	paths   map[string]string   // of files in the repository, by ConfigMap and key
 	all     list
 }
 
 func newVolumes(w *workload) *volumes {
-	vs := &volumes{workload: w, defined: map[string]value{}, claims: map[string]bool{}, parts: map[string][]string{}, made: map[string]string{}, taken: map[string]bool{}}
+	vs := &volumes{workload: w, defined: map[string]value{}, claims: map[string]bool{}, parts: map[string][]string{}, made: map[string]string{}, taken: map[string]bool{}, paths: map[string]string{}}
 	for _, v := range w.pod.at("volumes").items() {
 		vs.defined[v.at("name").text()] = v
 	}
@@ -148,10 +149,11 @@ func (vs *volumes) mount(m, v value) list {
 		v.at("ephemeral").lost("is a folder on the node's disk here, of no certain size", "")
 		return vs.own(m, v, part, one, func(o *object) { o.put("emptyDir", object{}, v) })
 	case v.at("secret").given():
-		m.n.tick()
-		vs.secret(v.at("secret"), "the files of Secret "+quote(v.at("secret", "secretName").text()))
+		secret := v.at("secret", "secretName").text()
+		m.lost("is not mounted: its volume is not converted", "")
+		vs.secret(v.at("secret"), "the files of Secret "+quote(secret))
 	default:
-		m.n.tick()
+		m.lost("is not mounted: its volume is not converted", "")
 		v.rejected("volumes of this kind are not in this version: there are local, emptyDir, hostPath and file", "")
 	}
 	return nil
