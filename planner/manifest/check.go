@@ -93,13 +93,15 @@ func (w *writtenService) checkProcess() {
 			d.fault(c.at+".image", "the process driver runs no image", "remove it, or the line driver: process")
 		}
 		if d.has(c.at + ".volumeMounts") {
-			d.fault(c.at+".volumeMounts", "a process sees volumes where they are on the node", "remove it: the path is in $ORPHEUS_VOLUME_<NAME>")
+			d.fault(c.at+".volumeMounts", noMounts, "remove it: the path is in $ORPHEUS_VOLUME_<NAME>")
 		}
 		if d.has(c.at) && len(c.Command) == 0 {
 			d.fault(c.at+".command", "is required", "name the program and its arguments")
 		}
 	}
 }
+
+const noMounts = "a process sees volumes where they are on the node"
 
 func (w *writtenService) checkNames() {
 	first := map[string]string{}
@@ -144,20 +146,16 @@ func (w *writtenService) checkMounts() {
 		volumes[w.spec.volumes[i].Name] = &w.spec.volumes[i]
 	}
 	for _, c := range w.all() {
-		paths := map[string]bool{}
-		for i := range c.VolumeMounts {
-			m := &c.VolumeMounts[i]
-			at := fmt.Sprintf("%s.volumeMounts[%d]", c.at, i)
-			if m.MountPath != "" && paths[m.MountPath] {
-				d.fault(at+".mountPath", quote(m.MountPath)+" is mounted already", "choose another path")
-			}
-			paths[m.MountPath] = true
-			v := volumes[m.Name]
-			if m.Name != "" && v == nil {
-				d.fault(at+".name", "there is no volume "+quote(m.Name), "add it to spec.volumes")
-			}
-			if v != nil && v.file != "" {
-				m.ReadOnly = false // it always is: saying so changes nothing
+		w.checkMountsOf(c.at, c.VolumeMounts, volumes)
+		for _, m := range c.VolumeMounts {
+			used[m.Name] = true
+		}
+	}
+	for _, c := range w.hookContainers() {
+		w.checkMountsOf(c.at, c.VolumeMounts, volumes)
+		for i, m := range c.VolumeMounts {
+			if v := volumes[m.Name]; v != nil && (v.Local != nil || v.HostPath != nil) {
+				d.fault(fmt.Sprintf("%s.volumeMounts[%d].name", c.at, i), "volume "+quote(m.Name)+" belongs to an instance that may be running", "mount what has file or emptyDir")
 			}
 			used[m.Name] = true
 		}
@@ -168,6 +166,26 @@ func (w *writtenService) checkMounts() {
 	for i, v := range w.spec.volumes {
 		if v.Name != "" && !used[v.Name] {
 			d.warn(fmt.Sprintf("spec.volumes[%d].name", i), "volume "+quote(v.Name)+" is mounted nowhere", "")
+		}
+	}
+}
+
+// checkMountsOf looks at the mounts of one container.
+func (w *writtenService) checkMountsOf(at string, mounts []planner.VolumeMount, volumes map[string]*volume) {
+	paths := map[string]bool{}
+	for i := range mounts {
+		m := &mounts[i]
+		at := fmt.Sprintf("%s.volumeMounts[%d]", at, i)
+		if m.MountPath != "" && paths[m.MountPath] {
+			w.d.fault(at+".mountPath", quote(m.MountPath)+" is mounted already", "choose another path")
+		}
+		paths[m.MountPath] = true
+		v := volumes[m.Name]
+		if m.Name != "" && v == nil {
+			w.d.fault(at+".name", "there is no volume "+quote(m.Name), "add it to spec.volumes")
+		}
+		if v != nil && v.file != "" {
+			m.ReadOnly = false // it always is: saying so changes nothing
 		}
 	}
 }

@@ -144,6 +144,9 @@ var changes = map[string][2]string{
 	"Hook resources.limits.cpu":                 {hooked + `}}`, hooked + `, resources: {limits: {cpu: 1}}}}`},
 	"Hook resources.limits.memory":              {hooked + `}}`, hooked + `, resources: {limits: {memory: 1Mi}}}}`},
 	"Hook resources.limits.pids":                {hooked + `}}`, hooked + `, resources: {limits: {pids: 1}}}}`},
+	"Hook volumeMounts[].name":                  {hookSees + `[{name: a, mountPath: /a}]}}`, hookSees + `[{name: b, mountPath: /a}]}}`},
+	"Hook volumeMounts[].mountPath":             {hookSees + `[{name: a, mountPath: /a}]}}`, hookSees + `[{name: a, mountPath: /b}]}}`},
+	"Hook volumeMounts[].readOnly":              {hookSees + `[{name: a, mountPath: /a}]}}`, hookSees + `[{name: a, mountPath: /a, readOnly: true}]}}`},
 	"Hook timeoutSeconds":                       {hooked + `}}`, hooked + `, timeoutSeconds: 60}}`},
 
 	"Container name":                                          {"metadata: {name: a}\nspec: {containers: [{name: a, image: \"w:1\"}]}", "metadata: {name: a}\nspec: {containers: [{name: b, image: \"w:1\"}]}"},
@@ -232,6 +235,8 @@ var changes = map[string][2]string{
 const mounts = `volumes: [{name: a, local: {}}, {name: b, local: {}}], volumeMounts: [`
 
 const hooked = `hooks: {preRollout: {command: [a]`
+
+const hookSees = `volumes: [{name: a, emptyDir: {}}, {name: b, emptyDir: {}}], hooks: {preRollout: {command: [a], volumeMounts: `
 
 const pod = "metadata: {name: a}\nspec: {containers: [{name: a, image: \"w:1\"}, {name: b, image: \"w:2\"}], hooks: {preRollout: "
 

@@ -27,10 +27,11 @@ var hooksSchema = newSchema(
 var hookSchema = newSchema(
 	text("container", dnsLabel(63), func(h *hook) *string { return &h.container }),
 	text("image", imageReference, func(h *hook) *string { return &h.Image }),
-	special("command", commandShape, decodeHookCommand).asked(),
+	special("command", commandShape, decodeHookCommand),
 	texts("args", maxArguments, longText, func(h *hook) *[]string { return &h.Args }),
 	objects("env", maxEnv, envSchema, func(h *hook) *[]planner.EnvVar { return &h.Env }),
 	object("resources", resourcesSchema, func(h *hook) *planner.Resources { return &h.Resources }),
+	objects("volumeMounts", maxVolumes, mountSchema, func(h *hook) *[]planner.VolumeMount { return &h.VolumeMounts }),
 	number("timeoutSeconds", 1, maxSeconds, func(h *hook) *int { return &h.timeout }),
 ).foreign(hookHabits...).like("{command: [/app, migrate]}")
 
@@ -51,6 +52,7 @@ type hookPlan struct {
 	base      int // index in Template.Containers
 	over      planner.Container
 	resources bool // over has them
+	mounts    bool
 	timeout   time.Duration
 }
 
@@ -65,7 +67,7 @@ func (w *writtenService) hooks() []hookPlan {
 			continue // not given, or no object: said already
 		}
 		p := hookPlan{kind: h.kind, base: w.checkHook("spec.hooks."+h.kind.Field(), h.hook), over: h.Container,
-			resources: w.d.has("spec.hooks." + h.kind.Field() + ".resources"), timeout: time.Duration(h.timeout) * time.Second}
+			resources: w.d.has("spec.hooks." + h.kind.Field() + ".resources"), mounts: w.d.has("spec.hooks." + h.kind.Field() + ".volumeMounts"), timeout: time.Duration(h.timeout) * time.Second}
 		zeroIf(&p.timeout, planner.DefaultProgressDeadline)
 		plans = append(plans, p)
 	}
@@ -77,8 +79,8 @@ func (w *writtenService) hooks() []hookPlan {
 func (w *writtenService) checkHook(at string, h *hook) (base int) {
 	d := w.d
 	c := placed{&container{Container: h.Container}, at}
-	if !d.has(at + ".command") {
-		d.fault(at+".command", "is required: "+hookCommand, "name the program and its arguments")
+	if !d.has(at+".command") && (h.Image == "" || w.isProcess()) {
+		d.fault(at+".command", "is required: without one, or an image of its own, a hook would run the service itself", "name the program and its arguments")
 	}
 	switch given := d.has(at + ".image"); {
 	case given && w.isProcess():
@@ -86,10 +88,28 @@ func (w *writtenService) checkHook(at string, h *hook) (base int) {
 	case given && h.Image != "":
 		w.checkImage(c)
 	}
+	if w.isProcess() && d.has(at+".volumeMounts") {
+		d.fault(at+".volumeMounts", noMounts, "remove it: the path is in $ORPHEUS_VOLUME_<NAME>")
+	}
 	w.checkEnv(c)
 	w.checkExpansion(c)
 	checkResources(d, at+".resources", &h.Resources)
 	return w.baseOf(at+".container", h.container)
+}
+
+// hookContainers are what hooks say of their containers.
+func (w *writtenService) hookContainers() []placed {
+	var all []placed
+	for _, kind := range planner.HookKinds {
+		h := w.spec.hooks.pre
+		if kind == planner.HookPostRollout {
+			h = w.spec.hooks.post
+		}
+		if h != nil {
+			all = append(all, placed{&container{Container: h.Container}, "spec.hooks." + kind.Field()})
+		}
+	}
+	return all
 }
 
 // baseOf finds the container that a hook is derived from.
@@ -171,6 +191,9 @@ func (p hookPlan) container(c planner.Container, volumes map[string]bool) planne
 	}
 	if len(p.over.Env) > 0 {
 		c.Env = append(slices.DeleteFunc(slices.Clone(c.Env), overridden), p.over.Env...)
+	}
+	if p.mounts {
+		c.VolumeMounts = p.over.VolumeMounts
 	}
 	c.VolumeMounts = slices.DeleteFunc(slices.Clone(c.VolumeMounts), func(m planner.VolumeMount) bool { return !volumes[m.Name] })
 	return c

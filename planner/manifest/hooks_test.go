@@ -2,6 +2,7 @@ package manifest
 
 import (
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -55,6 +56,18 @@ func TestHookDefaults(t *testing.T) {
 		Devices: []string{"/dev/fuse"}, Security: planner.Security{RunAsUser: &user}, Resources: planner.Resources{Limits: planner.ResourceList{MemoryBytes: 1 << 30}}, StopSignal: "SIGINT"}
 	if len(h.Template.Containers) != 1 || !reflect.DeepEqual(h.Template.Containers[0], want) || h.Timeout != 0 || len(s.Hooks) != 1 {
 		t.Errorf("%+v", h)
+	}
+	// With an image of its own a hook runs what that runs, and sees what it says.
+	s = serviceOf(t, `metadata: {name: test}
+spec: {image: "w:1", command: [serve], volumes: [{name: a, emptyDir: {}}, {name: b, emptyDir: {}}], volumeMounts: [{name: a, mountPath: /a}],
+  hooks: {preRollout: {image: "m:1", args: [up], volumeMounts: [{name: b, mountPath: /b}]}, postRollout: {image: "n:1", volumeMounts: []}}}`)
+	for kind, want := range map[planner.HookKind]planner.Container{
+		planner.HookPreRollout:  {Name: "main", Image: "m:1", Args: []string{"up"}, VolumeMounts: []planner.VolumeMount{{Name: "b", MountPath: "/b"}}},
+		planner.HookPostRollout: {Name: "main", Image: "n:1"},
+	} {
+		if got := s.Hooks[kind].Template.Containers[0]; got.Image != want.Image || len(got.Command) > 0 || !slices.Equal(got.Args, want.Args) || !slices.Equal(got.VolumeMounts, want.VolumeMounts) {
+			t.Errorf("%s is %+v", kind, got)
+		}
 	}
 	// A process has no image and sees its volumes by path.
 	s = serviceOf(t, `metadata: {name: test}

@@ -15,6 +15,7 @@ func TestRestarts(t *testing.T) {
 		"spec.nodeSelector.disk":                     false,
 		"spec.readinessProbe.httpGet.path":           true,
 		"spec.hooks.preRollout.command":              false,
+		"spec.hooks.preRollout.volumeMounts":         false,
 		"spec.update.steps[0].pause":                 false,
 		"metadata.labels.team":                       false,
 		"metadata.annotations.orpheus/restartedAt":   true,

@@ -156,6 +156,8 @@ func (c *converter) service(name string) *service {
 	s.depends()
 	if len(s.volumes) > 0 {
 		s.spec.put("volumes", s.volumes, "")
+	}
+	if len(s.mounts) > 0 {
 		s.spec.put("volumeMounts", s.mounts, "")
 	}
 	return s

@@ -77,8 +77,8 @@ func (s *service) depends() {
 }
 
 // hook makes a service that runs to its end the hook before each rollout of this
-// one. A hook has the container of its service, with another command: what it
-// could not have of its own must be the same.
+// one. A hook has the container of its service with another program and other
+// files: what it could not have of its own must be the same.
 func (s *service) hook(once *service, at string, wanted *object) {
 	hook := object{}
 	for _, name := range []string{"image", "command", "args", "env", "resources"} {
@@ -86,22 +86,11 @@ func (s *service) hook(once *service, at string, wanted *object) {
 			hook.put(name, v, once.spec.origin(name))
 		}
 	}
-	if hook.get("command") == nil {
-		args := hook.get("args")
-		if args == nil {
-			s.fault(once.at, "runs to its end before "+quote(s.Name)+" and has no command: what its image runs only the image knows", "write command: with the program and its arguments")
-			return
-		}
-		if over := s.p.Extensions[once.Name]; inside(over, "command") == nil {
-			s.warn(once.field("command"), "is run as it stands, without an ENTRYPOINT of the image", "write entrypoint: where the image has one that matters")
-		}
-		hook.put("command", args, hook.origin("args"))
-		hook.remove("args")
-	}
 	if over, ok := s.p.Extensions[once.Name]; ok {
 		hook.overlay(over, once.field("x-orpheus"))
 	}
 	s.checkAsHook(once)
+	s.hookMounts(once, &hook)
 	if strings.HasPrefix(once.Restart, types.RestartPolicyOnFailure) {
 		s.warn(once.field("restart"), "has no effect: a hook that fails is not tried again, and its rollout goes no further", "have the program try again by itself")
 	}
@@ -138,17 +127,44 @@ func (s *service) checkAsHook(once *service) {
 	if len(once.Ports) > 0 {
 		s.fault(once.field("ports"), "is not possible: what runs to its end takes no connections", "remove it")
 	}
-	for i, m := range once.mounts {
-		mount := m.value.(object)
-		volume := once.volume(mount.get("name"))
+}
+
+// hookMounts gives the hook what its service mounts, and nothing of what the one
+// that it runs before does. Its files are volumes of that one: whenever they
+// change it runs again, before a rollout.
+func (s *service) hookMounts(once *service, hook *object) {
+	var mounts list
+	for _, m := range once.mounts {
+		mount := slices.Clone(m.value.(object))
+		volume := slices.Clone(once.volume(mount.get("name")))
 		if volume.get("local") != nil || volume.get("hostPath") != nil {
 			s.fault(m.from, "is not possible: what runs to its end before a service sees none of its data", "remove it, or do the work at the start of "+quote(s.Name))
 			continue
 		}
-		if !s.mountsAlike(mount, volume) {
-			s.fault(once.mounts[i].from, "is not mounted by "+quote(s.Name)+", before which it runs to its end: it runs as a hook of that service, with its files", "mount it there, too")
+		name := s.alike(volume)
+		if name == "" {
+			name = s.freshName(fmt.Sprint(volume.get("name")))
+			volume.put("name", name, "")
+			s.volumes = append(s.volumes, item{volume, m.from})
+		}
+		mount.put("name", name, "")
+		mounts = append(mounts, item{mount, m.from})
+	}
+	maps.Copy(s.contents, once.contents)
+	if len(s.volumes) > 0 {
+		hook.put("volumeMounts", mounts, once.at)
+	}
+}
+
+// alike is the name of the service's volume that has the same in it, "" = none.
+func (s *service) alike(volume object) string {
+	for _, v := range s.volumes {
+		own := v.value.(object)
+		if file := volume.get("file"); file != nil && own.get("file") == file {
+			return own.get("name").(string)
 		}
 	}
+	return ""
 }
 
 // securityKey is the key of the first thing that differs.
@@ -172,19 +188,6 @@ func (s *service) volume(name any) object {
 		}
 	}
 	return nil
-}
-
-// mountsAlike reports whether the service sees the same at the same path.
-func (s *service) mountsAlike(mount, volume object) bool {
-	for _, m := range s.mounts {
-		own := m.value.(object)
-		if own.get("mountPath") != mount.get("mountPath") {
-			continue
-		}
-		v := s.volume(own.get("name"))
-		return bare(v.get("file")) == bare(volume.get("file")) && bare(v.get("emptyDir")) == bare(volume.get("emptyDir"))
-	}
-	return false
 }
 
 // bare is a value in a form that can be compared, without where it comes from.

@@ -29,7 +29,7 @@ var serviceKeys = []key{
 	{path: "cpuset", support: refused, says: "which cores run what is the node's to say", remedy: "remove it, and write cpus"},
 	{path: "credential_spec", support: refused, whole: true, says: "it is for Windows", remedy: "remove it"},
 	{path: "depends_on", says: "`dependsOn`: at the first start and at each rollout"},
-	{path: "depends_on.*.condition", says: "`service_started` is `started`, `service_healthy` is `ready`; `service_completed_successfully` makes the other service a hook before each rollout of this one, where it alone waits for it and the other has a command, and the same user, files and the like"},
+	{path: "depends_on.*.condition", says: "`service_started` is `started`, `service_healthy` is `ready`; `service_completed_successfully` makes the other service a hook before each rollout of this one, where it alone waits for it, and both have the same user, working directory and the like"},
 	{path: "depends_on.*.required", says: "`false`: nothing is waited for where the other service is not enabled"},
 	{path: "depends_on.*.restart", support: noEffect, says: "a service is not restarted because another one is", remedy: "remove it; programs that lose a connection make a new one"},
 	{path: "develop", support: silent, whole: true, says: "is for docker compose watch"},

@@ -8,6 +8,7 @@ func (b *Book) rules() map[string][]*schema {
 		"Service spec":               append(b.specRules(), containerRules()...),
 		"Service spec.tolerations[]": tolerationRules(),
 		"Container ":                 containerRules(),
+		"Hook ":                      {{AnyOf: []*schema{required("command"), required("image")}}},
 	}
 }
 
@@ -50,7 +51,7 @@ func (b *Book) specRules() []*schema {
 		{If: given("driver", "process"), Then: refuses("image", "initContainers", "volumeMounts", "hostname", "hostAliases", "sysctls", "imagePorts")},
 		{If: both(given("driver", "process"), without("containers")), Then: required("command")},
 		{If: given("driver", "process"), Then: inside("hooks", &schema{Properties: properties{
-			{"preRollout", refuses("image")}, {"postRollout", refuses("image")}}})},
+			{"preRollout", both(refuses("image", "volumeMounts"), required("command"))}, {"postRollout", both(refuses("image", "volumeMounts"), required("command"))}}})},
 		// The driver of a plugin runs an image or a program.
 		{If: both(required("driver"), without("containers")), Then: &schema{AnyOf: []*schema{required("command"), required("image"), required("args")}}},
 		{If: given("network", "host"), Then: refuses("hostAliases", "imagePorts")},

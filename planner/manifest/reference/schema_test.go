@@ -127,7 +127,7 @@ var unsaid = []struct{ reason, why string }{
 	{`asks for more|is longer than terminationGrace|is more than hard|must be more than|must be less than|no more than|must be \d+: what runs`,
 		"no keyword compares two values"},
 	{`0s is out of range|less than 1Mi|finer than a thousandth`, "no keyword bounds amounts with units"},
-	{`has no port|there is no container|is an init container|there is no volume|names a step|is the service itself|is the service's own name`,
+	{`has no port|there is no container|is an init container|there is no volume|belongs to an instance|names a step|is the service itself|is the service's own name`,
 		"it names something else in the document"},
 	{`there is no service|closes a circle|is an alias of|is the name of service|a second Fleet`, "it is about other documents"},
 	{`is 0, and so is|is not possible with order|cannot be kept at 0|two instances of a slot cannot|is not possible on disk`,
