@@ -7,6 +7,7 @@
 # make bench   benchmarks, each beside the thing it is compared with
 # make generate  the code of the plugin protocol; "make generate && git diff --exit-code" holds it
 # make build   bin/orpheus, one static binary
+# make install the same, and a copy in /usr/local/bin (PREFIX=/usr/local), by sudo unless root runs it
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := build
@@ -20,14 +21,19 @@ GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 BUF         := github.com/bufbuild/buf/cmd/buf@v1.75.0
 FUZZTIME    ?= 5s
 BENCHTIME   ?= 1s
+PREFIX      ?= /usr/local
+SUDO        ?= $(if $(filter 0,$(shell id -u)),,sudo)
 
 # cgo only for the race detector.
 export CGO_ENABLED := 0
 
-.PHONY: build demo test check deps lint race fuzz vuln cross bench clean sim soak mutants generate
+.PHONY: build install demo test check deps lint race fuzz vuln cross bench clean sim soak mutants generate
 
 build:
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/orpheus ./cmd/orpheus
+
+install: build
+	$(SUDO) install -D bin/orpheus $(PREFIX)/bin/orpheus
 
 demo: build
 	.ci/install demo
