@@ -53,10 +53,7 @@ func (s *service) depends() {
 		at := s.keyed("depends_on", on)
 		other, enabled := s.p.Types.Services[on]
 		switch {
-		case !enabled:
-			if d.Required {
-				s.fault(at, quote(on)+" is no service of the file that is enabled", "correct the name, list its profile in x-orpheus.profiles, or write required: false")
-			}
+		case !enabled: // Load says so, where it is required
 		case s.completes[on] == s.Name:
 			s.hook(s.service(on), at, &wanted)
 		case s.completes[on] != "": // said already
@@ -85,6 +82,9 @@ func (s *service) hook(once *service, at string, wanted *object) {
 		if v := once.spec.get(name); v != nil {
 			hook.put(name, v, once.spec.origin(name))
 		}
+	}
+	if hook.get("resources") == nil && s.spec.get("resources") != nil {
+		hook.put("resources", object{}, once.at) // not those of the service
 	}
 	if over, ok := s.p.Extensions[once.Name]; ok {
 		hook.overlay(over, once.field("x-orpheus"))
@@ -119,10 +119,19 @@ func (s *service) checkAsHook(once *service) {
 			continue
 		}
 		key := f.key
-		if f.name == "securityContext" {
+		switch {
+		case f.name == "securityContext":
 			key = securityKey(once, s)
+		case f.name == "nodeSelector" && once.Platform == s.Platform:
+			key = "deploy.placement"
 		}
 		s.fault(once.field(key), "differs from that of "+quote(s.Name)+", before which it runs to its end: it runs as a hook of that service, with the same", "write the same in both")
+	}
+	if n, given := once.spec.get("replicas").(int); given && n != 1 || once.spec.get("everyNode") != nil {
+		s.fault(once.field("deploy"), "has it run more than once, or never: what runs to its end before a service runs once in the whole fleet", "remove mode, replicas and scale")
+	}
+	if once.Hostname != "" && !strings.EqualFold(once.Hostname, s.Hostname) {
+		s.warn(once.field("hostname"), "is not kept: it runs as a hook of "+quote(s.Name)+", under a host name of that one", "remove it")
 	}
 	if len(once.Ports) > 0 {
 		s.fault(once.field("ports"), "is not possible: what runs to its end takes no connections", "remove it")

@@ -22,6 +22,8 @@ func (s *service) placed() {
 		s.spec.put("everyNode", true, at)
 		if s.Deploy.Replicas != nil && *s.Deploy.Replicas != 1 {
 			s.fault(s.field("deploy.replicas"), "is given beside mode: global", "remove one of them")
+		} else if s.Scale != nil && *s.Scale != 1 {
+			s.fault(s.field("scale"), "is given beside mode: global", "remove one of them")
 		}
 	default:
 		s.fault(at, quote(mode)+" is not possible: jobs are not supported by this version", "write replicated or global")

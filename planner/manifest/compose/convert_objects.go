@@ -69,7 +69,7 @@ func (s *service) objectFile(top string, o types.FileObjectConfig, instead strin
 		s.contents[full] = []byte(o.Content)
 		return full
 	case o.Environment != "":
-		s.fault(top+".environment", "names "+quote(o.Environment)+", and there is no variable of the fleet of that name", "define it in spec.variables of fleet.yaml, or write content:")
+		s.fault(top+".environment", "names "+quote(o.Environment)+", and no variable of the fleet of that name has a value", "define it in spec.variables of fleet.yaml, or write content:")
 	default:
 		s.fault(top, "has neither file nor content", "write file: PATH")
 	}

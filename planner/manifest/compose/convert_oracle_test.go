@@ -297,9 +297,13 @@ func TestConvertIsDeterministic(t *testing.T) {
 
 // What cannot be read at all converts to nothing.
 func TestConvertNothing(t *testing.T) {
-	for _, p := range []*Project{nil, {}, {Types: &types.Project{}}} {
+	for _, p := range []*Project{nil, {}} {
 		if documents, faults := Convert(p); len(documents) > 0 || len(faults) > 0 {
 			t.Errorf("Convert(%v) = %v, %v", p, documents, faults)
 		}
+	}
+	documents, faults := Convert(&Project{Types: &types.Project{}})
+	if len(documents) > 0 || len(faults) != 1 || !faults[0].Warning {
+		t.Errorf("Convert() of a project without services = %v, %v, want a warning", documents, faults)
 	}
 }

@@ -46,6 +46,9 @@ func (s *service) arguments() {
 		_, written := s.tree()[key]
 		return written && s.raw(key) != nil && len(words) == 0
 	}
+	if len(s.Entrypoint) == 1 && s.Entrypoint[0] == "" {
+		s.Entrypoint = types.ShellCommand{} // Docker's way to say that there is none
+	}
 	entrypoint, command := s.field("entrypoint"), s.field("command")
 	switch none := cleared("entrypoint", s.Entrypoint); {
 	case none && len(s.Command) == 0:

@@ -16,6 +16,13 @@ func (c *converter) checkProject() {
 			c.fault("x-orpheus."+key, "is not known here", "at the top of a file x-orpheus has namespace and profiles; fields of one service belong into x-orpheus of that service")
 		}
 	}
+	switch off := slices.Sorted(maps.Keys(c.p.Types.DisabledServices)); {
+	case len(c.enabled) > 0:
+	case len(off) > 0:
+		c.warn("services", "runs nothing: none of the profiles of "+plain(strings.Join(off, ", "))+" is asked for", "ask for one with x-orpheus: {profiles: […]} at the top, or take the file out of what is listed")
+	default:
+		c.warn("services", "runs nothing: there are no services", "write services into the file, or take it out of what is listed")
+	}
 	networks, volumes := map[string]bool{}, map[string]bool{}
 	for _, name := range c.enabled {
 		s := c.p.Types.Services[name]

@@ -133,13 +133,21 @@ func envFault(at Position, err error) planner.Fault {
 
 var bareReference = regexp.MustCompile(`\$(?:\{([A-Za-z_][A-Za-z0-9_]*)\}|([A-Za-z_][A-Za-z0-9_]*))`)
 
-// undefined tells of variables that a file refers to without a default and that
-// nobody defines.
+// bareName is a line that has the name of a variable alone.
+var bareName = regexp.MustCompile(`^\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_.-]*)\s*$`)
+
+// undefined tells of variables that a file refers to without a default, or names
+// alone, and that nobody defines.
 func (l *load) undefined(at Position, lines [][]byte, missing map[string]bool) bool {
 	good := true
 	for i, line := range lines {
 		if bytes.HasPrefix(bytes.TrimSpace(line), []byte("#")) {
 			continue
+		}
+		if m := bareName.FindSubmatch(line); m != nil && missing[string(m[1])] {
+			good = false
+			at.Line = i + 1
+			l.faults.add(at.fault("variable "+plain(string(m[1]))+" has no value: the environment of machines is not read", "write "+plain(string(m[1]))+"=VALUE, or remove it"))
 		}
 		for _, m := range bareReference.FindAllSubmatch(line, maxEnvReferences) {
 			if name := string(m[1]) + string(m[2]); missing[name] {

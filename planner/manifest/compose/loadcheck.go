@@ -24,12 +24,7 @@ func (l *load) consistent(dict map[string]any, made *types.Project, h head, p *P
 			continue
 		}
 		if err := checkAlone(dict, name, h, env); err != nil {
-			f := l.foreign(err, p.Position)
-			if !strings.HasPrefix(f.Field, r.at) {
-				at := p.Position(r.at)
-				f.Line, f.Column, f.File, f.Field = at.Line, at.Column, at.File, r.at
-			}
-			l.faults.add(f)
+			l.faults.add(l.foreignOf(err, r.at, p.Position))
 		}
 	}
 	l.circles(made, names, p)
@@ -137,7 +132,8 @@ func (l *load) circles(made *types.Project, names []string, p *Project) {
 	}
 }
 
-// ranges bounds what ranges of ports come to before compose-go writes them out.
+// ranges bounds what ranges of ports come to before compose-go writes them out,
+// and names those that it could not: it would not say where they are.
 func (l *load) ranges(cfg map[string]any, d *document) bool {
 	left, good := maxPublished, true
 	for _, kind := range []string{"services", "jobs"} {
@@ -151,6 +147,13 @@ func (l *load) ranges(cfg map[string]any, d *document) bool {
 				if left -= portsOf(text); left < 0 && good {
 					good = false
 					l.faults.add(d.position(indexed(join(kind, name)+".ports", i)).fault(fmt.Sprintf("is one too many: a Compose file may have %d ports, ranges counted", maxPublished), "publish only those that are used"))
+				}
+				if left < 0 {
+					continue
+				}
+				if _, err := types.ParsePortConfig(text); err != nil {
+					good = false
+					l.faults.add(d.position(indexed(join(kind, name)+".ports", i)).fault("cannot be read: "+harmless(err.Error()), `write "8080:80", or ranges of one length as "8000-8010:8000-8010"`))
 				}
 			}
 		}

@@ -2,16 +2,13 @@ package compose
 
 import (
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/compose-spec/compose-go/v2/loader"
 	"github.com/compose-spec/compose-go/v2/override"
 	"github.com/compose-spec/compose-go/v2/transform"
-	"github.com/compose-spec/compose-go/v2/tree"
 	"github.com/compose-spec/compose-go/v2/validation"
-	"github.com/orpheus-cd/orpheus/planner"
 )
 
 // scope is how a file is read.
@@ -90,6 +87,7 @@ func cut(tree map[string]any, p []string) {
 
 // lay merges a document into the model, by compose-go's rules.
 func (l *load) lay(m, own *model, d *document) bool {
+	tree := own.traces[len(own.traces)-1].value
 	err := guarded(func() (err error) {
 		if m.dict, err = override.Merge(m.dict, own.dict); err != nil {
 			return err
@@ -106,7 +104,11 @@ func (l *load) lay(m, own *model, d *document) bool {
 		return err
 	})
 	if err != nil {
-		l.faults.add(l.foreign(err, d.position))
+		f := l.foreign(err, d.position)
+		if field := culprit(mapping(tree), err); f.Field == "" && field != "" {
+			f = d.position(field).fault(f.Reason, f.Remedy)
+		}
+		l.faults.add(f)
 		return false
 	}
 	m.raw = mergedRaw(m.raw, own.raw)
@@ -270,34 +272,4 @@ func (m *model) find(field, file string) Position {
 		}
 	}
 	return Position{File: file, Line: 1, Field: field}
-}
-
-// foreign says in our words what compose-go said of the model. It names places
-// as services.web.ports.0 or service "web".
-func (l *load) foreign(err error, position func(string) Position) planner.Fault {
-	text := plain(firstLine(err.Error()))
-	field := fieldIn(text)
-	f := position(field).fault(strings.TrimPrefix(strings.TrimPrefix(text, field), ": "), "write it as the Compose specification has it")
-	return f
-}
-
-func firstLine(s string) string {
-	s, _, _ = strings.Cut(s, "\n")
-	return s
-}
-
-// fieldIn finds the field that a message of compose-go is about.
-func fieldIn(text string) string {
-	for _, word := range strings.FieldsFunc(text, func(r rune) bool { return r == ' ' || r == ':' }) {
-		for _, top := range []string{"services.", "networks.", "volumes.", "configs.", "secrets.", "jobs.", "models."} {
-			if strings.HasPrefix(word, top) {
-				return strings.TrimRight(tree.Path(word).String(), ".,;")
-			}
-		}
-	}
-	var name string
-	if _, err := fmt.Sscanf(text, "service %q", &name); err == nil {
-		return "services." + name
-	}
-	return ""
 }

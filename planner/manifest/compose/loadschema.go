@@ -150,7 +150,7 @@ func (v *violations) alternatives(e *jsonschema.ValidationError) {
 		}
 		want = append(want, t.Want...)
 	}
-	v.add(e.InstanceLocation, "must be "+forms(want), "")
+	v.add(e.InstanceLocation, "must be "+forms(want), formRemedy(want, e.InstanceLocation))
 }
 
 // forms are the types of JSON in our words.
@@ -166,11 +166,37 @@ func forms(want []string) string {
 	return strings.Join(all, " or ")
 }
 
+// formRemedy says how a value of one of these types is written.
+func formRemedy(want, location []string) string {
+	key := ""
+	if len(location) > 0 {
+		key = location[len(location)-1]
+	}
+	switch {
+	case slices.Contains(times, key):
+		return `write a number with its unit, as "10s"`
+	case slices.Contains(want, "string"):
+		return "write it in quotes"
+	case slices.Contains(want, "array") && slices.Contains(want, "object"):
+		return "write it as a list, [A, B], or as an object: KEY: VALUE below it"
+	case slices.Contains(want, "array"):
+		return "write it as a list: [A, B]"
+	case slices.Contains(want, "object"):
+		return "write it as an object: KEY: VALUE below it"
+	case slices.Contains(want, "boolean"):
+		return "write true or false, without quotes"
+	}
+	return "write a number, without quotes"
+}
+
+// times are the keys whose values are lengths of time.
+var times = []string{"delay", "interval", "monitor", "start_interval", "start_period", "stop_grace_period", "timeout", "window"}
+
 func (v *violations) tell(e *jsonschema.ValidationError) {
 	at := e.InstanceLocation
 	switch k := e.ErrorKind.(type) {
 	case *kind.Type:
-		v.add(at, "must be "+forms(k.Want), "")
+		v.add(at, "must be "+forms(k.Want), formRemedy(k.Want, at))
 	case *kind.AdditionalProperties:
 		slices.Sort(k.Properties)
 		for _, name := range k.Properties {
@@ -188,7 +214,7 @@ func (v *violations) tell(e *jsonschema.ValidationError) {
 		for _, w := range k.Want {
 			want = append(want, fmt.Sprint(w))
 		}
-		v.add(at, "must be one of "+strings.Join(want, ", "), "")
+		v.add(at, "must be one of "+strings.Join(want, ", "), "write one of them")
 	case *kind.UniqueItems:
 		v.add(append(slices.Clip(at), strconv.Itoa(k.Duplicates[1])), fmt.Sprintf("says the same as item %d", k.Duplicates[0]+1), "keep one of them")
 	case *kind.Pattern:
@@ -196,7 +222,7 @@ func (v *violations) tell(e *jsonschema.ValidationError) {
 	case *kind.Format:
 		v.add(at, quote(fmt.Sprint(k.Got))+" is no "+k.Want, "write a number with its unit, as 1m30s")
 	default:
-		v.add(at, plain(e.ErrorKind.LocalizedString(message.NewPrinter(language.English))), "write it as the Compose specification has it")
+		v.add(at, plain(e.ErrorKind.LocalizedString(message.NewPrinter(language.English))), asTheSpecification)
 	}
 }
 

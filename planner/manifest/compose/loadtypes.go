@@ -28,7 +28,8 @@ func (l *load) types(m *model, p *Project, h head, env map[string]string) *types
 	}
 	made, err := toTypes(normal, h, env, false)
 	if err != nil {
-		return wrong(err)
+		l.undecoded(err, p.Position)
+		return nil
 	}
 	l.consistent(normal, made, h, p, env)
 	for _, name := range slices.Sorted(maps.Keys(made.Services)) {
@@ -78,11 +79,7 @@ func (l *load) variables(c *types.ContainerSpec, field string, p *Project, env m
 	}
 	maps.Copy(all, vars.ToMappingWithEquals())
 	for name, v := range own {
-		if v != nil {
-			all[name] = v
-		} else if _, given := all[name]; !given {
-			all[name] = nil
-		}
+		all[name] = v // also nil: a name alone counts more than the files, and has no value
 	}
 	for _, name := range slices.Sorted(maps.Keys(all)) {
 		if all[name] == nil {

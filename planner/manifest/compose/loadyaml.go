@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"regexp"
 	"slices"
 	"strconv"
@@ -224,6 +225,10 @@ func (r *reader) scalar(n *yaml.Node, field string) any {
 	v, err := decodeScalar(n)
 	if err != nil {
 		r.wrong(n, field, "cannot be read: "+plain(err.Error()), "write it as text, in quotes")
+		return nil
+	}
+	if f, isFloat := v.(float64); isFloat && (math.IsInf(f, 0) || math.IsNaN(f)) {
+		r.wrong(n, field, "is no number that can be counted with", "write it as text, in quotes")
 		return nil
 	}
 	return v

@@ -1,0 +1,73 @@
+package compose
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+)
+
+// What a program would be run with is as Docker has it, or refused.
+func TestNotMisread(t *testing.T) {
+	testConversions(t, []conversion{
+		{name: "entrypoint of one empty text", file: "entrypoint: ['']\ncommand: [run]", want: "{command: [run], args: null}"},
+		{name: "entrypoint of one empty text alone", file: "entrypoint: ['']", faults: []string{"entrypoint: is empty"}},
+		{name: "scale on every node", file: "scale: 3\ndeploy: {mode: global}", faults: []string{"scale: is given beside mode: global"}},
+		{name: "limits of a service are not those of what runs before it", file: "services:\n  web: {image: 'web:1', mem_limit: 10m, depends_on: {up: {condition: service_completed_successfully}}}\n  up: {image: 'up:1', command: up}",
+			want: "{hooks: {preRollout: {image: 'up:1', args: [up], resources: {}}}}"},
+		{name: "what runs before a service runs once", file: "services:\n  web: {image: 'web:1', depends_on: {up: {condition: service_completed_successfully}}}\n  up: {image: 'up:1', command: up, hostname: up, deploy: {replicas: 2}}",
+			faults: []string{"services.up.deploy: has it run more than once", "~ services.up.hostname: is not kept"}},
+		{name: "placement of what runs before a service", file: "services:\n  web: {image: 'web:1', depends_on: {up: {condition: service_completed_successfully}}}\n  up: {image: 'up:1', command: up, deploy: {placement: {constraints: [node.labels.disk==ssd]}}}",
+			faults: []string{"services.up.deploy.placement: differs from that of"}},
+		{name: "no service is enabled", file: "services:\n  web: {image: 'web:1', profiles: [debug]}", faults: []string{"~ /services: runs nothing"}},
+		{name: "config of an empty variable", file: "services:\n  web: {image: 'web:1', configs: [c]}\nconfigs: {c: {environment: NOTHING}}", files: map[string]string{"shop/.env": "NOTHING="},
+			faults: []string{"/configs.c.environment: and no variable of the fleet of that name has a value"}},
+	})
+}
+
+// What is wrong is told with its place and a remedy, once, in words that can be
+// read: also what compose-go finds without saying where.
+func TestLoadTellsWhere(t *testing.T) {
+	for _, row := range []struct {
+		name, file string
+		env        string // of a.env
+		want       []string
+	}{
+		{"a name alone beside a file that has it", "env_file: a.env\nenvironment: {FOO: }", "FOO=1", []string{"4: services.web.environment.FOO: variable FOO has no value"}},
+		{"a name alone in a file", "env_file: a.env", "A=1\nexport FOO\nB=2", []string{"2: : variable FOO has no value"}},
+		{"a name alone within a text", "env_file: a.env", "A=\"1\nFOO\n\"", nil},
+		{"infinity", "environment: {A: .inf}", "", []string{"3: services.web.environment.A: is no number that can be counted with"}},
+		{"ranges of two lengths", "ports: ['80:80', '1-2:1-3']", "", []string{"3: services.web.ports[1]: cannot be read: invalid ranges"}},
+		{"sizes and times", "mem_limit: abc\nstop_grace_period: 1x\nhealthcheck: {test: x, interval: 10}", "",
+			[]string{"4: services.web.stop_grace_period: time: unknown unit", "5: services.web.healthcheck.interval: must be text", "3: services.web.mem_limit: invalid size"}},
+		{"a limit", "deploy: {resources: {limits: {memory: 5Q, cpus: abc}}}", "",
+			[]string{"3: services.web.deploy.resources.limits.cpus: strconv", "3: services.web.deploy.resources.limits.memory: invalid suffix"}},
+		{"a device", "cap_add: [ALL]\ndevices: ['/dev/a', 'a:b:c:d']", "", []string{"4: services.web.devices[1]: confusing device mapping"}},
+		{"a test", "healthcheck: {test: [curl, x]}", "", []string{"3: services.web.healthcheck.test: names no command"}},
+		{"numbers that differ", "scale: 3\ndeploy: {replicas: 2}", "", []string{"3: services.web.scale: differs from deploy.replicas"}},
+		{"a name for many", "scale: 3\ncontainer_name: xyz", "", []string{"4: services.web.container_name: is given to more than one replica"}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			file := "services:\n  web:\n"
+			for line := range strings.Lines(row.file) {
+				file += "    " + line
+			}
+			file += "\n    image: web:1\n"
+			_, faults := read(t, map[string]string{"shop/compose.yaml": file, "shop/a.env": row.env}, nil)
+			got := ""
+			for _, f := range faults {
+				if f.Remedy == "" {
+					t.Errorf("%v has no remedy", f)
+				}
+				got += fmt.Sprintf("%d: %s: %s\n", f.Line, f.Field, f.Reason)
+			}
+			for _, want := range row.want {
+				if !strings.Contains(got, want) {
+					t.Errorf("told\n%s\nwant %q", got, want)
+				}
+			}
+			if len(faults) != len(row.want) {
+				t.Errorf("told\n%s\nwant %d", got, len(row.want))
+			}
+		})
+	}
+}
