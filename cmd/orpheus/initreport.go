@@ -57,8 +57,8 @@ func drawNextSteps(s *screen, p *place) {
 	s.prose("", plain, bold, "Next:")
 	for _, step := range [][2]string{
 		{"", `git add . && git commit -m "A fleet"`},
-		{"try it on this machine:", "sudo orpheus dev up --nodes 3" + at},
-		{"push it, and on each node (docs/fleet.md):", "sudo orpheus agent install"},
+		{"try it on this machine:", "sudo orpheus dev up" + at},
+		{"push it, and on each server (docs/quickstart.md of Orpheus):", "sudo orpheus agent install"},
 	} {
 		if step[0] != "" {
 			s.prose("  ", plain, dim, step[0])

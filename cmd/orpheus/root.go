@@ -96,8 +96,9 @@ func newRootCommand(stdout, stderr io.Writer) *cobra.Command {
 		Use:   "orpheus",
 		Short: "GitOps container orchestration without a control plane",
 		Long: `Orpheus runs what a Git repository asks for. Each node follows the repository
-by itself; there is no control plane. Begin with "orpheus validate" on manifests,
-"orpheus dev up" for a fleet on this machine, "orpheus agent install" on a node.
+by itself; there is no control plane. Begin with "orpheus init" in a folder, which
+may have a Compose file, then "orpheus dev up" for a fleet on this machine; on
+servers "orpheus agent install".
 
 Exit codes: 0 fine, 1 it did not work or the answer is no, 2 wrong usage.
 Others are in the help of the verb.`,

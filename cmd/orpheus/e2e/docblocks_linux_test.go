@@ -145,8 +145,11 @@ type site struct {
 type stage struct {
 	t     *testing.T
 	sites map[string][]*site // by the words of a comment
-	words map[string]func() string
+	words map[string]func(*site) string
 	state string // a folder
+	// heard is told what commands print, as far as somebody has to act on it; nil =
+	// nobody has.
+	heard func(at *site, out string)
 
 	typed int // commands, each once
 }
@@ -186,10 +189,13 @@ func (s *stage) do(b block, at *site) {
 	for deadline := time.Now().Add(4 * patience); ; time.Sleep(500 * time.Millisecond) {
 		failed, shown := "", ""
 		for _, command := range commands {
-			out, err := s.run(at, s.replace(b, command))
+			out, err := s.run(at, s.replace(b, at, command))
 			if err != nil {
 				failed = fmt.Sprintf("%s, on %s: %s: %v\n%s", b, at.name, command, err, out)
 				break
+			}
+			if s.heard != nil {
+				s.heard(at, out)
 			}
 			shown += fmt.Sprintf("%s, on %s: %s\n%s", b, at.name, command, out)
 		}
@@ -204,14 +210,11 @@ func (s *stage) do(b block, at *site) {
 }
 
 // replace puts in what this run has instead.
-func (s *stage) replace(b block, text string) string {
+func (s *stage) replace(b block, at *site, text string) string {
 	for _, pair := range b.with {
 		now := pair[1]
 		if word := s.words[now]; word != nil {
-			now = word()
-		}
-		if !strings.Contains(text, pair[0]) {
-			continue
+			now = word(at)
 		}
 		text = strings.ReplaceAll(text, pair[0], now)
 	}
@@ -222,7 +225,7 @@ func (s *stage) replace(b block, text string) string {
 func (s *stage) writeFile(b block, at *site) {
 	s.t.Helper()
 	cmd := exec.Command("bash", "-c", `mkdir -p "$(dirname "$1")" && cat > "$1"`, "bash", b.write)
-	cmd.Stdin = strings.NewReader(s.replace(b, b.text))
+	cmd.Stdin = strings.NewReader(s.replace(b, at, b.text))
 	if out, err := s.execute(at, cmd); err != nil {
 		s.t.Fatalf("%s, on %s: write %s: %v\n%s", b, at.name, b.write, err, out)
 	}

@@ -67,7 +67,7 @@ func newWorld(t *testing.T) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(w.registry.Stop)
-	l, err := tls.Listen("tcp", worldAddress+":443", &tls.Config{Certificates: []tls.Certificate{w.certificate(t)}})
+	l, err := tls.Listen("tcp", ":443", &tls.Config{Certificates: []tls.Certificate{w.certificate(t)}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -120,7 +120,7 @@ func newcomer(t *testing.T, w *world, dir, own string) *stage {
 	source := *laptop
 	source.name, source.dir = "the source", top
 	s := &stage{t: t, state: w.folder(t, "state"), sites: map[string][]*site{"the source": {&source}, "the laptop": {laptop}}}
-	s.words = map[string]func() string{"the address of node-1": func() string { return s.localFleet(laptop)[0].host() }}
+	s.words = map[string]func(*site) string{"the address of node-1": func(*site) string { return s.localFleet(laptop)[0].host() }}
 	t.Cleanup(func() {
 		if t.Failed() {
 			out, _ := s.run(laptop, "orpheus dev status; for n in 1 2 3; do orpheus dev logs node-$n -n 40; done")

@@ -33,6 +33,9 @@ type machine struct {
 	dir    string
 	client net.Listener
 	notify *net.UnixConn
+	begin  func(*exec.Cmd) error // starts the agent
+	// environ is what the agent has beside what systemd gives it.
+	environ []string
 
 	mu      sync.Mutex
 	loaded  string // the unit's text; "" = not known
@@ -56,10 +59,21 @@ const (
 
 func newMachine(n *node) *machine {
 	n.t.Helper()
+	needsUnits(n.t)
+	return machineAt(n, (*exec.Cmd).Start)
+}
+
+func needsUnits(t *testing.T) {
+	t.Helper()
 	if _, err := os.Stat(unitFolder); err != nil || os.Geteuid() != 0 {
-		n.t.Skipf("needs root, and %s to mount something else there (Debian: apt install systemd)", unitFolder)
+		t.Skipf("needs root, and %s to mount something else there (Debian: apt install systemd)", unitFolder)
 	}
-	m := &machine{t: n.t, n: n, dir: filepath.Join(n.Dir, "machine")}
+}
+
+// machineAt is a machine whose agent is started that way.
+func machineAt(n *node, begin func(*exec.Cmd) error) *machine {
+	n.t.Helper()
+	m := &machine{t: n.t, n: n, dir: filepath.Join(n.Dir, "machine"), begin: begin}
 	for _, dir := range []string{m.units(), m.tools()} {
 		n.must(os.MkdirAll(dir, 0o755))
 	}
@@ -317,7 +331,8 @@ func (m *machine) execute() error {
 	cmd := exec.Command(words[0], words[1:]...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = "/", log, log
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "NOTIFY_SOCKET=" + m.notify.LocalAddr().String(), "WATCHDOG_USEC=2000000"}
-	if err := cmd.Start(); err != nil {
+	cmd.Env = append(cmd.Env, m.environ...)
+	if err := m.begin(cmd); err != nil {
 		return err
 	}
 	score := filepath.Join("/proc", strconv.Itoa(cmd.Process.Pid), "oom_score_adj")
