@@ -262,7 +262,7 @@ func sameReads(fsys fs.FS, reads []compose.Read) bool {
 		info, err := statNoFollow(fsys, r.Path)
 		gone := errors.Is(err, fs.ErrNotExist) || err == nil && !info.Mode().IsRegular() && !info.IsDir()
 		switch {
-		case r.Gone && !gone, !r.Gone && (err != nil || objectID(info) != r.ID):
+		case r.Gone && !gone, !r.Gone && (err != nil || objectID(info) != r.ID || info.Mode() != r.Mode):
 			return false
 		}
 	}

@@ -40,7 +40,8 @@ type Position struct {
 // missing is there, what came out of them may differ, too.
 type Read struct {
 	Path string
-	ID   string // its object id; "" = unknown, or the file was not there
+	ID   string      // its object id; "" = unknown, or the file was not there
+	Mode fs.FileMode // what it is, and whether it may be run: the id does not tell
 	Gone bool
 }
 

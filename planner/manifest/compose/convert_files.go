@@ -60,7 +60,7 @@ func (c *converter) look(full string) (fs.FileInfo, string) {
 			return nil, "is not read: " + quote(full[:i]) + " is a symbolic link"
 		}
 	}
-	r := Read{Path: full}
+	r := Read{Path: full, Mode: info.Mode()}
 	if o, ok := info.Sys().(planner.ObjectID); ok {
 		r.ID = o.ObjectID()
 	}

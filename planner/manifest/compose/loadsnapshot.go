@@ -116,6 +116,7 @@ func (s *snapshot) look(name string) (fs.FileInfo, *unread) {
 		r.Gone = true
 		return nil, &unread{reason: "is no regular file", remedy: "name a file"}
 	}
+	r.Mode = info.Mode()
 	if o, ok := info.Sys().(planner.ObjectID); ok {
 		r.ID = o.ObjectID()
 	}
