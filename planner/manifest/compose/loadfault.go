@@ -30,6 +30,15 @@ func (f *faults) add(fault planner.Fault) {
 	f.all = append(f.all, fault)
 }
 
+// addUnlessTold adds a fault of a field of which none is told: one leads to others.
+func (f *faults) addUnlessTold(fault planner.Fault) {
+	if !slices.ContainsFunc(f.all, func(o planner.Fault) bool {
+		return !o.Warning && o.File == fault.File && o.Line == fault.Line && o.Field == fault.Field
+	}) {
+		f.add(fault)
+	}
+}
+
 // list returns them in order and, if some were dropped, says so.
 func (f *faults) list() []planner.Fault {
 	slices.SortFunc(f.all, planner.CompareFaults)

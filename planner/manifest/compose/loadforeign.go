@@ -70,10 +70,10 @@ func (l *load) undecoded(err error, position func(string) Position) {
 				break
 			}
 		}
-		l.faults.add(f)
+		l.faults.addUnlessTold(f)
 	}
 	if len(lines) == 0 {
-		l.faults.add(l.foreign(err, position))
+		l.faults.addUnlessTold(l.foreign(err, position))
 	}
 }
 

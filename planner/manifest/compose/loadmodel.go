@@ -108,7 +108,7 @@ func (l *load) lay(m, own *model, d *document) bool {
 		if field := culprit(mapping(tree), err); f.Field == "" && field != "" {
 			f = d.position(field).fault(f.Reason, f.Remedy)
 		}
-		l.faults.add(f)
+		l.faults.addUnlessTold(f)
 		return false
 	}
 	m.raw = mergedRaw(m.raw, own.raw)

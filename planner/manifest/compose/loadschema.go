@@ -138,6 +138,7 @@ func inOrder(causes []*jsonschema.ValidationError) []*jsonschema.ValidationError
 // that it has, if it has one of them.
 func (v *violations) alternatives(e *jsonschema.ValidationError) {
 	var want []string
+	var got string
 	for _, cause := range inOrder(e.Causes) {
 		leaf := cause
 		for len(leaf.Causes) == 1 {
@@ -148,9 +149,9 @@ func (v *violations) alternatives(e *jsonschema.ValidationError) {
 			v.collect(cause)
 			return
 		}
-		want = append(want, t.Want...)
+		want, got = append(want, t.Want...), t.Got
 	}
-	v.add(e.InstanceLocation, "must be "+forms(want), formRemedy(want, e.InstanceLocation))
+	v.add(e.InstanceLocation, "must be "+forms(want), formRemedy(want, got, e.InstanceLocation))
 }
 
 // forms are the types of JSON in our words.
@@ -166,16 +167,19 @@ func forms(want []string) string {
 	return strings.Join(all, " or ")
 }
 
-// formRemedy says how a value of one of these types is written.
-func formRemedy(want, location []string) string {
+// formRemedy says how a value of one of these types is written, where one of
+// another type stands.
+func formRemedy(want []string, got string, location []string) string {
 	key := ""
 	if len(location) > 0 {
 		key = location[len(location)-1]
 	}
 	switch {
+	case got == "null":
+		return "give it a value, or remove it"
 	case slices.Contains(times, key):
 		return `write a number with its unit, as "10s"`
-	case slices.Contains(want, "string"):
+	case slices.Contains(want, "string") && (got == "number" || got == "integer" || got == "boolean"):
 		return "write it in quotes"
 	case slices.Contains(want, "array") && slices.Contains(want, "object"):
 		return "write it as a list, [A, B], or as an object: KEY: VALUE below it"
@@ -185,6 +189,8 @@ func formRemedy(want, location []string) string {
 		return "write it as an object: KEY: VALUE below it"
 	case slices.Contains(want, "boolean"):
 		return "write true or false, without quotes"
+	case slices.Contains(want, "string"):
+		return "write it as text"
 	}
 	return "write a number, without quotes"
 }
@@ -196,7 +202,7 @@ func (v *violations) tell(e *jsonschema.ValidationError) {
 	at := e.InstanceLocation
 	switch k := e.ErrorKind.(type) {
 	case *kind.Type:
-		v.add(at, "must be "+forms(k.Want), formRemedy(k.Want, at))
+		v.add(at, "must be "+forms(k.Want), formRemedy(k.Want, k.Got, at))
 	case *kind.AdditionalProperties:
 		slices.Sort(k.Properties)
 		for _, name := range k.Properties {
