@@ -9,8 +9,6 @@ import (
 	"regexp"
 	"strings"
 	"testing"
-
-	"github.com/spf13/cobra"
 )
 
 // TestDocumentedCommands reads every command line of orpheus that the pages show,
@@ -110,7 +108,37 @@ func takes(words []string) error {
 	if err := cmd.ValidateArgs(args); err != nil && len(args) > 0 {
 		return err // the text may name a verb without what it takes
 	}
-	return flagGroups(cmd)
+	return cmd.ValidateFlagGroups()
 }
 
-func flagGroups(cmd *cobra.Command) error { return cmd.ValidateFlagGroups() }
+// TestDocumentedManifests validates every whole manifest of README and how-tos.
+func TestDocumentedManifests(t *testing.T) {
+	pages, err := filepath.Glob("../../docs/howto/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := 0
+	for _, page := range append(pages, "../../README.md") {
+		text, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, found := range yamlBlock.FindAllStringSubmatch(string(text), -1) {
+			if !strings.Contains(found[1], "apiVersion: orpheus/v1") {
+				continue
+			}
+			seen++
+			dir := t.TempDir()
+			initWrite(t, dir, "it.yaml", found[1])
+			initWrite(t, dir, "fleet.yaml", "apiVersion: orpheus/v1\nkind: Fleet\nmetadata: {name: docs}\n")
+			if code, out, stderr := orpheus(t, dir, "validate"); code != 0 || !strings.Contains(out, "0 warnings") {
+				t.Errorf("%s: %d\n%s%s\n%s", page, code, out, stderr, found[1])
+			}
+		}
+	}
+	if seen < 3 {
+		t.Errorf("found %d manifests", seen)
+	}
+}
+
+var yamlBlock = regexp.MustCompile("(?s)```yaml\n(.*?)```")

@@ -52,6 +52,11 @@ func newWorld(t *testing.T) *world {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root: it stands for machines")
 	}
+	for _, program := range []string{"bash", "curl", "git", "go", "make", "ssh", "ssh-keygen", "ssh-keyscan"} {
+		if _, err := exec.LookPath(program); err != nil {
+			t.Skipf("needs %s, which the pages have people type", program)
+		}
+	}
 	dir, err := os.MkdirTemp("", "world")
 	if err != nil {
 		t.Fatal(err)
