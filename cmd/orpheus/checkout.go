@@ -68,6 +68,9 @@ func (c *checkout) git(ctx context.Context, args ...string) (string, error) {
 	case ctx.Err() != nil:
 		return "", ctx.Err()
 	case err != nil:
+		for len(args) > 2 && args[0] == "-c" {
+			args = args[2:] // settings are not what was asked
+		}
 		return out.String(), &gitError{args[0], c.saying(said.String() + "\n" + out.String())}
 	}
 	return out.String(), nil

@@ -124,10 +124,10 @@ func (c *checkout) workTree(ctx context.Context) (tree string, env []string, don
 	if err != nil {
 		return "", nil, nil, err
 	}
-	done = func() { os.RemoveAll(dir) }
+	remove := func() { os.RemoveAll(dir) }
 	defer func() {
 		if err != nil {
-			done()
+			remove()
 		}
 	}()
 	paths, err := c.git(ctx, "rev-parse", "--path-format=absolute", "--git-path", "index", "--git-path", "objects")
@@ -150,7 +150,7 @@ func (c *checkout) workTree(ctx context.Context) (tree string, env []string, don
 	if err != nil {
 		return "", nil, nil, fmt.Errorf("read the work tree: %w", err)
 	}
-	return strings.TrimSpace(out), env, done, nil
+	return strings.TrimSpace(out), env, remove, nil
 }
 
 // copyIndex copies an index with its time: by that git knows which files may have
