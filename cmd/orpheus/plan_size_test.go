@@ -41,7 +41,7 @@ func TestPlanOfThousandServices(t *testing.T) {
 		code, out, errs := orpheus(t, f.dir, args...)
 		took := time.Since(begin)
 		t.Logf("%v: %s, %d bytes", args, took.Round(time.Millisecond), len(out))
-		if code != 0 || took > bound || !strings.Contains(out, "30 change") {
+		if code != 0 || took > bound || !strings.Contains(out, "30 services change") {
 			t.Errorf("%v: exit code %d after %s\n%.2000s%s", args, code, took, out, errs)
 		}
 	}

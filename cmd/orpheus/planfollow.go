@@ -68,7 +68,7 @@ func (r *planReader) settle(ctx context.Context, base planSide, running []planne
 		}
 	}
 	if n := len(chain); n > 1 {
-		out.notes = append(out.notes, fmt.Sprintf("the base alone does not tell all that nodes follow: %s before it were read, from %s on", count(n-1, "commit"), chain[n-1].commit.Short()))
+		out.notes = append(out.notes, fmt.Sprintf("the base alone does not tell all that nodes follow: the history before it was read too, %s back to %s", count(n-1, "commit"), chain[n-1].commit.Short()))
 	}
 	return out, r.addDocuments(ctx, &out, from)
 }

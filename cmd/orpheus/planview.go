@@ -103,7 +103,7 @@ func drawPlanTrouble(s *screen, r *review.Report) {
 		if f.Warning {
 			lead = "  ! "
 		}
-		s.prose(lead, c, plain, f.String())
+		s.prose(lead, c, plain, review.FaultWords(f))
 		if len(f.Holds) > 0 {
 			s.prose("      ", plain, dim, "keeps as they were: "+strings.Join(f.Holds, ", "))
 		}
@@ -143,7 +143,7 @@ func drawPlanFindings(s *screen, r *review.Report) {
 		heading(s, "TO LOOK AT", i == 0)
 		s.prose("  ! ", yellow, plain, f.Service+" "+f.What+where(f.File, f.Line))
 	}
-	if len(r.Findings) > 0 {
+	if r.PolicyDecides() {
 		s.prose("    ", plain, dim, review.PolicyRemark)
 	}
 }

@@ -143,7 +143,7 @@ func (b *builder) service(id planner.ServiceID) Service {
 	case Added, Changed:
 		out.Fields = append(changedFields(b.old[serviceSubject(id)], b.new[serviceSubject(id)]), changedFiles(before, after)...)
 		out.Restarts = was && before.Revision != after.Revision
-		out.How = how(before, after, was)
+		out.How = how(before, after, was, planner.Time{Wall: b.in.Now})
 	}
 	b.fate(id, &out)
 	if b.in.View == nil {
@@ -211,7 +211,35 @@ func (b *builder) nodes() {
 		}
 		if n.Fields = changedFields(b.old[s], b.new[s]); len(n.Fields) > 0 {
 			b.out.NodeChanges = append(b.out.NodeChanges, n)
+			b.nodeNotes(n)
 		}
+	}
+}
+
+// nodeNotes adds what a reviewer would ask of a node that the commit speaks of.
+func (b *builder) nodeNotes(n Node) {
+	if b.in.View == nil || n.Change == Deleted {
+		return
+	}
+	if _, registered := b.in.View.Nodes[n.Node]; !registered {
+		b.out.Notes = append(b.out.Notes, "no node "+string(n.Node)+" has registered yet: what is said of it counts once it does")
+		return
+	}
+	if !b.in.After.Nodes[n.Node].Drain || b.in.Before.Nodes[n.Node].Drain {
+		return
+	}
+	const most = 20
+	var stay []string
+	for _, id := range slices.SortedFunc(maps.Keys(b.now.View.Docs), planner.ServiceID.Compare) {
+		slots := b.slots(b.now.View, id)
+		for _, name := range slices.SortedFunc(maps.Keys(slots), func(x, y string) int { return planner.SlotID{Name: x}.Compare(planner.SlotID{Name: y}) }) {
+			if slots[name].Node == n.Node {
+				stay = append(stay, planner.SlotID{Service: id, Name: name}.String())
+			}
+		}
+	}
+	if len(stay) > 0 {
+		b.out.Notes = append(b.out.Notes, string(n.Node)+" is drained, and keeps at the end: "+list(stay, most))
 	}
 }
 
@@ -262,18 +290,7 @@ func (b *builder) summarize() {
 		if s.Change == Begun {
 			continue
 		}
-		for _, slot := range s.Slots {
-			switch slot.Does {
-			case Restarts:
-				sum.Restart++
-			case Moves:
-				sum.Move++
-			case Appears:
-				sum.Appear++
-			case Goes:
-				sum.Go++
-			}
-		}
+		sum.count(s.Slots)
 	}
 	for _, t := range b.out.Turns {
 		sum.Steps += len(t.Steps)
@@ -283,6 +300,23 @@ func (b *builder) summarize() {
 	sum.Trouble = b.out.Refused != "" || b.out.Deletions != nil && len(b.out.Deletions.Waiting) > 0 ||
 		slices.ContainsFunc(b.out.Faults, func(f Fault) bool { return !f.Warning }) ||
 		slices.ContainsFunc(b.out.Unplaced, func(u Unplaced) bool { return !u.Before })
+}
+
+// count adds what becomes of slots.
+func (sum *Summary) count(slots []Slot) {
+	for _, s := range slots {
+		switch {
+		case s.Observed:
+		case s.Does == Restarts:
+			sum.Restart++
+		case s.Does == Moves:
+			sum.Move++
+		case s.Does == Appears:
+			sum.Appear++
+		case s.Does == Goes:
+			sum.Go++
+		}
+	}
 }
 
 // about says in a few words what a service is.

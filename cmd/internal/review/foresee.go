@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/orpheus-cd/orpheus/agent/event"
@@ -27,8 +28,10 @@ func (b *builder) foresee() {
 	at := planner.Time{Wall: b.in.Now}.Wall
 	b.rest = planner.ForeseeAt(b.in.Before, view, at)
 	b.now = planner.ForeseeAt(b.in.After, view, at)
+	begun := map[planner.ServiceID]string{}
 	for _, d := range b.rest.Decisions {
-		b.underWay[d.Doc.Service] = true
+		id := d.Doc.Service
+		b.underWay[id], begun[id] = true, cmp.Or(begun[id], d.Why)
 	}
 	for _, u := range b.rest.Unplaced {
 		b.underWay[u.Slot.Service] = true
@@ -37,6 +40,11 @@ func (b *builder) foresee() {
 		b.out.UnderWay = append(b.out.UnderWay, id.String())
 	}
 	b.follow()
+	for id, why := range begun {
+		if f := b.fates[id]; f != nil {
+			f.begun = why
+		}
+	}
 	b.out.Cut = b.now.Cut
 	b.turns()
 	b.loads()
@@ -63,6 +71,7 @@ type fate struct {
 	before, after map[string]planner.Lease // by slot, the last in force
 	stopFirst     map[string]bool          // slots given a lease that waits for the end of another
 	why           string                   // of the first decision
+	begun         string                   // of the first one without the commit
 	// most is how many of the slots that were there are down in one turn; turn and
 	// ended count in the last one.
 	most, turn, ended int
@@ -139,7 +148,8 @@ func (b *builder) fate(id planner.ServiceID, out *Service) {
 	for _, name := range names {
 		from, was := f.before[name]
 		to, is := f.after[name]
-		s := Slot{Slot: planner.SlotID{Service: id, Name: name}.String(), Down: b.gap(f, name)}
+		observed := b.in.After.Services[id].Observe
+		s := Slot{Slot: planner.SlotID{Service: id, Name: name}.String(), Down: !observed && b.gap(f, name), Observed: observed}
 		if was {
 			s.From = &Place{from.Node, from.Revision}
 		}
@@ -164,8 +174,9 @@ func (b *builder) fate(id planner.ServiceID, out *Service) {
 	if out.Change == "" && len(out.Slots) > 0 {
 		out.Change, out.Why = Moved, f.why
 		if b.underWay[id] {
-			out.Change = Begun
+			out.Change, out.Why = Begun, f.begun // as it was said before the commit
 		}
+		out.Why = b.words(strings.TrimPrefix(out.Why, id.String()+": "))
 	}
 	out.Down = f.down(id, out.Slots)
 }

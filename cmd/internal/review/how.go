@@ -11,10 +11,10 @@ import (
 
 // how says in sentences how the rollout of a service goes, and what it waits
 // for. Of one that is new, or does not restart, there is less to say.
-func how(before, after planner.Service, was bool) []string {
+func how(before, after planner.Service, was bool, now planner.Time) []string {
 	var out []string
-	if after.Suspend != nil {
-		out = append(out, after.Suspend.String())
+	if after.Suspended(now) {
+		out = append(out, after.Suspend.String(), "no slot is added, moved or changed before that")
 	}
 	if after.Observe {
 		out = append(out, "mode: observe: its nodes only tell what they would do")
@@ -34,7 +34,7 @@ func how(before, after planner.Service, was bool) []string {
 		out = append(out, order(before, after))
 		out = append(out, steps(after)...)
 	}
-	return append(out, hook(after, planner.HookPostRollout, "once all slots are available")...)
+	return append(out, hook(after, planner.HookPostRollout, "after all slots are available")...)
 }
 
 // steps say where a rollout rests.
@@ -66,7 +66,7 @@ func hook(s planner.Service, kind planner.HookKind, when string) []string {
 	if !has {
 		return nil
 	}
-	return []string{fmt.Sprintf("the %s hook runs once %s, within %s; if it fails the release is blocked", kind.Field(), when, short(h.Deadline()))}
+	return []string{fmt.Sprintf("the %s hook runs once, %s, within %s; if it fails the release is blocked", kind.Field(), when, short(h.Deadline()))}
 }
 
 // order says how instances are replaced.

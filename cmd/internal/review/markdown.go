@@ -121,6 +121,9 @@ func (m *markdown) trouble() {
 	var faults, warnings, places []string
 	for _, f := range m.r.Faults {
 		text := span(cut(f.String(), 600))
+		if !f.New {
+			text += " (without this commit, too)"
+		}
 		if len(f.Holds) > 0 {
 			text += ", keeps as they were: " + span(list(f.Holds, 20))
 		}
@@ -171,7 +174,7 @@ func (m *markdown) findings() {
 		}
 		out = append(out, text)
 	}
-	if m.items("To look at", out); len(out) > 0 {
+	if m.items("To look at", out); m.r.PolicyDecides() {
 		m.add("\n" + PolicyRemark + "\n")
 	}
 }
@@ -190,32 +193,61 @@ func (m *markdown) said() {
 	m.items("Fleet and nodes", out)
 }
 
+// services tells of each service as much as leaves room to name those after it.
 func (m *markdown) services() {
+	all, tail := m.r.Services, m.tail()
 	steps := StepsOf(m.r)
-	tail := m.tail()
-	if len(m.r.Services) > 0 {
+	inShort := make([]string, len(all))
+	rest := len(tail) + room // what has to come after a service
+	for i, s := range all {
+		inShort[i] = "- " + span(cut(ServiceHead(s)+slotCounts(s), 300)) + "\n"
+		rest += len(inShort[i])
+	}
+	if m.full = false; len(all) > 0 {
 		m.add("\n### Services\n\n")
 	}
-	left := 0
-	for i, s := range m.r.Services {
-		if m.text.Len()+len(tail) > MaxMarkdown-room {
-			m.full = true
+	next := 0
+	for ; next < len(all); next++ {
+		after := rest - len(inShort[next])
+		piece := details(all[next], steps[all[next].Service], 40)
+		if m.text.Len()+len(piece)+after > MaxMarkdown {
+			piece = details(all[next], nil, 5) // one that is large may go with less
 		}
-		if !m.add(details(s, steps[s.Service], 40)) {
-			// One that is large may go with less.
-			if m.full = false; !m.add(details(s, nil, 5)) {
-				left = len(m.r.Services) - i
-				break
-			}
+		if m.text.Len()+len(piece)+after > MaxMarkdown {
+			break
 		}
+		m.text.WriteString(piece)
+		rest = after
 	}
-	m.full = false
-	if left > 0 {
-		m.text.WriteString(fmt.Sprintf("\n**%s of %d not shown: a comment has room for no more. `orpheus plan` prints all.**\n", plural(left, "service"), len(m.r.Services)))
-	}
+	m.shortly(inShort[next:], tail)
 	if m.text.Len()+len(tail) <= MaxMarkdown {
 		m.text.WriteString(tail)
 	}
+}
+
+// shortly lists the services for which there is no more room, as far as that goes.
+func (m *markdown) shortly(lines []string, tail string) {
+	if len(lines) == 0 {
+		return
+	}
+	m.text.WriteString(fmt.Sprintf("\n**%s more in short: a comment has room for no more. `orpheus plan` prints all.**\n\n", plural(len(lines), "service")))
+	for i, line := range lines {
+		if m.text.Len()+len(line)+len(tail)+room/2 > MaxMarkdown {
+			m.text.WriteString(fmt.Sprintf("- and %s\n", plural(len(lines)-i, "more service")))
+			return
+		}
+		m.text.WriteString(line)
+	}
+}
+
+// slotCounts says in short what becomes of the slots of a service.
+func slotCounts(s Service) string {
+	var sum Summary
+	sum.count(s.Slots)
+	if text := sum.slots(); text != "" {
+		return ": " + text
+	}
+	return ""
 }
 
 // details is one service, folded.

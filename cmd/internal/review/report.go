@@ -152,6 +152,9 @@ type Slot struct {
 	To   *Place `json:"to,omitempty"`
 	// Down: its old instance ends before the new one begins.
 	Down bool `json:"down,omitempty"`
+	// Observed: only its lease changes. Its nodes do nothing, and the summary does
+	// not count it (mode: observe).
+	Observed bool `json:"observed,omitempty"`
 }
 
 // Place is a node and what runs there.
@@ -243,6 +246,8 @@ type Finding struct {
 	What    string `json:"what"`
 	File    string `json:"file,omitempty"`
 	Line    int    `json:"line,omitempty"`
+	// Policy: each node's own policy decides whether it is allowed there.
+	Policy bool `json:"policy,omitempty"`
 }
 
 // Fault is one of the head.

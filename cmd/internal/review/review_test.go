@@ -181,7 +181,7 @@ func TestMarkdownFits(t *testing.T) {
 	if len(text) > MaxMarkdown || len(text) < MaxMarkdown/2 {
 		t.Errorf("%d bytes", len(text))
 	}
-	for _, want := range []string{"not shown: a comment has room for no more", "and 550 more", Marker(".") + "\n"} {
+	for _, want := range []string{"more in short: a comment has room for no more", "- `service-599: ", "and 550 more", Marker(".") + "\n"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("no %q", want)
 		}

@@ -2,6 +2,7 @@ package review
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/orpheus-cd/orpheus/planner"
@@ -12,29 +13,13 @@ const PolicyRemark = "Whether a node allows it its own policy decides, which is 
 
 // Headline says a report in one line.
 func Headline(r *Report) string {
-	sum := r.Summary
-	var parts []string
-	add := func(n int, one, many string) {
-		if n > 0 {
-			parts = append(parts, fmt.Sprintf("%d %s", n, verb(n, one, many)))
-		}
-	}
 	if r.Refused != "" {
 		return "agents refuse the commit: nothing changes"
 	}
-	add(sum.Added, "service is new", "services are new")
-	add(sum.Changed, "changes", "change")
-	add(sum.Deleted, "is deleted", "are deleted")
-	services := len(parts)
-	add(sum.Restart, "slot restarts", "slots restart")
-	add(sum.Move, "moves", "move")
-	add(sum.Appear, "appears", "appear")
-	add(sum.Go, "goes", "go")
-	text := strings.Join(parts[:services], ", ")
-	if slots := strings.Join(parts[services:], ", "); slots != "" {
-		if text != "" {
-			text += ": "
-		}
+	text := r.Summary.services()
+	if slots := r.Summary.slots(); slots != "" && text != "" {
+		text += ": " + slots
+	} else {
 		text += slots
 	}
 	if text == "" {
@@ -43,28 +28,74 @@ func Headline(r *Report) string {
 			text = "no service changes, but what is said of the fleet or its nodes does"
 		}
 	}
-	parts = nil
-	broken := 0
+	if trouble := obstacles(r); trouble != "" {
+		text += "; " + trouble
+	}
+	return text
+}
+
+func (sum Summary) services() string {
+	var c counts
+	c.add(sum.Added, "is new", "are new")
+	c.add(sum.Changed, "changes", "change")
+	c.add(sum.Deleted, "is deleted", "are deleted")
+	return c.of("service")
+}
+
+func (sum Summary) slots() string {
+	var c counts
+	c.add(sum.Restart, "restarts", "restart")
+	c.add(sum.Move, "moves", "move")
+	c.add(sum.Appear, "appears", "appear")
+	c.add(sum.Go, "goes", "go")
+	return c.of("slot")
+}
+
+// obstacles says what stands in the way.
+func obstacles(r *Report) string {
+	faults, missing := 0, 0
 	for _, f := range r.Faults {
 		if !f.Warning {
-			broken++
+			faults++
 		}
 	}
-	add(broken, "fault holds services back", "faults hold services back")
-	missing := 0
 	for _, u := range r.Unplaced {
 		if !u.Before {
 			missing++
 		}
 	}
-	add(missing, "slot finds no place", "slots find no place")
+	var c counts
+	if slices.ContainsFunc(r.Services, func(s Service) bool { return s.Change == Kept }) {
+		c.add(faults, "fault holds services back", "faults hold services back")
+	} else {
+		c.add(faults, "fault", "faults")
+	}
+	c.add(missing, "slot finds no place", "slots find no place")
 	if r.Deletions != nil {
-		add(len(r.Deletions.Waiting), "deletion waits for approval", "deletions wait for approval")
+		c.add(len(r.Deletions.Waiting), "deletion waits for approval", "deletions wait for approval")
 	}
-	if len(parts) > 0 {
-		text += "; " + strings.Join(parts, ", ")
+	return strings.Join(c, ", ")
+}
+
+// counts are numbers of things that do something.
+type counts []string
+
+func (c *counts) add(n int, one, many string) {
+	if n > 0 {
+		*c = append(*c, fmt.Sprintf("%d %s", n, verb(n, one, many)))
 	}
-	return text
+}
+
+// of joins them, the first of which says what is counted.
+func (c counts) of(what string) string {
+	if len(c) > 0 {
+		n, does, _ := strings.Cut(c[0], " ")
+		if n != "1" {
+			what += "s"
+		}
+		c[0] = n + " " + what + " " + does
+	}
+	return strings.Join(c, ", ")
 }
 
 // ServiceHead names a service, where it is described, and its revisions.
@@ -102,6 +133,14 @@ func place(file string, line int) string {
 		return fmt.Sprintf("%s:%d", file, line)
 	}
 	return file
+}
+
+// FaultWords are a fault, and whether the commit brings it.
+func FaultWords(f Fault) string {
+	if f.New {
+		return f.String()
+	}
+	return f.String() + " (without this commit, too)"
 }
 
 // FieldWords are the old and the new value, each cut to so many runes.
@@ -149,6 +188,9 @@ func SlotWords(s Slot) string {
 	if s.Down {
 		text += ", down meanwhile"
 	}
+	if s.Observed {
+		text += ", by its lease only: its nodes do nothing (mode: observe)"
+	}
 	return text
 }
 
@@ -157,7 +199,7 @@ func DeletionWords(d *Deletions) []string {
 	const most = 20
 	var out []string
 	if len(d.Services) > 0 {
-		out = append(out, fmt.Sprintf("%s deleted: %s (of the commits that nodes take at once at most %d may be without approval)", verb(len(d.Services), "is", "are"), list(d.Services, most), d.Budget))
+		out = append(out, fmt.Sprintf("deleted: %s. Without approval at most %s may go at once, and none that keeps data in a volume", list(d.Services, most), plural(d.Budget, "service")))
 	}
 	if len(d.Waiting) > 0 {
 		out = append(out, fmt.Sprintf("%s on until a person approves: %s. A later commit with the trailer %q does that; it names the commit that first lacks them on the branch: after a merge or squash the one that this makes", verb(len(d.Waiting), "runs", "run"), list(d.Waiting, most), d.Approve))
