@@ -221,7 +221,7 @@ func (a *Agent) start(ctx context.Context, d *driverState, w runtime.Workload, s
 	if err := os.MkdirAll(logDir(a.cfg.StateDir, w.Slot), 0o700); err != nil {
 		return nil, fmt.Errorf("make log folder: %w", err)
 	}
-	place(&w, t, caps, at, volumes)
+	place(&w, t, caps, withNames(at, t), volumes)
 	start := d.driver.Start
 	if t.Once {
 		start = func(ctx context.Context, w runtime.Workload) error { return a.startOnce(ctx, d, w) }

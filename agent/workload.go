@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -151,6 +152,20 @@ func place(w *runtime.Workload, t planner.Template, caps runtime.Capabilities, a
 	for i := range w.Containers {
 		add(&w.Containers[i], specs[len(w.Init)+i])
 	}
+}
+
+// withNames adds the files by which what is on the node's own network finds
+// names: those of the node, as with Docker. An image mostly has neither.
+func withNames(at runtime.Attachment, t planner.Template) runtime.Attachment {
+	if !t.HostNetwork {
+		return at
+	}
+	for name, file := range map[string]*string{"/etc/resolv.conf": &at.ResolvConf, "/etc/hosts": &at.Hosts} {
+		if info, err := os.Stat(name); err == nil && info.Mode().IsRegular() {
+			*file = name
+		}
+	}
+	return at
 }
 
 // ownerOf is the user that local volumes are made for: the first container's.

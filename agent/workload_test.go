@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"os"
 	"testing"
 
 	"github.com/orpheus-cd/orpheus/planner"
@@ -22,6 +23,20 @@ func TestAttack21LinkBelowAllowedHostPath(t *testing.T) {
 		if (len(reasons) == 0) != allowed {
 			t.Errorf("leads to %s: refused %q, want allowed %v", path, reasons, allowed)
 		}
+	}
+}
+
+// What is on the node's network finds names as the node does.
+func TestNamesOnTheNodesNetwork(t *testing.T) {
+	on := withNames(runtime.Attachment{}, planner.Template{HostNetwork: true})
+	for name, got := range map[string]string{"/etc/resolv.conf": on.ResolvConf, "/etc/hosts": on.Hosts} {
+		if _, err := os.Stat(name); (err == nil) != (got == name) {
+			t.Errorf("%s: %q", name, got)
+		}
+	}
+	own := runtime.Attachment{NetNS: "/ns", ResolvConf: "/run/resolv.conf", Hosts: "/run/hosts"}
+	if got := withNames(own, planner.Template{}); got != own {
+		t.Errorf("its own became %+v", got)
 	}
 }
 
