@@ -257,6 +257,9 @@ func (s *service) hostPath(at string, v types.ServiceVolumeConfig) {
 	if source == "/var/run/docker.sock" || source == "/run/docker.sock" {
 		s.warn(at, "is Docker's: what Orpheus runs is not seen there, and a node need not have it", "remove it, and what needs it")
 	}
+	if source == "/" {
+		s.warn(at, "is the whole disk of the node: no node gives it away, since the agent's own folders are there", "mount the folders that are meant")
+	}
 	s.mount(s.freshName(path.Base(source)), object{{"hostPath", object{{"path", source, ""}}, ""}}, v.Target, v.ReadOnly, at)
 }
 

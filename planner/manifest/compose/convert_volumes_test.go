@@ -54,6 +54,7 @@ var bindMountsRows = []conversion{
 		faults: []string{`volumes[0]: "/run.sh" is run as a program`}},
 	{name: "a script", file: "volumes: ['./init.sh:/docker-entrypoint-initdb.d/init.sh:ro']", files: map[string]string{"shop/init.sh*": "x"},
 		faults: []string{`~ volumes[0]: "/docker-entrypoint-initdb.d/init.sh" is mounted without its executable bit`}},
+	{name: "the whole disk of the node", file: "volumes: ['/:/rootfs:ro']", faults: []string{"~ volumes[0]: is the whole disk of the node"}},
 	{name: "a path of the node", file: "volumes: ['/mnt/media:/media:ro']", want: "{volumes: [{name: media, hostPath: {path: /mnt/media}}], volumeMounts: [{name: media, mountPath: /media, readOnly: true}]}"},
 	{name: "the long form", file: "volumes: [{type: bind, source: /mnt, target: /m, read_only: true, consistency: cached, bind: {create_host_path: true, selinux: Z, propagation: rprivate}}]",
 		want: "{volumes: [{name: mnt, hostPath: {path: /mnt}}]}", again: []string{"web.volumes[].bind"}},
