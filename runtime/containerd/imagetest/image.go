@@ -55,6 +55,7 @@ type Options struct {
 	StopSignal string            // "" = SIGTERM
 	Files      map[string]string // further files by absolute path
 	Pipes      []string          // named pipes by absolute path, in place of files
+	Links      map[string]string // symbolic links by absolute path, with where they lead
 	Arch       string            // "" = this machine's
 	Expose     []string          // ports as in EXPOSE: 6379/tcp
 	Padding    int               // bytes of a second layer that does not compress
@@ -70,13 +71,13 @@ func Build(o Options) (v1.Image, error) {
 	for _, name := range o.Pipes {
 		delete(files, name)
 	}
-	base, err := layer(o.Binary, files, o.Pipes...)
+	base, err := layer(o.Binary, files, o.Links, o.Pipes...)
 	if err != nil {
 		return nil, fmt.Errorf("build image: %w", err)
 	}
 	layers := []v1.Layer{base}
 	if o.Padding > 0 {
-		padding, err := layer("", map[string]string{"/padding": noise(o.Padding)})
+		padding, err := layer("", map[string]string{"/padding": noise(o.Padding)}, nil)
 		if err != nil {
 			return nil, fmt.Errorf("build image: %w", err)
 		}
@@ -111,12 +112,13 @@ func Build(o Options) (v1.Image, error) {
 	return mutate.ConfigFile(img, config)
 }
 
-// layer holds the program, some files and pipes, each in the folders it needs.
-func layer(binary string, files map[string]string, pipes ...string) (v1.Layer, error) {
+// layer holds the program, some files, links and pipes, each in the folders it
+// needs.
+func layer(binary string, files, links map[string]string, pipes ...string) (v1.Layer, error) {
 	var buf bytes.Buffer
 	w := tar.NewWriter(&buf)
 	folders := map[string]int64{"/tmp": 0o1777, "/data": 0o777}
-	for _, name := range slices.Concat(slices.Collect(maps.Keys(files)), pipes) {
+	for _, name := range slices.Concat(slices.Collect(maps.Keys(files)), slices.Collect(maps.Keys(links)), pipes) {
 		for dir := path.Dir(name); dir != "/"; dir = path.Dir(dir) {
 			if _, ok := folders[dir]; !ok {
 				folders[dir] = 0o755
@@ -130,6 +132,11 @@ func layer(binary string, files map[string]string, pipes ...string) (v1.Layer, e
 	}
 	for _, name := range slices.Sorted(maps.Keys(files)) {
 		if err := addFile(w, name, 0o644, []byte(files[name])); err != nil {
+			return nil, err
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(links)) {
+		if err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeSymlink, Name: strings.TrimPrefix(name, "/"), Linkname: links[name], Mode: 0o777}); err != nil {
 			return nil, err
 		}
 	}
