@@ -19,19 +19,23 @@ import (
 // what it needs and a file expect.txt: what becomes of it, and why.
 const composeCorpus = "testdata/compose"
 
-// expectFile is beside each: "loads" and what it is there for, or "refused" and
-// a line "KEY: why" for each key that is refused.
+// expectFile is beside each: "runs" and what it is there for, or "refused" and a
+// line "KEY: why" for each key that is refused, or "held" and a line "SERVICE:
+// why" for each service that no node takes, while the others run.
 const expectFile = "expect.txt"
 
 // composeCase is one Compose file of the corpus.
 type composeCase struct {
 	folder string // of composeCorpus: 01-web-db-cache
 	file   string // in the folder
-	// refused are the keys with faults, in order; none = it loads.
-	refused []string
+	// refused are the keys with faults, held the services that no node takes, in
+	// order.
+	refused, held []string
 }
 
 func (c composeCase) loads() bool { return len(c.refused) == 0 }
+
+func (c composeCase) runs() bool { return c.loads() && len(c.held) == 0 }
 
 // path is the file's in a repository.
 func (c composeCase) path() string { return c.folder + "/" + c.file }
@@ -54,36 +58,40 @@ func composeCases(t *testing.T) []composeCase {
 		if c.file == "" {
 			t.Fatalf("%s has no Compose file", c.folder)
 		}
-		c.refused = refusedKeys(t, c.folder)
+		c.expect(t)
 		cases = append(cases, c)
 	}
 	return cases
 }
 
-// refusedKeys reads the expectation of a case.
-func refusedKeys(t *testing.T, folder string) []string {
+// expect reads what is expected of a case.
+func (c *composeCase) expect(t *testing.T) {
 	t.Helper()
-	text, err := os.ReadFile(path.Join(composeCorpus, folder, expectFile))
+	text, err := os.ReadFile(path.Join(composeCorpus, c.folder, expectFile))
 	if err != nil {
 		t.Fatalf("read what is expected: %v", err)
 	}
 	lines := strings.Split(strings.TrimSpace(string(text)), "\n")
-	if len(lines) < 2 || lines[0] != "loads" && lines[0] != "refused" {
-		t.Fatalf("%s of %s says neither loads nor refused, or no reason", expectFile, folder)
-	}
-	if lines[0] == "loads" {
-		return nil
-	}
-	var keys []string
+	var names []string
 	for _, line := range lines[1:] {
-		key, why, _ := strings.Cut(line, ": ")
-		if why == "" {
-			t.Errorf("%s of %s has no reason for %s", expectFile, folder, key)
+		name, why, _ := strings.Cut(line, ": ")
+		if why == "" && lines[0] != "runs" {
+			t.Errorf("%s of %s has no reason for %s", expectFile, c.folder, name)
 		}
-		keys = append(keys, key)
+		names = append(names, name)
 	}
-	slices.Sort(keys)
-	return keys
+	slices.Sort(names)
+	switch {
+	case len(names) == 0:
+		t.Fatalf("%s of %s has no reason", expectFile, c.folder)
+	case lines[0] == "runs":
+	case lines[0] == "refused":
+		c.refused = names
+	case lines[0] == "held":
+		c.held = names
+	default:
+		t.Fatalf("%s of %s says %q", expectFile, c.folder, lines[0])
+	}
 }
 
 // repositoryWith is a repository of some cases, with one line about them in its
