@@ -146,7 +146,7 @@ func (b *builder) service(id planner.ServiceID) Service {
 		out.How = how(before, after, was, planner.Time{Wall: b.in.Now})
 	}
 	b.fate(id, &out)
-	if b.in.View == nil {
+	if still := is && (after.Observe || after.Suspended(planner.Time{Wall: b.in.Now})); b.in.View == nil && !still {
 		out.How = append(out.How, expected(before, after, out)...)
 	}
 	return out

@@ -68,6 +68,17 @@ func TestObserved(t *testing.T) {
 	}
 }
 
+// TestStillWithoutRecords: without records, too, nothing is said to restart that is
+// observed or suspended.
+func TestStillWithoutRecords(t *testing.T) {
+	for _, spec := range []string{`mode: observe`, `suspend: {until: "2030-01-01T00:00:00Z", reason: freeze}`} {
+		r := build(t, files{"a.yaml": service("web", `{image: "w:1", `+spec+`}`)}, files{"a.yaml": service("web", `{image: "w:2", replicas: 2, `+spec+`}`)})
+		if told := strings.Join(r.Services[0].How, "\n"); strings.Contains(told, "slot restarts") || strings.Contains(told, "appears") {
+			t.Errorf("%s: %s", spec, told)
+		}
+	}
+}
+
 // TestSuspended: only a suspension that is not over is told.
 func TestSuspended(t *testing.T) {
 	until := time.Unix(1000, 0)
