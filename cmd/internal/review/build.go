@@ -190,6 +190,7 @@ func (b *builder) nodes() {
 	if len(b.in.Old) == 0 {
 		b.out.FleetChanges = nil // all of it is new
 	}
+	b.absent()
 	names := map[string]bool{}
 	for _, docs := range []map[subject]*manifest.Document{b.old, b.new} {
 		for s := range docs {
@@ -213,6 +214,23 @@ func (b *builder) nodes() {
 			b.out.NodeChanges = append(b.out.NodeChanges, n)
 			b.nodeNotes(n)
 		}
+	}
+}
+
+// absent notes which nodes of fleet.yaml have no record: once they have, slots go to
+// them too.
+func (b *builder) absent() {
+	if b.in.View == nil {
+		return
+	}
+	var names []planner.NodeName
+	for _, name := range b.in.After.Fleet.Nodes {
+		if _, registered := b.in.View.Nodes[name]; !registered {
+			names = append(names, name)
+		}
+	}
+	if n := len(names); n > 0 {
+		b.out.Notes = append(b.out.Notes, list(names, 20)+" of fleet.yaml "+verb(n, "has", "have")+" not registered yet: the plan does without "+verb(n, "it", "them"))
 	}
 }
 

@@ -124,6 +124,16 @@ func TestNodeNotes(t *testing.T) {
 	}
 }
 
+// TestAbsentNodes: a plan says which nodes of fleet.yaml it does without.
+func TestAbsentNodes(t *testing.T) {
+	all := files{"a.yaml": service("web", `{image: "w:1"}`),
+		"fleet.yaml": "apiVersion: orpheus/v1\nkind: Fleet\nmetadata: {name: home}\nspec: {nodes: [n1, n2, n3, n4]}\n"}
+	got := strings.Join(build(t, all, all, 100, 100).Notes, "\n")
+	if want := "n3, n4 of fleet.yaml have not registered yet: the plan does without them"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
 // TestPlainSecrets: what looks like a password is pointed at when it comes, by its
 // name alone.
 func TestPlainSecrets(t *testing.T) {
