@@ -30,13 +30,17 @@ var jsonShapes = []struct {
 	{"status", "of an agent", api.Status{}},
 	{"status", "from records", recordedStatus{}},
 	{"status --network", "", networkReport{}},
+	{"status --via ssh", "", reachedStatus{}},
 	{"nodes", "", nodesReport{}},
 	{"top", "", topReport{}},
 	{"events", "one document a line", event.Event{}},
+	{"events --via ssh", "one document a line", nodeEvent{}},
 	{"why", "", whyReport{}},
 	{"history", "", historyReport{}},
 	{"logs", "one document a line", api.LogLine{}},
+	{"logs --via ssh", "one document a line", nodeLogLine{}},
 	{"endpoints", "", api.Endpoints{}},
+	{"endpoints --via ssh", "", seenEndpoints{}},
 	{"holds", "", []api.Hold{}},
 	{"floor show", "", floorReport{}},
 	{"doctor", "", []finding{}},
@@ -151,7 +155,7 @@ Written by ` + "`go test ./cmd/orpheus -run TestReference -update`" + ` from the
 
 ## Where what is shown comes from
 
-A node's agent answers on its unix socket. What it knows of the fleet, and a laptop that has no agent, comes from the fleet's records in Git: verbs that read them do so where no agent answers, in a checkout of the fleet's repository, and with ` + "`-C`, `--path`, `--repository`, `--records` or `--config`" + ` in any case.
+A node's agent answers on its unix socket. What it knows of the fleet, and a laptop that has no agent, comes from the fleet's records in Git: verbs that read them do so where no agent answers, in a checkout of the fleet's repository, and with ` + "`-C`, `--path`, `--repository`, `--records` or `--config`" + ` in any case. With ` + "`--via ssh`" + ` the records say which nodes there are, and their agents are [asked over your own ssh](fleet.md#from-your-own-machine): ` + "`status`, `top`, `events`, `why`, `endpoints`, `logs` and `exec`" + `.
 
 | verb | from the agent of this node | from records alone |
 |---|---|---|

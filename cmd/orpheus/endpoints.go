@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -15,7 +16,7 @@ import (
 )
 
 func newEndpointsCommand(e *env) *cobra.Command {
-	var output string
+	var o remoteOptions
 	cmd := &cobra.Command{
 		Use:   "endpoints [SERVICE]",
 		Short: "Show the addresses of services, and where this node leads connections to them",
@@ -29,15 +30,26 @@ draining  takes no new connections: it is not ready, or about to end
 
 LED TO is where connections from this node go: to the instance itself where it
 runs here, else to a port of its node. Other nodes may see it otherwise.
+` + viaHelp + `
+It then shows each endpoint once for each way it is seen, and by which nodes.
 
 Exit codes: 0 shown, 1 no agent answers or there is no such service, 2 wrong
 usage.`,
 		Example: `  orpheus endpoints
   orpheus endpoints shop/web
-  orpheus endpoints -o json    # as /v1/endpoints tells it`,
+  orpheus endpoints -o json    # as /v1/endpoints tells it
+  orpheus endpoints web --via ssh    # as all nodes see it`,
 		Args:              cobra.MaximumNArgs(1),
 		ValidArgsFunction: e.completeEndpoints,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := o.checkRemote(e, cmd); err != nil {
+				return usageError(err)
+			}
+			if o.viaAsked() {
+				return withInterrupt(cmd.Context(), func(ctx context.Context) error {
+					return e.endpointsVia(ctx, o, strings.Join(args, ""))
+				})
+			}
 			client, err := e.client()
 			if err != nil {
 				return err
@@ -52,7 +64,7 @@ usage.`,
 					return err
 				}
 			}
-			if output == "json" {
+			if o.output == "json" {
 				return writeJSON(e.stdout, all, false)
 			}
 			s := e.newScreen()
@@ -64,7 +76,8 @@ usage.`,
 			return s.writeTo(e.stdout)
 		},
 	}
-	addOutputFlag(cmd, &output, "text", "json")
+	addOutputFlag(cmd, &o.output, "text", "json")
+	o.addRemoteFlags(e, cmd)
 	return cmd
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -16,7 +17,7 @@ import (
 
 // eventOptions are the flags of events.
 type eventOptions struct {
-	recordOptions
+	remoteOptions
 	tail   int
 	since  time.Duration
 	follow bool
@@ -36,11 +37,16 @@ across restarts of the agent; they are the lines of the agent's log.
 Where no agent answers, in a checkout of a fleet's repository, it shows what the
 fleet's records tell: what was decided about services and nodes, and by whom, the
 last twenty of each if --tail does not say otherwise. With -C, --path,
---repository, --records or --config it does so in any case.`,
+--repository, --records or --config it does so in any case.
+` + viaHelp + `
+The last hundred of each node are shown, if neither --tail nor --since says
+otherwise, ordered by the nodes' clocks; where a node is not reached also what was
+decided, and it ends with 1.`,
 		Example: `  orpheus events
   orpheus events web --since 1h
   orpheus events web-0 -f -o json
-  orpheus events -C ~/fleet     # what the fleet decided, from its records`,
+  orpheus events -C ~/fleet     # what the fleet decided, from its records
+  orpheus events -f --via ssh   # of all nodes`,
 		Args:              cobra.MaximumNArgs(1),
 		ValidArgsFunction: e.completeServices(true),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -56,18 +62,19 @@ last twenty of each if --tail does not say otherwise. With -C, --path,
 	f.IntVarP(&o.tail, "tail", "n", 0, "only so many of the last `events`; all that are kept if not given")
 	f.DurationVar(&o.since, "since", 0, "only those of the last `time`, such as 1h")
 	o.addFlags(e, cmd)
+	o.addViaFlags(cmd)
 	return cmd
 }
 
 // events prints what happened on this node, or what records tell.
 func (e *env) events(cmd *cobra.Command, o eventOptions, target string) error {
-	if err := o.check(e, cmd); err != nil {
+	if err := errors.Join(o.check(e, cmd), o.checkVia(cmd)); err != nil {
 		return usageError(err)
 	}
 	if o.tail < 0 || o.since < 0 {
 		return usageError(errors.New("--tail and --since cannot be negative"))
 	}
-	if fromRecords(cmd) {
+	if !o.viaAsked() && fromRecords(cmd) {
 		return e.recordedEvents(cmd, o, target, nil)
 	}
 	req := api.EventRequest{Target: target, Tail: -1, Follow: o.follow}
@@ -76,6 +83,9 @@ func (e *env) events(cmd *cobra.Command, o eventOptions, target string) error {
 	}
 	if o.since > 0 {
 		req.Since = e.now().Add(-o.since)
+	}
+	if o.viaAsked() {
+		return withInterrupt(cmd.Context(), func(ctx context.Context) error { return e.eventsVia(ctx, o, target, req) })
 	}
 	client, err := e.client()
 	if err != nil {

@@ -16,6 +16,7 @@ import (
 )
 
 func newExecCommand(e *env) *cobra.Command {
+	var o remoteOptions
 	var container string
 	var stdin, tty bool
 	cmd := &cobra.Command{
@@ -31,14 +32,15 @@ agent is stopped; processes it has left behind may go on. The instance is not
 touched by any of that. The node's events tell who ran which program, without
 its arguments.
 
-It goes over the agent's unix socket: on another node, run it there, such as
-with "ssh -t NODE orpheus exec ...".
+It goes over the agent's unix socket; to another node over your own ssh.
+` + viaHelp + `
 
 Exit codes: the command's (128 + N if signal N ended it), 126 its program cannot
 be executed, 127 it is not there; 1 and 2 also where orpheus itself could not.`,
 		Example: `  orpheus exec -it web-0 -- sh
   orpheus exec db -- pg_dump shop > shop.sql
-  orpheus exec -i db -- psql shop < fix.sql`,
+  orpheus exec -i db -- psql shop < fix.sql
+  orpheus exec -it web-0 --via ssh -- sh     # on whichever node runs it`,
 		Args:              cobra.MinimumNArgs(1),
 		ValidArgsFunction: e.completeServices(true),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -46,11 +48,14 @@ be executed, 127 it is not there; 1 and 2 also where orpheus itself could not.`,
 				return usageError(fmt.Errorf("write the command behind two dashes: orpheus exec %s -- COMMAND", args[0]))
 			}
 			req := api.ExecRequest{Target: args[0], Container: container, Argv: args[1:]}
-			client, err := e.client()
+			if err := o.checkRemote(e, cmd); err != nil {
+				return usageError(err)
+			}
+			client, done, err := e.execClient(cmd.Context(), o, &req)
 			if err != nil {
 				return err
 			}
-			defer client.Close()
+			defer done()
 			streams := runtime.Streams{Out: e.stdout, Err: e.stderr}
 			if stdin {
 				streams.In = cmd.InOrStdin()
@@ -68,6 +73,7 @@ be executed, 127 it is not there; 1 and 2 also where orpheus itself could not.`,
 	cmd.Flags().StringVarP(&container, "container", "c", "", "container to run it in (default: the first)")
 	cmd.Flags().BoolVarP(&stdin, "stdin", "i", false, "pass standard input on")
 	cmd.Flags().BoolVarP(&tty, "tty", "t", false, "give the command a terminal")
+	o.addRemoteFlags(e, cmd)
 	return cmd
 }
 

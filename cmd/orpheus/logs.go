@@ -18,7 +18,8 @@ import (
 )
 
 func newLogsCommand(e *env) *cobra.Command {
-	var container, output string
+	var o remoteOptions
+	var container string
 	var tail int
 	var follow bool
 	cmd := &cobra.Command{
@@ -37,15 +38,30 @@ NAME-postrollout. That stays for a day.
 
 On a terminal, characters that could act on it are shown as escapes; colours
 pass. Elsewhere lines are printed as they were written, and with -o json each as a
-document on a line of its own.`,
+document on a line of its own.
+` + viaHelp + `
+Lines of several nodes then follow each other, or with --follow come as they are
+written; with -o json each tells its node. What is started on another node is taken
+in, and one that is lost is asked again. It ends with 1 where a node was not
+reached.`,
 		Example: `  orpheus logs web
   orpheus logs shop/web-0 -f --tail 20
-  orpheus logs web --container proxy`,
+  orpheus logs web --container proxy
+  orpheus logs web -f --via ssh      # of all nodes that run it`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: e.completeServices(true),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if cmd.Flags().Changed("tail") && tail < 0 {
 				return usageError(fmt.Errorf("--tail %d: write a number of lines from 0", tail))
+			}
+			if err := o.checkRemote(e, cmd); err != nil {
+				return usageError(err)
+			}
+			req := api.LogRequest{Container: container, Tail: tail, Follow: follow}
+			if o.viaAsked() {
+				return withInterrupt(cmd.Context(), func(ctx context.Context) error {
+					return e.logsVia(ctx, o, args[0], req, o.output == "json")
+				})
 			}
 			client, err := e.client()
 			if err != nil {
@@ -58,14 +74,14 @@ document on a line of its own.`,
 			if err != nil {
 				return e.explainAgent(err)
 			}
-			req := api.LogRequest{Container: container, Tail: tail, Follow: follow}
-			return e.printLogs(ctx, client, st, args[0], req, output == "json")
+			return e.printLogs(ctx, client, st, args[0], req, o.output == "json")
 		},
 	}
 	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on with what is written from now on")
 	cmd.Flags().IntVarP(&tail, "tail", "n", -1, "only so many last `lines` of each container; all that is kept if not given")
 	cmd.Flags().StringVarP(&container, "container", "c", "", "only this container")
-	addOutputFlag(cmd, &output, "text", "json")
+	addOutputFlag(cmd, &o.output, "text", "json")
+	o.addRemoteFlags(e, cmd)
 	cmd.Flags().Lookup("tail").DefValue = "0" // said in its text; the zero of a number is not printed
 	return cmd
 }

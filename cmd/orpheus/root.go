@@ -121,7 +121,7 @@ Others are in the help of the verb.`,
 	})
 	root.PersistentFlags().StringVar(&e.socket, "socket", defaultSocket(),
 		"the agent's unix socket, or its http:// address; ORPHEUS_SOCKET sets the default")
-	verbs := []func(*env) *cobra.Command{newInitCommand, newValidateCommand, newRenderCommand, newConvertCommand, newPlanCommand, newStatusCommand, newTopCommand, newEndpointsCommand, newNodesCommand, newHistoryCommand, newLogsCommand, newExecCommand, newEventsCommand, newWhyCommand, newDoctorCommand, newFloorCommand, newHoldCommand, newHoldsCommand, newReleaseCommand, newRunRevisionCommand, newRestartCommand, newPromoteCommand, newHookCommand, newSchemaCommand, newExplainCommand, newVersionCommand}
+	verbs := []func(*env) *cobra.Command{newInitCommand, newValidateCommand, newRenderCommand, newConvertCommand, newPlanCommand, newStatusCommand, newTopCommand, newEndpointsCommand, newNodesCommand, newHistoryCommand, newLogsCommand, newExecCommand, newEventsCommand, newWhyCommand, newDoctorCommand, newFloorCommand, newHoldCommand, newHoldsCommand, newReleaseCommand, newRunRevisionCommand, newRestartCommand, newPromoteCommand, newHookCommand, newSchemaCommand, newExplainCommand, newDialStdioCommand, newVersionCommand}
 	for _, v := range nodeVerbs {
 		verbs = append(verbs, newNodeVerb(v))
 	}

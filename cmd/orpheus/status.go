@@ -18,6 +18,7 @@ const exitNotReady = 3
 // statusOptions are the flags of status.
 type statusOptions struct {
 	recordOptions
+	viaOptions
 	commit                           string
 	watching, exitCode, network, all bool
 	// asPlanned: --plan
@@ -72,12 +73,17 @@ that most nodes follow or --commit: as planned, under way, differs (and how), or
 superseded by a later commit. It compares the history of the records with what
 "orpheus plan" said of the commit, needs a checkout and asks no agent. A person
 who has to let a rollout go on ends what is compared. With --exit-code it answers
-3 unless all went, to the end, as planned.`,
+3 unless all went, to the end, as planned.
+` + viaHelp + `
+It then shows the records of the fleet and, below, what each agent tells, or why it
+was not reached; of a SERVICE the agents of the nodes that have slots of it. With
+--exit-code an agent that is not reached is one that does not say all is well.`,
 		Example: `  orpheus status
   orpheus status shop/web --watch
   orpheus status --network
   orpheus status -C ~/fleet      # the whole fleet, from its records
   orpheus status --plan
+  orpheus status --via ssh       # the records, and what all agents know
   git push && until orpheus status web --exit-code --commit "$(git rev-parse HEAD)" >/dev/null; do sleep 1; done`,
 		Args:              cobra.MaximumNArgs(1),
 		ValidArgsFunction: e.completeServices(false),
@@ -94,6 +100,7 @@ who has to let a rollout go on ends what is compared. With --exit-code it answer
 	}
 	addOutputFlag(cmd, &o.output, "text", "json")
 	o.addPlaceFlags(e, cmd)
+	o.addViaFlags(cmd)
 	cmd.Flags().BoolVarP(&o.watching, "watch", "w", false, "go on showing it")
 	cmd.Flags().BoolVar(&o.all, "all", false, "list also what is fine, however much it is")
 	cmd.Flags().BoolVar(&o.exitCode, "exit-code", false, "exit with 3 if not all is as the repository asks")
@@ -109,7 +116,12 @@ func (o *statusOptions) checkStatus(e *env, cmd *cobra.Command, args []string) e
 	if err := o.check(e, cmd); err != nil {
 		return err
 	}
+	if err := o.checkVia(cmd); err != nil {
+		return err
+	}
 	switch {
+	case o.viaAsked() && (o.asPlanned || o.network):
+		return errors.New("--via asks the agents of all nodes how services are; remove it, or --plan and --network")
 	case o.asPlanned && (o.watching || o.network):
 		return errors.New("--plan reads the history of the records; remove --watch or --network")
 	case o.commit != "" && (!o.exitCode && !o.asPlanned || !isCommit(o.commit)):
@@ -136,6 +148,9 @@ func (v statusView) run(cmd *cobra.Command) error {
 		return withInterrupt(cmd.Context(), func(ctx context.Context) error {
 			return v.showPlanned(ctx, v.recordOptions, v.commit, v.service, v.exitCode)
 		})
+	}
+	if v.viaAsked() {
+		return v.runVia(cmd.Context())
 	}
 	if fromRecords(cmd) {
 		return v.runRecorded(cmd.Context(), nil)

@@ -23,7 +23,7 @@ const (
 
 // topOptions are the flags of top.
 type topOptions struct {
-	recordOptions
+	remoteOptions
 	sort               string
 	watching, all      bool
 	byInstance, byNode bool
@@ -46,17 +46,19 @@ Where no agent answers, in a checkout of a fleet's repository, it shows the whol
 fleet from its records: what is asked of each node, and restarts. What is used
 only agents know. With -C, --path, --repository, --records or --config it shows
 that in any case.
+` + viaHelp + `
 
 Exit codes: 0 shown, 1 no agent answers or there is no such service, 2 wrong
 usage.`,
 		Example: `  orpheus top
   orpheus top shop/web
   orpheus top --sort memory --watch
-  orpheus top --nodes -C ~/fleet     # what is asked of each node`,
+  orpheus top --nodes -C ~/fleet     # what is asked of each node
+  orpheus top --nodes --via ssh      # what all nodes use`,
 		Args:              cobra.MaximumNArgs(1),
 		ValidArgsFunction: e.completeServices(false),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := o.check(e, cmd); err != nil {
+			if err := errors.Join(o.check(e, cmd), o.checkVia(cmd)); err != nil {
 				return usageError(err)
 			}
 			service := ""
@@ -70,7 +72,7 @@ usage.`,
 		},
 	}
 	addOutputFlag(cmd, &o.output, "text", "json")
-	o.addPlaceFlags(e, cmd)
+	o.addRemoteFlags(e, cmd)
 	f := cmd.Flags()
 	o.sort = topKeys[0]
 	f.Var(choice{&o.sort, topKeys}, "sort", "what comes first: most of it, or names in order")
@@ -85,6 +87,9 @@ usage.`,
 
 // top shows what agents measure, or what records tell.
 func (e *env) top(cmd *cobra.Command, o topOptions, service string) error {
+	if o.viaAsked() {
+		return e.topVia(cmd.Context(), o, service)
+	}
 	var cause error
 	if !fromRecords(cmd) {
 		client, err := e.client()

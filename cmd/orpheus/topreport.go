@@ -19,6 +19,8 @@ type topReport struct {
 	Nodes     []topRow `json:"nodes"`
 	Services  []topRow `json:"services"`
 	Instances []topRow `json:"instances"`
+	// NotReached are nodes whose agents told nothing: of these it is what records say.
+	NotReached []unreachedNode `json:"notReached,omitempty"`
 }
 
 // topRow is what a node, a service or an instance uses.

@@ -23,6 +23,7 @@ const (
 
 // drawTop draws the nodes, and services or instances.
 func drawTop(s *screen, r *topReport, instances, nodesOnly bool) {
+	defer drawUnreached(s, r.NotReached)
 	if !r.Measured {
 		s.labelled("RECORDS", plain, strings.TrimPrefix(r.Records, "records "))
 		s.prose("          ", plain, plain, "What is used only agents know: run this on a node. This is what is asked for.")

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -18,7 +19,7 @@ import (
 const whyEvents = 12
 
 func newWhyCommand(e *env) *cobra.Command {
-	var o recordOptions
+	var o remoteOptions
 	cmd := &cobra.Command{
 		Use:   "why SERVICE|SLOT",
 		Short: "Explain why a service is as it is, and what to do",
@@ -29,18 +30,25 @@ or was refused, what happened lately, and what there is to do about it.
 
 Where no agent answers, in a checkout of a fleet's repository, it tells what the
 fleet's records tell; with -C, --path, --repository, --records or --config it
-does so in any case.`,
+does so in any case.
+` + viaHelp + `
+It then tells what the records do, and what the agents of the nodes know that have
+the service.`,
 		Example:           "  orpheus why web\n  orpheus why shop/web-0\n  orpheus why web -C ~/fleet    # from the fleet's records",
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: e.completeServices(true),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := o.check(e, cmd); err != nil {
+			if err := errors.Join(o.check(e, cmd), o.checkVia(cmd)); err != nil {
 				return usageError(err)
 			}
-			return e.why(cmd, o, args[0])
+			if o.viaAsked() {
+				return withInterrupt(cmd.Context(), func(ctx context.Context) error { return e.whyVia(ctx, o, args[0]) })
+			}
+			return e.why(cmd, o.recordOptions, args[0])
 		},
 	}
 	o.addFlags(e, cmd)
+	o.addViaFlags(cmd)
 	return cmd
 }
 
@@ -63,6 +71,8 @@ type whyReport struct {
 	Records  string           `json:"records,omitempty"`  // where the records are that tell
 	Recorded *recordedService `json:"recorded,omitempty"` // what they tell
 	Decided  []historyEntry   `json:"decided,omitempty"`  // newest first
+
+	Agents []toldWhy `json:"agents,omitempty"` // what those of its nodes know, with --via
 }
 
 // why explains a service or slot: as the agent of this node knows it, or as the
