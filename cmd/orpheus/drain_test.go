@@ -10,7 +10,7 @@ import (
 )
 
 // gitAs runs git for a test, as a user who has configured nothing but a name.
-func gitAs(t *testing.T, dir string, args ...string) string {
+func gitAs(t testing.TB, dir string, args ...string) string {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), "git", args...)
 	cmd.Dir = dir
@@ -23,7 +23,7 @@ func gitAs(t *testing.T, dir string, args ...string) string {
 
 // fleetRemote is a bare repository with the files as its first commit, and a
 // checkout of it.
-func fleetRemote(t *testing.T, files map[string]string) (remote, dir string) {
+func fleetRemote(t testing.TB, files map[string]string) (remote, dir string) {
 	t.Helper()
 	if _, err := exec.LookPath("git"); err != nil {
 		t.Skip("no git here")

@@ -28,7 +28,7 @@ func TestMain(m *testing.M) {
 }
 
 // orpheus runs the program as people do, away from the machine's own agent.
-func orpheus(t *testing.T, dir string, args ...string) (code int, stdout, stderr string) {
+func orpheus(t testing.TB, dir string, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), os.Args[0], args...)
 	cmd.Dir = dir
@@ -76,7 +76,7 @@ func serveStatus(t *testing.T, st func() *api.Status, change ...func(*api.Option
 	return socket, logRoot
 }
 
-func writeFiles(t *testing.T, dir string, files map[string]string) {
+func writeFiles(t testing.TB, dir string, files map[string]string) {
 	t.Helper()
 	for name, text := range files {
 		path := filepath.Join(dir, filepath.FromSlash(name))

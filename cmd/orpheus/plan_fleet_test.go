@@ -24,7 +24,7 @@ func planService(name, spec string) string {
 	return "apiVersion: orpheus/v1\nkind: Service\nmetadata: {name: " + name + "}\nspec:\n  " + strings.ReplaceAll(strings.TrimSpace(spec), "\n", "\n  ") + "\n"
 }
 
-func newPlannedFleet(t *testing.T, files map[string]string) *plannedFleet {
+func newPlannedFleet(t testing.TB, files map[string]string) *plannedFleet {
 	t.Helper()
 	t.Setenv("XDG_CACHE_HOME", t.TempDir())
 	if files["fleet.yaml"] == "" {

@@ -19,7 +19,7 @@ import (
 
 // recordWriter writes records into a repository as agents would.
 type recordWriter struct {
-	t      *testing.T
+	t      testing.TB
 	remote string // "" = they are kept in memory: see memoryStore
 	prefix string
 	keys   map[planner.NodeName]*trust.Key
@@ -37,7 +37,7 @@ func (s memoryStore) read(_ planner.Ref, id planner.Hash) (planner.Record, error
 	return s.all[id], nil
 }
 
-func newRecordWriter(t *testing.T, remote string) *recordWriter {
+func newRecordWriter(t testing.TB, remote string) *recordWriter {
 	return &recordWriter{t: t, remote: remote, prefix: gitsync.DefaultPrefix,
 		keys: map[planner.NodeName]*trust.Key{}, newest: map[planner.Ref]planner.Hash{}, all: map[planner.Hash]planner.Record{}}
 }
