@@ -40,9 +40,8 @@ type nodeAgent struct {
 	err    error // why there is no way to it; then client is nil
 	client *api.Client
 
-	mu     sync.Mutex
-	conns  map[*sshConn]bool
-	proven bool // it says that it is the agent of this node
+	mu    sync.Mutex
+	conns map[*sshConn]bool // that are open
 }
 
 func newSSHFleet(via viaOptions) *sshFleet {
@@ -87,6 +86,7 @@ func (f *sshFleet) agent(name planner.NodeName, host string, err error) *nodeAge
 			a.mu.Lock()
 			defer a.mu.Unlock()
 			a.conns[c] = true
+			c.onEnd = func() { a.forget(c) }
 			return c, nil
 		})
 	}
@@ -102,11 +102,18 @@ type notReached struct {
 func (e *notReached) Error() string { return fmt.Sprintf("%s is not reached: %v", e.node, e.err) }
 func (e *notReached) Unwrap() error { return e.err }
 
+// forget lets go of a connection that has ended.
+func (a *nodeAgent) forget(c *sshConn) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	delete(a.conns, c)
+}
+
 // close ends all connections to an agent.
 func (a *nodeAgent) close() {
 	a.mu.Lock()
 	conns := a.conns
-	a.conns, a.proven = map[*sshConn]bool{}, false
+	a.conns = map[*sshConn]bool{}
 	a.mu.Unlock()
 	if a.client != nil {
 		a.client.Close()

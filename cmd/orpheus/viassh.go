@@ -46,7 +46,7 @@ type sshConn struct {
 	words  *sshWords
 	ended  chan struct{} // closed when ssh has
 	once   sync.Once
-	onEnd  func()
+	onEnd  func() // nil = nobody wants to know
 }
 
 // dialSSH opens a connection to the agent at a host. The host is no option of ssh's,
