@@ -48,6 +48,7 @@ func TestCompleteNames(t *testing.T) {
 		{"slots of the checkout", []string{"why", "--socket", none, ""}, []string{"web", "web-0", "web-1"}, "web-2"},
 		{"of a checkout that is named", []string{"top", "-C", filepath.Join(dir, "nodes"), "--socket", socket, ""}, []string{"web"}, "db"},
 		{"logs are an agent's alone", []string{"logs", "--socket", none, ""}, nil, "web"},
+		{"but over ssh all nodes'", []string{"logs", "--via", "ssh", ""}, []string{"web", "web-0", "shop/probe"}, ""},
 		{"nodes of manifests and agent", []string{"nodes", "--socket", socket, ""}, []string{"node-2", "node-7"}, ""},
 		{"history", []string{"history", ""}, []string{"web"}, ""},
 		{"only one name", []string{"status", "--socket", socket, "web", ""}, nil, "web"},

@@ -31,12 +31,16 @@ func (e *env) completeServices(slots bool) cobra.CompletionFunc {
 		}
 		ctx, cancel := withCompletionTime(cmd)
 		defer cancel()
-		if !fromRecords(cmd) {
+		via := viaGiven(cmd)
+		if !fromRecords(cmd) && !via {
 			if st := e.statusIfAny(ctx); st != nil {
 				return serviceNames(st, slots), nothing
 			}
 		}
 		flags := cmd.Flags()
+		if _, agents := cmd.Annotations[asksAgents]; agents && !via {
+			return nil, nothing
+		}
 		if flags.Lookup("records") == nil || flags.Changed("records") || flags.Changed("repository") {
 			return nil, nothing
 		}

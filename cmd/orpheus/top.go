@@ -72,7 +72,8 @@ usage.`,
 		},
 	}
 	addOutputFlag(cmd, &o.output, "text", "json")
-	o.addRemoteFlags(e, cmd)
+	o.addPlaceFlags(e, cmd)
+	o.addViaFlags(cmd)
 	f := cmd.Flags()
 	o.sort = topKeys[0]
 	f.Var(choice{&o.sort, topKeys}, "sort", "what comes first: most of it, or names in order")

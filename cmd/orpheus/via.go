@@ -69,6 +69,12 @@ func orEnv(name, otherwise string) string {
 // viaAsked reports whether the agents of nodes are to be reached from here.
 func (o *viaOptions) viaAsked() bool { return o.via != "" }
 
+// viaGiven reports the same of a verb whose flags are not at hand.
+func viaGiven(cmd *cobra.Command) bool {
+	f := cmd.Flags().Lookup("via")
+	return f != nil && f.Value.String() != ""
+}
+
 // checkVia reads the flags, and refuses those that make no sense.
 func (o *viaOptions) checkVia(cmd *cobra.Command) error {
 	if !o.viaAsked() {

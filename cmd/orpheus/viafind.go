@@ -21,9 +21,14 @@ type remoteOptions struct {
 	viaOptions
 }
 
+// asksAgents marks verbs that read records only to find nodes.
+const asksAgents = "asksAgents"
+
+// addRemoteFlags adds them to a verb that shows nothing of records.
 func (o *remoteOptions) addRemoteFlags(e *env, cmd *cobra.Command) {
 	o.addPlaceFlags(e, cmd)
 	o.addViaFlags(cmd)
+	cmd.Annotations = map[string]string{asksAgents: ""}
 }
 
 // checkRemote refuses flags that make no sense together. Records are read only to
