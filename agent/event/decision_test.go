@@ -83,7 +83,7 @@ func TestLogDecision(t *testing.T) {
 		{"a step that waits for approval", doc(halfway), doc(func(d *planner.LeaseDoc) { halfway(d); d.Step = 1 }), "",
 			[]string{"warn rollout paused [] step 1 of 3 is done; it goes on once shop/web is promoted: orpheus promote shop/web"}},
 		{"a step with a pause asks nobody", doc(func(d *planner.LeaseDoc) { d.Step = 1 }), doc(func(d *planner.LeaseDoc) { d.Step = 2 }), "",
-			[]string{"info rollout paused [] step 2 of 3 is done; not before 10m0s"}},
+			[]string{"info rollout paused [] step 2 of 3 is done; it rests for 10m0s"}},
 		{"a step without either", doc(func(d *planner.LeaseDoc) { d.Step = 2 }), doc(func(d *planner.LeaseDoc) { d.Step = 3 }), "",
 			[]string{"info rollout step done [] step 3 of 3"}},
 		{"a hook begins", doc(nil), doc(func(d *planner.LeaseDoc) { d.Leases = append(d.Leases, hook) }), "",

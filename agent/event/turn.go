@@ -94,13 +94,14 @@ func stepTurns(s planner.Service, before, after planner.LeaseDoc) []Turn {
 	}
 	t := Turn{What: "rollout step done", Reason: fmt.Sprintf("step %d of %d", after.Step, len(steps))}
 	var rests []string
-	if step := steps[after.Step-1]; step.Approve {
+	step := steps[after.Step-1]
+	if step.Pause > 0 {
+		t.What = "rollout paused"
+		rests = append(rests, "it rests for "+step.Pause.String())
+	}
+	if step.Approve {
 		t.What, t.Bad = "rollout paused", true
 		rests = append(rests, "it goes on once "+after.Service.String()+" is promoted: orpheus promote "+after.Service.String())
-	}
-	if pause := steps[after.Step-1].Pause; pause > 0 {
-		t.What = "rollout paused"
-		rests = append(rests, "not before "+pause.String())
 	}
 	if len(rests) > 0 {
 		t.Reason += " is done; " + strings.Join(rests, ", ")

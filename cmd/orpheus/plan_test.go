@@ -134,6 +134,22 @@ func TestPlanExitCodes(t *testing.T) {
 	check(1, "read the records", "--records", filepath.Join(t.TempDir(), "none.git"))
 }
 
+// TestPlanAfterRefused: after a commit that agents refuse nodes follow the one before,
+// also in what that says of the fleet and its nodes.
+func TestPlanAfterRefused(t *testing.T) {
+	files := plannedFiles()
+	files["fleet.yaml"] = planFleetYAML + "spec: {pollInterval: 7s}\n"
+	files["nodes/n1.yaml"] = "apiVersion: orpheus/v1\nkind: Node\nmetadata: {name: n1}\nspec: {labels: {zone: a}}\n"
+	fleet := files["fleet.yaml"]
+	f := newPlannedFleet(t, files)
+	f.change(map[string]string{"fleet.yaml": "kind: Fleet\n"})
+	f.change(map[string]string{"fleet.yaml": fleet})
+	r := planJSON(t, f.dir, 0, "HEAD~1..HEAD")
+	if r.Summary.Changes || len(r.FleetChanges)+len(r.NodeChanges)+len(r.Services) > 0 {
+		t.Errorf("%+v %+v %+v", r.FleetChanges, r.NodeChanges, r.Services)
+	}
+}
+
 // TestPlanOfDeletions: within the budget they go; one with a volume waits, and a
 // later commit with the trailer lets it go.
 func TestPlanOfDeletions(t *testing.T) {

@@ -50,6 +50,7 @@ func (r *planReader) settle(ctx context.Context, base planSide, running []planne
 		return out, err
 	}
 	from := map[planner.ServiceID]planSide{} // the last commit that spoke for it
+	var last planSide                        // that was followed
 	for _, s := range slices.Backward(chain) {
 		d, refused, err := r.load(ctx, s)
 		if err != nil {
@@ -63,9 +64,17 @@ func (r *planReader) settle(ctx context.Context, base planSide, running []planne
 			return out, err
 		}
 		out.followed = planner.Settle(out.followed, d, approved)
+		last = s
 		for id := range d.Services {
 			from[id] = s
 		}
+	}
+	if here.refused != nil && last.tree != "" { // what it says of the fleet and its nodes is in force
+		there, err := r.render(ctx, last)
+		if err != nil {
+			return out, err
+		}
+		out.documents = slices.DeleteFunc(slices.Clone(there.documents), func(d manifest.Document) bool { return d.Kind == "Service" })
 	}
 	if n := len(chain); n > 1 {
 		out.notes = append(out.notes, fmt.Sprintf("the base alone does not tell all that nodes follow: the history before it was read too, %s back to %s", count(n-1, "commit"), chain[n-1].commit.Short()))

@@ -146,10 +146,18 @@ func (b *builder) service(id planner.ServiceID) Service {
 		out.How = how(before, after, was, planner.Time{Wall: b.in.Now})
 	}
 	b.fate(id, &out)
+	if out.Change == Changed && !out.Restarts && !out.begins() {
+		out.How = append(out.How, "no instance restarts")
+	}
 	if still := is && (after.Observe || after.Suspended(planner.Time{Wall: b.in.Now})); b.in.View == nil && !still {
 		out.How = append(out.How, expected(before, after, out)...)
 	}
 	return out
+}
+
+// begins reports whether a slot gets an instance in the place of another.
+func (s Service) begins() bool {
+	return slices.ContainsFunc(s.Slots, func(slot Slot) bool { return slot.Does == Restarts || slot.Does == Moves })
 }
 
 // words are what the planner says, where the head is no commit.

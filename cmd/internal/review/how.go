@@ -20,7 +20,7 @@ func how(before, after planner.Service, was bool, now planner.Time) []string {
 		out = append(out, "mode: observe: its nodes only tell what they would do")
 	}
 	if was && before.Revision == after.Revision {
-		return append(out, "no instance restarts")
+		return out
 	}
 	for _, d := range after.DependsOn {
 		state := "is ready"
@@ -74,15 +74,19 @@ func order(before, after planner.Service) string {
 	u := after.Update
 	slots := max(1, after.Replicas)
 	surge, unavailable := u.Limits(slots)
+	ended := max(1, unavailable)
+	if !after.EveryNode {
+		ended = max(1, min(ended, slots-1)) // the last one that is ready waits for another
+	}
 	switch {
 	case single(before.Template) != "" || single(after.Template) != "":
 		why := single(after.Template)
 		if why == "" {
 			why = single(before.Template)
 		}
-		return "each instance ends before its successor begins, " + plural(max(1, unavailable), "slot") + " at a time: " + why
+		return "each instance ends before its successor begins, " + plural(ended, "slot") + " at a time: " + why
 	case u.StopFirst || surge == 0:
-		return "instances end before their successors begin, " + plural(max(1, unavailable), "slot") + " at a time"
+		return "instances end before their successors begin, " + plural(ended, "slot") + " at a time"
 	case unavailable > 0:
 		return fmt.Sprintf("new instances begin beside old ones, at most %d more at a time, and at most %s may be without an available one", surge, plural(unavailable, "slot"))
 	}

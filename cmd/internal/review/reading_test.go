@@ -2,6 +2,7 @@ package review
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -121,6 +122,34 @@ func TestNodeNotes(t *testing.T) {
 	got := strings.Join(build(t, base, head, 100, 100).Notes, "\n")
 	if want := "n1 is drained, and keeps at the end: log-n1\nno node n9 has registered yet: what is said of it counts once it does"; got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
+
+// TestSameRevisionBegins: of a service that moves, or whose rollout a person lets go
+// on, no plan says that nothing restarts.
+func TestSameRevisionBegins(t *testing.T) {
+	label := func(name, zone string) string {
+		return "apiVersion: orpheus/v1\nkind: Node\nmetadata: {name: " + name + "}\nspec: {labels: {zone: " + zone + "}}\n"
+	}
+	all := func(spec string) files {
+		return files{"a.yaml": service("web", spec), "n1.yaml": label("n1", "a"), "n2.yaml": label("n2", "b")}
+	}
+	const quiet = "no instance restarts"
+	for head, want := range map[string]bool{`{image: "w:1", nodeSelector: {zone: b}}`: false, `{image: "w:1", nodeSelector: {zone: a}, minReadySeconds: 1}`: true} {
+		s := build(t, all(`{image: "w:1", nodeSelector: {zone: a}}`), all(head), 100, 100).Services[0]
+		if got := slices.Contains(s.How, quiet); got != want || strings.Contains(ServiceHead(s), "without a restart") != want {
+			t.Errorf("%s: %s: %q, slots %+v", head, ServiceHead(s), s.How, s.Slots)
+		}
+	}
+}
+
+// TestOrderCapped: the last instance that is ready waits for another.
+func TestOrderCapped(t *testing.T) {
+	all := planner.Update{StopFirst: true, MaxUnavailable: &planner.Amount{Count: 100, Percent: true}}
+	for replicas, want := range map[int]string{1: "1 slot at", 2: "1 slot at", 4: "3 slots at"} {
+		if got := order(planner.Service{}, planner.Service{Replicas: replicas, Update: all}); !strings.Contains(got, want) {
+			t.Errorf("%d replicas: %s", replicas, got)
+		}
 	}
 }
 

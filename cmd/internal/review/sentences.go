@@ -117,6 +117,8 @@ func ServiceHead(s Service) string {
 	}
 	switch {
 	case s.Change != Changed:
+	case s.Old == s.New && s.begins():
+		text += ": changes"
 	case s.Old == s.New:
 		text += ": changes without a restart"
 	default:
