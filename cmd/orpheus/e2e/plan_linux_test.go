@@ -207,7 +207,7 @@ func compareSides(t *testing.T, work, commit toldPlan) {
 // quiet is for how long nothing may be written about leases before a fleet that
 // has nothing to do is taken to be at rest. What comes later is seen by the next
 // commit: see comesTrue.
-const quiet = 1500 * time.Millisecond
+const quiet = time.Second
 
 // rests waits until the fleet has nothing left to do about the last commit: every
 // agent follows it, or refuses it; what it has to run is ready; no slot changes,

@@ -179,10 +179,7 @@ func (f *fleet) histories() map[string]history {
 		if !strings.HasPrefix(ref, prefix+"leases/") {
 			continue
 		}
-		var h history
-		for _, doc := range f.log(ref) {
-			h.docs = append(h.docs, doc)
-		}
+		h := history{docs: f.log(ref)}
 		text, err := f.Repo.Git("", "log", "--format=%ct", ref)
 		f.must(err)
 		for line := range strings.FieldsSeq(text) {
@@ -437,4 +434,34 @@ func sortedKeys[A, B any](a map[string]A, b map[string]B) []string {
 			}
 		}
 	}))
+}
+
+// TestReordered: which other order of steps is still that of a plan.
+func TestReordered(t *testing.T) {
+	steps := func(text string) (all []write) {
+		for value := range strings.SplitSeq(text, " | ") {
+			all = append(all, write{leases: strings.Split(value, ", ")})
+		}
+		return all
+	}
+	const oneByOne = "0 gets b | 0 leaves a, 1 gets b | 1 leaves a"
+	const atOnce = "0 gets b, 1 gets b | 0 leaves a, 1 leaves a, 2 gets b | 2 leaves a"
+	tests := []struct {
+		name, planned, came string
+		same                bool
+	}{
+		{"one after the other has no other order", oneByOne, "0 gets b, 1 gets b | 0 leaves a | 1 leaves a", false},
+		{"one of two is there first", atOnce, "0 gets b, 1 gets b | 1 leaves a, 2 gets b | 0 leaves a | 2 leaves a", true},
+		{"they begin apart", atOnce, "1 gets b | 0 gets b | 0 leaves a, 1 leaves a, 2 gets b | 2 leaves a", true},
+		{"the last begins first", atOnce, "2 gets b | 0 gets b, 1 gets b | 0 leaves a, 1 leaves a, 2 leaves a", false},
+		{"another place", atOnce, "0 gets b, 1 gets c | 0 leaves a, 1 leaves a, 2 gets b | 2 leaves a", false},
+		{"something is left out", atOnce, "0 gets b, 1 gets b | 0 leaves a, 1 leaves a, 2 gets b", false},
+		{"something more", atOnce, atOnce + " | 0 leaves b", false},
+		{"a slot leaves before it has another", atOnce, "0 leaves a | 0 gets b, 1 gets b | 1 leaves a, 2 gets b | 2 leaves a", false},
+	}
+	for _, tt := range tests {
+		if why := reordered(steps(tt.planned), steps(tt.came)); (why == "") != tt.same {
+			t.Errorf("%s: %q", tt.name, why)
+		}
+	}
 }

@@ -28,7 +28,7 @@ const (
 // planStory is what people commit, one after the other.
 func planStory(f *fleet) []change {
 	service := func(s spec) string { return f.manifest(s) }
-	// web is changed most; conf is a line of the file that it mounts later.
+	// web is changed most.
 	web := func(image string, replicas int, env, more string) string {
 		return service(spec{name: "web", image: image, replicas: replicas, env: map[string]string{"PORT": "8080", "GENERATION": env}, args: []string{"serve"}, more: more})
 	}
@@ -118,7 +118,7 @@ func planStory(f *fleet) []change {
 		{what: "the deletions are approved", approve: true, counts: "deleted 3, go 5"},
 		{what: "a commit that is refused", counts: "", code: 1,
 			files: map[string]string{"prod/fleet.yaml": gitsynctest.Delete}},
-		{what: "the fleet is there again", revert: true, counts: ""},
+		{what: "the fleet is there again", revert: true, counts: "", proves: changesNothing},
 		{what: "all at once", counts: "changed 1, restart 2", proves: isDown("web"),
 			files: map[string]string{"prod/web.yaml": web("app:1", 2, "4", mounts+"  update: {order: stopFirst, maxUnavailable: \"100%\"}\n")}},
 	}
@@ -133,6 +133,13 @@ func isDown(service string) func(*testing.T, toldPlan) {
 			}
 		}
 		t.Errorf("the plan does not say that %s is down meanwhile", service)
+	}
+}
+
+// changesNothing demands that a plan finds nothing to tell.
+func changesNothing(t *testing.T, p toldPlan) {
+	if changes, told := p.Summary["changes"].(bool); changes || !told {
+		t.Errorf("something changes: %v", p.Summary)
 	}
 }
 
