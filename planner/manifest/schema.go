@@ -28,7 +28,6 @@ type fieldInfo struct {
 	shape    Shape
 	required bool
 	restarts bool // a change changes the revision
-	asked    bool // is required as well: a check of its own says so
 	later    bool // known, refused by this version
 	list     bool
 	itself   bool        // has a meaning beyond its children's: being there
@@ -85,9 +84,6 @@ func (s *schema[T]) infos() []fieldInfo {
 }
 
 func (f field[T]) must() field[T] { f.required = true; return f }
-
-// asked marks a field that a check of its own requires.
-func (f field[T]) asked() field[T] { f.fieldInfo.asked = true; return f }
 
 // nonEmpty marks a list that must have an item. A check of its own says so.
 func (f field[T]) nonEmpty() field[T] { f.shape = f.shape.atLeast(1); return f }

@@ -163,7 +163,7 @@ func exported(infos []fieldInfo) []Field {
 			item.Fields = exported(f.children)
 			shape.Item = &item
 		}
-		fields[i] = Field{Name: f.name, Required: f.required || f.asked, Restarts: f.restarts, Later: f.later, Part: f.section, Shape: shape}
+		fields[i] = Field{Name: f.name, Required: f.required, Restarts: f.restarts, Later: f.later, Part: f.section, Shape: shape}
 	}
 	return fields
 }

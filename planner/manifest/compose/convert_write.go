@@ -74,15 +74,6 @@ func textList(all []string) list {
 	return out
 }
 
-// textObject is an object of texts in order of their names.
-func textObject(m map[string]string) object {
-	var out object
-	for _, name := range slices.Sorted(maps.Keys(m)) {
-		out.put(name, m[name], "")
-	}
-	return out
-}
-
 // overlay lays what x-orpheus says over a part of a document: objects are merged
 // field by field, null removes a field, all else replaces what is there.
 func (o *object) overlay(over map[string]any, from string) {
