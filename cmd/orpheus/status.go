@@ -231,6 +231,14 @@ func (v statusView) runRecorded(ctx context.Context, cause error) error {
 		}
 		return v.recorded(st), nil
 	}
+	return v.showRecords(ctx, look, func(ctx context.Context) bool {
+		return st.asAsked() && st.followedBy(ctx, v.directory, v.commit)
+	})
+}
+
+// showRecords shows what look finds, once or for as long as it is watched. ready,
+// asked after a look, tells whether all is as the commit asks, for the exit code.
+func (v statusView) showRecords(ctx context.Context, look func(context.Context) (*view, error), ready func(context.Context) bool) error {
 	if v.watching {
 		return v.watch(ctx, watchRecords, v.output == "json", look)
 	}
@@ -239,7 +247,7 @@ func (v statusView) runRecorded(ctx context.Context, cause error) error {
 		if err == nil {
 			err = v.show(shown, v.output == "json")
 		}
-		if err == nil && v.exitCode && !(st.asAsked() && st.followedBy(ctx, v.directory, v.commit)) {
+		if err == nil && v.exitCode && !ready(ctx) {
 			err = &exitError{code: exitNotReady}
 		}
 		return err

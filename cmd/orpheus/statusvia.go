@@ -39,18 +39,8 @@ func (v statusView) runVia(ctx context.Context) error {
 		st = read
 		return v.reached(st), nil
 	}
-	if v.watching {
-		return v.watch(ctx, watchRecords, v.output == "json", look)
-	}
-	return withInterrupt(ctx, func(ctx context.Context) error {
-		shown, err := look(ctx)
-		if err == nil {
-			err = v.show(shown, v.output == "json")
-		}
-		if err == nil && v.exitCode && !(st.asAsked() && st.followedBy(ctx, v.directory, v.commit)) {
-			err = &exitError{code: exitNotReady}
-		}
-		return err
+	return v.showRecords(ctx, look, func(ctx context.Context) bool {
+		return st.asAsked() && st.followedBy(ctx, v.directory, v.commit)
 	})
 }
 
