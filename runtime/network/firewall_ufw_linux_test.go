@@ -29,7 +29,9 @@ func testBesideUFW(t *testing.T, variant string) {
 		rules = 4
 	}
 
-	// ufw is first.
+	// ufw is first. It tells its default for what is routed only where anything
+	// is: a new namespace has this of the machine, which may be either.
+	must(t, setSysctl("/proc/sys/net/ipv4/ip_forward", "1"))
 	ufw("--force", "enable")
 	before := filterRules(t, variant)
 	if status := run(t, "ufw", "status", "verbose"); !strings.Contains(status, "deny (incoming), allow (outgoing), deny (routed)") {
