@@ -42,15 +42,15 @@ var longText = rule{func(s string) (string, string) { return noControl(s, "\t\n\
 
 func noControl(s, allowed string) (string, string) {
 	if len(s) > maxTextBytes {
-		return fmt.Sprintf("is longer than %d bytes", maxTextBytes), ""
+		return fmt.Sprintf("is longer than %d bytes", maxTextBytes), "shorten it"
 	}
 	for _, r := range s {
 		if unicode.IsControl(r) && !strings.ContainsRune(allowed, r) {
-			return "has a control character", ""
+			return "has a control character", "remove it"
 		}
 	}
 	if !utf8.ValidString(s) {
-		return "is not valid UTF-8", ""
+		return "is not valid UTF-8", "save it as UTF-8"
 	}
 	return "", ""
 }

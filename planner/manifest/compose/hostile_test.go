@@ -84,6 +84,11 @@ func TestHostileFilesEndSoon(t *testing.T) {
 			if text := told(faults); !strings.Contains(text, c.want) || c.want != "" && len(faults) == 0 {
 				t.Errorf("faults:\n%.2000s", text)
 			}
+			for _, f := range faults {
+				if f.Remedy == "" && !strings.HasSuffix(f.Reason, "more faults are not listed") {
+					t.Errorf("%v has no remedy", f)
+				}
+			}
 			if time.Since(began) > time.Minute {
 				t.Errorf("it took %v", time.Since(began))
 			}

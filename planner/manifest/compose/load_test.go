@@ -151,11 +151,22 @@ func TestNoYAML(t *testing.T) {
 	for text, want := range map[string]string{
 		"services:\n  a:\n    image: a\n    environment: [A=${X:-1}]\n": `shop/compose.yaml:4: is not valid YAML: did not find expected ',' or ']'; correct it; within [ ] and { }, put what has ${ into quotes`,
 		"services:\n\ta: 1\n":        "shop/compose.yaml:2: is not valid YAML: found character that cannot start any token; correct it; where lines begin, indent with spaces",
+		"services:\n  a: \"\x01\"\n": `shop/compose.yaml:2: is not valid YAML: offset 16: control characters are not allowed; remove it, or write it as an escape, such as "\t", within double quotes`,
 		"services:\n  a: b: c\n":     "shop/compose.yaml:2: is not valid YAML: mapping values are not allowed in this context",
 		"services:\n  a: *nowhere\n": "shop/compose.yaml:2: is not valid YAML: unknown anchor 'nowhere' referenced",
 	} {
 		if _, faults := read(t, map[string]string{"shop/compose.yaml": text}, nil); !strings.HasPrefix(told(faults), want) {
 			t.Errorf("%q: faults:\n%swant %s", text, told(faults), want)
 		}
+	}
+}
+
+// What takes too long says what to do, whenever the time ends.
+func TestNotReadInTime(t *testing.T) {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	_, faults := Load(ctx, Source{FS: fstest.MapFS{"compose.yaml": {Data: []byte("services: {a: {image: a}}")}}, Path: "compose.yaml"})
+	if len(faults) != 1 || !strings.Contains(faults[0].Reason, "was not read in time") || faults[0].Remedy == "" {
+		t.Errorf("faults are\n%s", told(faults))
 	}
 }

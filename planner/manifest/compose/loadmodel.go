@@ -43,7 +43,7 @@ func (l *load) model(documents []*document, s scope) (*model, bool) {
 // add lays a document over what is there.
 func (l *load) add(m *model, d *document, s scope) bool {
 	if l.ctx.Err() != nil {
-		l.faults.add(Position{File: s.file}.fault("was not read in time", ""))
+		l.faults.add(Position{File: s.file}.fault("was not read in time", inTime))
 		return false
 	}
 	cfg := l.interpolated(d, s.env)

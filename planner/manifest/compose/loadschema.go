@@ -49,7 +49,7 @@ func (l *load) valid(cfg map[string]any, d *document) bool {
 	whole := Position{File: d.file, Line: 1}
 	s, err := specification()
 	if err != nil {
-		l.faults.add(whole.fault("cannot be checked: "+plain(err.Error()), ""))
+		l.faults.add(whole.fault("cannot be checked: "+plain(err.Error()), "report it: this is a fault of Orpheus, not of the file"))
 		return false
 	}
 	text, err := json.Marshal(cfg)
@@ -59,7 +59,7 @@ func (l *load) valid(cfg map[string]any, d *document) bool {
 	}
 	var instance map[string]any
 	if err := json.Unmarshal(text, &instance); err != nil {
-		l.faults.add(whole.fault("cannot be checked: "+plain(err.Error()), ""))
+		l.faults.add(whole.fault("cannot be checked: "+plain(err.Error()), "report it: this is a fault of Orpheus, not of the file"))
 		return false
 	}
 	// What is wrong is taken out, so that the rest is looked at, too.

@@ -29,6 +29,9 @@ func newSnapshot(ctx context.Context, fsys fs.FS) *snapshot {
 	return &snapshot{ctx: ctx, fsys: fsys, reads: map[string]*Read{}, data: map[string][]byte{}}
 }
 
+// inTime is what to do where reading took too long.
+const inTime = "try again; if it stays so, have the project read fewer and smaller files"
+
 // unread says why a file is not read.
 type unread struct {
 	reason, remedy string
@@ -49,13 +52,13 @@ func (s *snapshot) read(name string) ([]byte, *unread) {
 	}
 	f, err := s.fsys.Open(name)
 	if err != nil {
-		return nil, &unread{reason: "cannot be read"}
+		return nil, &unread{reason: "cannot be read", remedy: "check that the agent may read the repository, and try again"}
 	}
 	defer f.Close()
 	data, err := io.ReadAll(io.LimitReader(f, maxFileBytes+1))
 	switch s.total += int64(len(data)); {
 	case err != nil:
-		return nil, &unread{reason: "cannot be read"}
+		return nil, &unread{reason: "cannot be read", remedy: "check that the agent may read the repository, and try again"}
 	case len(data) > maxFileBytes:
 		return nil, tooLarge(maxFileBytes)
 	case s.total > maxReadBytes:
@@ -94,7 +97,7 @@ func (s *snapshot) look(name string) (fs.FileInfo, *unread) {
 			continue
 		}
 		if s.ctx.Err() != nil {
-			return nil, &unread{reason: "was not read in time"}
+			return nil, &unread{reason: "was not read in time", remedy: inTime}
 		}
 		var err error
 		info, err = fs.Lstat(s.fsys, name[:i])
@@ -103,7 +106,7 @@ func (s *snapshot) look(name string) (fs.FileInfo, *unread) {
 			r.Gone = true
 			return nil, &unread{reason: "does not exist", remedy: "commit it, or correct the path: it is relative to the file that says so", gone: true}
 		case err != nil:
-			return nil, &unread{reason: "cannot be read"}
+			return nil, &unread{reason: "cannot be read", remedy: "check that the agent may read the repository, and try again"}
 		case info.Mode()&fs.ModeSymlink != 0:
 			r.Gone = true // what counts is that it is no file
 			return nil, &unread{reason: "is not read: " + quote(name[:i]) + " is a symbolic link", remedy: "commit the file itself: links are not followed"}

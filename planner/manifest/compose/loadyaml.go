@@ -112,6 +112,9 @@ func nextDocument(decoder *yaml.Decoder) (node *yaml.Node, err error) {
 
 var yamlError = regexp.MustCompile(`(?s)^(?:yaml: )?(?:.*line (\d+)(?:, column \d+)?: )?(.*)$`)
 
+// yamlOffset is where the parser's reader stopped, which knows no lines.
+var yamlOffset = regexp.MustCompile(`offset (\d+): control characters`)
+
 // syntaxFault says why a file is no YAML.
 func syntaxFault(file string, data []byte, err error) planner.Fault {
 	text := strings.ReplaceAll(err.Error(), "\n", " ")
@@ -120,8 +123,13 @@ func syntaxFault(file string, data []byte, err error) planner.Fault {
 	if strings.Contains(text, "while parsing") {
 		line++ // its parser counts lines from zero, unlike its scanner
 	}
-	line = max(line, 1)
 	remedy := "correct it; where lines begin, indent with spaces"
+	if m := yamlOffset.FindStringSubmatch(text); m != nil {
+		offset, _ := strconv.Atoi(m[1])
+		line = 1 + bytes.Count(data[:min(offset, len(data))], []byte("\n"))
+		remedy = `remove it, or write it as an escape, such as "\t", within double quotes`
+	}
+	line = max(line, 1)
 	if lines := bytes.Split(data, []byte("\n")); line <= len(lines) && bytes.Contains(lines[line-1], []byte("${")) {
 		remedy = "correct it; within [ ] and { }, put what has ${ into quotes"
 	}
@@ -171,7 +179,7 @@ func (r *reader) spend(n *yaml.Node, field string, depth int) bool {
 		r.broken = true
 		return false
 	case depth > maxNesting:
-		r.wrong(n, field, fmt.Sprintf("is nested more than %d levels deep", maxNesting), "")
+		r.wrong(n, field, fmt.Sprintf("is nested more than %d levels deep", maxNesting), "nest it less: aliases count with what they stand for")
 		return false
 	}
 	return true
