@@ -118,6 +118,10 @@ func (s *service) checkRestart() {
 	switch policy {
 	case "", types.RestartPolicyAlways, types.RestartPolicyUnlessStopped:
 	default:
+		if policy != types.RestartPolicyNo && policy != types.RestartPolicyOnFailure {
+			s.fault(s.field("restart"), quote(s.Restart)+" is not known here", "write unless-stopped, or remove it")
+			return
+		}
 		if s.completes[s.Name] == "" {
 			s.fault(s.field("restart"), quote(s.Restart)+" is not possible: a service is to run for ever, so what ends is started again", runsOnce)
 		}

@@ -24,7 +24,9 @@ func (s *service) program() {
 	case s.Build != nil:
 		s.fault(s.field("build"), "cannot be done on the nodes of a fleet: they pull images", "build it in CI, push it, and name it with image: REGISTRY/NAME:VERSION")
 		s.spec.put("image", "", s.field("build")) // or its absence is told of as well
-	case s.Provider == nil: // said already
+	case s.Provider != nil: // said already
+		s.spec.put("image", "", s.field("provider"))
+	default:
 		s.fault(s.field("image"), "is required", "name an image")
 	}
 	s.checkShellText("entrypoint")

@@ -125,7 +125,7 @@ func (e *expansion) plain(name string) string {
 
 // defineIt is the remedy for a variable that is missing.
 func defineIt(name string) string {
-	return "define it in spec.variables of fleet.yaml or in the .env beside the Compose file, or write ${" + name + ":-default}; the environment of machines is not read"
+	return "define it in spec.variables of fleet.yaml or in the .env beside the Compose file, or write ${" + name + ":-default}, or $$ for a dollar; the environment of machines is not read"
 }
 
 // braced reads a reference in braces; s begins with the first.
@@ -297,7 +297,11 @@ func (in interpolator) text(v, field string, p tree.Path) any {
 	}
 	made, err := to(text)
 	if err != nil {
-		in.l.faults.add(at.fault(quote(text)+" is not of the type that belongs here", "write a number, or true or false, as the Compose specification has it"))
+		remedy := "write a number, or true or false, as the Compose specification has it"
+		if p.Matches("services.*.ulimits.*") {
+			remedy = "write one number for both, or {soft: 20000, hard: 40000}"
+		}
+		in.l.faults.add(at.fault(quote(text)+" is not of the type that belongs here", remedy))
 		return text
 	}
 	return made

@@ -59,8 +59,9 @@ func (l *load) foreignOf(err error, service string, position func(string) Positi
 // 'services[web].mem_limit' invalid size: 'abc'.
 var undecodedLine = regexp.MustCompile(`(?m)^'([^'\n]+)' (.+)$`)
 
-// undecoded tells of values that are not what their keys take, each at its place.
-func (l *load) undecoded(err error, position func(string) Position) {
+// undecoded tells of values that are not what their keys take, each at its place,
+// and takes them out of the model. It reports whether any could be.
+func (l *load) undecoded(err error, dict map[string]any, position func(string) Position) bool {
 	lines := undecodedLine.FindAllStringSubmatch(err.Error(), maxFaults)
 	for _, m := range lines {
 		f := position(keyInBrackets.ReplaceAllString(m[1], ".$1")).fault(harmless(m[2]), asTheSpecification)
@@ -74,8 +75,25 @@ func (l *load) undecoded(err error, position func(string) Position) {
 	}
 	if len(lines) == 0 {
 		l.faults.addUnlessTold(l.foreign(err, position))
+		return false
 	}
+	out := false
+	for _, m := range lines {
+		var keys []string
+		for _, part := range partOfDecoded.FindAllStringSubmatch(m[1], -1) {
+			keys = append(keys, part[1]+part[2])
+		}
+		keys = keyAround(dict, keys)
+		if len(keys) > 2 && inside(dict, keys...) != nil {
+			cut(dict, keys)
+			out = true
+		}
+	}
+	return out
 }
+
+// partOfDecoded is a part of a field as compose-go's decoder names it.
+var partOfDecoded = regexp.MustCompile(`\[([^\[\]]*)\]|([^.\[\]]+)`)
 
 // keyInBrackets is a key of an object as compose-go's decoder names it.
 var keyInBrackets = regexp.MustCompile(`\[([^\[\]]*[^\[\]0-9][^\[\]]*)\]`)
@@ -86,6 +104,7 @@ var valueRemedies = []struct{ part, remedy string }{
 	{"invalid suffix", "write a number of bytes, or one with its unit, as 64m"},
 	{"time: ", "write a number with its unit, as 10s"},
 	{"strconv.", "write a number"},
+	{"invalid command line string", "close its quotes and brackets, or write it as a list: [PROGRAM, ARGUMENT]"},
 	{"missing IP", "write NAME:ADDRESS"},
 }
 

@@ -187,6 +187,8 @@ func formRemedy(want []string, got string, location []string) string {
 		return "write it as a list: [A, B]"
 	case slices.Contains(want, "object"):
 		return "write it as an object: KEY: VALUE below it"
+	case slices.Contains(want, "string") && slices.Contains(want, "number"):
+		return "write it as text or as a number"
 	case slices.Contains(want, "boolean"):
 		return "write true or false, without quotes"
 	case slices.Contains(want, "string"):
@@ -236,6 +238,10 @@ func (v *violations) tell(e *jsonschema.ValidationError) {
 var attributes = sync.OnceValue(func() *tree.Matcher { return tree.NewMatcher(schema.AttributePaths()...) })
 
 func (v *violations) unknown(location []string) {
+	if len(location) == 1 && inside(mapping(mapping(v.cfg)[location[0]]), "image") != nil {
+		v.add(location, "is no key of the Compose specification", "write services: above it, and indent it below that: files without are of the first version of Compose")
+		return
+	}
 	v.add(location, "is no key of the Compose specification", "check its spelling and how far it is indented; what is meant for other tools begins with x-")
 }
 

@@ -27,8 +27,13 @@ func (l *load) types(m *model, p *Project, h head, env map[string]string) *types
 		return wrong(err)
 	}
 	made, err := toTypes(normal, h, env, false)
+	for range maxRounds { // what is wrong is taken out, so that the rest is looked at, too
+		if err == nil || !l.undecoded(err, normal, p.Position) {
+			break
+		}
+		made, err = toTypes(normal, h, env, false)
+	}
 	if err != nil {
-		l.undecoded(err, p.Position)
 		return nil
 	}
 	l.consistent(normal, made, h, p, env)

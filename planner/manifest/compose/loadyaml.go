@@ -276,7 +276,11 @@ func (r *reader) into(out map[string]any, n *yaml.Node, field string, parts []st
 			key = key.Alias
 		}
 		if key.Kind != yaml.ScalarNode || key.Tag != "!!str" && key.Tag != "!!merge" {
-			r.wrong(n.Content[i], field, "has a key that is no text", "write the key in quotes")
+			remedy := "write the key in quotes"
+			if key.Kind == yaml.MappingNode {
+				remedy = "if {{ }} is for a program that fills in values, commit what it makes, or write ${NAME}; else put it in quotes"
+			}
+			r.wrong(n.Content[i], field, "has a key that is no text", remedy)
 			continue
 		}
 		if line, twice := first[key.Value]; twice {

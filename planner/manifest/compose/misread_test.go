@@ -2,8 +2,11 @@ package compose
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
+
+	"github.com/orpheus-cd/orpheus/planner"
 )
 
 // What a program would be run with is as Docker has it, or refused.
@@ -71,6 +74,45 @@ func TestLoadTellsWhere(t *testing.T) {
 			}
 			if len(faults) != len(row.want) {
 				t.Errorf("told\n%s\nwant %d", got, len(row.want))
+			}
+		})
+	}
+}
+
+// All that is wrong is told at once, also beside values that nothing can be made
+// of, and each with what to write instead.
+func TestTellsWhatToDo(t *testing.T) {
+	for _, row := range []struct {
+		name, file string
+		files      map[string]string
+		want       []string // parts of "FIELD: reason; remedy"
+	}{
+		{"beside values that cannot be", "mem_limit: abc\ncommand: \"it's\"\nrestart: sometimes\nipc: host", nil, []string{
+			"services.web.mem_limit: invalid size", "services.web.command: invalid command line string; close its quotes",
+			`services.web.restart: "sometimes" is not known here; write unless-stopped`, `services.web.ipc: "host" is not possible`}},
+		{"a form that is none of many", "environment: {A: {B: c}}", nil, []string{"environment.A: must be a number or empty or text or true or false; write it as text or as a number"}},
+		{"limits as docker run has them", "ulimits: {nofile: '1024:2048'}", nil, []string{"write one number for both, or {soft: 20000, hard: 40000}"}},
+		{"a dollar", "environment: {A: 'pa$word'}", nil, []string{"variable word is not defined; define it in spec.variables of fleet.yaml or in the .env beside the Compose file, or write ${word:-default}, or $$ for a dollar"}},
+		{"a dollar in a file", "env_file: a.env", map[string]string{"shop/a.env": "A=pa$word"}, []string{"or $$ for a dollar"}},
+		{"a template", "services:\n  web:\n    image: {{ image }}", nil, []string{"has a key that is no text; if {{ }} is for a program"}},
+		{"the first version of Compose files", "# services:\nweb:\n  image: web:1", nil, []string{"web: is no key of the Compose specification; write services: above it"}},
+		{"what another program provides", "services:\n  web: {provider: {type: x}}", nil, []string{"services.web.provider: is not possible"}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			project, faults := Load(t.Context(), Source{FS: repositoryOf(conversion{file: row.file}.compose(), row.files), Path: "shop/compose.yaml"})
+			_, more := Convert(project)
+			for _, f := range more {
+				if !slices.ContainsFunc(faults, func(o planner.Fault) bool { return o.Field == f.Field }) {
+					faults = append(faults, f)
+				}
+			}
+			for _, want := range row.want {
+				if !strings.Contains(told(faults), want) {
+					t.Errorf("told\n%s\nwant %q", told(faults), want)
+				}
+			}
+			if len(faults) != len(row.want) {
+				t.Errorf("told\n%s\nwant %d", told(faults), len(row.want))
 			}
 		})
 	}
