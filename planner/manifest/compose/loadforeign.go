@@ -37,7 +37,7 @@ func (l *load) foreign(err error, position func(string) Position) planner.Fault 
 	text, _, _ := strings.Cut(err.Error(), "\n")
 	text = strings.TrimSuffix(strings.ReplaceAll(text, ".[", "["), ": "+errdefs.ErrInvalid.Error())
 	field := fieldIn(text)
-	return position(field).fault(harmless(strings.TrimPrefix(strings.TrimPrefix(text, field), ": ")), asTheSpecification)
+	return position(field).fault(harmless(strings.TrimPrefix(strings.TrimPrefix(text, field), ": ")), remedyFor(text))
 }
 
 // foreignOf is foreign for what was said of one service.
@@ -64,14 +64,7 @@ var undecodedLine = regexp.MustCompile(`(?m)^'([^'\n]+)' (.+)$`)
 func (l *load) undecoded(err error, dict map[string]any, position func(string) Position) bool {
 	lines := undecodedLine.FindAllStringSubmatch(err.Error(), maxFaults)
 	for _, m := range lines {
-		f := position(keyInBrackets.ReplaceAllString(m[1], ".$1")).fault(harmless(m[2]), asTheSpecification)
-		for _, r := range valueRemedies {
-			if strings.Contains(m[2], r.part) {
-				f.Remedy = r.remedy
-				break
-			}
-		}
-		l.faults.addUnlessTold(f)
+		l.faults.addUnlessTold(position(keyInBrackets.ReplaceAllString(m[1], ".$1")).fault(harmless(m[2]), remedyFor(m[2])))
 	}
 	if len(lines) == 0 {
 		l.faults.addUnlessTold(l.foreign(err, position))
@@ -105,7 +98,17 @@ var valueRemedies = []struct{ part, remedy string }{
 	{"time: ", "write a number with its unit, as 10s"},
 	{"strconv.", "write a number"},
 	{"invalid command line string", "close its quotes and brackets, or write it as a list: [PROGRAM, ARGUMENT]"},
+	{"for port", `write "8080:80", in quotes, or one whole number`},
 	{"missing IP", "write NAME:ADDRESS"},
+}
+
+func remedyFor(text string) string {
+	for _, r := range valueRemedies {
+		if strings.Contains(text, r.part) {
+			return r.remedy
+		}
+	}
+	return asTheSpecification
 }
 
 // culprit is the field of a document that compose-go refuses with the error, as

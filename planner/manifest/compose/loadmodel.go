@@ -105,7 +105,7 @@ func (l *load) lay(m, own *model, d *document) bool {
 	})
 	if err != nil {
 		f := l.foreign(err, d.position)
-		if field := culprit(mapping(tree), err); f.Field == "" && field != "" {
+		if field := culprit(mapping(tree), err); field != "" && strings.HasPrefix(field, f.Field) {
 			f = d.position(field).fault(f.Reason, f.Remedy)
 		}
 		l.faults.addUnlessTold(f)

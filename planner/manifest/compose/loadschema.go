@@ -63,20 +63,25 @@ func (l *load) valid(cfg map[string]any, d *document) bool {
 		return false
 	}
 	// What is wrong is taken out, so that the rest is looked at, too.
+	out := map[string]bool{} // what was taken out, by its path
 	for range maxRounds {
 		var broken *jsonschema.ValidationError
 		if err := s.Validate(instance); !errors.As(err, &broken) {
 			return err == nil
 		}
-		v := violations{l: l, d: d, cfg: instance}
+		v := violations{l: l, d: d, cfg: instance, out: out}
 		v.collect(broken)
 		for _, location := range v.found {
 			key := keyAround(instance, location)
-			if len(key) < 2 {
+			if len(key) == 0 || len(key) == 1 && key[0] == "services" {
 				return false
 			}
 			cut(cfg, key)
 			cut(instance, key)
+			out[fmt.Sprintf("%q", key)] = true
+		}
+		if instance["services"] == nil && instance["include"] == nil {
+			return false
 		}
 	}
 	return false
@@ -104,6 +109,7 @@ type violations struct {
 	d     *document
 	cfg   any
 	found [][]string // locations of what was told
+	out   map[string]bool
 }
 
 func (v *violations) collect(e *jsonschema.ValidationError) {
@@ -175,6 +181,8 @@ func formRemedy(want []string, got string, location []string) string {
 		key = location[len(location)-1]
 	}
 	switch {
+	case got == "object" && len(want) == 1 && len(location) > 1 && keyedLists[location[len(location)-2]]:
+		return "write KEY=VALUE behind the dash, or KEY: VALUE without it"
 	case got == "null":
 		return "give it a value, or remove it"
 	case slices.Contains(times, key):
@@ -197,6 +205,9 @@ func formRemedy(want []string, got string, location []string) string {
 	return "write a number, without quotes"
 }
 
+// keyedLists are the lists of KEY=VALUE that may be objects, too.
+var keyedLists = map[string]bool{"annotations": true, "args": true, "environment": true, "labels": true, "sysctls": true}
+
 // times are the keys whose values are lengths of time.
 var times = []string{"delay", "interval", "monitor", "start_interval", "start_period", "stop_grace_period", "timeout", "window"}
 
@@ -216,7 +227,12 @@ func (v *violations) tell(e *jsonschema.ValidationError) {
 			v.unknown(at)
 		}
 	case *kind.Required:
-		v.add(at, "needs "+strings.Join(k.Missing, ", "), "add it")
+		missing := slices.DeleteFunc(slices.Clone(k.Missing), func(name string) bool { return v.out[fmt.Sprintf("%q", append(slices.Clip(at), name))] })
+		if len(missing) == 0 {
+			v.found = append(v.found, at) // it was told what is wrong with them
+			return
+		}
+		v.add(at, "needs "+strings.Join(missing, ", "), "add it")
 	case *kind.Enum:
 		var want []string
 		for _, w := range k.Want {

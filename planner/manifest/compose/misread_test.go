@@ -90,6 +90,10 @@ func TestTellsWhatToDo(t *testing.T) {
 		{"beside values that cannot be", "mem_limit: abc\ncommand: \"it's\"\nrestart: sometimes\nipc: host", nil, []string{
 			"services.web.mem_limit: invalid size", "services.web.command: invalid command line string; close its quotes",
 			`services.web.restart: "sometimes" is not known here; write unless-stopped`, `services.web.ipc: "host" is not possible`}},
+		{"beside a key that is none", "servces: {}\nservices:\n  web: {image: web:1, mem_limit: abc}", nil, []string{"servces: is no key", "services.web.mem_limit: invalid size"}},
+		{"beside a condition that is none", "depends_on: {web: {condition: healthy}}", nil, []string{"depends_on.web.condition: must be one of service_started"}},
+		{"an object in a list of texts", "environment: [{KEY: value}, A=1]", nil, []string{"environment[0]: must be text; write KEY=VALUE behind the dash, or KEY: VALUE without it"}},
+		{"no number of a port", "ports: ['80:80', 1.5]", nil, []string{"services.web.ports[1]: invalid type float64 for port; write"}},
 		{"a form that is none of many", "environment: {A: {B: c}}", nil, []string{"environment.A: must be a number or empty or text or true or false; write it as text or as a number"}},
 		{"limits as docker run has them", "ulimits: {nofile: '1024:2048'}", nil, []string{"write one number for both, or {soft: 20000, hard: 40000}"}},
 		{"a dollar", "environment: {A: 'pa$word'}", nil, []string{"variable word is not defined; define it in spec.variables of fleet.yaml or in the .env beside the Compose file, or write ${word:-default}, or $$ for a dollar"}},
