@@ -155,11 +155,16 @@ func (f *textFile) replace(n *yaml.Node, value string) error {
 
 // insertInto puts an entry first into a mapping in braces.
 func (f *textFile) insertInto(n *yaml.Node, entry string) error {
+	return f.insertBehind('{', n, entry)
+}
+
+// insertBehind puts an entry first into what n is, which a bracket opens.
+func (f *textFile) insertBehind(bracket byte, n *yaml.Node, entry string) error {
 	line, at, err := f.offset(n)
 	if err != nil {
 		return err
 	}
-	if line[at] != '{' {
+	if line[at] != bracket {
 		return errNotEditable
 	}
 	if len(n.Content) > 0 {

@@ -23,7 +23,8 @@ func newPromoteCommand(e *env) *cobra.Command {
 commit sets spec.update.promoted of the service to the revision that its
 manifest asks for: it goes on past all steps that wait for approval, or with
 --step up to that one. Steps with a pause still take their time. It may be made
-before the rollout has come so far; another revision has to be promoted anew.
+before the rollout has come so far; another revision has to be promoted anew. In
+a Compose file it is x-orpheus.update.promoted of the service.
 
 It is made in the checkout you are in, shown and pushed as by "orpheus drain".
 Where the records of the fleet can be read, a revision that has failed or that

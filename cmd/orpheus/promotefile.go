@@ -10,7 +10,12 @@ import (
 	yaml "go.yaml.in/yaml/v3"
 
 	"github.com/orpheus-cd/orpheus/planner"
+	"github.com/orpheus-cd/orpheus/planner/manifest"
 )
+
+// promotedInCompose is where a service of a Compose file has what a manifest
+// has in spec.update.promoted.
+var promotedInCompose = []string{"x-orpheus", "update", "promoted"}
 
 // changePromoted works out what must change in the fleet in folder of fsys so
 // that the revision that a service is to have may pass its steps that wait for
@@ -30,6 +35,10 @@ func changePromoted(ctx context.Context, fsys fs.FS, folder string, id planner.S
 	c, err := changeService(ctx, fsys, folder, id, serviceEdit{
 		field: "spec.update.promoted",
 		set:   func(text []byte) ([]byte, error) { return setPromoted(text, id, value) },
+		compose: func(text []byte, at manifest.ComposePlace) ([]byte, error) {
+			return setComposePromoted(text, at, value)
+		},
+		byHand: byHand(promotedInCompose, value),
 		over: map[string]any{
 			"metadata": map[string]any{},
 			"spec":     map[string]any{"update": map[string]any{"promoted": value}},
@@ -116,18 +125,7 @@ func setPromoted(text []byte, id planner.ServiceID, value string) ([]byte, error
 	case spec == nil:
 		f.insertLines(f.documentEnd(root.Line), "spec:", "  update:", "    "+entry)
 		return f.text(), nil
-	case spec.Kind != yaml.MappingNode || len(spec.Content) == 0:
-		return nil, errNotEditable
 	}
-	update, updateAt := mapEntry(spec, "update")
-	switch {
-	case update != nil:
-		err = f.setEntry(update, updateAt, "promoted", value)
-	case spec.Style&yaml.FlowStyle != 0:
-		err = f.insertInto(spec, "update: {"+entry+"}")
-	default:
-		indent := strings.Repeat(" ", spec.Content[0].Column-1)
-		f.insertLines(at.Line, indent+"update:", indent+"  "+entry)
-	}
+	err = f.setPath(spec, at, []string{"update", "promoted"}, value)
 	return f.text(), err
 }

@@ -32,8 +32,8 @@ They run the images they have run before. With --pull they run what the tags of
 the images stand for now.
 
 In a fleet it is a commit, which sets metadata.annotations[` + restartedAt + `]
-of the service in the checkout you are in, and is made, shown and pushed as by
-"orpheus drain". On a machine whose node stands alone (coordination: none) the
+of the service in the checkout you are in (in a Compose file: a label of that
+name), and is made, shown and pushed as by "orpheus drain". On a machine whose node stands alone (coordination: none) the
 agent does it by itself, without Git, and goes on with it after a restart; that
 lasts until the manifest asks for another revision. Flags of commits make it a
 commit there too.

@@ -9,6 +9,7 @@ import (
 	yaml "go.yaml.in/yaml/v3"
 
 	"github.com/orpheus-cd/orpheus/planner"
+	"github.com/orpheus-cd/orpheus/planner/manifest"
 )
 
 // restartedAt is the annotation whose change restarts a service.
@@ -20,7 +21,11 @@ func changeRestart(ctx context.Context, fsys fs.FS, folder string, id planner.Se
 	return changeService(ctx, fsys, folder, id, serviceEdit{
 		field: "metadata.annotations[" + restartedAt + "]",
 		set:   func(text []byte) ([]byte, error) { return setRestart(text, id, value) },
-		over:  map[string]any{"metadata": map[string]any{"annotations": map[string]string{restartedAt: value}}},
+		compose: func(text []byte, at manifest.ComposePlace) ([]byte, error) {
+			return setComposeRestart(text, at, value)
+		},
+		byHand: byHand([]string{"labels", restartedAt}, `"`+value+`"`),
+		over:   map[string]any{"metadata": map[string]any{"annotations": map[string]string{restartedAt: value}}},
 		apply: func(s *planner.Service) {
 			s.Annotations = maps.Clone(s.Annotations)
 			if s.Annotations == nil {

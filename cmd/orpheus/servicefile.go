@@ -20,6 +20,10 @@ type serviceEdit struct {
 	// set puts the value into the service's document and leaves every other byte
 	// of the file as it is.
 	set func(text []byte) ([]byte, error)
+	// In a Compose file the value goes below the service's key, by compose at
+	// path; byHand is what people write there themselves.
+	compose func(text []byte, at manifest.ComposePlace) ([]byte, error)
+	byHand  string
 	// over is a document of that value alone, but for its head: it is laid over
 	// what bases say of the service. It has metadata.
 	over map[string]any
@@ -49,11 +53,19 @@ func changeService(ctx context.Context, fsys fs.FS, folder string, id planner.Se
 	if !lies(c.path, folder) {
 		return newServiceDocument(fsys, folder, id, edit)
 	}
+	remedy := "set " + edit.field + " by hand"
+	if place := found[0].Compose; place.File != "" {
+		c.path, remedy = place.File, fmt.Sprintf("add this below services.%s by hand:%s", place.Service, edit.byHand)
+		if !lies(c.path, folder) { // the fleet's file includes it, and those of other fleets may
+			return nil, fmt.Errorf("%s is not changed: it lies outside the fleet's folder and may be part of other fleets; %s", c.path, remedy)
+		}
+		edit.set = func(text []byte) ([]byte, error) { return edit.compose(text, place) }
+	}
 	if c.before, err = fs.ReadFile(fsys, c.path); err == nil {
 		c.after, err = edit.set(c.before)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("change %s: %w; set %s by hand", c.path, err, edit.field)
+		return nil, fmt.Errorf("change %s: %w; %s", c.path, err, remedy)
 	}
 	after, err := readFleet(ctx, edited{fsys, c.path, c.after}, folder)
 	if err != nil {
@@ -64,7 +76,7 @@ func changeService(ctx context.Context, fsys fs.FS, folder string, id planner.Se
 	edit.apply(&s)
 	before.Services[id] = s
 	if !sameFleet(before, after) {
-		return nil, fmt.Errorf("change %s: %w; set %s by hand", c.path, errNotEditable, edit.field)
+		return nil, fmt.Errorf("change %s: %w; %s", c.path, errNotEditable, remedy)
 	}
 	return c, nil
 }

@@ -39,7 +39,8 @@ type composite struct {
 	used     []usedVariable
 	use
 
-	root    *yaml.Node // for who wants to see it, nil otherwise
+	root    *yaml.Node       // for who wants to see it, nil otherwise
+	top     *composeDocument // the highest part, if a Compose file says it; as root
 	sources map[*yaml.Node]*source
 }
 
@@ -325,7 +326,7 @@ func (c *composer) compose(u *unit) (*composite, error) {
 		out.used[i].was = c.vars.print(out.used[i].name, len(out.faults) > 0)
 	}
 	if c.show {
-		out.root, out.sources = root, d.sources
+		out.root, out.sources, out.top = root, d.sources, u.parts[len(u.parts)-1].compose
 	}
 	return out, nil
 }

@@ -237,6 +237,12 @@ func (f *composeFile) add(d compose.Document, namespace string) {
 	}
 }
 
+// place is where people find the service of the document.
+func (doc *composeDocument) place() ComposePlace {
+	p := doc.Origin("metadata.name")
+	return ComposePlace{p.File, doc.Service, p.Line, p.Column}
+}
+
 func placeOf(p compose.Position) position {
 	return position{p.Line, p.Column, &source{file: p.File}}
 }

@@ -24,9 +24,18 @@ type Document struct {
 	Name      string
 	Revision  planner.Revision // of a Service
 	Files     []string         // it is made from, lowest layer first
+	Compose   ComposePlace     // of a Service whose highest layer is a Compose file
 
 	root    *yaml.Node
 	sources map[*yaml.Node]*source
+}
+
+// ComposePlace is where a service stands in a Compose file: one that is listed,
+// or that such a one includes. Zero = nowhere.
+type ComposePlace struct {
+	File         string
+	Service      string // its key below services
+	Line, Column int    // of the key
 }
 
 // Render reads a fleet as Load does, and returns its documents too: the Fleet,
@@ -76,6 +85,9 @@ func (c *composer) documents(d planner.Desired) []Document {
 				continue
 			}
 			doc.Kind, doc.Namespace, doc.Name, doc.Revision = "Service", s.ID.Namespace, s.ID.Name, s.Revision
+			if m.top != nil {
+				doc.Compose = m.top.place()
+			}
 		case m.node != nil:
 			if _, ok := d.Nodes[m.node.Name]; !ok {
 				continue
