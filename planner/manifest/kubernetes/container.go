@@ -89,8 +89,10 @@ func (c *container) resources() {
 		var amounts object
 		for _, f := range v.at(name).fields() {
 			switch {
-			case f.key == "cpu", f.key == "memory":
-				amounts.copyText(v.at(name), f.key)
+			case f.key == "cpu":
+				amounts.put(f.key, f.cores(), f)
+			case f.key == "memory":
+				amounts.put(f.key, f.bytes(), f)
 			case strings.Contains(f.key, "/") || strings.HasPrefix(f.key, "hugepages-"):
 				f.failed("is not in this version", "a device of the node is devices: [/dev/NAME]")
 			}
@@ -128,6 +130,7 @@ func (c *container) security() {
 	c.groups(&all, pod)
 	for _, v := range []value{own, pod} {
 		v.at("procMount").is("Default")
+		v.at("appArmorProfile", "type").is("RuntimeDefault")
 		profile := v.at("seccompProfile")
 		if !profile.at("type").is("RuntimeDefault") {
 			profile.lost("containers have the default profile of their driver", "")

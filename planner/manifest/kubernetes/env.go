@@ -66,8 +66,8 @@ func (w *workload) mapNamed(ref value) (data value, found bool) {
 	case r != nil:
 		delete(w.unused, r)
 		m := r.value(w.converter)
-		m.metadata()
-		m.drop("metadata", "immutable")
+		m.ownMetadata()
+		m.drop("immutable")
 		return m.at("data"), true
 	case optional:
 		ref.lost("ConfigMap "+quote(name)+" is not among what was converted, and may be missing", "convert them together if there is one")
@@ -130,6 +130,10 @@ func (c *container) fromMap(name string, ref value) {
 
 var subscript = regexp.MustCompile(`^metadata\.(labels|annotations)\['(.*)'\]$`)
 
+// ofControllers are labels that Kubernetes gives the pods of its workloads.
+var ofControllers = map[string]bool{"pod-template-hash": true, "controller-revision-hash": true, "pod-template-generation": true,
+	"statefulset.kubernetes.io/pod-name": true, "apps.kubernetes.io/pod-index": true}
+
 // fromField reads a variable that tells about the pod: what is known beforehand
 // is written down.
 func (c *container) fromField(name string, ref value) {
@@ -138,7 +142,7 @@ func (c *container) fromField(name string, ref value) {
 	template := c.r.value(c.converter).at("spec", "template", "metadata")
 	if m := subscript.FindStringSubmatch(field); m != nil {
 		v := template.at(m[1], m[2])
-		if v.given() {
+		if v.given() || !ofControllers[m[2]] { // without one the value is empty
 			c.set(name, v.text(), ref)
 			return
 		}
@@ -154,6 +158,8 @@ func (c *container) fromField(name string, ref value) {
 		c.set(name, account, ref)
 	case "metadata.name":
 		ref.failed(name+": the name of the instance is known only where it runs", "have the program take its host name, or ORPHEUS_SERVICE and ORPHEUS_SLOT, which every container has")
+	case "metadata.labels['apps.kubernetes.io/pod-index']":
+		ref.failed(name+": the slot is known only where the instance runs", "have the program read ORPHEUS_SLOT, which every container has")
 	case "spec.nodeName":
 		ref.failed(name+": the node is known only where the instance runs", "have the program read ORPHEUS_NODE, which every container has")
 	default:

@@ -27,9 +27,8 @@ func (vs *volumes) configFiles(m, v value, sources []value) list {
 	for _, s := range sources {
 		files = append(files, vs.filesOf(s, v)...)
 	}
-	for _, s := range []value{v.at("configMap"), v.at("projected")} {
-		s.at("defaultMode").is("420", "0644", "292", "0444", "0o644", "0o444")
-	}
+	v.at("configMap", "defaultMode").mode()
+	v.at("projected", "defaultMode").mode()
 	part, at := path.Clean("/" + m.at("subPath").text())[1:], m.at("mountPath").text()
 	var all list
 	for _, f := range files {
@@ -53,6 +52,17 @@ func (vs *volumes) configFiles(m, v value, sources []value) list {
 		m.at("mountPath").hint("its files are mounted one by one: what else the image has in this folder stays there", "see whether the image has files there, and mount over those that are not wanted")
 	}
 	return all
+}
+
+// mode reads the mode of a file, which is 0444 here.
+func (v value) mode() {
+	switch n, ok := v.number(); {
+	case !ok, n == 0o644, n == 0o444:
+	case n&0o111 != 0:
+		v.failed("files of the repository are mounted with mode 0444: none can be run by its name", "have a shell run it: command: [sh, FILE]")
+	default:
+		v.lost("files of the repository are mounted with mode 0444", "")
+	}
 }
 
 // filesOf are the files that one source of a volume gives.
@@ -82,7 +92,7 @@ func (vs *volumes) filesOf(s, volume value) []configFile {
 	}
 	var picks []pick
 	for _, i := range ref.at("items").items() {
-		i.at("mode").is("420", "0644", "292", "0444", "0o644", "0o444")
+		i.at("mode").mode()
 		picks = append(picks, pick{i.at("key").text(), path.Clean("/" + i.at("path").text())[1:], i})
 	}
 	if !ref.at("items").given() {

@@ -137,8 +137,7 @@ func (c *converter) service(r *resource) {
 			selector.hintFailed("selects "+other.r.String()+", too: an address leads to the instances of one service, here of "+w.name, "make them one service, or put a proxy before them")
 		}
 	}
-	v.metadata()
-	v.drop("metadata")
+	v.ownMetadata()
 	selector.n.tick()
 	w.offer(r, v.at("spec"))
 }
@@ -174,7 +173,9 @@ func (w *workload) offer(r *resource, spec value) {
 		spec.at("clusterIP").unlessRead("addresses are given by the fleet", "use the name", true)
 	}
 	spec.drop("clusterIPs")
-	spec.at("type").text()
+	if kind := spec.at("type"); !kind.is("ClusterIP", "NodePort", "LoadBalancer") {
+		kind.failed("is no type of a Service that selects pods", "write ClusterIP, NodePort or LoadBalancer")
+	}
 	spec.at("internalTrafficPolicy").is("Cluster")
 	spec.at("ipFamilyPolicy").is("SingleStack")
 	spec.drop("allocateLoadBalancerNodePorts")
@@ -206,7 +207,11 @@ func (w *workload) offerPort(spec, v value, headless bool) {
 	if name := v.at("name").text(); name != "" && p.name == "" && len(name) <= 15 {
 		p.name = name
 	} else if name != "" && name != p.name {
-		v.at("name").hint("is "+quote(p.name)+" here, as in the container: so is its SRV record", "")
+		if p.name == "" {
+			v.at("name").hint("has more than 15 characters, which no port's name has here: it has none, nor an SRV record", "give the port a name in the container")
+		} else {
+			v.at("name").hint("is "+quote(p.name)+" here, as in the container: so is its SRV record", "")
+		}
 	}
 	switch {
 	case headless:

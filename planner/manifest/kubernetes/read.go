@@ -18,6 +18,7 @@ type value struct {
 // at is the value of a field, or of a field of a field.
 func (v value) at(names ...string) value {
 	for _, name := range names {
+		v.want("!!map", "an object")
 		v = value{v.c, v.r, v.n.child(name), join(v.path, name), name}
 	}
 	return v
@@ -33,8 +34,21 @@ func join(path, name string) string {
 // given reports whether something other than null is there.
 func (v value) given() bool { return v.n != nil && !v.n.null() }
 
+// want notes what is looked for, if something else is there: who reads nothing
+// then has it told.
+func (v value) want(tag, what string) {
+	if v.given() && v.n.tag != tag {
+		v.n.wanted = what
+	}
+}
+
 // items are those of a list.
 func (v value) items() []value {
+	v.want("!!seq", "a list")
+	return v.listed()
+}
+
+func (v value) listed() []value {
 	if v.n == nil || v.n.tag != "!!seq" {
 		return nil
 	}
@@ -47,6 +61,7 @@ func (v value) items() []value {
 
 // fields are the values of a mapping, in the order in which they are written.
 func (v value) fields() []value {
+	v.want("!!map", "an object")
 	if v.n == nil || v.n.tag != "!!map" {
 		return nil
 	}
@@ -60,7 +75,11 @@ func (v value) fields() []value {
 // text reads a text. What is no text counts as it is written; a list or a
 // mapping is none, and stays unread.
 func (v value) text() string {
-	if !v.given() || !v.n.scalar() {
+	if !v.given() {
+		return ""
+	}
+	if !v.n.scalar() {
+		v.n.wanted = "text"
 		return ""
 	}
 	v.n.seen = true
@@ -69,7 +88,7 @@ func (v value) text() string {
 
 // number reads a whole number.
 func (v value) number() (int64, bool) {
-	if !v.given() || v.n.tag != "!!int" {
+	if v.want("!!int", "a whole number"); !v.given() || v.n.tag != "!!int" {
 		return 0, false
 	}
 	n, err := strconv.ParseInt(v.n.text, 0, 64)
@@ -82,7 +101,7 @@ func (v value) number() (int64, bool) {
 
 // truth reads a truth value.
 func (v value) truth() bool {
-	if !v.given() || v.n.tag != "!!bool" {
+	if v.want("!!bool", "true or false"); !v.given() || v.n.tag != "!!bool" {
 		return false
 	}
 	v.n.seen = true
@@ -92,6 +111,7 @@ func (v value) truth() bool {
 // words reads a map of texts.
 func (v value) words() map[string]string {
 	all := map[string]string{}
+	v.want("!!map", "an object")
 	if v.n != nil && v.n.tag == "!!map" {
 		for i, name := range v.n.names {
 			if child := v.n.children[i]; child.scalar() && !child.null() {
@@ -157,7 +177,9 @@ func (c *converter) unread(r *resource) {
 		left, seen := census(v.n)
 		switch {
 		case left == 0:
-		case seen == 0 && v.path != r.path:
+		case seen == 0 && v.n.wanted != "":
+			v.tell("must be "+v.n.wanted+", not "+v.n.what(), "correct it: see whether Kubernetes takes it", false)
+		case seen == 0 && v.path != r.path && !v.n.holdsWanted():
 			known := knownFields[plainName(v.path)]
 			if r.group == configMap && (strings.HasPrefix(v.path, join(r.path, "data")) || strings.HasPrefix(v.path, join(r.path, "binaryData"))) {
 				known = unusedKey
@@ -167,10 +189,12 @@ func (c *converter) unread(r *resource) {
 			}
 			v.tell(known.reason, known.remedy, known.warning)
 		default:
-			for _, f := range v.fields() {
-				look(f)
+			if v.n.tag == "!!map" {
+				for _, f := range v.fields() {
+					look(f)
+				}
 			}
-			for _, item := range v.items() {
+			for _, item := range v.listed() {
 				look(item)
 			}
 			if v.n.scalar() {

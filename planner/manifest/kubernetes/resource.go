@@ -170,3 +170,39 @@ func (v value) metadata() {
 	v.at("metadata", "annotations").drop("kubectl.kubernetes.io/last-applied-configuration", "deployment.kubernetes.io/revision",
 		"deprecated.daemonset.template.generation", "autoscaling.alpha.kubernetes.io/conditions")
 }
+
+// ofTools are annotations by which tools find again what they have made.
+var ofTools = []string{"meta.helm.sh/", "helm.sh/", "kustomize.toolkit.fluxcd.io/", "helm.toolkit.fluxcd.io/", "argocd.argoproj.io/", "config.kubernetes.io/",
+	"internal.config.kubernetes.io/", "kubectl.kubernetes.io/", "kompose.", "pv.kubernetes.io/", "volume.kubernetes.io/", "volume.beta.kubernetes.io/storage-provisioner",
+	"endpoints.kubernetes.io/"}
+
+// ownMetadata reads that of what is put into a service, which has its own: of
+// annotations, which may tell a cluster what to do, it says so.
+func (v value) ownMetadata() {
+	v.metadata()
+	annotations := v.at("metadata", "annotations")
+	var names []string
+	for _, f := range annotations.fields() {
+		if !f.n.seen && !slices.ContainsFunc(ofTools, func(prefix string) bool { return strings.HasPrefix(f.key, prefix) }) {
+			names = append(names, f.key)
+		}
+	}
+	if len(names) > 0 {
+		annotations.lost("have no place here: "+quote(strings.Join(names, ", ")), "see what they did; the service has the annotations of its workload")
+	}
+	v.drop("metadata")
+}
+
+// meantSomething reports whether an annotation of pods changes what they are in
+// a cluster.
+func meantSomething(name, text string) bool {
+	switch prefix, _, _ := strings.Cut(name, "/"); prefix {
+	case "container.apparmor.security.beta.kubernetes.io", "container.seccomp.security.alpha.kubernetes.io", "seccomp.security.alpha.kubernetes.io":
+		return text != "runtime/default" && text != "docker/default"
+	}
+	switch name {
+	case "sidecar.istio.io/inject", "linkerd.io/inject", "vault.hashicorp.com/agent-inject", "consul.hashicorp.com/connect-inject", "dapr.io/enabled":
+		return text != "false" && text != "disabled"
+	}
+	return false
+}

@@ -31,9 +31,9 @@ var otherKinds = map[string]struct {
 	"Ingress":               {needed, "is not converted: there is no ingress in this version", "publish a port of a proxy that you run as a service"},
 	"NetworkPolicy":         {needed, "is not converted: all services of a fleet can reach each other", "do not rely on it here"},
 	"PersistentVolume":      {needed, "is not converted: storage here is local volumes and host paths", "mount its folder with hostPath, or copy its data into the local volume"},
-	"ReplicaSet":            {needed, "is not converted", "convert its Deployment, or make it one"},
-	"ReplicationController": {needed, "is not converted", "make it a Deployment"},
-	"Pod":                   {needed, "is not converted", "convert what made it, or make it a Deployment"},
+	"ReplicaSet":            {needed, "is not converted: a Deployment is what keeps its revisions", "convert the Deployment that made it, or make it one"},
+	"ReplicationController": {needed, "is not converted: a Deployment took its place in Kubernetes, too", "make it a Deployment"},
+	"Pod":                   {needed, "is not converted: it runs once, and nothing replaces it", "convert what made it, or make it a Deployment"},
 	"ResourceQuota":         {needed, "is not converted: there are no quotas of namespaces", "bound replicas and resources of the services"},
 }
 
@@ -81,7 +81,16 @@ func at(schedule string) string {
 func (c *converter) leftOver(r *resource, tell func(reason, remedy string, warning bool)) {
 	switch r.group {
 	case service:
-		tell("selects nothing that was converted", "convert it together with its workload; a name for something outside of the fleet is hostAliases of those who call it", false)
+		spec := r.value(c).at("spec")
+		if name := spec.at("externalName").text(); name != "" {
+			tell("is another name of "+quote(name)+", and services are all that has names here", "have those who call "+quote(r.name)+" call that, or give them hostAliases", false)
+			return
+		}
+		if !spec.at("selector").given() {
+			tell("has no selector: it leads to what is outside of the cluster", "have those who call "+quote(r.name)+" call that, or give them hostAliases", false)
+			return
+		}
+		tell("selects nothing that was converted", "convert it together with its workload", false)
 	case autoscaler:
 		tell("scales nothing that was converted", "convert it together with its workload", false)
 	case configMap:

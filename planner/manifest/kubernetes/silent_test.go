@@ -15,16 +15,18 @@ import (
 // which docs/convert.md says.
 var meaningless = regexp.MustCompile(strings.Join([]string{
 	`(^|\.)(apiVersion)$`, // of the same group
-	`^(items\[\d+\]\.)?(kind|metadata\.(name|namespace))$`, // which are read before
-	`metadata\.(creationTimestamp|finalizers|annotations\.deployment)`,
+	`^(items\[\d+\]\.)?(kind|metadata\.(name|namespace))$`,                                                 // which are read before
+	`^(items\[\d+\]\.)?(status\.|metadata\.(creationTimestamp|generation|resourceVersion|uid|finalizers))`, // a server's
+	`metadata\.annotations\.(deployment|kubectl)\.kubernetes\.io`,
 	`containers\[0\]\.name$`,         // of one alone
 	`hostPort$`,                      // with hostNetwork it is containerPort
 	`runAsNonRoot$`,                  // beside runAsUser
 	`volumeMounts\[\d+\]\.readOnly$`, // of files, which are
 	`^spec\.replicas$`,               // beside an autoscaler
+	`envFrom\[\d+\]\.prefix$`,        // of what is not there, and noted
 
 	`revisionHistoryLimit$`,
-	`^(items\[0\]\.)metadata\.labels`, // of a Service
+	`^(items\[\d+\]\.)?metadata\.labels`, // of a Service or a ConfigMap
 	`clusterIPs`, `appProtocol$`, `immutable$`, `fsGroupChangePolicy$`,
 	`terminationMessage(Path|Policy)$`, `podAffinityTerm\.`, `podAntiAffinity.*weight$`,
 	`preemptionPolicy$`, `enableServiceLinks$`, `kubernetes\.io/os$`,
@@ -51,6 +53,19 @@ func TestNothingIsLostSilently(t *testing.T) {
 				t.Errorf("%s: %s: the value is lost, and nothing is said", v.r, v.path)
 			}
 		})
+	}
+}
+
+// TestLineEndings: files of Windows mean the same.
+func TestLineEndings(t *testing.T) {
+	for name, data := range samples(t) {
+		if strings.Contains(string(data), "\r") {
+			t.Fatalf("%s has other line endings already", name)
+		}
+		want := told(readSample(t, name, data).convert())
+		if got := told(readSample(t, name, []byte(strings.ReplaceAll(string(data), "\n", "\r\n"))).convert()); got != want {
+			t.Errorf("%s: with CRLF it is\n%s\nnot\n%s", name, got, want)
+		}
 	}
 }
 

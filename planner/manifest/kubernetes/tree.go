@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -32,10 +33,31 @@ type node struct {
 	names        []string
 	children     []*node // values of names, or items
 	seen         bool    // of a scalar: somebody has read it
+	wanted       string  // what was looked for in vain: a list
 }
 
 func (n *node) scalar() bool { return n.tag != "!!map" && n.tag != "!!seq" }
 func (n *node) null() bool   { return n.tag == "!!null" }
+
+// what is the kind of value that n is, in words.
+func (n *node) what() string {
+	switch n.tag {
+	case "!!map":
+		return "an object"
+	case "!!seq":
+		return "a list"
+	case "!!int", "!!float":
+		return "a number"
+	case "!!bool":
+		return n.text
+	}
+	return "text"
+}
+
+// holdsWanted reports whether something else was looked for in n.
+func (n *node) holdsWanted() bool {
+	return slices.ContainsFunc(n.children, func(c *node) bool { return c.wanted != "" && !c.null() || c.holdsWanted() })
+}
 
 // child is the value of a name, nil if there is none.
 func (n *node) child(name string) *node {

@@ -130,10 +130,11 @@ func (vs *volumes) mount(m, v value) list {
 		m.failed("subPathExpr is not in this version", "mount the whole volume")
 	case vs.claims[name]:
 		vs.claimed(v.at("spec"), readOnly)
-		v.metadata()
-		v.drop("metadata", "apiVersion", "kind")
+		v.ownMetadata()
+		v.drop("apiVersion", "kind")
 		return vs.own(m, v, part, one, localVolume)
-	case v.at("emptyDir").n != nil:
+	case v.at("emptyDir").n != nil, !slices.ContainsFunc(v.fields(), func(f value) bool { return f.key != "name" && f.given() }):
+		// Kubernetes has an emptyDir where nothing is said, too.
 		return vs.own(m, v, part, one, func(o *object) { emptyDir(o, v.at("emptyDir")) })
 	case v.at("hostPath").given():
 		return one(vs.hostPath(v, name, part, readOnly))
@@ -145,6 +146,7 @@ func (vs *volumes) mount(m, v value) list {
 		if vs.claim(v.at("persistentVolumeClaim"), readOnly) {
 			return vs.own(m, v, part, one, localVolume)
 		}
+		m.lost("is not mounted: its volume is not converted", "")
 	case v.at("ephemeral").given():
 		v.at("ephemeral").lost("is a folder on the node's disk here, of no certain size", "")
 		return vs.own(m, v, part, one, func(o *object) { o.put("emptyDir", object{}, v) })
@@ -174,7 +176,9 @@ func emptyDir(o *object, v value) {
 	var dir object
 	if v.at("medium").is("Memory") {
 		dir.put("medium", "Memory", v.at("medium"))
-		dir.copyText(v, "sizeLimit")
+		if limit := v.at("sizeLimit"); limit.given() {
+			dir.put("sizeLimit", limit.bytes(), limit)
+		}
 	} else {
 		v.at("medium").text()
 		v.at("sizeLimit").lost("is not bounded on disks in this version", "medium: Memory is")
@@ -228,8 +232,7 @@ func (vs *volumes) claim(v value, readOnly bool) bool {
 	}
 	if r := vs.find(claim, vs.namespace, name); r != nil {
 		delete(vs.unused, r)
-		r.value(vs.converter).metadata()
-		r.value(vs.converter).drop("metadata")
+		r.value(vs.converter).ownMetadata()
 		vs.claimed(r.value(vs.converter).at("spec"), readOnly)
 		return true
 	}

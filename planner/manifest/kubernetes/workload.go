@@ -55,6 +55,9 @@ func (c *converter) workload(r *resource) {
 // nameIt finds the service's name: that of the workload, as a label.
 func (w *workload) nameIt(v value) {
 	w.name = w.r.name
+	if w.name == "" {
+		v.at("metadata", "generateName").failed("names are given, not made", "give it a name: metadata.name")
+	}
 	label := strings.Trim(strings.ReplaceAll(w.name[:min(len(w.name), maxServiceName)], ".", "-"), "-")
 	if label != w.name {
 		w.name = label
@@ -88,6 +91,9 @@ func (w *workload) annotations(v value) map[string]string {
 	for _, f := range v.fields() {
 		switch {
 		case f.n.seen: // of a server
+		case meantSomething(f.key, f.n.text):
+			f.hintFailed("means nothing here, where nothing looks at annotations: it is kept as a text", "see what it did, and say it in the service")
+			all[f.key] = f.text()
 		case f.key == "kubectl.kubernetes.io/restartedAt":
 			all["orpheus/restartedAt"] = f.text()
 		case strings.HasPrefix(f.key, "orpheus/"):
@@ -159,8 +165,7 @@ func (w *workload) autoscaler() *resource {
 
 // autoscaled takes what an autoscaler keeps at least.
 func (w *workload) autoscaled(v value) {
-	v.metadata()
-	v.drop("metadata")
+	v.ownMetadata()
 	v.at("spec", "scaleTargetRef").drop("apiVersion")
 	least := v.at("spec", "minReplicas")
 	n, given := least.number()
