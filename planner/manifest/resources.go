@@ -82,7 +82,7 @@ func (d *decoder) bytes(v value) (int64, bool) {
 	}
 	if q.Sign() != 0 && q.Cmp(*resource.NewQuantity(minMemoryBytes, resource.BinarySI)) < 0 {
 		remedy := "write at least 1Mi"
-		if digits := strings.TrimRight(v.node.Value, "m"); len(digits) > 0 && len(digits) < 6 {
+		if digits := strings.TrimRight(v.node.Value, "m"); len(digits) > 0 && len(digits) < 6 && strings.Trim(digits, "0123456789") == "" {
 			remedy = "did you mean " + digits + "Mi?"
 		}
 		d.wrong(v, quote(v.node.Value)+" is less than 1Mi", remedy)
