@@ -144,6 +144,8 @@ func (c *converter) service(name string) *service {
 	s.placed()
 	s.program()
 	s.variables()
+	s.checkSwarmNames()
+	s.checkEnd()
 	s.reachable()
 	s.resources()
 	s.stored()

@@ -75,6 +75,11 @@ func (s *service) deployed(key string, i int) string {
 
 // constraint reads one of Swarm's: only labels that a node must have can be said.
 func (s *service) constraint(at, text string) {
+	switch strings.ReplaceAll(text, " ", "") {
+	case "node.role==worker", "node.role!=manager":
+		s.warn(at, "changes nothing: a fleet has no managers, so that all of its nodes are workers", "remove it")
+		return
+	}
 	key, value, equal := strings.Cut(text, "==")
 	if !equal {
 		if unequal, without, not := strings.Cut(text, "!="); not {

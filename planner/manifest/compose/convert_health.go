@@ -18,6 +18,9 @@ const (
 // unless the service says otherwise.
 const rolloutDeadline = 600
 
+// mostDeadline is the longest that may be said.
+const mostDeadline = 24 * 3600
+
 // maxThreshold is how many checks in a row a probe may ask for.
 const maxThreshold = 1000
 
@@ -53,8 +56,12 @@ func (s *service) checked() {
 		}
 	}
 	start := given(h.StartPeriod, 0)
-	if whole := start + time.Duration(retries)*interval; start > 0 && seconds(whole) > rolloutDeadline {
-		s.spec.put("progressDeadlineSeconds", seconds(whole), at+".start_period")
+	if whole := start + time.Duration(min(retries, maxThreshold))*interval; seconds(whole) > rolloutDeadline {
+		from := at + ".retries"
+		if start > 0 {
+			from = at + ".start_period"
+		}
+		s.spec.put("progressDeadlineSeconds", min(seconds(whole), mostDeadline), from)
 	}
 	if start > 0 && s.swarm {
 		period := given(h.StartInterval, interval)

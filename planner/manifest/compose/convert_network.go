@@ -52,6 +52,10 @@ func (s *service) networkMode() (host bool) {
 
 func (s *service) hostname() {
 	at := s.field("hostname")
+	if swarmTemplate.MatchString(s.Hostname) {
+		s.fault(at, quote(s.Hostname)+" is a template of Swarm's, which nothing fills in here", "remove it: the host name of an instance is that of its slot, such as "+s.names[s.Name]+"-0")
+		return
+	}
 	if first, _, dotted := strings.Cut(s.Hostname, "."); dotted {
 		s.fault(at, quote(s.Hostname)+" has a dot: the host name of an instance is one label", "write "+cmp.Or(labelOf(first, 63), "web"))
 		return

@@ -18,6 +18,9 @@ func (s *service) configs() {
 			target = "/" + use.Source
 		}
 		s.checkOwner(at, types.FileReferenceConfig(use))
+		if s.nodeFile("config-"+use.Source, types.FileObjectConfig(config), target, top) {
+			continue
+		}
 		full := s.objectFile(top, types.FileObjectConfig(config), "commit the file, and write file: PATH")
 		if full == "" {
 			continue
@@ -41,16 +44,29 @@ func (s *service) secrets() {
 		}
 		s.checkOwner(at, types.FileReferenceConfig(use))
 		if secret.Environment != "" {
-			s.fault(top+".environment", "is not possible: nothing is read from the environment of a process", "commit the file that holds it, and write file: PATH, or mount one that the node has: /etc/NAME:TARGET:ro")
+			s.fault(top+".environment", "is not possible: nothing is read from the environment of a process", "write file: /etc/NAME for a file that the node has, or file: PATH for one of the repository")
 			continue
 		}
-		full := s.objectFile(top, types.FileObjectConfig(secret), "mount a file that the node has, /etc/NAME:TARGET:ro")
+		if s.nodeFile("secret-"+use.Source, types.FileObjectConfig(secret), target, top) {
+			continue
+		}
+		full := s.objectFile(top, types.FileObjectConfig(secret), "write file: /etc/NAME for a file that the node has")
 		if full == "" {
 			continue
 		}
-		s.warn(top+".file", "is no secret: the repository holds it in plain text, for all who read it", "mount a file that the node has instead, /etc/NAME:TARGET:ro")
+		s.warn(top+".file", "is no secret: the repository holds it in plain text, for all who read it", "write file: /etc/NAME for a file that the node has")
 		s.mount(s.freshName("secret-"+use.Source), object{{"file", full, top}}, target, false, at)
 	}
+}
+
+// nodeFile mounts a file that the node has: what stands at file is an absolute
+// path. It reports whether that is so.
+func (s *service) nodeFile(name string, o types.FileObjectConfig, target, top string) bool {
+	if !path.IsAbs(o.File) || bool(o.External) || o.Driver != "" || o.TemplateDriver != "" {
+		return false
+	}
+	s.mount(s.freshName(name), object{{"hostPath", object{{"path", path.Clean(o.File), ""}}, ""}}, target, true, top+".file")
+	return true
 }
 
 // objectFile is the file that holds a config or a secret, "" if none does; then

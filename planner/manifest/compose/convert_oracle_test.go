@@ -31,7 +31,7 @@ var asUsual = map[string][]string{
 	"mem_swappiness":                  {"0"},
 	"mem_limit":                       {"512m"}, // as deploy has it
 	"stop_grace_period":               {"10s"},
-	"security_opt[]":                  {"no-new-privileges:true", "no-new-privileges", "no-new-privileges=true", "label:disable"},
+	"security_opt[]":                  {"no-new-privileges:true", "no-new-privileges", "no-new-privileges=true", "label:disable", "apparmor:unconfined"},
 	"healthcheck.disable":             {"true"},
 	"healthcheck.test":                {"[NONE]"},
 	"healthcheck.interval":            {"30s"},

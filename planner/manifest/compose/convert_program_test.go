@@ -10,7 +10,7 @@ var programRows = []conversion{
 		want: "{image: 'web:1'}", faults: []string{"~ build: is not done here"}},
 	{name: "command is args", file: "command: [serve, --port, '80']", want: "{command: null, args: [serve, --port, '80']}"},
 	{name: "command as text is split", file: `command: serve --name "two words" 'x y'`, want: "{args: [serve, --name, two words, x y]}"},
-	{name: "dollars are escaped by two", file: "command: [sh, -c, 'echo $$HOME']", want: "{args: [sh, -c, 'echo $HOME']}"},
+	{name: "dollars are escaped by two", file: "command: [sh, -c, 'serve $$HOME']", want: "{args: [sh, -c, 'serve $HOME']}"},
 	{name: "entrypoint takes the image's CMD away", file: "entrypoint: /init --fast", want: "{command: [/init, --fast], args: null}"},
 	{name: "entrypoint and command", file: "entrypoint: [/init]\ncommand: [serve]", want: "{command: [/init], args: [serve]}"},
 	{name: "an empty entrypoint with a command", file: "entrypoint: []\ncommand: [serve]", want: "{command: [serve], args: null}"},

@@ -25,5 +25,8 @@ func allRows() []conversion {
 		bindMountsRows,
 		memoryVolumesRows,
 		configsAndSecretsRows,
+		swarmRows,
+		scriptsRows,
+		nodeFilesRows,
 	)
 }

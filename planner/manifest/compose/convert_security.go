@@ -100,7 +100,7 @@ func (s *service) options() {
 		case name == "no-new-privileges" && (!has || value == "true"): // it is so anyway
 		case name == "no-new-privileges" && value == "false":
 			s.security.put("allowPrivilegeEscalation", true, at)
-		case name == "label" && value == "disable": // there are none
+		case name == "label" && value == "disable", name == "apparmor" && value == "unconfined": // there are none
 		case name == "seccomp" && value == "unconfined":
 			s.fault(at, "is not possible: the default profile is in force, and allows what the capabilities of the container need", "remove it, and name the capability that it is for in cap_add, such as SYS_PTRACE")
 		case name == "apparmor":

@@ -1,6 +1,7 @@
 package compose
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -8,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/compose-spec/compose-go/v2/loader"
 	"github.com/orpheus-cd/orpheus/planner"
 )
 
@@ -69,7 +71,9 @@ func (l *load) project() *Project {
 		return &Project{}
 	}
 	head := l.head(documents, dir, env)
-	env[projectNameVariable] = head.name
+	if env[projectNameVariable] == "" {
+		env[projectNameVariable] = head.project
+	}
 	whole := scope{file: l.source.Path, dir: dir, env: env, include: true}
 	l.steps = []step{{file: l.source.Path}}
 	m, ok := l.model(documents, whole)
@@ -97,6 +101,7 @@ func (l *load) assemble(m *model, head head, env map[string]string) *Project {
 // head is what a file says of the project as a whole.
 type head struct {
 	name      string
+	project   string   // the name that Compose gives it
 	at        Position // of what the name comes from
 	profiles  []string
 	extension map[string]any
@@ -131,8 +136,10 @@ func (l *load) head(documents []*document, dir string, env map[string]string) he
 			}
 		}
 	}
+	folder := path.Base(path.Clean("/" + dir))
+	h.project = cmp.Or(loader.NormalizeProjectName(cmp.Or(named, folder)), planner.DefaultNamespace)
 	namespace, _ := h.extension["namespace"].(string)
-	for _, name := range []string{namespace, env[projectNameVariable], named, path.Base(path.Clean("/" + dir)), planner.DefaultNamespace} {
+	for _, name := range []string{namespace, env[projectNameVariable], named, folder, planner.DefaultNamespace} {
 		if h.name = namespaceOf(name); h.name != "" {
 			break
 		}

@@ -146,6 +146,22 @@ func TestProjectNames(t *testing.T) {
 	}
 }
 
+// The name of the project that a file may use is the one that Compose gives it,
+// also where a namespace cannot have it.
+func TestProjectNameAsComposeHasIt(t *testing.T) {
+	for _, c := range []struct{ text, env, want string }{
+		{"", "", "shop"},
+		{"name: my_app\n", "", "my_app"},
+		{"name: my_app\n", "COMPOSE_PROJECT_NAME=other_app", "other_app"},
+		{"name: my_app\nx-orpheus: {namespace: c}\n", "", "my_app"},
+	} {
+		p, faults := read(t, map[string]string{"shop/compose.yaml": c.text + "services: {a: {image: '${COMPOSE_PROJECT_NAME}-a:1'}}\n", "shop/.env": c.env}, nil)
+		if p.Types == nil || p.Types.Services["a"].Image != c.want+"-a:1" || len(faults) > 0 {
+			t.Errorf("%q with %q: services are %v, want %s, faults:\n%s", c.text, c.env, p.Types.Services, c.want, told(faults))
+		}
+	}
+}
+
 // A file that is no YAML says so at the line where it goes wrong.
 func TestNoYAML(t *testing.T) {
 	for text, want := range map[string]string{
