@@ -27,7 +27,7 @@ var jsonShapes = []struct {
 	verb, note string
 	value      any
 }{
-	{"status", "of an agent", api.Status{}},
+	{"status", "of an agent", hereStatus{}},
 	{"status", "from records", recordedStatus{}},
 	{"status --network", "", networkReport{}},
 	{"status --via ssh", "", reachedStatus{}},
@@ -164,7 +164,7 @@ A node's agent answers on its unix socket. What it knows of the fleet, and a lap
 		fmt.Fprintf(&b, "| %s | %s | %s |\n", row[0], row[1], row[2])
 	}
 	b.WriteString(`
-` + "`status` and `why`" + ` say first whether it is fine: ` + "`FINE`, `AT WORK`" + ` (it becomes as asked by itself), ` + "`ASKS YOU`" + ` (it goes on when a person says so) or ` + "`NOT FINE`" + `, with what is not, and what there is to do. Of more than ` + fmt.Sprint(maxFine) + ` services or nodes those are listed that are not fine; ` + "`--all`" + ` lists all.
+` + "`status` and `why`" + ` say first whether it is fine: ` + "`FINE`, `AT WORK`" + ` (it becomes as asked by itself), ` + "`ASKS YOU`" + ` (it goes on when a person says so) or ` + "`NOT FINE`" + `, with what is not, and what there is to do; with ` + "`-o json`" + ` these are ` + "`state`" + ` (` + "`fine`, `busy`, `asks`, `bad`" + `), ` + "`summary` and `toDo`" + `. Of more than ` + fmt.Sprint(maxFine) + ` services or nodes those are listed that are not fine; ` + "`--all`" + ` lists all.
 
 ## Terminals
 

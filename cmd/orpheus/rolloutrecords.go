@@ -17,6 +17,9 @@ import (
 // recordedStatus is what `orpheus status` and `why` tell from the records of a
 // fleet, where they do not ask an agent.
 type recordedStatus struct {
+	// As it is shown: of all services, or of the one that was asked for.
+	verdictReport
+
 	Records string `json:"records"`
 	// Commits are those that the live nodes follow, each with who does.
 	Commits []followedCommit `json:"commits"`

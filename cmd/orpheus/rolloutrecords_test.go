@@ -103,6 +103,9 @@ func TestRolloutFromRecords(t *testing.T) {
 	if err := json.Unmarshal([]byte(out), &st); err != nil || len(st.Services) != 1 || st.Services[0].State != planner.RolloutReverted || len(st.Services[0].Slots) != 2 {
 		t.Errorf("%v\n%s", err, out)
 	}
+	if st.Grade != gradeBad || !strings.HasPrefix(st.Summary, "REVERTED: "+failed) || len(st.ToDo) == 0 || !strings.Contains(st.ToDo[0], "git revert "+head) {
+		t.Errorf("the verdict is %+v", st.verdictReport)
+	}
 	// What is not pushed yet is not what the fleet is judged by.
 	writeFiles(t, dir, map[string]string{"web.yaml": strings.Replace(rolledFile, "web:2", "web:3", 1)})
 	gitAs(t, dir, "commit", "-qam", "web: 3")

@@ -203,16 +203,26 @@ func (v statusView) lookHere(ctx context.Context, client *api.Client) (*api.Stat
 	return v.narrow(knowElsewhere(ctx, client, st, v.service))
 }
 
+// hereStatus is what `orpheus status` prints of an agent for programs.
+type hereStatus struct {
+	verdictReport
+	*api.Status
+}
+
 // here is the view of a node. When its repository was last read is no news.
 func (v statusView) here(st *api.Status) *view {
 	quiet := *st
 	quiet.Repository.LastRead = time.Time{}
+	answer := verdictOf(st, v.now()).report()
+	if v.service != "" {
+		answer = standingOf(st, st.Services[0]).report(adviceHere(st.Services[0]))
+	}
 	return &view{
 		draw: func(s *screen) {
 			s.all = v.all
 			drawStatus(s, st, v.service != "", v.now())
 		},
-		value: st, news: quiet,
+		value: hereStatus{answer, st}, news: quiet,
 	}
 }
 

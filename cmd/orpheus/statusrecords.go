@@ -74,6 +74,10 @@ func (st *recordedStatus) narrow(name string) (*recordedStatus, error) {
 
 // recorded is the view of a fleet, or of one service of it.
 func (v statusView) recorded(st *recordedStatus) *view {
+	st.verdictReport = st.verdict().report()
+	if v.service != "" {
+		st.verdictReport = st.Services[0].standing().report(recordedAdvice(st.Services[0]))
+	}
 	return &view{value: st, draw: func(s *screen) {
 		s.all = v.all
 		if v.service == "" {
@@ -268,7 +272,7 @@ func (e *env) whyRecorded(st *recordedStatus, b *recordBook, name string) (*view
 			}
 		},
 		value: whyReport{
-			Service: service.Service, Slot: slot, Grade: standing.grade, Summary: standing.sentence(), ToDo: advice,
+			Service: service.Service, Slot: slot, verdictReport: standing.report(advice),
 			Records: st.Records, Recorded: service, Decided: report.Entries,
 		},
 	}, nil

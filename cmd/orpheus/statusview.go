@@ -25,11 +25,18 @@ func drawStatus(s *screen, st *api.Status, detail bool, now time.Time) {
 // drawOneService draws a service, and what of its node may concern it.
 func drawOneService(s *screen, st *api.Status, service api.Service, now time.Time) {
 	standingOf(st, service).draw(s)
-	if service.Rollout != nil {
-		drawAdvice(s, rolloutAdvice(service.Rollout))
-	}
+	drawAdvice(s, adviceHere(service))
 	s.blank()
 	drawNode(s, st, true, now)
 	drawTrouble(s, st)
 	drawService(s, st, service, "", st.NotOpened, now)
+}
+
+// adviceHere says what there is to do about a service's rollout, as far as its
+// node knows one.
+func adviceHere(service api.Service) []string {
+	if service.Rollout == nil {
+		return nil
+	}
+	return rolloutAdvice(service.Rollout)
 }

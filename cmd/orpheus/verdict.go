@@ -68,6 +68,11 @@ func (t standing) sentence() string {
 	return t.word + ": " + t.why
 }
 
+// report is the same for programs, with what there is to do.
+func (t standing) report(todo []string) verdictReport {
+	return verdictReport{t.grade, t.sentence(), append([]string{}, todo...)}
+}
+
 // draw answers first of all whether a service is fine.
 func (t standing) draw(s *screen) {
 	s.labelled("STATE", t.grade.colour(), t.grade.title()+": "+t.sentence())
@@ -265,6 +270,19 @@ func (v *verdict) toDo() []string {
 		todo = append(todo, "nothing: it goes on by itself")
 	}
 	return todo
+}
+
+// verdictReport is for programs what the first lines of a screen are for people.
+type verdictReport struct {
+	Grade grade `json:"state"`
+	// Summary is the state in a sentence, ToDo what a person can do about it, what
+	// counts most first.
+	Summary string   `json:"summary"`
+	ToDo    []string `json:"toDo"`
+}
+
+func (v *verdict) report() verdictReport {
+	return verdictReport{v.grade(), v.sentence(), append([]string{}, v.toDo()...)}
 }
 
 func (v *verdict) draw(s *screen) {

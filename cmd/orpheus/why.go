@@ -57,11 +57,7 @@ the service.`,
 type whyReport struct {
 	Service string `json:"service"`
 	Slot    string `json:"slot,omitempty"`
-	Grade   grade  `json:"state"`
-	// Summary is the state in a sentence, ToDo what a person can do about it, what
-	// counts most first.
-	Summary string   `json:"summary"`
-	ToDo    []string `json:"toDo"`
+	verdictReport
 
 	Node   planner.NodeName `json:"node,omitempty"` // whose agent tells
 	Here   *api.Service     `json:"here,omitempty"` // what the agent knows
@@ -131,7 +127,7 @@ func (e *env) whyHere(ctx context.Context, client *api.Client, st *api.Status, n
 	return &view{
 		draw: func(s *screen) { drawWhy(s, st, service, slot, events, e.now()) },
 		value: whyReport{
-			Service: service.ID().String(), Slot: slot, Grade: standing.grade, Summary: standing.sentence(), ToDo: advice(st, service, slot),
+			Service: service.ID().String(), Slot: slot, verdictReport: standing.report(advice(st, service, slot)),
 			Node: st.Node, Here: &shown, Holds: holdsOn(st.Holds, shown, slot), Events: events,
 		},
 	}, nil
