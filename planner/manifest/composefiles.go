@@ -58,10 +58,13 @@ type composeDocument struct {
 	from *composeFile
 }
 
-// wordPlace is a place of a Compose file, which has one field there.
+// wordPlace is a place of a Compose file, which has one field of a service
+// there. What services share by anchors, merges and extensions is a field of
+// each; without a service it is that of one of them.
 type wordPlace struct {
 	file         string
 	line, column int
+	service      string
 }
 
 // maxComposeFiles is how many Compose files a fleet may list.
@@ -230,9 +233,10 @@ func (f *composeFile) add(d compose.Document, namespace string) {
 	f.documents = append(f.documents, doc)
 	for _, field := range slices.Sorted(maps.Keys(d.Origins)) {
 		p := d.Origins[field]
-		place := wordPlace{p.File, p.Line, p.Column}
-		if known, ok := f.words[place]; !ok || len(p.Field) < len(known) {
-			f.words[place] = p.Field
+		for _, place := range []wordPlace{{p.File, p.Line, p.Column, doc.name}, {p.File, p.Line, p.Column, ""}} {
+			if known, ok := f.words[place]; !ok || len(p.Field) < len(known) {
+				f.words[place] = p.Field
+			}
 		}
 	}
 }
@@ -308,7 +312,11 @@ func (m *composite) inWords(files []*composeFile) {
 	m.faults = slices.Clone(m.faults)
 	word := func(field *string, file string, line, column int) {
 		for _, f := range files {
-			if w, ok := f.words[wordPlace{file, line, column}]; ok {
+			w, ok := f.words[wordPlace{file, line, column, m.subject.name}]
+			if !ok {
+				w, ok = f.words[wordPlace{file, line, column, ""}]
+			}
+			if ok {
 				*field = w
 				return
 			}
@@ -352,7 +360,7 @@ func (c *composer) inComposeWords(faults []planner.Fault) {
 			continue
 		}
 		for _, file := range c.read {
-			if w, ok := file.words[wordPlace{f.File, f.Line, f.Column}]; ok {
+			if w, ok := file.words[wordPlace{f.File, f.Line, f.Column, ""}]; ok {
 				f.Field = w
 				break
 			}

@@ -116,6 +116,39 @@ func TestComposeFaultsAreInItsOwnWords(t *testing.T) {
 	}
 }
 
+// What services share by an anchor is told as the field of the one that it is
+// about.
+func TestComposeFaultsOfSharedValues(t *testing.T) {
+	d := load(t, newTree(map[string]string{"fleet.yaml": composeFleet, "shop/compose.yaml": `services:
+  web: &web
+    image: registry.example.com/web:1
+    ports: ["8080:80"]
+    stop_signal: NONE
+  worker:
+    <<: *web
+`}))
+	for _, want := range []string{"services.web.stop_signal: ", "services.worker.stop_signal: "} {
+		if !strings.Contains(lines(d.Faults), want) {
+			t.Errorf("want %q, faults:\n%s", want, lines(d.Faults))
+		}
+	}
+	d = load(t, newTree(map[string]string{"fleet.yaml": composeFleet, "shop/compose.yaml": `services:
+  web: &web
+    image: registry.example.com/web:1
+    ports: ["8080:80"]
+  worker:
+    <<: *web
+`}))
+	for _, want := range []string{
+		"services.web.ports[0]: port 8080/tcp of the node is wanted also by service shop/worker",
+		"services.worker.ports[0]: port 8080/tcp of the node is wanted also by service shop/web",
+	} {
+		if !strings.Contains(lines(d.Faults), want) {
+			t.Errorf("want %q, faults:\n%s", want, lines(d.Faults))
+		}
+	}
+}
+
 // A namespace belongs to one Compose file; a service to one document.
 func TestComposeNamespaces(t *testing.T) {
 	d := load(t, newTree(shop(map[string]string{"b/compose.yaml": "name: shop\nservices: {a: {image: 'registry.example.com/a:1'}}"})))
