@@ -38,6 +38,10 @@ var nodeFilesRows = []conversion{
 		want: "{volumes: [{name: config-c, hostPath: {path: /etc/c.conf}}, {name: secret-s, hostPath: {path: /etc/secrets/s.txt}}], volumeMounts: [{name: config-c, mountPath: /etc/c, readOnly: true}, {name: secret-s, mountPath: /run/secrets/s, readOnly: true}]}"},
 }
 
+func TestImageIsNoDrive(t *testing.T) {
+	testConversions(t, []conversion{{name: "an image", file: "volumes: [{type: image, source: 'b:1', target: /img}]", faults: []string{`volumes[0]: type "image" is not possible`}}})
+}
+
 func TestFilesOfTheNode(t *testing.T) { testConversions(t, nodeFilesRows) }
 
 // A service that may take long to become healthy has as long in a rollout.

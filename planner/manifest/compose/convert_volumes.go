@@ -21,7 +21,7 @@ func (s *service) stored() {
 	for i, v := range s.Volumes {
 		at := s.indexed("volumes", i)
 		s.checkMountText(at, i)
-		if drive.MatchString(v.Source) || drive.MatchString(v.Target) {
+		if v.Type != types.VolumeTypeImage && drive.MatchString(v.Source) || drive.MatchString(v.Target) {
 			s.fault(at, "is read as a path of Windows: a letter before the colon is a drive", "write ./NAME for a folder, and more than one letter for a volume")
 			continue
 		}

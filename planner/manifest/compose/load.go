@@ -217,7 +217,7 @@ func (l *load) overridesBeside(dir string) {
 				continue
 			}
 			if l.disk.holds(name) {
-				at := Position{File: l.source.Path}
+				at := Position{File: l.source.Path, Line: 1}
 				l.faults.add(at.warning(quote(name)+" is not read: what runs is what the listed file says", "include it, or say for each environment what differs in fleet.yaml's variables"))
 				return
 			}
