@@ -26,6 +26,8 @@ func (w *workload) containers() {
 		w.init = append(w.init, w.container(v))
 	}
 	for _, v := range w.pod.at("containers").items() {
+		v.at("restartPolicy").is("Always")
+		v.at("restartPolicy").unlessRead("a container that ends has its whole instance started again", "", false)
 		w.main = append(w.main, w.container(v))
 	}
 	w.volumes.unmounted()

@@ -104,6 +104,8 @@ func (c *container) variable(v value) {
 		c.secret(ref, "the value of "+name+" (key "+quote(ref.at("key").text())+" of Secret "+quote(ref.at("name").text())+")")
 	case from.at("fieldRef").given():
 		c.fromField(name, from.at("fieldRef"))
+	case from.at("fileKeyRef").given():
+		from.at("fileKeyRef").failed(name+": the file is known only where the instance runs", "have the program read the file")
 	case from.at("resourceFieldRef").given():
 		from.at("resourceFieldRef").failed(name+": limits are not put into variables in this version", "write the value down")
 	}

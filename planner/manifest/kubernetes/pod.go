@@ -24,6 +24,7 @@ func (w *workload) runtime() {
 	}
 	w.spec.copy(p, "hostname", "terminationGracePeriodSeconds")
 	w.hostAliases()
+	p.at("resources").unlessRead("are said of each container", "share them out among the containers", false)
 	var sysctls list
 	for _, s := range p.at("securityContext", "sysctls").items() {
 		var o object

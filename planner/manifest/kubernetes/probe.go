@@ -42,6 +42,8 @@ func (c *container) handler(v value, hook bool) object {
 		if len(headers) > 0 {
 			request.put("httpHeaders", headers, get.at("httpHeaders"))
 		}
+		get.at("protocol").is("HTTP1")
+		get.at("protocol").unlessRead("requests are those of HTTP/1.1", "", false)
 		o.put("httpGet", request, get)
 	}
 	if tcp := v.at("tcpSocket"); tcp.given() {
@@ -54,6 +56,7 @@ func (c *container) handler(v value, hook bool) object {
 		var ask object
 		ask.copy(grpc, "port")
 		ask.copyText(grpc, "service")
+		grpc.at("mode").unlessRead("is not in this version: each probe asks anew", "", true)
 		o.put("grpc", ask, grpc)
 	}
 	return o

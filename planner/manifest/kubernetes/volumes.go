@@ -115,12 +115,15 @@ func (c *container) mounts() list {
 
 // mount makes the mounts that one becomes, and the volumes that they need.
 func (vs *volumes) mount(m, v value) list {
-	readOnly := m.at("readOnly").truth()
+	readOnly, from := m.at("readOnly").truth(), m.at("readOnly")
+	if all := v.at("persistentVolumeClaim", "readOnly"); all.truth() && !readOnly {
+		readOnly, from = true, all
+	}
 	one := func(name string) list {
 		o := object{{"name", name, m.at("name")}}
 		o.copyText(m, "mountPath")
 		if readOnly {
-			o.put("readOnly", true, m.at("readOnly"))
+			o.put("readOnly", true, from)
 		}
 		return list{{o, m}}
 	}
@@ -174,6 +177,7 @@ func localVolume(o *object) { o.put("local", object{}, value{}) }
 
 func emptyDir(o *object, v value) {
 	var dir object
+	v.at("mode").lost("is not in this version: the folder is that of the user of the first container", "")
 	if v.at("medium").is("Memory") {
 		dir.put("medium", "Memory", v.at("medium"))
 		if limit := v.at("sizeLimit"); limit.given() {
@@ -220,7 +224,6 @@ func (vs *volumes) hostPath(v value, name, part string, readOnly bool) string {
 // that is not what it would be.
 func (vs *volumes) claim(v value, readOnly bool) bool {
 	name := v.at("claimName").text()
-	readOnly = v.at("readOnly").truth() || readOnly
 	slots, given := vs.r.value(vs.converter).at("spec", "replicas").number()
 	switch {
 	case vs.r.group == daemonSet || given && slots > 1:

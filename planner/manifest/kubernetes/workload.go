@@ -179,6 +179,10 @@ func (w *workload) autoscaled(v value) {
 		most = v.at("spec", "maxReplicas").text()
 		w.slots = max(n, m)
 	}
-	v.drop("spec")
-	v.c.note(v.r, v.n, join(v.path, "spec"), "there is no autoscaling in this version: replicas is the least, "+int64Text(n)+", and "+most+" may be needed", "set replicas to what the busiest hours need", true)
+	v.at("spec", "maxReplicas").hint("there is no autoscaling in this version: replicas is the least, "+int64Text(n)+", and "+most+" may be needed", "set replicas to what the busiest hours need")
+	for _, f := range v.at("spec").fields() {
+		if f.key == "metrics" || f.key == "behavior" || f.key == "targetCPUUtilizationPercentage" {
+			f.lost("there is no autoscaling in this version", "")
+		}
+	}
 }
