@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/orpheus-cd/orpheus/planner"
 	"github.com/orpheus-cd/orpheus/planner/manifest"
+	yaml "go.yaml.in/yaml/v3"
 )
 
 const convertDeployment = `apiVersion: apps/v1
@@ -112,6 +114,7 @@ func TestConvertExitCodes(t *testing.T) {
 	}{
 		"all converted":               {convertDeployment + "---\n" + convertRest, []string{"in.yaml"}, 0, "--to DIR writes them"},
 		"a kind that is not known":    {convertDeployment + "---\n" + convertRest + "---\n{apiVersion: x/v1, kind: X, metadata: {name: a}}", []string{"in.yaml"}, 1, "in.yaml:24: not converted: X a"},
+		"two of a name":               {convertDeployment + "---\n" + strings.Replace(convertDeployment, "Deployment", "StatefulSet", 1) + "---\n" + convertRest, []string{"in.yaml"}, 1, "is described also in in.yaml line 1;"},
 		"a result with a fault":       {strings.Replace(convertDeployment, "web:1.2", "\"web 1\"", 1) + "---\n" + convertRest, []string{"in.yaml"}, 1, "in.yaml:12: not converted: Deployment shop/web"},
 		"nothing to convert":          {"{apiVersion: v1, kind: Namespace, metadata: {name: a}}", []string{"in.yaml"}, 1, "0 services"},
 		"a template":                  {"apiVersion: v1\nkind: Service\nmetadata:\n  name: {{ .Values.x }}\n", []string{"in.yaml"}, 2, "helm template"},
@@ -152,4 +155,132 @@ func TestConvertJSON(t *testing.T) {
 	if s := got.Services; len(s) != 1 || s[0].From != "a.yaml:1" || s[0].Files[0].Text != "workers 4;\n" || s[0].Manifest["kind"] != "Service" {
 		t.Errorf("got %+v", got.Services)
 	}
+}
+
+// The standard input is read as files are.
+func TestConvertStandardInput(t *testing.T) {
+	for _, row := range []struct{ text, args, want string }{
+		{convertDeployment + "---\n" + convertRest, "-", "-:1: note"},
+		{"services: {web: {image: \"web:1\", network_mode: bridge}}", "-", "name: web"},
+		{"services: {web: {build: .}}", "-", "-:1: not converted"},
+		{"a: b", "-", "-:1: is no manifest of Kubernetes"},
+		{"", "-", "0 services"},
+		{convertDeployment, "- -", "named twice"},
+	} {
+		t.Chdir(t.TempDir())
+		var out, errs bytes.Buffer
+		root := newRootCommand(&out, &errs)
+		root.SetIn(strings.NewReader(row.text))
+		root.SetArgs(append([]string{"convert"}, strings.Fields(row.args)...))
+		if err := root.ExecuteContext(t.Context()); err != nil {
+			errs.WriteString(err.Error())
+		}
+		if !strings.Contains(out.String()+errs.String(), row.want) {
+			t.Errorf("%.40q: no %q in\n%s%s", row.text, row.want, out.String(), errs.String())
+		}
+	}
+}
+
+// What a Compose file mounts comes along: what it says itself as files, files of
+// its repository only if that is another one. Variables of an env_file are
+// written out.
+func TestConvertComposeFiles(t *testing.T) {
+	const text = `services:
+  web:
+    image: web:1
+    env_file: [web.env]
+    environment: {GREETING: "hello ${NAME:-you}"}
+    configs:
+    - {source: inline, target: /etc/inline.yaml}
+    - {source: given, target: /etc/given.yaml}
+    secrets: [token]
+    volumes: ["./site:/site:ro"]
+configs:
+  inline: {content: "for ${NAME:-you}"}
+  given: {file: conf/given.yaml}
+secrets:
+  token: {file: conf/token}
+`
+	files := map[string]string{"a/.git/HEAD": "", "a/shop/compose.yaml": text, "a/shop/web.env": "FROM=file\n", "a/shop/conf/given.yaml": "a: b\n",
+		"a/shop/conf/token": "0123\n", "a/shop/site/index.html": "hi\n", "b/.git/HEAD": ""}
+	for to, want := range map[string]map[string]string{
+		"a/fleet": {"fleet/files/web/2-configs.inline.txt": "for you", "shop/conf/given.yaml": "a: b\n", "shop/conf/token": "0123\n", "shop/site/index.html": "hi\n"},
+		"b/fleet": {"fleet/files/web/2-configs.inline.txt": "for you", "fleet/files/web/3-given.yaml.txt": "a: b\n", "fleet/files/web/4-token.txt": "0123\n",
+			"fleet/files/web/1-index.html.txt": "hi\n"},
+	} {
+		t.Run(to, func(t *testing.T) {
+			code, stdout, stderr := convertInto(t, files, "a/shop/compose.yaml", "--to", to)
+			if code != 0 {
+				t.Fatalf("exit code %d\n%s%s", code, stdout, stderr)
+			}
+			if err := os.WriteFile(to+"/fleet.yaml", []byte("apiVersion: orpheus/v1\nkind: Fleet\nmetadata: {name: f}\n"), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			desired, err := manifest.NewLoader(manifest.Limits{}).Load(t.Context(), os.DirFS(filepath.Dir(to)), "fleet", planner.Commit{})
+			if err != nil || len(desired.Faults) > 0 {
+				t.Fatalf("%v %v", err, desired.Faults)
+			}
+			var made struct {
+				Spec struct{ Volumes []struct{ File string } }
+			}
+			if err := yaml.Unmarshal(readFile(t, to+"/web.yaml"), &made); err != nil {
+				t.Fatal(err)
+			}
+			got := map[string]string{}
+			for _, v := range made.Spec.Volumes {
+				if v.File == "" {
+					continue
+				}
+				got[v.File] = string(readFile(t, filepath.Join(filepath.Dir(to), v.File)))
+			}
+			s := desired.Services[planner.ServiceID{Namespace: "shop", Name: "web"}]
+			if !reflect.DeepEqual(got, want) {
+				t.Errorf("mounts %q\nwant %q", got, want)
+			}
+			if env := fmt.Sprint(s.Template.Containers[0].Env); !strings.Contains(env, "FROM file") || !strings.Contains(env, "hello you") {
+				t.Errorf("variables %s", env)
+			}
+		})
+	}
+}
+
+// All samples of package kubernetes: what is written loads as well as was told.
+// A fault that validate finds was a thing not converted.
+func TestConvertedSamplesLoad(t *testing.T) {
+	samples, err := filepath.Abs("../../planner/manifest/kubernetes/testdata")
+	if err != nil {
+		t.Fatal(err)
+	}
+	names, err := filepath.Glob(filepath.Join(samples, "*.in.yaml"))
+	if err != nil || len(names) < 20 {
+		t.Fatalf("samples %v, %v", names, err)
+	}
+	for _, name := range names {
+		t.Run(filepath.Base(name), func(t *testing.T) {
+			_, stdout, notes := convertInto(t, map[string]string{"fleet/fleet.yaml": "apiVersion: orpheus/v1\nkind: Fleet\nmetadata: {name: f}\n"}, name, "--to", "fleet/made")
+			if stdout == "" {
+				return // nothing became a service
+			}
+			code, stdout, stderr := orpheus(t, "fleet", "validate", "-o", "json")
+			var report struct{ Faults []struct{ Reason string } }
+			if err := json.Unmarshal([]byte(stdout), &report); err != nil {
+				t.Fatalf("%d: %v\n%s%s", code, err, stdout, stderr)
+			}
+			for _, f := range report.Faults {
+				told, _, _ := strings.Cut(f.Reason, " is described also in ") // by another file
+				if !strings.Contains(notes, told) {
+					t.Errorf("nobody was told: %s\n%s", f.Reason, notes)
+				}
+			}
+		})
+	}
+}
+
+func readFile(t *testing.T, name string) []byte {
+	t.Helper()
+	data, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
 }

@@ -162,16 +162,13 @@ func (c *conversion) compose(ctx context.Context, file kubernetes.File, target *
 	if hasFault(faults) {
 		return nil // documents are good only for finding more faults
 	}
+	elsewhere := top != "" && target.top != "" && !sameFolder(top, target.top)
 	for _, doc := range documents {
 		made := converted{id: idOf(doc.Root), from: shown(doc.Origin("")), root: doc.Root, contents: map[string][]byte{},
 			origin: func(field string) kubernetes.Position { return shown(doc.Origin(field)) }}
 		made.from.Object = "service " + doc.Service
-		if err := made.takeFiles(doc, source.FS, target); err != nil {
+		if err := made.takeFiles(doc, source.FS, target, elsewhere); err != nil {
 			return err
-		}
-		if top != "" && target.top != "" && !sameFolder(top, target.top) && len(made.beside) > 0 {
-			c.notes = append(c.notes, kubernetes.Note{Fault: planner.Fault{File: file.Name, Line: 1, Warning: true, Field: "services." + doc.Service,
-				Reason: "mounts files of the Compose file's repository", Remedy: "bring them along to the same paths: " + strings.Join(sortedNames(made.beside), ", ")}})
 		}
 		c.services = append(c.services, made)
 	}

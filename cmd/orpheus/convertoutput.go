@@ -11,6 +11,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -38,8 +39,9 @@ func (c converted) document() manifest.Document {
 }
 
 // takeFiles finds the files that a document of a Compose file mounts. Those
-// that the repository does not have are put where others are.
-func (c *converted) takeFiles(doc compose.Document, repository fs.FS, target *convertTarget) error {
+// that the repository does not have, and all if what is made goes elsewhere, are
+// put where others are.
+func (c *converted) takeFiles(doc compose.Document, repository fs.FS, target *convertTarget, elsewhere bool) error {
 	c.beside = map[string][]byte{}
 	volumes := yamlFieldOf(yamlFieldOf(doc.Root, "spec"), "volumes")
 	if volumes == nil {
@@ -50,16 +52,19 @@ func (c *converted) takeFiles(doc compose.Document, repository fs.FS, target *co
 		if file == nil {
 			continue
 		}
-		if data, made := doc.Contents[file.Value]; made {
-			file.Value = path.Join(target.files(), c.id.Name, fmt.Sprintf("%d-%s.txt", i, path.Base(file.Value)))
-			c.contents[file.Value] = data
+		data, made := doc.Contents[file.Value]
+		if !made {
+			var err error
+			if data, err = readRepositoryFile(repository, file.Value); err != nil {
+				return err
+			}
+		}
+		if !made && !elsewhere {
+			c.beside[file.Value] = data
 			continue
 		}
-		data, err := readRepositoryFile(repository, file.Value)
-		if err != nil {
-			return err
-		}
-		c.beside[file.Value] = data
+		file.Value = path.Join(target.files(), c.id.Name, fmt.Sprintf("%d-%s.txt", i, path.Base(file.Value)))
+		c.contents[file.Value] = data
 	}
 	return nil
 }
@@ -84,7 +89,8 @@ type convertTarget struct {
 }
 
 // newConvertTarget finds the repository that a folder is in, which need not be
-// there yet. Without one it is taken as the top of a repository.
+// there yet. Without one the fleet that it is in is taken for the top, or else
+// the folder itself.
 func newConvertTarget(dir string) (*convertTarget, error) {
 	t := &convertTarget{dir: dir, rel: "."}
 	if dir == "" {
@@ -110,11 +116,29 @@ func newConvertTarget(dir string) (*convertTarget, error) {
 		return nil, err
 	}
 	if _, err := os.Lstat(filepath.Join(top, ".git")); err != nil {
-		t.top, err = filepath.Abs(dir)
-		return t, err
+		return t, t.outsideGit()
 	}
 	t.top, t.rel = top, path.Join(rel, filepath.ToSlash(below))
 	return t, nil
+}
+
+// outsideGit finds the fleet that the folder is in.
+func (t *convertTarget) outsideGit() error {
+	dir, err := filepath.Abs(t.dir)
+	if err != nil {
+		return err
+	}
+	t.top = dir
+	for top := dir; ; top = filepath.Dir(top) {
+		if _, err := os.Stat(filepath.Join(top, "fleet.yaml")); err == nil {
+			rel, err := filepath.Rel(top, dir)
+			t.top, t.rel = top, filepath.ToSlash(rel)
+			return err
+		}
+		if filepath.Dir(top) == top {
+			return nil
+		}
+	}
 }
 
 // files is the folder in the repository for files that services mount.
@@ -213,26 +237,31 @@ func (c *conversion) leftFiles() {
 	}
 }
 
+// checkedFleet is the folder in which what was made is checked. Nobody else
+// knows it.
+const checkedFleet = "fleet-that-is-checked"
+
+var checkedFile = regexp.MustCompile(checkedFleet + `/\d+\.yaml( line \d+)?`)
+
 // check reads what was made as an agent would, and notes its faults in the
 // words of the inputs.
 func (c *conversion) check(ctx context.Context) error {
 	if len(c.services) == 0 {
 		return nil
 	}
-	const fleet = "fleet-that-is-checked"
-	tree := memTree{fleet + "/fleet.yaml": []byte("apiVersion: orpheus/v1\nkind: Fleet\nmetadata: {name: converted}\n")}
+	tree := memTree{checkedFleet + "/fleet.yaml": []byte("apiVersion: orpheus/v1\nkind: Fleet\nmetadata: {name: converted}\n")}
 	made := map[string]converted{}
 	for i, s := range c.services {
 		var b bytes.Buffer
 		if err := s.document().WriteYAML(&b, false); err != nil {
 			return err
 		}
-		name := fmt.Sprintf("%s/%d.yaml", fleet, i)
+		name := fmt.Sprintf("%s/%d.yaml", checkedFleet, i)
 		tree[name], made[name] = b.Bytes(), s
 		maps.Copy(tree, s.contents)
 		maps.Copy(tree, s.beside)
 	}
-	desired, err := manifest.NewLoader(manifest.Limits{}).Load(ctx, tree, fleet, planner.Commit{})
+	desired, err := manifest.NewLoader(manifest.Limits{}).Load(ctx, tree, checkedFleet, planner.Commit{})
 	var refused *manifest.RefusedError
 	var faults []planner.Fault
 	switch {
@@ -245,6 +274,11 @@ func (c *conversion) check(ctx context.Context) error {
 	}
 	for _, f := range faults {
 		n := kubernetes.Note{Fault: f}
+		f.Reason = checkedFile.ReplaceAllStringFunc(f.Reason, func(at string) string {
+			file, _, _ := strings.Cut(at, " line ")
+			from := made[file].from
+			return fmt.Sprintf("%s line %d", from.File, max(from.Line, 1))
+		})
 		if s, ok := made[f.File]; ok {
 			at := s.origin(f.Field)
 			n.File, n.Line, n.Column, n.Object = at.File, at.Line, 0, s.from.Object
