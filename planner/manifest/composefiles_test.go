@@ -213,7 +213,7 @@ func TestComposeFilesAndTheRest(t *testing.T) {
 	if bad := broken(d.Faults); len(bad) != 1 || bad[0].File != "stray.yaml" {
 		t.Errorf("faults:\n%s", text)
 	}
-	for _, want := range []string{`warning: fleet.yaml:5:32: spec.compose[1]: "gone/*.yml" matches no file`, `warning: shop/compose.yaml: "shop/compose.override.yaml" is not read`} {
+	for _, want := range []string{`stray.yaml:1:1: is not a manifest of Orpheus: it is a Compose file that spec.compose does not list; add its path to spec.compose`, `warning: fleet.yaml:5:32: spec.compose[1]: "gone/*.yml" matches no file`, `warning: shop/compose.yaml:1: "shop/compose.override.yaml" is not read`} {
 		if !strings.Contains(text, want) {
 			t.Errorf("not told: %s, but\n%s", want, text)
 		}

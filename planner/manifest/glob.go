@@ -73,10 +73,10 @@ func checkGlobPattern(s string) (string, string) {
 		return reason, remedy
 	}
 	if s == "" || len(s) > 256 {
-		return "must have from 1 to 256 bytes", ""
+		return "must have from 1 to 256 bytes", "write one, such as shop/**"
 	}
 	if path.Clean(s) != s || path.IsAbs(s) || s == "." || strings.HasPrefix(s, "..") {
-		return "must be a clean path relative to the fleet's folder", ""
+		return "must be a clean path relative to the fleet's folder", "write it without ./ and ../, as shop/**"
 	}
 	for _, segment := range strings.Split(s, "/") {
 		if _, err := path.Match(segment, ""); err != nil {

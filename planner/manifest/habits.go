@@ -141,8 +141,8 @@ var hookHabits = []string{
 // its writer may do.
 func stranger(root, api, kind *yaml.Node) (reason, remedy string) {
 	if services := lookup(root, "services"); api == nil && services != nil && services.Kind == yaml.MappingNode {
-		return "Compose files are not supported by this version",
-			"write each of its services as one of " + apiVersion + ", or " + ignoreIt
+		return "it is a Compose file that spec.compose does not list",
+			"add its path to spec.compose of fleet.yaml, or " + ignoreIt
 	}
 	if api == nil || api.Kind != yaml.ScalarNode {
 		return "it has no apiVersion", ignoreIt

@@ -43,9 +43,9 @@ var hostName = rule{checkHostName, form{
 func checkHostName(s string) (string, string) {
 	switch {
 	case s == "":
-		return "must not be empty", ""
+		return "must not be empty", "write a value, or remove it"
 	case len(s) > 253:
-		return "is longer than 253 characters", ""
+		return "is longer than 253 characters", "shorten it"
 	}
 	for i := range len(s) {
 		c := s[i]

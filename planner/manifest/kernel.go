@@ -38,7 +38,7 @@ var sysctlValue = rule{checkSysctlValue, form{pattern: ".+", says: "the value, i
 func checkSysctlValue(s string) (string, string) {
 	switch {
 	case s == "":
-		return "must not be empty", ""
+		return "must not be empty", "write a value, or remove it"
 	case len(s) > maxSysctlBytes:
 		return fmt.Sprintf("is longer than %d bytes", maxSysctlBytes), ""
 	}

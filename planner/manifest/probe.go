@@ -53,11 +53,11 @@ var headerName = rule{checkHeaderName, form{pattern: "[^\\s:]+", says: "the name
 
 func checkHeaderName(s string) (string, string) {
 	if s == "" {
-		return "must not be empty", ""
+		return "must not be empty", "write a value, or remove it"
 	}
 	for i := range len(s) {
 		if c := s[i]; c <= ' ' || c >= 0x7f || c == ':' {
-			return "is not the name of an HTTP header", ""
+			return "is not the name of an HTTP header", "write one such as X-Health"
 		}
 	}
 	return "", ""

@@ -1,6 +1,7 @@
 package manifest
 
 import (
+	"cmp"
 	"fmt"
 	"regexp"
 	"slices"
@@ -29,7 +30,7 @@ var resourcesSchema = newSchema(
 
 // quantityForm is stricter than Kubernetes' parser: exponents of more digits
 // would make it compute numbers of that many digits.
-var quantityForm = regexp.MustCompile(`^(0|[1-9][0-9]{0,17})?(\.[0-9]{1,9})?(m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi|e[0-9]{1,2})?$`)
+var quantityForm = regexp.MustCompile(`^((0|[1-9][0-9]{0,17})(\.[0-9]{1,9})?|\.[0-9]{1,9})(m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi|e[0-9]{1,2})?$`)
 
 // quantity reads an amount, which may be written as a plain number.
 func (d *decoder) quantity(v value) (resource.Quantity, bool) {
@@ -146,7 +147,7 @@ func checkCapability(s string) (string, string) {
 	if name := capabilityName(s); slices.Contains(capabilities, name) {
 		return "", ""
 	}
-	return "is not a capability", suggest(capabilityName(s), capabilities)
+	return "is not a capability", cmp.Or(suggest(capabilityName(s), capabilities), "write one such as NET_ADMIN, or ALL")
 }
 
 func capabilityName(s string) string { return strings.TrimPrefix(strings.ToUpper(s), "CAP_") }

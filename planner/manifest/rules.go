@@ -60,7 +60,7 @@ func dnsLabel(max int) rule {
 	check := func(s string) (string, string) {
 		switch {
 		case s == "":
-			return "must not be empty", ""
+			return "must not be empty", "write a value, or remove it"
 		case len(s) > max:
 			return fmt.Sprintf("is longer than %d characters", max), ""
 		case !isLabel(s, false):
@@ -133,10 +133,10 @@ func checkLabelKey(s string) (string, string) {
 		prefix, name = "", s
 	}
 	if found && (len(prefix) > 253 || !isLabel(prefix, true)) {
-		return "must have a DNS name before the slash", ""
+		return "must have a DNS name before the slash", "write example.com/NAME, or NAME alone"
 	}
 	if name == "" {
-		return "must have a name", ""
+		return "must have a name", "write a name behind the slash"
 	}
 	if reason, _ := checkLabelValue(name); reason != "" {
 		return reason, ""
@@ -152,13 +152,13 @@ var labelValue = rule{checkLabelValue, form{
 
 func checkLabelValue(s string) (string, string) {
 	if len(s) > 63 {
-		return "is longer than 63 characters", ""
+		return "is longer than 63 characters", "shorten it"
 	}
 	for i := range len(s) {
 		c := s[i]
 		alnum := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9'
 		if !alnum && (i == 0 || i == len(s)-1 || !strings.ContainsRune("-_.", rune(c))) {
-			return "must be of letters, digits, '-', '_' and '.', with a letter or digit at its ends", ""
+			return "must be of letters, digits, '-', '_' and '.', with a letter or digit at its ends", "replace the other characters"
 		}
 	}
 	return "", ""
@@ -191,14 +191,14 @@ var envName = rule{checkEnvName, form{
 
 func checkEnvName(s string) (string, string) {
 	if s == "" {
-		return "must not be empty", ""
+		return "must not be empty", "write a value, or remove it"
 	}
 	if len(s) > 256 {
-		return "is longer than 256 characters", ""
+		return "is longer than 256 characters", "shorten it"
 	}
 	for _, r := range s {
 		if r == '=' || !unicode.IsPrint(r) {
-			return "must be printable and have no '='", ""
+			return "must be printable and have no '='", "rename it"
 		}
 	}
 	return "", ""
@@ -230,7 +230,7 @@ var mountPath = rule{func(s string) (string, string) {
 		return "would hide the whole image", "mount a folder below it"
 	}
 	if strings.Contains(s, ":") {
-		return "must have no colon", ""
+		return "must have no colon", "remove it, or give it another name"
 	}
 	return checkAbsolutePath(s)
 }, form{pattern: "/[^:]+", never: unclean, says: "an absolute path below /, without a colon"}}
@@ -240,7 +240,7 @@ var devicePath = rule{func(s string) (string, string) {
 		return reason, remedy
 	}
 	if !strings.HasPrefix(s, "/dev/") {
-		return "must be below /dev", ""
+		return "must be below /dev", "write a path such as /dev/fuse"
 	}
 	return "", ""
 }, form{pattern: "/dev/.+", never: unclean, says: "a path below /dev"}}
@@ -274,7 +274,7 @@ func checkRepositoryPath(s string) (string, string) {
 			return reason, "write it relative to the top of the repository, without . and .."
 		}
 		if strings.EqualFold(part, ".git") {
-			return "leads into Git's own folder", ""
+			return "leads into Git's own folder", "name another path"
 		}
 	}
 	return "", ""

@@ -29,9 +29,9 @@ func checkReason(s string) (string, string) {
 	case s == "":
 		return "must not be empty", "say why: others will ask"
 	case len(s) > maxSuspendReason:
-		return "is longer than 300 characters", ""
+		return "is longer than 300 characters", "shorten it"
 	case planner.OneLine(s, maxSuspendReason) != s:
-		return "must be one line of printable text", ""
+		return "must be one line of printable text", "write it on one line"
 	}
 	return "", ""
 }

@@ -21,7 +21,7 @@ func checkUserName(s string) (string, string) {
 	user, group, has := strings.Cut(s, ":")
 	switch {
 	case s == "":
-		return "must not be empty", ""
+		return "must not be empty", "write a value, or remove it"
 	case strings.Trim(s, "0123456789") == "":
 		return "is a number, not a name", "write runAsUser: " + s
 	case !accountName(user) || has && !accountName(group):

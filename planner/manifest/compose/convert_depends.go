@@ -53,7 +53,7 @@ func (s *service) depends() {
 		at := s.keyed("depends_on", on)
 		other, enabled := s.p.Types.Services[on]
 		switch {
-		case !enabled: // Load says so, where it is required
+		case !enabled, on == s.Name: // Load says so, the former where it is required
 		case s.completes[on] == s.Name:
 			s.hook(s.service(on), at, &wanted)
 		case s.completes[on] != "": // said already

@@ -23,7 +23,7 @@ func (l *load) consistent(dict map[string]any, made *types.Project, h head, p *P
 		if r.check(); r.wrong {
 			continue
 		}
-		if err := checkAlone(dict, name, h, env); err != nil {
+		if err := checkAlone(dict, name, h, env); err != nil && !strings.Contains(err.Error(), "dependency cycle detected") { // see circles
 			l.faults.add(l.foreignOf(err, r.at, p.Position))
 		}
 	}

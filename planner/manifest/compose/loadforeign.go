@@ -99,6 +99,7 @@ var valueRemedies = []struct{ part, remedy string }{
 	{"strconv.", "write a number"},
 	{"invalid command line string", "close its quotes and brackets, or write it as a list: [PROGRAM, ARGUMENT]"},
 	{"for port", `write "8080:80", in quotes, or one whole number`},
+	{"with a trailing space", "write NAME=VALUE, without spaces around the ="},
 	{"missing IP", "write NAME:ADDRESS"},
 }
 
