@@ -31,6 +31,7 @@ var jsonShapes = []struct {
 	{"status", "from records", recordedStatus{}},
 	{"status --network", "", networkReport{}},
 	{"status --via ssh", "", reachedStatus{}},
+	{"status --plan", "", plannedStatus{}},
 	{"nodes", "", nodesReport{}},
 	{"top", "", topReport{}},
 	{"events", "one document a line", event.Event{}},

@@ -103,7 +103,10 @@ func TestStatusOfCommit(t *testing.T) {
 		{"a later one is, which nobody can tell here", next, t.TempDir(), pushed, exitNotReady},
 		{"an earlier one is", pushed, dir, next, exitNotReady},
 		{"it is nowhere", pushed, dir, strings.Repeat("ab", 20), exitNotReady},
-		{"too little of it", pushed, dir, pushed[:6], 2},
+		{"too little of it", pushed, t.TempDir(), pushed[:6], 2},
+		{"too little of it, but git knows here", pushed, dir, pushed[:6], 0},
+		{"as git calls it here", pushed, dir, "HEAD~1", 0},
+		{"as git calls a later one", pushed, dir, "HEAD", exitNotReady},
 		{"no commit", pushed, dir, "--output=x", 2},
 	} {
 		now := *base

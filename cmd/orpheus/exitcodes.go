@@ -13,7 +13,7 @@ var exitCodes = []exitCode{
 	{"0", "", "it worked; what was asked for is shown"},
 	{"1", "", "it was tried and did not work, or the answer is no: nobody answers, there is no such thing, a manifest has a fault, a check failed"},
 	{"2", "", "the command line makes no sense, or its input cannot be read"},
-	{"3", "`status --exit-code`", "not all is as the repository asks, or not yet, or with `--plan` not as was planned"},
+	{"3", "`status --exit-code`, `--wait`", "not all is as the repository asks, or not yet, or with `--plan` not as was planned"},
 	{"3", "`plan --exit-code`", "the merge would change something"},
 	{"the command's", "`exec`", "what the command exited with; 128 + N if signal N ended it or orpheus"},
 }

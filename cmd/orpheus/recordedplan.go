@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/orpheus-cd/orpheus/planner"
@@ -19,11 +20,47 @@ const maxPlanValues = 100
 type plannedStatus struct {
 	Records string         `json:"records"`
 	Commit  planner.Commit `json:"commit"`
+	// Read are the live nodes that follow the commit or a later one, NotRead the
+	// others: for these what is told is of the time before they hear of it.
+	Read    []planner.NodeName `json:"read,omitempty"`
+	NotRead []planner.NodeName `json:"notRead,omitempty"`
+	// Later is a commit of the checkout that comes after Commit and that no live
+	// node has read.
+	Later *laterCommit `json:"later,omitempty"`
 	// Services are those of which something was planned, or happened.
 	Services []planner.Outcome `json:"services"`
 	// Unknown are those whose records do not go back to before the commit.
 	Unknown []planner.ServiceID `json:"unknown,omitempty"`
 	Notes   []string            `json:"notes,omitempty"`
+}
+
+// laterCommit is one that the fleet has not read.
+type laterCommit struct {
+	planner.Commit
+	Name   string `json:"name"`   // as git calls it in the checkout
+	Pushed bool   `json:"pushed"` // the fleet's server has it, as far as the checkout knows
+
+	main      string // the branch that the server names; "" = not known
+	elsewhere bool   // another one is checked out
+}
+
+// awaited tells whether all went as planned, or may yet.
+func (st *plannedStatus) awaited() awaited {
+	if len(st.Read) == 0 {
+		return awaited{says: "commit " + st.Commit.Short() + " is not read by any node yet"}
+	}
+	out := awaited{ready: len(st.Unknown) == 0, rests: true}
+	var says []string
+	for _, o := range st.Services {
+		out.ready = out.ready && o.State == planner.OutcomeMet
+		out.rests = out.rests && o.State != planner.OutcomeUnderWay
+		says = append(says, fmt.Sprintf("%s %s %d/%d", o.Service, o.State, o.Done, o.Planned))
+	}
+	for _, id := range st.Unknown {
+		says = append(says, id.String()+" not known")
+	}
+	out.says = strings.Join(says, "; ")
+	return out
 }
 
 // planHistory is what the records say of the time since a commit.

@@ -304,7 +304,7 @@ func (e *env) readRecords(ctx context.Context, o recordOptions, want wantedRecor
 	store, err := fetchRecords(ctx, place, want)
 	if err == nil && len(store.values()) == 0 {
 		store.close()
-		err = errNoRecords(place)
+		err = &noRecordsError{place}
 	}
 	if err != nil {
 		return nil, place, err
@@ -312,8 +312,11 @@ func (e *env) readRecords(ctx context.Context, o recordOptions, want wantedRecor
 	return store, place, nil
 }
 
-func errNoRecords(place recordPlace) error {
-	return fmt.Errorf("there are no %s yet: no agent has registered there; a node that stands alone (coordination: none) writes none, ask it with \"orpheus why\" and \"orpheus events\" on it", place)
+// noRecordsError says that a place has none.
+type noRecordsError struct{ place recordPlace }
+
+func (e *noRecordsError) Error() string {
+	return fmt.Sprintf("there are no %s yet: no agent has registered there; a node that stands alone (coordination: none) writes none, ask it with \"orpheus why\" and \"orpheus events\" on it", e.place)
 }
 
 // onNode reports whether this is a node, and nobody said to look in a checkout

@@ -55,7 +55,7 @@ func readConfigured(ctx context.Context, file string, want wantedRecords) (recor
 	}
 	if len(store.newest) == 0 {
 		store.close()
-		return nil, place, errNoRecords(place)
+		return nil, place, &noRecordsError{place}
 	}
 	return store, place, nil
 }

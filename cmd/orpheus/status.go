@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/orpheus-cd/orpheus/agent/api"
+	"github.com/orpheus-cd/orpheus/planner"
 )
 
 // exitNotReady answers `status --exit-code`.
@@ -19,6 +20,7 @@ const exitNotReady = 3
 type statusOptions struct {
 	recordOptions
 	viaOptions
+	waitOptions
 	commit                           string
 	watching, exitCode, network, all bool
 	// asPlanned: --plan
@@ -66,14 +68,20 @@ registered in its fleet, a slot it coordinates has no node).
 
 What was pushed a moment ago is not followed yet: --commit has it answer 3 until
 that commit is followed, or one that comes after it where the checkout in -C
-tells; from a fleet's records, by all nodes that are live.
+tells; from a fleet's records, by all nodes that are live. There it may also be
+HEAD or a branch.
+
+--wait waits until it would answer 0, and says meanwhile on standard error what
+it waits for. It gives up with 3 after --timeout, and at once where nothing goes
+on by itself: a rollout failed or asks for approval, or a manifest has a fault.
 
 --plan shows instead whether the fleet did what was planned for a commit, the one
 that most nodes follow or --commit: as planned, under way, differs (and how), or
-superseded by a later commit. It compares the history of the records with what
-"orpheus plan" said of the commit, needs a checkout and asks no agent. A person
-who has to let a rollout go on ends what is compared. With --exit-code it answers
-3 unless all went, to the end, as planned.
+superseded by a later commit. It says which nodes have read that commit, and
+whether the checkout has a later one that none has. It compares the history of
+the records with what "orpheus plan" said of the commit, needs a checkout and
+asks no agent. A person who has to let a rollout go on ends what is compared.
+With --exit-code it answers 3 unless all went, to the end, as planned.
 ` + viaHelp + `
 It then shows the records of the fleet and, below, what each agent tells, or why it
 was not reached; of a SERVICE the agents of the nodes that have slots of it. With
@@ -84,7 +92,8 @@ was not reached; of a SERVICE the agents of the nodes that have slots of it. Wit
   orpheus status -C ~/fleet      # the whole fleet, from its records
   orpheus status --plan
   orpheus status --via ssh       # the records, and what all agents know
-  git push && until orpheus status web --exit-code --commit "$(git rev-parse HEAD)" >/dev/null; do sleep 1; done`,
+  git push && orpheus status --wait --commit HEAD
+  git push && orpheus status --plan --wait --commit HEAD`,
 		Args:              cobra.MaximumNArgs(1),
 		ValidArgsFunction: e.completeServices(false),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -101,13 +110,15 @@ was not reached; of a SERVICE the agents of the nodes that have slots of it. Wit
 	addOutputFlag(cmd, &o.output, "text", "json")
 	o.addPlaceFlags(e, cmd)
 	o.addViaFlags(cmd)
+	o.addWaitFlags(cmd, "all is as the repository asks, or with --plan went as planned")
 	cmd.Flags().BoolVarP(&o.watching, "watch", "w", false, "go on showing it")
 	cmd.Flags().BoolVar(&o.all, "all", false, "list also what is fine, however much it is")
 	cmd.Flags().BoolVar(&o.exitCode, "exit-code", false, "exit with 3 if not all is as the repository asks")
-	cmd.Flags().StringVar(&o.commit, "commit", "", "with --exit-code, 3 also until this `commit` is followed")
+	cmd.Flags().StringVar(&o.commit, "commit", "", "with --exit-code, 3 also until this `commit` is followed; with --wait, wait for it")
 	cmd.Flags().BoolVar(&o.network, "network", false, "show the node's network")
 	cmd.Flags().BoolVar(&o.asPlanned, "plan", false, "show whether the fleet did what \"orpheus plan\" said of a commit")
 	cmd.MarkFlagsMutuallyExclusive("watch", "exit-code", "network")
+	cmd.MarkFlagsMutuallyExclusive("watch", "wait", "network")
 	return cmd
 }
 
@@ -116,7 +127,7 @@ func (o *statusOptions) checkStatus(e *env, cmd *cobra.Command, args []string) e
 	if err := o.check(e, cmd); err != nil {
 		return err
 	}
-	if err := o.checkVia(cmd); err != nil {
+	if err := errors.Join(o.checkVia(cmd), o.checkWait(cmd)); err != nil {
 		return err
 	}
 	switch {
@@ -124,8 +135,8 @@ func (o *statusOptions) checkStatus(e *env, cmd *cobra.Command, args []string) e
 		return errors.New("--via asks the agents of all nodes how services are; remove it, or --plan and --network")
 	case o.asPlanned && (o.watching || o.network):
 		return errors.New("--plan reads the history of the records; remove --watch or --network")
-	case o.commit != "" && (!o.exitCode && !o.asPlanned || !isCommit(o.commit)):
-		return fmt.Errorf("--commit %.80q: write the id of a commit, or at least %d characters of it, and --exit-code or --plan", o.commit, minCommit)
+	case o.commit != "" && !o.exitCode && !o.asPlanned && !o.wait:
+		return fmt.Errorf("--commit %.80q: write --exit-code, --wait or --plan with it", o.commit)
 	case o.network && fromRecords(cmd):
 		return errors.New("--network asks the agent of this node; remove it, or what says where the records are")
 	case o.network && len(args) > 0:
@@ -145,9 +156,11 @@ type statusView struct {
 // said, or no agent answers.
 func (v statusView) run(cmd *cobra.Command) error {
 	if v.asPlanned {
-		return withInterrupt(cmd.Context(), func(ctx context.Context) error {
-			return v.showPlanned(ctx, v.recordOptions, v.commit, v.service, v.exitCode)
-		})
+		return v.runPlanned(cmd.Context())
+	}
+	var err error
+	if v.commit, err = commitMeant(cmd.Context(), v.directory, v.commit); err != nil {
+		return err
 	}
 	if v.viaAsked() {
 		return v.runVia(cmd.Context())
@@ -181,17 +194,50 @@ func (v statusView) runHere(ctx context.Context, client *api.Client) error {
 		}
 		return v.here(st), nil
 	}
+	return v.present(ctx, watchAgent, look, func(ctx context.Context) awaited {
+		verdict := verdictOf(st, v.now())
+		if !follows(ctx, v.directory, st.Repository.Applied.Hash, v.commit) {
+			return awaited{says: v.notFollowed(string(st.Node))}
+		}
+		return awaited{ready: asAsked(st), rests: verdict.rests(), says: verdict.sentence()}
+	})
+}
+
+// notFollowed says that nodes do not follow the commit that was asked for.
+func (v statusView) notFollowed(nodes string) string {
+	return "commit " + planner.Commit{Hash: v.commit}.Short() + " is not followed yet by " + nodes
+}
+
+// present shows what look finds: once, for as long as it is watched, or once all is
+// as awaited. stands, asked after a look, tells whether it is, for the exit code.
+func (v statusView) present(ctx context.Context, every time.Duration, look func(context.Context) (*view, error), stands func(context.Context) awaited) error {
 	if v.watching {
-		return v.watch(ctx, watchAgent, v.output == "json", look)
+		return v.watch(ctx, every, v.output == "json", look)
 	}
-	shown, err := look(ctx)
-	if err == nil {
-		err = v.show(shown, v.output == "json")
-	}
-	if err == nil && v.exitCode && !(asAsked(st) && follows(ctx, v.directory, st.Repository.Applied.Hash, v.commit)) {
-		err = &exitError{code: exitNotReady}
-	}
-	return err
+	return withInterrupt(ctx, func(ctx context.Context) error {
+		var shown *view
+		once := func(ctx context.Context) (awaited, error) {
+			found, err := look(ctx)
+			if err != nil {
+				return awaited{}, err
+			}
+			shown = found
+			return stands(ctx), nil
+		}
+		st, err := awaited{}, error(nil)
+		if v.wait {
+			st, err = v.await(ctx, v.waitOptions, every, once)
+		} else {
+			st, err = once(ctx)
+		}
+		if err == nil && shown != nil {
+			err = v.show(shown, v.output == "json")
+		}
+		if err == nil && (v.exitCode || v.wait) && !st.ready {
+			err = &exitError{code: exitNotReady}
+		}
+		return err
+	})
 }
 
 // lookHere asks the agent, also for a service of which nothing runs on its node.
@@ -241,27 +287,16 @@ func (v statusView) runRecorded(ctx context.Context, cause error) error {
 		}
 		return v.recorded(st), nil
 	}
-	return v.showRecords(ctx, look, func(ctx context.Context) bool {
-		return st.asAsked() && st.followedBy(ctx, v.directory, v.commit)
-	})
+	return v.present(ctx, watchRecords, look, func(ctx context.Context) awaited { return v.awaitedOf(ctx, st) })
 }
 
-// showRecords shows what look finds, once or for as long as it is watched. ready,
-// asked after a look, tells whether all is as the commit asks, for the exit code.
-func (v statusView) showRecords(ctx context.Context, look func(context.Context) (*view, error), ready func(context.Context) bool) error {
-	if v.watching {
-		return v.watch(ctx, watchRecords, v.output == "json", look)
+// awaitedOf is how a fleet stands as the records tell.
+func (v statusView) awaitedOf(ctx context.Context, st *recordedStatus) awaited {
+	if behind := st.behind(ctx, v.directory, v.commit); len(behind) > 0 || v.commit != "" && len(st.Commits) == 0 {
+		return awaited{says: v.notFollowed(nodesOrCount(behind))}
 	}
-	return withInterrupt(ctx, func(ctx context.Context) error {
-		shown, err := look(ctx)
-		if err == nil {
-			err = v.show(shown, v.output == "json")
-		}
-		if err == nil && v.exitCode && !ready(ctx) {
-			err = &exitError{code: exitNotReady}
-		}
-		return err
-	})
+	verdict := st.verdict()
+	return awaited{ready: st.asAsked(), rests: verdict.rests(), says: verdict.sentence()}
 }
 
 // explainAgent adds what only the command line knows: an agent of root's that

@@ -115,3 +115,55 @@ func TestStatusPlanNothing(t *testing.T) {
 		t.Errorf("exit code %d: %s", code, errs)
 	}
 }
+
+// TestStatusPlanOfWhatIsNotRead: right after a push the fleet follows the commit
+// before, and what is told says so.
+func TestStatusPlanOfWhatIsNotRead(t *testing.T) {
+	f := newPlannedFleet(t, plannedFiles())
+	f.commits(map[string]string{"README.md": "hello\n"}, 0, nil)
+	before := gitAs(t, f.dir, "rev-parse", "--short=8", "HEAD")
+	status := func(want int, args ...string) string {
+		t.Helper()
+		code, out, errs := orpheus(t, f.dir, append([]string{"status", "--plan"}, args...)...)
+		if code != want {
+			t.Errorf("%v: exit code %d, want %d", args, code, want)
+		}
+		return out + errs
+	}
+	if out := status(0); !strings.Contains(out, "READ BY   n1, n2, n3\n") || strings.Contains(out, "LATER") {
+		t.Errorf("nothing is later:\n%s", out)
+	}
+	f.change(map[string]string{"web.yaml": planService("web", strings.Replace(webSpec, "web:1.0", "web:2.0", 1))})
+	head := gitAs(t, f.dir, "rev-parse", "--short=8", "HEAD")
+	later := "LATER     HEAD here is " + head + " change: no node has read it yet, and nothing of it is told below\n"
+	wait := "to wait for it: git push && orpheus status --plan --wait --commit HEAD\n"
+	if out := status(0); !strings.Contains(out, "COMMIT    "+before) || !strings.Contains(out, later) || !strings.Contains(out, wait) {
+		t.Errorf("not pushed:\n%s", out)
+	}
+	gitAs(t, f.dir, "push", "-q", "origin", "HEAD:main")
+	if out := status(0); !strings.Contains(out, later) || !strings.Contains(out, strings.Replace(wait, "git push && ", "", 1)) {
+		t.Errorf("pushed:\n%s", out)
+	}
+	var st plannedStatus
+	if err := json.Unmarshal([]byte(status(0, "-o", "json")), &st); err != nil || st.Later == nil || st.Later.Short() != head || st.Later.Name != "HEAD" || !st.Later.Pushed || len(st.Read) != 3 {
+		t.Errorf("%+v, %v", st, err)
+	}
+	for _, out := range []string{status(exitNotReady, "--exit-code", "--commit", "HEAD"), status(exitNotReady, "--wait", "--timeout", "1ms", "--commit", "HEAD")} {
+		if !strings.Contains(out, "COMMIT    "+head) || !strings.Contains(out, "READ BY   no live node yet") || strings.Contains(out, "LATER") {
+			t.Errorf("what is not read:\n%s", out)
+		}
+	}
+	// A commit on another branch has to come to the one that is followed first.
+	gitAs(t, f.dir, "remote", "set-head", "origin", "main")
+	gitAs(t, f.dir, "switch", "-q", "-c", "topic")
+	f.edit(map[string]string{"README.md": "hello again\n"})
+	gitAs(t, f.dir, "commit", "-qam", "again")
+	if out := status(0); !strings.Contains(out, "to wait for it, once it is on main: orpheus status --plan --wait --commit HEAD\n") {
+		t.Errorf("on another branch:\n%s", out)
+	}
+	gitAs(t, f.dir, "switch", "-q", "main")
+	f.status("n1", func(st *planner.NodeStatus) { st.Applied = gitAs(t, f.dir, "rev-parse", "HEAD") })
+	if out := status(0, "--commit", "HEAD"); !strings.Contains(out, "READ BY   n1; not yet by n2, n3\n") {
+		t.Errorf("read by one:\n%s", out)
+	}
+}

@@ -39,8 +39,13 @@ func (v statusView) runVia(ctx context.Context) error {
 		st = read
 		return v.reached(st), nil
 	}
-	return v.showRecords(ctx, look, func(ctx context.Context) bool {
-		return st.asAsked() && st.followedBy(ctx, v.directory, v.commit)
+	return v.present(ctx, watchRecords, look, func(ctx context.Context) awaited {
+		recorded := v.awaitedOf(ctx, st.recordedStatus)
+		recorded.ready = recorded.ready && st.asAsked()
+		recorded.rests = recorded.rests && !slices.ContainsFunc(st.Agents, func(a toldStatus) bool {
+			return a.Status == nil || !verdictOf(a.Status, v.now()).rests()
+		})
+		return recorded
 	})
 }
 

@@ -54,6 +54,7 @@ type standing struct {
 	word    string // what is the matter, in a word or two; "" = nothing
 	why     string // in a sentence; "" = there is no more to say
 	todo    string // what to do about it; "" = ask why
+	rests   bool   // it stays so until a person does something; unused of fine
 }
 
 func (t standing) sentence() string {
@@ -85,11 +86,11 @@ func standingOf(st *api.Status, service api.Service) standing {
 	failing := slices.ContainsFunc(service.Instances, func(i api.Instance) bool { return phaseColour(i.Phase) == red })
 	switch {
 	case rolls.grade == gradeBad || rolls.grade == gradeAsks:
-		out.grade, out.word, out.why = rolls.grade, rolls.word, rolls.why
+		out.grade, out.word, out.why, out.rests = rolls.grade, rolls.word, rolls.why, rolls.rests
 	case heldBack(st, service):
-		out.grade, out.word = gradeBad, "held back by a fault"
+		out.grade, out.word, out.rests = gradeBad, "held back by a fault", true
 	case service.Approve != "":
-		out.grade, out.word = gradeAsks, "deletion waits"
+		out.grade, out.word, out.rests = gradeAsks, "deletion waits", true
 		if slices.ContainsFunc(st.Deletions, func(d api.Deletion) bool { return d.Approve == service.Approve }) {
 			out.todo = "see DELETION"
 		}
@@ -136,11 +137,11 @@ func rolloutStanding(r *api.Rollout) standing {
 	case r.Steady():
 		out.grade, out.why = gradeFine, ""
 	case r.Failed() || len(r.Unplaced) > 0 || slices.ContainsFunc(r.Slots, stuck):
-		out.grade = gradeBad
+		out.grade, out.rests = gradeBad, r.State == planner.RolloutBlocked || r.State == planner.RolloutReverted
 	case r.State == api.RolloutDegraded && !slices.ContainsFunc(r.Slots, lost): // lost ones are given elsewhere
 		out.grade = gradeBad
 	case r.Asks():
-		out.grade = gradeAsks
+		out.grade, out.rests = gradeAsks, true
 	default:
 		out.grade = gradeBusy
 	}
@@ -155,7 +156,7 @@ func (r *recordedService) standing() standing {
 	case r.NotVerified != "":
 		out.grade, out.word, out.why = gradeBad, "not verified", r.sentence()
 	case r.HeldBack != "":
-		out.grade, out.word, out.why = gradeBad, "held back by a fault", r.HeldBack
+		out.grade, out.word, out.why, out.rests = gradeBad, "held back by a fault", r.HeldBack, true
 	case r.Deleted != "":
 		out.grade, out.word, out.why = gradeAsks, "deleted", r.Deleted
 	case out.grade == gradeBad || out.grade == gradeAsks:
@@ -176,6 +177,7 @@ type verdict struct {
 	say       []string   // what is as it should be
 	todo      []string   // for bad and busy
 	none      string     // what to say where there is no service
+	passes    bool       // something of bad may come right by itself
 }
 
 const (
@@ -185,8 +187,15 @@ const (
 	maxShownToDo = 5
 )
 
-// add notes what is not fine, and what to do about it.
+// add notes what is not fine but may come right by itself, and what to do about
+// it.
 func (v *verdict) add(todo, format string, args ...any) {
+	v.passes = true
+	v.mend(todo, format, args...)
+}
+
+// mend notes what is not fine until a commit mends it.
+func (v *verdict) mend(todo, format string, args ...any) {
 	v.bad = append(v.bad, fmt.Sprintf(format, args...))
 	if todo != "" && !slices.Contains(v.todo, todo) {
 		v.todo = append(v.todo, todo)
@@ -206,6 +215,12 @@ func (v *verdict) grade() grade {
 		}
 	}
 	return gradeFine
+}
+
+// rests reports whether all stays as it is until a person does something.
+func (v *verdict) rests() bool {
+	moves := func(t standing) bool { return t.grade != gradeFine && !t.rests }
+	return !v.passes && len(v.busy) == 0 && !slices.ContainsFunc(v.standings, moves) && !slices.ContainsFunc(v.elsewhere, moves)
 }
 
 // sentence is the verdict in one.
@@ -302,7 +317,7 @@ func verdictOf(st *api.Status, now time.Time) *verdict {
 	r := st.Repository
 	switch {
 	case r.Refused != "":
-		v.add("mend what REFUSED says, or revert that commit", "commit %s was refused", r.Seen.Short())
+		v.mend("mend what REFUSED says, or revert that commit", "commit %s was refused", r.Seen.Short())
 	case r.Error != "":
 		v.add("see GIT; \"orpheus doctor\" looks closer", "the repository cannot be read since %s", age(now.Sub(r.ErrorSince)))
 	case r.Applied.Hash == "":
@@ -325,7 +340,7 @@ func verdictOf(st *api.Status, now time.Time) *verdict {
 		v.addFleet(st.Fleet, r.Error)
 	}
 	if n := broken(st.Faults); n > 0 {
-		v.add("mend what FAULTS lists", "%s of the manifests", count(n, "fault"))
+		v.mend("mend what FAULTS lists", "%s of the manifests", count(n, "fault"))
 	}
 	if n := len(otherProblems(st)); n > 0 {
 		v.add("see PROBLEMS", "%s of this node", count(n, "problem"))
@@ -403,7 +418,7 @@ func (st *recordedStatus) verdict() *verdict {
 		v.add("orpheus nodes", "%s fenced: %s", count(n, "node"), someOf(names))
 	}
 	if n := broken(st.Faults); n > 0 {
-		v.add("mend what FAULTS lists", "%s of the manifests here", count(n, "fault"))
+		v.mend("mend what FAULTS lists", "%s of the manifests here", count(n, "fault"))
 	}
 	if n := len(st.NotVerified); n > 0 {
 		v.add("see what is not verified below", "%s not verified", count(n, "record"))
