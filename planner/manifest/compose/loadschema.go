@@ -254,6 +254,10 @@ func (v *violations) tell(e *jsonschema.ValidationError) {
 var attributes = sync.OnceValue(func() *tree.Matcher { return tree.NewMatcher(schema.AttributePaths()...) })
 
 func (v *violations) unknown(location []string) {
+	if location[len(location)-1] == "" {
+		v.add(location[:len(location)-1], "has a key that is empty", "write KEY: VALUE")
+		return
+	}
 	if len(location) == 1 && inside(mapping(mapping(v.cfg)[location[0]]), "image") != nil {
 		v.add(location, "is no key of the Compose specification", "write services: above it, and indent it below that: files without are of the first version of Compose")
 		return
