@@ -16,7 +16,7 @@ import (
 const defaultPrefix = "refs/orpheus/"
 
 var recordsSchema = newSchema(
-	special("url", patterned(`\S+`, "the URL of a repository such as https://git.example.com/team/fleet-records.git"), decodeRecordsURL),
+	special("url", patterned(`/\S*|\S+://\S+|[^/\s]+@[^/\s]+:\S+`, "the URL of a repository such as https://git.example.com/team/fleet-records.git"), decodeRecordsURL),
 	text("prefix", refPrefix, func(r *planner.RecordsPlace) *string { return &r.Prefix }),
 ).like("{url: https://git.example.com/team/fleet-records.git}")
 

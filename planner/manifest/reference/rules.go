@@ -9,6 +9,8 @@ func (b *Book) rules() map[string][]*schema {
 		"Service spec.tolerations[]": tolerationRules(),
 		"Container ":                 containerRules(),
 		"Hook ":                      {{AnyOf: []*schema{required("command"), required("image")}}},
+		"Fleet spec.variables[]":     b.variableRules(),
+		"Fleet spec.budgets":         {{If: required("preset"), Then: refuses("readsPerSecond", "pushesPerMinute")}},
 	}
 }
 
@@ -23,6 +25,9 @@ func refuses(names ...string) *schema {
 
 // inside is a schema for one field of an object.
 func inside(name string, s *schema) *schema { return &schema{Properties: properties{{name, s}}} }
+
+// some is a schema for an object with a list that is not empty.
+func some(name string) *schema { return both(required(name), inside(name, &schema{MinItems: 1})) }
 
 func without(name string) *schema { return &schema{Not: required(name)} }
 
@@ -42,18 +47,22 @@ func (b *Book) specRules() []*schema {
 			}
 		}
 	}
-	imageOfEach := inside("containers", &schema{Items: required("image")})
+	imageOfEach := func(list string) *schema { return inside(list, &schema{Items: required("image")}) }
+	images := &schema{AnyOf: []*schema{without("driver"), given("driver", "containerd")}} // as without
 	ofNetwork := inside("name", &schema{Not: &schema{Type: types{"string"}, Pattern: `^net\.`}})
 	return []*schema{
 		{If: required("containers"), Then: refuses(flat...)},
-		{If: both(without("driver"), without("containers")), Then: required("image")},
-		{If: both(without("driver"), required("containers")), Then: imageOfEach},
-		{If: given("driver", "process"), Then: refuses("image", "initContainers", "volumeMounts", "hostname", "hostAliases", "sysctls", "imagePorts")},
-		{If: both(given("driver", "process"), without("containers")), Then: required("command")},
+		{If: both(images, without("containers")), Then: required("image")},
+		{If: both(images, required("containers")), Then: imageOfEach("containers")},
+		{If: images, Then: imageOfEach("initContainers")},
+		inside("containers", &schema{MinItems: 1}),
+		{If: given("driver", "process"), Then: refuses("image", "initContainers", "volumeMounts", "hostname", "hostAliases", "sysctls", "imagePorts", "init")},
+		{If: both(given("driver", "process"), required("containers")), Then: inside("containers", &schema{Items: refuses("init")})},
+		{If: both(given("driver", "process"), without("containers")), Then: some("command")},
 		{If: given("driver", "process"), Then: inside("hooks", &schema{Properties: properties{
 			{"preRollout", both(refuses("image", "volumeMounts"), required("command"))}, {"postRollout", both(refuses("image", "volumeMounts"), required("command"))}}})},
 		// The driver of a plugin runs an image or a program.
-		{If: both(required("driver"), without("containers")), Then: &schema{AnyOf: []*schema{required("command"), required("image"), required("args")}}},
+		{If: both(required("driver"), without("containers")), Then: &schema{AnyOf: []*schema{some("command"), required("image"), required("args")}}},
 		{If: given("network", "host"), Then: refuses("hostAliases", "imagePorts")},
 		{If: given("network", "host"), Then: inside("sysctls", &schema{Items: ofNetwork})},
 		{If: given("everyNode", true), Then: refuses("replicas")},
@@ -81,5 +90,26 @@ func tolerationRules() []*schema {
 	return []*schema{
 		{If: all, Then: refuses("value")},
 		{If: &schema{Not: &schema{AnyOf: []*schema{all, variable}}}, Then: required("key")},
+	}
+}
+
+// variableRules say what values a variable of a type has.
+func (b *Book) variableRules() []*schema {
+	one := &schema{Type: types{"string"}, Pattern: whole(variable)}
+	amount := ""
+	for _, k := range b.Kinds {
+		if k.Name == flatKind {
+			amount = k.find("spec").find("resources").find("limits").find("memory").shape.Pattern
+		}
+	}
+	none := int64(0)
+	of := func(kind string, takes ...*schema) *schema {
+		return &schema{If: given("type", kind), Then: inside("value", &schema{AnyOf: append(takes, one)})}
+	}
+	return []*schema{
+		of("string", &schema{Type: types{"string"}}),
+		of("int", &schema{Type: types{"integer"}}),
+		of("bool", &schema{Type: types{"boolean"}}),
+		of("quantity", &schema{Type: types{"number"}, Minimum: &none}, &schema{Type: types{"string"}, Pattern: alternative(whole(amount), variable)}),
 	}
 }
