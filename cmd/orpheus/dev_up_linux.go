@@ -28,6 +28,7 @@ type upOptions struct {
 	repository          string
 	agentConfig         string
 	cpu, memory         string
+	waitOptions
 }
 
 func (d *dev) upCommand() *cobra.Command {
@@ -35,7 +36,8 @@ func (d *dev) upCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "up",
 		Short: "Make a fleet on this machine",
-		Long: `Make a fleet on this machine, and wait until its agents run.
+		Long: `Make a fleet on this machine, and wait until its agents run; with --wait also
+until all services do, on all nodes.
 
 The fleet's repository is a copy of --repository: what the branch that is checked
 out there has committed, as branch main. Without it, the current folder is taken
@@ -51,13 +53,22 @@ their ports are this machine's and "dev cut" has nothing to cut.
 Images come from the registries that manifests name, or from the fleet's own,
 which is printed and speaks plain HTTP. What agents need to know beyond that,
 such as credentials of registries, comes from --agent-config: YAML that is laid
-over each agent's configuration.`,
-		Example: `  sudo orpheus dev up --nodes 5
+over each agent's configuration.
+
+Exit codes: 0 it is up, with --wait its services too; 1 there is no fleet; 2 wrong
+usage; 3 with --wait: the fleet is up, and stays, but not all its services are.`,
+		Example: `  sudo orpheus dev up --nodes 5 --wait
   orpheus dev up --process --repository ~/src/fleet/prod`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return d.up(cmd.Context(), o) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := o.checkWait(cmd); err != nil {
+				return usageError(err)
+			}
+			return d.up(cmd.Context(), o)
+		},
 	}
 	f := cmd.Flags()
+	o.addWaitFlags(cmd, "its services run")
 	f.IntVar(&o.nodes, "nodes", 3, "how many nodes")
 	f.BoolVar(&o.containerd, "containerd", false, "nodes that run containers; needs root (the default)")
 	f.BoolVar(&o.process, "process", false, "nodes that run processes only")
@@ -94,7 +105,10 @@ func (d *dev) up(ctx context.Context, o upOptions) error {
 		return err
 	}
 	d.report(state, source, opts, d.now().Sub(began))
-	return nil
+	if !o.wait {
+		return nil
+	}
+	return d.awaitServices(ctx, state, o.waitOptions, began)
 }
 
 // plan finds out all that can be known to be wrong before anything is made.

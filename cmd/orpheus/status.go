@@ -226,7 +226,7 @@ func (v statusView) present(ctx context.Context, every time.Duration, look func(
 		}
 		st, err := awaited{}, error(nil)
 		if v.wait {
-			st, err = v.await(ctx, v.waitOptions, every, once)
+			st, err = await(ctx, v.stderr, v.waitOptions, every, once)
 		} else {
 			st, err = once(ctx)
 		}

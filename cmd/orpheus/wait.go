@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -42,9 +43,9 @@ type awaited struct {
 }
 
 // await looks every so often until all is ready or rests, or the time is over. It
-// tells on standard error how things stand, whenever that has changed. Only the
-// first look has to work, unless it finds a fleet that has no records yet.
-func (e *env) await(ctx context.Context, o waitOptions, every time.Duration, look func(context.Context) (awaited, error)) (awaited, error) {
+// tells w how things stand, whenever that has changed. Only the first look has to
+// work, unless it finds a fleet that has no records yet.
+func await(ctx context.Context, w io.Writer, o waitOptions, every time.Duration, look func(context.Context) (awaited, error)) (awaited, error) {
 	began, told := time.Now(), ""
 	var noRecords *noRecordsError
 	over := time.NewTimer(o.timeout)
@@ -63,7 +64,7 @@ func (e *env) await(ctx context.Context, o waitOptions, every time.Duration, loo
 		}
 		if st.says = planner.OneLine(st.says, maxShownReason); st.says != told {
 			told = st.says
-			if _, err := fmt.Fprintf(e.stderr, "%6s  %s\n", age(time.Since(began)), told); err != nil {
+			if _, err := fmt.Fprintf(w, "%6s  %s\n", age(time.Since(began)), told); err != nil {
 				return st, err
 			}
 		}
@@ -74,7 +75,7 @@ func (e *env) await(ctx context.Context, o waitOptions, every time.Duration, loo
 		case <-ctx.Done():
 			return st, ctx.Err()
 		case <-over.C:
-			_, err := fmt.Fprintf(e.stderr, "%6s  not waited for any longer (--timeout)\n", age(time.Since(began)))
+			_, err := fmt.Fprintf(w, "%6s  not waited for any longer (--timeout)\n", age(time.Since(began)))
 			return st, err
 		case <-time.After(every):
 		}

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -41,7 +42,7 @@ func TestAwait(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			var told bytes.Buffer
 			began, n := time.Now(), 0
-			st, err := (&env{stderr: &told}).await(t.Context(), waitOptions{wait: true, timeout: time.Minute}, 5*time.Second, func(context.Context) (awaited, error) {
+			st, err := await(t.Context(), &told, waitOptions{wait: true, timeout: time.Minute}, 5*time.Second, func(context.Context) (awaited, error) {
 				look := c.looks[min(n, len(c.looks)-1)]
 				n++
 				if err, failed := look.(error); failed {
@@ -61,7 +62,7 @@ func TestAwait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 12*time.Second)
 		defer cancel()
-		_, err := (&env{stderr: &bytes.Buffer{}}).await(ctx, waitOptions{wait: true, timeout: time.Minute}, 5*time.Second, func(context.Context) (awaited, error) { return busy, nil })
+		_, err := await(ctx, io.Discard, waitOptions{wait: true, timeout: time.Minute}, 5*time.Second, func(context.Context) (awaited, error) { return busy, nil })
 		if !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("interrupted: %v", err)
 		}

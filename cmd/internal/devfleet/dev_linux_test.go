@@ -2,6 +2,7 @@ package devfleet
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -113,8 +114,9 @@ func serving(st devState) (nodes []string) {
 	return nodes
 }
 
-// TestDevStory: the example on five nodes, up within a minute; one is switched
-// off, on, cut off and healed; then the fleet leaves nothing.
+// TestDevStory: the example on five nodes, up within a minute and, once --wait is
+// over, answered by each; one is switched off, on, cut off and healed; then the
+// fleet leaves nothing.
 func TestDevStory(t *testing.T) {
 	needsRoot(t)
 	if why := Missing(planner.DriverContainerd); why != "" {
@@ -124,14 +126,14 @@ func TestDevStory(t *testing.T) {
 	t.Run("fleet", func(t *testing.T) {
 		d := newDevVerbs(t)
 		began := time.Now()
-		out := d.run("up", "--nodes", "5")
-		if took := time.Since(began); took > time.Minute { // about a second, where nothing else runs
+		out := d.run("up", "--nodes", "5", "--wait")
+		if took := time.Since(began); took > time.Minute { // a quarter of that, where nothing else runs
 			t.Errorf("five nodes are up after %v", took)
 		} else {
 			t.Logf("up in %v", took)
 		}
 		noteCgroup(t, d.fleet())
-		for _, text := range []string{"5 nodes that run containers", "git clone http://", "Registry"} {
+		for _, text := range []string{"5 nodes that run containers", "git clone http://", "Registry", "All is up, ", ": 1 of 1 up to date and ready.\n"} {
 			if !strings.Contains(out, text) {
 				t.Errorf("dev up does not say %q:\n%s", text, out)
 			}
@@ -139,8 +141,13 @@ func TestDevStory(t *testing.T) {
 		if out, err := d.try("up"); err == nil || !strings.Contains(out, `fleet "dev" is up already`) {
 			t.Errorf("a second one: %v\n%s", err, out)
 		}
-		st := d.until("two nodes say hello", func(st devState) bool { return len(serving(st)) == 2 })
-		says(t, st, serving(st)[0])
+		st := d.state()
+		if nodes := serving(st); len(nodes) != 2 {
+			t.Errorf("those that run hello are %v", nodes)
+		}
+		for _, n := range st.Nodes {
+			says(t, st, n.Name)
+		}
 
 		d.run("kill", "node-2")
 		if off := d.state().Nodes[1]; off.On || off.AgentPID != 0 || len(off.Processes) > 0 {
@@ -187,6 +194,36 @@ func says(t *testing.T, st devState, node string) {
 	if body, err := io.ReadAll(resp.Body); err != nil || !strings.HasPrefix(string(body), "Hello from hello-") {
 		t.Errorf("%s says %q: %v", node, body, err)
 	}
+}
+
+// TestDevWaitsInVain: a fleet whose services do not all come up is up all the same,
+// and what keeps them is told at once.
+func TestDevWaitsInVain(t *testing.T) {
+	needsRoot(t)
+	d := newDevVerbs(t)
+	repo := filepath.Join(d.cache, "repo")
+	for name, text := range map[string]string{
+		"fleet.yaml": "apiVersion: orpheus/v1\nkind: Fleet\nmetadata: {name: vain}\n",
+		"good.yaml":  "apiVersion: orpheus/v1\nkind: Service\nmetadata: {name: good}\nspec: {driver: process, command: [sleep, infinity]}\n",
+		"bad.yaml":   "apiVersion: orpheus/v1\nkind: Service\nmetadata: {name: bad}\nspec: {driver: process, command: [sleep, infinity], replicas: many}\n",
+	} {
+		must(t, os.MkdirAll(repo, 0o755))
+		must(t, os.WriteFile(filepath.Join(repo, name), []byte(text), 0o644))
+	}
+	for _, args := range [][]string{{"init", "-q", "-b", "main"}, {"add", "."}, {"-c", "user.name=a", "-c", "user.email=a@example.com", "commit", "-q", "-m", "vain"}} {
+		if out, err := exec.Command("git", append([]string{"-C", repo}, args...)...).CombinedOutput(); err != nil {
+			t.Fatalf("git %v: %v\n%s", args, err, out)
+		}
+	}
+	out, err := d.try("up", "--process", "--nodes", "2", "--repository", repo, "--wait", "--timeout", "1m")
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) || exit.ExitCode() != 3 || !strings.Contains(out, "STATE     NOT FINE: 1 fault of the manifests; 1 of 1 up to date and ready\n") {
+		t.Errorf("%v\n%s", err, out)
+	}
+	if st := d.state(); len(st.Agents) != 2 {
+		t.Errorf("the fleet has not stayed: %+v", st)
+	}
+	d.run("down")
 }
 
 // TestDevEndsBadly: nothing is left either of a fleet whose supervisor, or
