@@ -357,6 +357,35 @@ func TestLanguageServerCompletes(t *testing.T) {
 	}
 }
 
+// What is offered is explained, as docs/manifest.md does.
+func TestLanguageServerExplainsWhatItOffers(t *testing.T) {
+	s := startServer(t)
+	for _, row := range []struct{ text, field, want string }{
+		{service + "  image: web:1\n  ‸\n", "replicas", "0 to 1000"},
+		{service + "  image: web:1\n  ‸\n", "livenessProbe", "restarts the instance if it fails"},
+		{service + "  image: web:1\n  update:\n    ‸\n", "autoRevert", "goes back to the last good revision"},
+		{"apiVersion: orpheus/v1\nkind: Node\nmetadata: {name: a}\nspec:\n  ‸\n", "drain", "everything moves away"},
+		{"apiVersion: orpheus/v1\nkind: Fleet\nmetadata: {name: a}\nspec:\n  ‸\n", "failover", "sooner, and wrong more often"},
+	} {
+		text, place := at(modeline(t, "schema.json")+row.text, "")
+		place["textDocument"] = map[string]any{"uri": s.open("web.yaml", text)}
+		var got struct {
+			Items []struct {
+				Label         string
+				Documentation json.RawMessage
+			}
+		}
+		s.call("textDocument/completion", place, &got)
+		found := false
+		for _, i := range got.Items {
+			found = found || i.Label == row.field && strings.Contains(string(i.Documentation), row.want)
+		}
+		if !found {
+			t.Errorf("%s\n%s is not offered with %q: %s", row.text, row.field, row.want, got.Items)
+		}
+	}
+}
+
 // Who points at a field reads what docs/manifest.md says.
 func TestLanguageServerExplains(t *testing.T) {
 	s := startServer(t)
