@@ -14,7 +14,7 @@ import (
 // What a driver does not honour is refused before it is asked: one that ignores
 // a user's name would run the program as root.
 func TestLacksOfTheKernel(t *testing.T) {
-	all := runtime.Capabilities{NetNS: true, Mounts: true, Users: true, UserNames: true, Ulimits: true, Sysctls: true}
+	all := runtime.Capabilities{NetNS: true, Mounts: true, Users: true, UserNames: true, Ulimits: true, Sysctls: true, Reaper: true}
 	for _, c := range []struct {
 		change  func(*planner.Template)
 		without func(*runtime.Capabilities)
@@ -26,6 +26,7 @@ func TestLacksOfTheKernel(t *testing.T) {
 			func(c *runtime.Capabilities) { c.Sysctls = false }, "sysctls"},
 		{func(t *planner.Template) { t.Containers[0].Ulimits = []planner.Ulimit{{Name: "core"}} },
 			func(c *runtime.Capabilities) { c.Ulimits = false }, "ulimits"},
+		{func(t *planner.Template) { t.Containers[0].Init = true }, func(c *runtime.Capabilities) { c.Reaper = false }, "init"},
 		{func(t *planner.Template) { t.Containers[0].Security.RunAsUserName = "node" },
 			func(c *runtime.Capabilities) { c.UserNames = false }, "runAsUserName"},
 		{func(t *planner.Template) { t.Containers[0].Security.SupplementalGroups = []int64{0} },
@@ -50,9 +51,10 @@ func TestWorkloadOfTheKernel(t *testing.T) {
 		s.Template.Sysctls = []planner.Sysctl{{Name: "kernel.shmmax", Value: "1"}}
 		s.Template.Containers[0].Ulimits = []planner.Ulimit{{Name: "nofile", Soft: 1, Hard: 2}}
 		s.Template.Containers[0].Security.RunAsUserName = "node"
+		s.Template.Containers[0].Init = true
 	})
 	w := workload(Config{}, s, planner.LeaseDoc{}, planner.Lease{Slot: "0"}, "web-0")
-	if c := w.Containers[0]; !reflect.DeepEqual(w.Sysctls, s.Template.Sysctls) || !reflect.DeepEqual(c.Ulimits, s.Template.Containers[0].Ulimits) || c.Security.RunAsUserName != "node" {
+	if c := w.Containers[0]; !reflect.DeepEqual(w.Sysctls, s.Template.Sysctls) || !reflect.DeepEqual(c.Ulimits, s.Template.Containers[0].Ulimits) || c.Security.RunAsUserName != "node" || !c.Reaper {
 		t.Errorf("%+v", w)
 	}
 }

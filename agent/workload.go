@@ -57,6 +57,7 @@ func lacks(c runtime.Capabilities, runs bool, t planner.Template) []string {
 		need(sec.RunAsUser != nil || sec.RunAsGroup != nil, c.Users, "runAsUser and runAsGroup (it needs root)")
 		need(sec.RunAsUserName != "" || len(sec.SupplementalGroups) > 0, c.UserNames, "runAsUserName and supplementalGroups (it needs root)")
 		need(len(ctr.Ulimits) > 0, c.Ulimits, "ulimits")
+		need(ctr.Init, c.Reaper, "init")
 		need(sec.ReadOnlyRootFilesystem || sec.Privileged || len(sec.AddCapabilities) > 0 || len(ctr.Devices) > 0,
 			c.Security, "read-only root, capabilities, devices or privileged mode")
 		need(ctr.Resources.Limits.CPUMillis > 0, c.LimitsCPU, "cpu limits")
@@ -102,7 +103,7 @@ func container(cfg Config, slot planner.SlotID, c planner.Container, pins map[st
 	out := runtime.Container{
 		Name: c.Name, Image: c.Image, Digest: pins[c.Image],
 		Command: c.Command, Args: c.Args, WorkingDir: c.WorkingDir,
-		Devices: c.Devices, Resources: c.Resources, Security: c.Security, Ulimits: c.Ulimits, StopSignal: c.StopSignal,
+		Devices: c.Devices, Resources: c.Resources, Security: c.Security, Ulimits: c.Ulimits, StopSignal: c.StopSignal, Reaper: c.Init,
 		LogPath: filepath.Join(logDir(cfg.StateDir, slot), c.Name+".log"),
 		Env:     slices.Clone(env),
 	}

@@ -37,7 +37,7 @@ var arrows = map[string][]string{
 	"gitsync/transport":           {"gitsync/redact"},
 	"gitsync/trust":               {"planner"},
 	"runtime":                     {"planner"},
-	"runtime/containerd":          {"planner", "runtime", "runtime/rlimit"},
+	"runtime/containerd":          {"planner", "runtime", "runtime/rlimit", "runtime/containerd/containerinit"},
 	"runtime/network":             {"planner", "runtime"},
 	"runtime/network/relay":       {"runtime"},
 	"runtime/network/resolver":    {},
@@ -61,6 +61,8 @@ var arrows = map[string][]string{
 	"examples/driver-sandbox": {"planner", "runtime", "runtime/plugin"},
 	// What reads people's files lies beside the driver, and is wired in cmd.
 	"runtime/containerd/dockerconfig": {"runtime/oom"},
+	// What containers execute: nothing else, so that it is small.
+	"runtime/containerd/containerinit": {},
 	// What people read of manifests: the pages, and what is made of them.
 	"docs":                       {},
 	"examples/ci":                {},

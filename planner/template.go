@@ -123,23 +123,26 @@ func (t Template) Images() []string {
 // Container is one container of an instance, or the process of the process
 // driver. A service written flat has one container named "main".
 type Container struct {
-	Name           string          `json:"name"`
-	Image          string          `json:"image,omitempty"`
-	Command        []string        `json:"command,omitempty"`
-	Args           []string        `json:"args,omitempty"`
-	WorkingDir     string          `json:"workingDir,omitempty"`
-	Env            []EnvVar        `json:"env,omitempty"`
-	Ports          []ContainerPort `json:"ports,omitempty"`
-	Resources      Resources       `json:"resources,omitzero"`
-	VolumeMounts   []VolumeMount   `json:"volumeMounts,omitempty"`
-	Devices        []string        `json:"devices,omitempty"` // absolute paths under /dev
-	Security       Security        `json:"securityContext,omitzero"`
-	Ulimits        []Ulimit        `json:"ulimits,omitempty"`    // by name, each once
-	StopSignal     string          `json:"stopSignal,omitempty"` // "" = the image's, else SIGTERM
-	StartupProbe   *Probe          `json:"startupProbe,omitempty"`
-	LivenessProbe  *Probe          `json:"livenessProbe,omitempty"`
-	ReadinessProbe *Probe          `json:"readinessProbe,omitempty"`
-	Lifecycle      *Lifecycle      `json:"lifecycle,omitempty"`
+	Name         string          `json:"name"`
+	Image        string          `json:"image,omitempty"`
+	Command      []string        `json:"command,omitempty"`
+	Args         []string        `json:"args,omitempty"`
+	WorkingDir   string          `json:"workingDir,omitempty"`
+	Env          []EnvVar        `json:"env,omitempty"`
+	Ports        []ContainerPort `json:"ports,omitempty"`
+	Resources    Resources       `json:"resources,omitzero"`
+	VolumeMounts []VolumeMount   `json:"volumeMounts,omitempty"`
+	Devices      []string        `json:"devices,omitempty"` // absolute paths under /dev
+	Security     Security        `json:"securityContext,omitzero"`
+	Ulimits      []Ulimit        `json:"ulimits,omitempty"`    // by name, each once
+	StopSignal   string          `json:"stopSignal,omitempty"` // "" = the image's, else SIGTERM
+	// Init has a first process that passes signals on to the program and reaps
+	// what others leave behind.
+	Init           bool       `json:"init,omitempty"`
+	StartupProbe   *Probe     `json:"startupProbe,omitempty"`
+	LivenessProbe  *Probe     `json:"livenessProbe,omitempty"`
+	ReadinessProbe *Probe     `json:"readinessProbe,omitempty"`
+	Lifecycle      *Lifecycle `json:"lifecycle,omitempty"`
 }
 
 // MainContainer is the name of the container of a service written flat.

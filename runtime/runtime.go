@@ -163,6 +163,7 @@ type Capabilities struct {
 	LimitsPIDs   bool
 	Ulimits      bool
 	Sysctls      bool
+	Reaper       bool
 	OOM          bool // tells an out-of-memory kill from another
 	Terminal     bool // Exec gives commands a terminal
 }
@@ -209,6 +210,10 @@ type Container struct {
 	Security   planner.Security
 	Ulimits    []planner.Ulimit
 	StopSignal string // "SIGINT"; "" = the image's, else SIGTERM
+	// Reaper makes a process of the driver's the first one in the container: it
+	// passes signals on to the program alone, reaps what others leave behind, and
+	// ends with the program, as that did.
+	Reaper bool
 	// LogPath is the file that stdout and stderr are appended to, without any
 	// process of the agent in between. The driver makes the file (0600), not
 	// its folder. The agent rotates it by copying and truncating.

@@ -95,7 +95,7 @@ func (n *node) addDrivers() error {
 	}
 	ctrd, err := containerd.New(containerd.Config{
 		Address: c.containerdAddress(), Namespace: c.Containerd.Namespace, Snapshotter: c.Containerd.Snapshotter,
-		Cgroup: c.Containerd.Cgroup, StateDir: filepath.Join(c.RunDir, "containerd"), Registries: registries,
+		Cgroup: c.Containerd.Cgroup, StateDir: filepath.Join(c.RunDir, "containerd"), DataDir: filepath.Join(c.StateDir, "containerd"), Registries: registries,
 		Credentials: c.registryLogin, Log: n.log,
 	})
 	if err != nil {

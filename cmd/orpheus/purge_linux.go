@@ -18,7 +18,7 @@ var stateMarks = []string{"state.json", "life"}
 // of that name may have one of stateSuffixes. TestPurgeKnowsTheStateFolder finds
 // what is missing here.
 var stateNames = []string{
-	"ends.json", "events.jsonl", "files", "floor.json", "git", "holds.json", "lock", "logs", "membership.json", namesFolder, "network", "network.json", nodeKeyFile,
+	"containerd", "ends.json", "events.jsonl", "files", "floor.json", "git", "holds.json", "lock", "logs", "membership.json", namesFolder, "network", "network.json", nodeKeyFile,
 	"notify.json", "once.json", "plugins", "probes", "processes", "progress.json", "restarts.json", "revisions.json", "scratch", "volumes",
 }
 

@@ -233,6 +233,8 @@ func fault(w runtime.Workload) error {
 		return errors.New("a sandbox needs a command")
 	case s.Privileged || s.ReadOnlyRootFilesystem || len(s.AddCapabilities)+len(s.DropCapabilities)+len(c.Devices) > 0:
 		return errors.New("a sandbox has no privileged, readOnlyRootFilesystem, capabilities or devices")
+	case c.Reaper:
+		return errors.New("a sandbox has no init")
 	case limits != planner.ResourceList{}:
 		return errors.New("a sandbox has no limits")
 	case c.StopSignal != "" && unix.SignalNum(c.StopSignal) == 0:

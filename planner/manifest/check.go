@@ -95,6 +95,9 @@ func (w *writtenService) checkProcess() {
 		if d.has(c.at + ".volumeMounts") {
 			d.fault(c.at+".volumeMounts", noMounts, "remove it: the path is in $ORPHEUS_VOLUME_<NAME>")
 		}
+		if d.has(c.at + ".init") {
+			d.fault(c.at+".init", "a process is nobody's first: it gets all signals, and what it leaves behind is reaped anyway", "remove it")
+		}
 		if d.has(c.at) && len(c.Command) == 0 {
 			d.fault(c.at+".command", "is required", "name the program and its arguments")
 		}

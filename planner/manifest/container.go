@@ -29,6 +29,7 @@ var containerFields = []field[container]{
 	object("securityContext", securitySchema, func(c *container) *planner.Security { return &c.Security }).restart(),
 	objects("ulimits", maxUlimits, ulimitSchema, func(c *container) *[]planner.Ulimit { return &c.Ulimits }).restart(),
 	special("stopSignal", signalShape, decodeStopSignal).restart(),
+	boolean("init", func(c *container) *bool { return &c.Init }).restart(),
 	pointer("startupProbe", probeSchema, func(c *container) **planner.Probe { return &c.StartupProbe }).restart().in("Probe"),
 	pointer("livenessProbe", probeSchema, func(c *container) **planner.Probe { return &c.LivenessProbe }).restart().in("Probe"),
 	pointer("readinessProbe", probeSchema, func(c *container) **planner.Probe { return &c.ReadinessProbe }).restart().in("Probe"),

@@ -188,6 +188,7 @@ var changes = map[string][2]string{
 	"Container securityContext.capabilities.add[]":            {`securityContext: {}`, `securityContext: {capabilities: {add: [CHOWN]}}`},
 	"Container securityContext.capabilities.drop[]":           {`securityContext: {}`, `securityContext: {capabilities: {drop: [CHOWN]}}`},
 	"Container stopSignal":                                    {`stopSignal: SIGINT`, `stopSignal: SIGQUIT`},
+	"Container init":                                          {`init: true`, ``},
 	"Container ulimits[].name":                                {`ulimits: [{name: core, soft: 0}]`, `ulimits: [{name: nproc, soft: 0}]`},
 	"Container ulimits[].soft":                                {`ulimits: [{name: core, soft: 0, hard: 1}]`, `ulimits: [{name: core, soft: 1, hard: 1}]`},
 	"Container ulimits[].hard":                                {`ulimits: [{name: core, soft: 0}]`, `ulimits: [{name: core, soft: 0, hard: -1}]`},

@@ -90,8 +90,15 @@ func (w *writtenService) checkUlimits(c placed) {
 		if !u.Within() {
 			d.fault(at+".soft", "is more than hard", "raise hard or lower soft (-1 is no limit)")
 		}
+		if least := initNeeds[u.Name]; c.Init && u.Soft >= 0 && u.Soft < least {
+			d.fault(at+".soft", fmt.Sprintf("is less than the init of a container needs, which is %d", least), "raise it, or remove init")
+		}
 	}
 }
+
+// initNeeds are the limits below which a container's init does not start: it is
+// a program in Go, which reserves more than it uses.
+var initNeeds = map[string]int64{"as": 2 << 30, "data": 256 << 20, "nproc": 32}
 
 func normalUlimits(list []planner.Ulimit) []planner.Ulimit {
 	return slices.SortedFunc(slices.Values(list), func(a, b planner.Ulimit) int { return cmp.Compare(a.Name, b.Name) })

@@ -45,6 +45,12 @@ type Config struct {
 	// StateDir is a folder for short-lived pipes and mounts; it is made with
 	// mode 0700.
 	StateDir string
+	// DataDir is a folder on a disk, made with mode 0700 if it is missing; "" =
+	// StateDir. It keeps the program that is the first process of containers.
+	DataDir string
+	// Executable is that program; "" = this one. It must be static, and import
+	// package containerinit, as this package does.
+	Executable string
 	// Registries holds what to do differently for a registry, by its host as
 	// it stands in references ("registry.example.com:5000", "docker.io").
 	Registries map[string]Registry
@@ -96,6 +102,8 @@ func (c Config) withDefaults() Config {
 	set(&c.Snapshotter, DefaultSnapshotter)
 	set(&c.Runtime, DefaultRuntime)
 	set(&c.Cgroup, DefaultCgroup)
+	set(&c.DataDir, c.StateDir)
+	set(&c.Executable, "/proc/self/exe")
 	if c.MaxImageBytes == 0 {
 		c.MaxImageBytes = DefaultMaxImageBytes
 	}
@@ -113,6 +121,9 @@ func (c Config) validate() error {
 	}
 	if !filepath.IsAbs(c.StateDir) {
 		errs = append(errs, fmt.Errorf("state folder %q: must be an absolute path", c.StateDir))
+	}
+	if !filepath.IsAbs(c.DataDir) {
+		errs = append(errs, fmt.Errorf("data folder %q: must be an absolute path", c.DataDir))
 	}
 	if clean := filepath.Clean(c.Cgroup); !strings.HasPrefix(c.Cgroup, "/") || clean != c.Cgroup || clean == "/" {
 		errs = append(errs, fmt.Errorf("cgroup %q: must be a clean path below /", c.Cgroup))
@@ -136,7 +147,7 @@ func (c Config) execDir() string { return filepath.Join(c.StateDir, "exec") }
 func (c Config) viewDir() string { return filepath.Join(c.StateDir, "views") }
 
 func makeDirs(c Config) error {
-	for _, dir := range []string{c.StateDir, c.execDir(), c.viewDir()} {
+	for _, dir := range []string{c.StateDir, c.DataDir, c.execDir(), c.viewDir()} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return fmt.Errorf("make state folder: %w", err)
 		}

@@ -35,6 +35,7 @@ type Driver struct {
 	images  imageCache
 	flights flights
 	seen    seen
+	reaper  *reaper
 
 	patience time.Duration // for mirrors
 
@@ -86,6 +87,7 @@ func New(cfg Config) (*Driver, error) {
 		silent:      logrus.NewEntry(quiet),
 		bootID:      boot,
 		began:       time.Now(),
+		reaper:      newReaper(cfg),
 		httpClients: map[clientKey]*http.Client{},
 		roots:       map[clientKey]*x509.CertPool{},
 		resting:     map[string]time.Time{},
@@ -147,8 +149,12 @@ func (d *Driver) Info(ctx context.Context) (runtime.Info, error) {
 			UserNames:    true,
 			Ulimits:      true,
 			Sysctls:      true,
+			Reaper:       d.reaper.lacks == "",
 		},
 		Notes: cgroups.notes(),
+	}
+	if d.reaper.lacks != "" {
+		info.Notes = append(info.Notes, d.reaper.lacks)
 	}
 	version, err := d.client.Version(d.context(ctx))
 	if err != nil {

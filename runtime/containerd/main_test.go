@@ -113,7 +113,8 @@ func testCgroup() string { return fmt.Sprintf("/orpheus-test-%d", os.Getpid()) }
 func (b *bench) config() Config {
 	return Config{
 		Address: b.server.Address, Namespace: DefaultNamespace, StateDir: filepath.Join(b.dir, "state"), Cgroup: testCgroup(),
-		Log: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
+		Executable: b.payload, // we may be linked with libraries
+		Log:        slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
 	}
 }
 

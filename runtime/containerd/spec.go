@@ -57,6 +57,11 @@ func (d *Driver) buildSpec(ctx context.Context, w runtime.Workload, c runtime.Co
 	if err := setSecurity(ctx, s, record, c.Security); err != nil {
 		return nil, err
 	}
+	if c.Reaper {
+		if err := d.reaper.addTo(s); err != nil {
+			return nil, err
+		}
+	}
 	return s, addDevices(ctx, s, record, c.Devices)
 }
 

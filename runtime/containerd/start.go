@@ -117,7 +117,7 @@ func (d *Driver) startFresh(ctx context.Context, w runtime.Workload) (err error)
 			return fmt.Errorf("container %s: %w", c.Name, err)
 		}
 		made = append(made, rec.ID)
-		if err := d.create(ctx, c, rec, images[i]); err != nil {
+		if err := d.create(ctx, w, c, rec, images[i]); err != nil {
 			return fmt.Errorf("container %s: %w", c.Name, err)
 		}
 		if rec.Init {
@@ -194,7 +194,7 @@ func (d *Driver) runInit(ctx context.Context, rec record) error {
 // create makes root filesystem and process of a container whose record is
 // made. The record comes first because it holds the other two, for the garbage
 // collector of containerd and for ours.
-func (d *Driver) create(ctx context.Context, c runtime.Container, rec record, img image) error {
+func (d *Driver) create(ctx context.Context, w runtime.Workload, c runtime.Container, rec record, img image) error {
 	rootfs, err := d.createRootfs(ctx, rec, img)
 	if err != nil {
 		return err
@@ -203,28 +203,36 @@ func (d *Driver) create(ctx context.Context, c runtime.Container, rec record, im
 		return err
 	}
 	stdout, stderr := logFiles(c.LogPath)
-	return d.createTask(ctx, &tasks.CreateTaskRequest{ContainerID: rec.ID, Rootfs: rootfs, Stdout: stdout, Stderr: stderr})
+	pid, err := d.createTask(ctx, &tasks.CreateTaskRequest{ContainerID: rec.ID, Rootfs: rootfs, Stdout: stdout, Stderr: stderr})
+	if err != nil || !c.Reaper {
+		return err
+	}
+	args, err := argsOf(c, img)
+	if err != nil {
+		return err
+	}
+	return findProgram(pid, args, envOf(w, c, img), cwdOf(c, img))
 }
 
 // createTask makes the process, up to but without running the program. What an
 // earlier record of the same id has left behind is taken away first.
-func (d *Driver) createTask(ctx context.Context, request *tasks.CreateTaskRequest) error {
+func (d *Driver) createTask(ctx context.Context, request *tasks.CreateTaskRequest) (pid uint32, err error) {
 	for began := time.Now(); ; {
-		_, err := d.client.TaskService().Create(ctx, request)
+		made, err := d.client.TaskService().Create(ctx, request)
 		switch {
 		case err == nil:
-			return nil
+			return made.Pid, nil
 		case isThere(err): // the process of a record that was deleted behind our back
 			if err := d.removeTask(ctx, request.ContainerID); err != nil {
-				return err
+				return 0, err
 			}
 		case isBundleThere(err) && ctx.Err() == nil: // containerd is about to undo what a killed agent asked for
 			time.Sleep(20 * time.Millisecond)
 		default:
-			return d.startError(err)
+			return 0, d.startError(err)
 		}
 		if time.Since(began) > busyTimeout {
-			return d.startError(err)
+			return 0, d.startError(err)
 		}
 	}
 }

@@ -76,7 +76,7 @@ func (d *Driver) Info(ctx context.Context) (runtime.Info, error) {
 		Capabilities: runtime.Capabilities{
 			Images: c.GetImages(), NetNS: c.GetNetNs(), Mounts: c.GetMounts(), Init: c.GetInit(), Users: c.GetUsers(),
 			Security: c.GetSecurity(), LimitsCPU: c.GetLimitsCpu(), LimitsMemory: c.GetLimitsMemory(), LimitsPIDs: c.GetLimitsPids(), OOM: c.GetOom(),
-			Terminal: c.GetTerminal(), UserNames: c.GetUserNames(), Ulimits: c.GetUlimits(), Sysctls: c.GetSysctls(),
+			Terminal: c.GetTerminal(), UserNames: c.GetUserNames(), Ulimits: c.GetUlimits(), Sysctls: c.GetSysctls(), Reaper: c.GetReaper(),
 		},
 		Notes: []string{fmt.Sprintf("plugin %s, process %d", cut(r.GetName(), maxNote), s.record.Process.PID)},
 	}

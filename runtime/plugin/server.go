@@ -36,7 +36,7 @@ func (s *server) Info(ctx context.Context, _ *pluginpb.InfoRequest) (*pluginpb.I
 		Capabilities: &pluginpb.Capabilities{
 			Images: c.Images, NetNs: c.NetNS, Mounts: c.Mounts, Init: c.Init, Users: c.Users, Security: c.Security,
 			LimitsCpu: c.LimitsCPU, LimitsMemory: c.LimitsMemory, LimitsPids: c.LimitsPIDs, Oom: c.OOM,
-			Terminal: c.Terminal, UserNames: c.UserNames, Ulimits: c.Ulimits, Sysctls: c.Sysctls,
+			Terminal: c.Terminal, UserNames: c.UserNames, Ulimits: c.Ulimits, Sysctls: c.Sysctls, Reaper: c.Reaper,
 		},
 	}, nil
 }

@@ -50,7 +50,7 @@ func toContainer(c runtime.Container) *pluginpb.Container {
 			return &pluginpb.Mount{Volume: m.Volume, Source: m.Source, Target: m.Target, ReadOnly: m.ReadOnly}
 		}),
 		Devices: c.Devices, Requests: toResources(c.Resources.Requests), Limits: toResources(c.Resources.Limits),
-		Security: toSecurity(c.Security), StopSignal: c.StopSignal, LogPath: c.LogPath,
+		Security: toSecurity(c.Security), StopSignal: c.StopSignal, LogPath: c.LogPath, Reaper: c.Reaper,
 		Ulimits: each(c.Ulimits, func(u planner.Ulimit) *pluginpb.Ulimit {
 			return &pluginpb.Ulimit{Name: u.Name, Soft: u.Soft, Hard: u.Hard}
 		}),
@@ -69,7 +69,7 @@ func fromContainer(c *pluginpb.Container) runtime.Container {
 		Devices:    c.GetDevices(),
 		Resources:  planner.Resources{Requests: fromResources(c.GetRequests()), Limits: fromResources(c.GetLimits())},
 		Security:   fromSecurity(c.GetSecurity()),
-		StopSignal: c.GetStopSignal(), LogPath: c.GetLogPath(),
+		StopSignal: c.GetStopSignal(), LogPath: c.GetLogPath(), Reaper: c.GetReaper(),
 		Ulimits: each(c.GetUlimits(), func(u *pluginpb.Ulimit) planner.Ulimit {
 			return planner.Ulimit{Name: u.GetName(), Soft: u.GetSoft(), Hard: u.GetHard()}
 		}),

@@ -80,6 +80,8 @@ func (d *Driver) check(w runtime.Workload) error {
 	case c.Security.Privileged || c.Security.ReadOnlyRootFilesystem || len(c.Devices) > 0 ||
 		len(c.Security.AddCapabilities) > 0 || len(c.Security.DropCapabilities) > 0:
 		return errors.New("the process driver has no privileged, readOnlyRootFilesystem, devices or capabilities: use a container")
+	case c.Reaper:
+		return errors.New("the process driver has no init: its program is not the first process of anything, and what it leaves behind is reaped already")
 	case c.StopSignal != "" && unix.SignalNum(c.StopSignal) == 0:
 		return fmt.Errorf("stop signal %q is not known: write it as SIGINT", c.StopSignal)
 	case c.LogPath != "" && !filepath.IsAbs(c.LogPath):

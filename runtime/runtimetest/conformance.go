@@ -25,7 +25,7 @@ func Conformance(t *testing.T, h Harness) {
 	}
 	for _, group := range [][]testCase{
 		startCases, waitCases, stopCases, listCases, adoptionCases, podCases,
-		imageCases, keepCases, processCases, execCases, logCases, limitCases, kernelCases, sweepCases,
+		imageCases, keepCases, processCases, execCases, logCases, limitCases, kernelCases, reaperCases, sweepCases,
 	} {
 		for _, c := range group {
 			t.Run(c.name, func(t *testing.T) {

@@ -72,7 +72,7 @@ func NewFake(name string) *Fake {
 		info: runtime.Info{Name: name, Version: "fake", Capabilities: runtime.Capabilities{
 			Images: true, NetNS: true, Mounts: true, Init: true, Users: true, Security: true,
 			LimitsCPU: true, LimitsMemory: true, LimitsPIDs: true, OOM: true, Terminal: true,
-			UserNames: true, Ulimits: true, Sysctls: true,
+			UserNames: true, Ulimits: true, Sysctls: true, Reaper: true,
 		}},
 		changed:   make(chan struct{}),
 		instances: map[string]*fakeInstance{},

@@ -133,6 +133,9 @@ func (s *service) checkAsHook(once *service) {
 	if once.Hostname != "" && !strings.EqualFold(once.Hostname, s.Hostname) {
 		s.warn(once.field("hostname"), "is not kept: it runs as a hook of "+quote(s.Name)+", under a host name of that one", "remove it")
 	}
+	if once.spec.get("init") != nil && s.spec.get("init") == nil {
+		s.warn(once.field("init"), "is not kept: it runs as a hook of "+quote(s.Name)+", which has none", "write init: true there too")
+	}
 	if len(once.Ports) > 0 {
 		s.fault(once.field("ports"), "is not possible: what runs to its end takes no connections", "remove it")
 	}

@@ -38,6 +38,9 @@ func (s *service) program() {
 		}
 		s.spec.put("workingDir", dir, s.field("working_dir"))
 	}
+	if s.Init != nil && *s.Init {
+		s.spec.put("init", true, s.field("init"))
+	}
 	s.pulled()
 }
 

@@ -30,8 +30,8 @@ var programRows = []conversion{
 	{name: "platform", file: "platform: linux/arm64/v8", want: "{nodeSelector: {orpheus/arch: arm64}}"},
 	{name: "platform as uname says it", file: "platform: x86_64", want: "{nodeSelector: {orpheus/arch: amd64}}"},
 	{name: "platform of another system", file: "platform: windows/amd64", faults: []string{"platform: "}},
-	{name: "init", file: "init: true", faults: []string{"init: is not possible"}},
-	{name: "init false is nothing", file: "init: false"},
+	{name: "init", file: "init: true", want: "{init: true}"},
+	{name: "init false is nothing", file: "init: false", want: "{init: null}"},
 	{name: "a terminal", file: "tty: true\nstdin_open: true", faults: []string{"~ tty: has no effect", "~ stdin_open: has no effect"}},
 	{name: "what is for the command line", file: "attach: false\ndevelop: {watch: [{path: ., action: rebuild}]}"},
 }

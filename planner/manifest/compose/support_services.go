@@ -66,7 +66,7 @@ var serviceKeys = []key{
 	{path: "healthcheck.timeout", says: "`timeoutSeconds`, rounded up; 30 s by default"},
 	{path: "hostname", support: partly, says: "`hostname`, without a dot"},
 	{path: "image", says: "`image`: a tag is pinned to its digest for each revision"},
-	{path: "init", support: refused, says: "the program is the first process of its container", remedy: "use an image that has an init, such as tini, as its entrypoint, and remove it"},
+	{path: "init", says: "`init`: reaps what is left behind, and passes signals on"},
 	{path: "ipc", support: partly, says: "`private` and `shareable`, which is so anyway"},
 	{path: "isolation", support: partly, says: "`default`"},
 	{path: "label_file", says: "read from the repository, as `labels`"},

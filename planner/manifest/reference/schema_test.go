@@ -130,7 +130,7 @@ var unsaid = []struct{ reason, why string }{
 	{`has no port|there is no container|is an init container|there is no volume|belongs to an instance|names a step|is the service itself|is the service's own name`,
 		"it names something else in the document"},
 	{`there is no service|closes a circle|is an alias of|is the name of service|a second Fleet`, "it is about other documents"},
-	{`is 0, and so is|is not possible with order|cannot be kept at 0|two instances of a slot cannot|is not possible on disk`,
+	{`is 0, and so is|is not possible with order|cannot be kept at 0|two instances of a slot cannot|is not possible on disk|than the init of a container`,
 		"several fields together have no sense, each has"},
 	{`a damaged public key|is not the address of a node`, "it takes an understanding of the value"},
 }

@@ -319,6 +319,7 @@ type Capabilities struct {
 	UserNames     bool                   `protobuf:"varint,12,opt,name=user_names,json=userNames,proto3" json:"user_names,omitempty"` // run_as_user_name, supplemental_groups
 	Ulimits       bool                   `protobuf:"varint,13,opt,name=ulimits,proto3" json:"ulimits,omitempty"`
 	Sysctls       bool                   `protobuf:"varint,14,opt,name=sysctls,proto3" json:"sysctls,omitempty"`
+	Reaper        bool                   `protobuf:"varint,15,opt,name=reaper,proto3" json:"reaper,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -447,6 +448,13 @@ func (x *Capabilities) GetUlimits() bool {
 func (x *Capabilities) GetSysctls() bool {
 	if x != nil {
 		return x.Sysctls
+	}
+	return false
+}
+
+func (x *Capabilities) GetReaper() bool {
+	if x != nil {
+		return x.Reaper
 	}
 	return false
 }
@@ -697,22 +705,25 @@ func (x *Slot) GetName() string {
 }
 
 type Container struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	Image         string                 `protobuf:"bytes,2,opt,name=image,proto3" json:"image,omitempty"`
-	Digest        string                 `protobuf:"bytes,3,opt,name=digest,proto3" json:"digest,omitempty"`
-	Command       []string               `protobuf:"bytes,4,rep,name=command,proto3" json:"command,omitempty"`
-	Args          []string               `protobuf:"bytes,5,rep,name=args,proto3" json:"args,omitempty"`
-	WorkingDir    string                 `protobuf:"bytes,6,opt,name=working_dir,json=workingDir,proto3" json:"working_dir,omitempty"`
-	Env           []*EnvVar              `protobuf:"bytes,7,rep,name=env,proto3" json:"env,omitempty"`
-	Mounts        []*Mount               `protobuf:"bytes,8,rep,name=mounts,proto3" json:"mounts,omitempty"`
-	Devices       []string               `protobuf:"bytes,9,rep,name=devices,proto3" json:"devices,omitempty"`
-	Requests      *ResourceList          `protobuf:"bytes,10,opt,name=requests,proto3" json:"requests,omitempty"`
-	Limits        *ResourceList          `protobuf:"bytes,11,opt,name=limits,proto3" json:"limits,omitempty"`
-	Security      *Security              `protobuf:"bytes,12,opt,name=security,proto3" json:"security,omitempty"`
-	StopSignal    string                 `protobuf:"bytes,13,opt,name=stop_signal,json=stopSignal,proto3" json:"stop_signal,omitempty"`
-	LogPath       string                 `protobuf:"bytes,14,opt,name=log_path,json=logPath,proto3" json:"log_path,omitempty"`
-	Ulimits       []*Ulimit              `protobuf:"bytes,15,rep,name=ulimits,proto3" json:"ulimits,omitempty"`
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	Name       string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Image      string                 `protobuf:"bytes,2,opt,name=image,proto3" json:"image,omitempty"`
+	Digest     string                 `protobuf:"bytes,3,opt,name=digest,proto3" json:"digest,omitempty"`
+	Command    []string               `protobuf:"bytes,4,rep,name=command,proto3" json:"command,omitempty"`
+	Args       []string               `protobuf:"bytes,5,rep,name=args,proto3" json:"args,omitempty"`
+	WorkingDir string                 `protobuf:"bytes,6,opt,name=working_dir,json=workingDir,proto3" json:"working_dir,omitempty"`
+	Env        []*EnvVar              `protobuf:"bytes,7,rep,name=env,proto3" json:"env,omitempty"`
+	Mounts     []*Mount               `protobuf:"bytes,8,rep,name=mounts,proto3" json:"mounts,omitempty"`
+	Devices    []string               `protobuf:"bytes,9,rep,name=devices,proto3" json:"devices,omitempty"`
+	Requests   *ResourceList          `protobuf:"bytes,10,opt,name=requests,proto3" json:"requests,omitempty"`
+	Limits     *ResourceList          `protobuf:"bytes,11,opt,name=limits,proto3" json:"limits,omitempty"`
+	Security   *Security              `protobuf:"bytes,12,opt,name=security,proto3" json:"security,omitempty"`
+	StopSignal string                 `protobuf:"bytes,13,opt,name=stop_signal,json=stopSignal,proto3" json:"stop_signal,omitempty"`
+	LogPath    string                 `protobuf:"bytes,14,opt,name=log_path,json=logPath,proto3" json:"log_path,omitempty"`
+	Ulimits    []*Ulimit              `protobuf:"bytes,15,rep,name=ulimits,proto3" json:"ulimits,omitempty"`
+	// The first process passes signals on to the program and reaps what others
+	// leave behind.
+	Reaper        bool `protobuf:"varint,16,opt,name=reaper,proto3" json:"reaper,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -850,6 +861,13 @@ func (x *Container) GetUlimits() []*Ulimit {
 		return x.Ulimits
 	}
 	return nil
+}
+
+func (x *Container) GetReaper() bool {
+	if x != nil {
+		return x.Reaper
+	}
+	return false
 }
 
 // Ulimit bounds what each process of a container may use, as setrlimit does.
@@ -3111,7 +3129,7 @@ const file_driver_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12C\n" +
 	"\fcapabilities\x18\x03 \x01(\v2\x1f.orpheus.plugin.v1.CapabilitiesR\fcapabilities\x12\x14\n" +
-	"\x05notes\x18\x04 \x03(\tR\x05notes\"\x81\x03\n" +
+	"\x05notes\x18\x04 \x03(\tR\x05notes\"\x99\x03\n" +
 	"\fCapabilities\x12\x16\n" +
 	"\x06images\x18\x01 \x01(\bR\x06images\x12\x15\n" +
 	"\x06net_ns\x18\x02 \x01(\bR\x05netNs\x12\x16\n" +
@@ -3130,7 +3148,8 @@ const file_driver_proto_rawDesc = "" +
 	"\n" +
 	"user_names\x18\f \x01(\bR\tuserNames\x12\x18\n" +
 	"\aulimits\x18\r \x01(\bR\aulimits\x12\x18\n" +
-	"\asysctls\x18\x0e \x01(\bR\asysctls\"\xac\x03\n" +
+	"\asysctls\x18\x0e \x01(\bR\asysctls\x12\x16\n" +
+	"\x06reaper\x18\x0f \x01(\bR\x06reaper\"\xac\x03\n" +
 	"\bWorkload\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12+\n" +
 	"\x04slot\x18\x02 \x01(\v2\x17.orpheus.plugin.v1.SlotR\x04slot\x12\x12\n" +
@@ -3153,7 +3172,7 @@ const file_driver_proto_rawDesc = "" +
 	"\x04Slot\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x18\n" +
 	"\aservice\x18\x02 \x01(\tR\aservice\x12\x12\n" +
-	"\x04name\x18\x03 \x01(\tR\x04name\"\xb5\x04\n" +
+	"\x04name\x18\x03 \x01(\tR\x04name\"\xcd\x04\n" +
 	"\tContainer\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05image\x18\x02 \x01(\tR\x05image\x12\x16\n" +
@@ -3172,7 +3191,8 @@ const file_driver_proto_rawDesc = "" +
 	"\vstop_signal\x18\r \x01(\tR\n" +
 	"stopSignal\x12\x19\n" +
 	"\blog_path\x18\x0e \x01(\tR\alogPath\x123\n" +
-	"\aulimits\x18\x0f \x03(\v2\x19.orpheus.plugin.v1.UlimitR\aulimits\"D\n" +
+	"\aulimits\x18\x0f \x03(\v2\x19.orpheus.plugin.v1.UlimitR\aulimits\x12\x16\n" +
+	"\x06reaper\x18\x10 \x01(\bR\x06reaper\"D\n" +
 	"\x06Ulimit\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04soft\x18\x02 \x01(\x03R\x04soft\x12\x12\n" +

@@ -27,6 +27,9 @@
 //	memory              allocate and touch memory without end
 //	burn                keep two cores busy
 //	fork N              start N children; print "forked all" or "fork refused", wait
+//	plain               leave SIGTERM to the kernel, as sleep(1) does; print "ready", wait
+//	orphans N SECONDS   have N children leave a child behind that ends; print
+//	                    "zombies M" when there are none, or after some time
 //	bomb TOKEN          start children that start children, for 4 seconds at most
 package main
 
@@ -126,6 +129,12 @@ func main() {
 		spin()
 	case "fork":
 		fork(number(args, 0))
+	case "plain":
+		plain()
+	case "orphans":
+		orphans(number(args, 0), number(args, 1))
+	case "desert":
+		desert()
 	case "bomb":
 		end := time.Now().Add(4 * time.Second)
 		if len(args) > 1 {

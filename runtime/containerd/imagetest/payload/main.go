@@ -41,6 +41,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	_ "github.com/orpheus-cd/orpheus/runtime/containerd/containerinit" // it is that, too, in tests
 )
 
 func main() {
