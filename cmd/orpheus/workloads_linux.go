@@ -13,8 +13,10 @@ import (
 	"github.com/orpheus-cd/orpheus/agent"
 	"github.com/orpheus-cd/orpheus/planner"
 	"github.com/orpheus-cd/orpheus/runtime"
+	"github.com/orpheus-cd/orpheus/runtime/containerd"
 	"github.com/orpheus-cd/orpheus/runtime/network"
 	"github.com/orpheus-cd/orpheus/runtime/plugin"
+	"github.com/orpheus-cd/orpheus/runtime/process"
 )
 
 // endsAtOnce bounds how many instances are stopped at the same time.
@@ -87,12 +89,28 @@ func (n *node) end(ctx context.Context, d runtime.Driver, i planner.Instance) er
 	return n.volumes.Release(ctx, i.ID)
 }
 
+// cgroupRemover is a driver that has cgroups of its own while nothing runs, too.
+// People may have set limits in them: they go only with the node's agent.
+type cgroupRemover interface {
+	RemoveCgroups(ctx context.Context) error
+}
+
+var (
+	_ cgroupRemover = (*containerd.Driver)(nil)
+	_ cgroupRemover = (*process.Driver)(nil)
+)
+
 // clear removes what serves instances, once there are none.
 func (n *node) clear(ctx context.Context) error {
 	var errs []error
 	for _, d := range n.drivers {
 		if s, ok := d.(runtime.Sweeper); ok {
 			errs = append(errs, s.Sweep(ctx, nil))
+		}
+	}
+	for _, d := range n.drivers {
+		if r, ok := d.(cgroupRemover); ok {
+			errs = append(errs, r.RemoveCgroups(ctx))
 		}
 	}
 	for _, p := range n.config.Plugins {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path"
 	"path/filepath"
 	"strings"
 	"time"
@@ -150,6 +151,35 @@ func (d *Driver) sweepCgroups(prefixes map[string]bool) error {
 		groups.kill(group)
 		if err := groups.remove(group); err != nil {
 			d.cfg.Log.Debug("cgroup is left for the next sweep", "cgroup", group, "err", err)
+		}
+	}
+	return nil
+}
+
+// leaveTime is how long the last processes may take to be gone.
+const leaveTime = 5 * time.Second
+
+// RemoveCgroups removes the driver's cgroups, for good, once nothing runs: its own,
+// and those around it as far as nothing else is in them.
+func (d *Driver) RemoveCgroups(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, leaveTime)
+	defer cancel()
+	groups := detectCgroups()
+	for {
+		err := groups.remove(d.cfg.cgroup())
+		if err == nil {
+			break
+		}
+		// A process that has just died keeps its cgroup busy for a moment.
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("remove cgroups: %w", err)
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+	for around := d.cfg.Cgroup; around != "/"; around = path.Dir(around) {
+		for _, root := range groups.mounts {
+			_ = os.Remove(filepath.Join(root, around)) // it stays where it holds anything
 		}
 	}
 	return nil

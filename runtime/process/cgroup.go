@@ -140,6 +140,17 @@ func (c *cgroups) removeEmpty() {
 	}
 }
 
+// own lists our folders that are there, without those around them.
+func (c *cgroups) own() []string {
+	var there []string
+	for _, folder := range append(slices.Sorted(maps.Values(c.v1)), c.unified) {
+		if _, err := os.Lstat(folder); folder != "" && err == nil {
+			there = append(there, folder)
+		}
+	}
+	return there
+}
+
 // ids lists the instances that have a cgroup.
 func (c *cgroups) ids() ([]string, error) {
 	var ids []string

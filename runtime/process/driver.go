@@ -12,7 +12,9 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
+	"time"
 
 	"github.com/orpheus-cd/orpheus/planner"
 	"github.com/orpheus-cd/orpheus/runtime"
@@ -118,11 +120,28 @@ func (d *Driver) takeOver() error {
 	return err
 }
 
-// Close removes cgroups that nothing uses any more; what runs goes on. No
-// driver on the same state folder may be used after it, only a new one.
-func (d *Driver) Close() error {
-	d.cgroups.removeEmpty()
-	return nil
+// leaveTime is how long the last processes may take to be gone.
+const leaveTime = 5 * time.Second
+
+// RemoveCgroups removes the driver's cgroups, for good, once nothing runs: its own,
+// and those around them as far as nothing else is in them. No driver on the same
+// state folder may be used after it, only a new one.
+func (d *Driver) RemoveCgroups(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, leaveTime)
+	defer cancel()
+	for {
+		d.cgroups.removeEmpty()
+		left := d.cgroups.own()
+		if len(left) == 0 {
+			return nil
+		}
+		// A process that has just died keeps its cgroup busy for a moment.
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("remove cgroups: something is still in %s", strings.Join(left, ", "))
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
 }
 
 // Info implements runtime.Driver.

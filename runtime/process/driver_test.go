@@ -3,6 +3,7 @@
 package process
 
 import (
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
@@ -319,7 +320,7 @@ func BenchmarkStart(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer d.Close()
+	defer d.cgroups.removeEmpty()
 	n := 0
 	var pages int64
 	for b.Loop() {
@@ -337,4 +338,25 @@ func BenchmarkStart(b *testing.B) {
 		b.StartTimer()
 	}
 	b.ReportMetric(float64(pages*int64(os.Getpagesize()))/float64(n)/(1<<20), "shim-MiB-RSS")
+}
+
+// TestRemoveCgroups: the driver's cgroups go with its last process, and no sooner.
+func TestRemoveCgroups(t *testing.T) {
+	d := open(t, Config{StateDir: t.TempDir()})
+	if len(d.cgroups.own()) == 0 {
+		t.Skip("no cgroups here that this user may change")
+	}
+	w := runtime.Workload{ID: "a", Containers: []runtime.Container{{Name: "main", Command: []string{"/bin/sleep", "3600"}}}}
+	check(t, d.Start(t.Context(), w))
+	at, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := d.RemoveCgroups(at); err == nil || !strings.Contains(err.Error(), d.space) {
+		t.Errorf("a process runs: %v", err)
+	}
+	check(t, d.Stop(t.Context(), "a", 0))
+	check(t, d.Remove(t.Context(), "a"))
+	check(t, d.RemoveCgroups(t.Context()))
+	if left := d.cgroups.own(); len(left) > 0 {
+		t.Errorf("%v are left", left)
+	}
 }

@@ -84,7 +84,7 @@ func open(t *testing.T, c Config) *Driver {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { d.Close() })
+	t.Cleanup(d.cgroups.removeEmpty)
 	return d
 }
 

@@ -283,6 +283,17 @@ func TestUninstall(t *testing.T) {
 			t.Errorf("%s is still there: %v", path, err)
 		}
 	}
+	for _, pattern := range []string{"/sys/fs/cgroup", "/sys/fs/cgroup/*"} {
+		left, err := filepath.Glob(pattern + n.Cgroup() + "/*")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, dir := range left {
+			if info, err := os.Stat(dir); err == nil && info.IsDir() && filepath.Base(dir) != "host" { // the machine's own
+				t.Errorf("cgroup %s is still there", dir)
+			}
+		}
+	}
 	if _, err := net.InterfaceByName(n.bridge); err == nil {
 		t.Errorf("bridge %s is still there", n.bridge)
 	}
