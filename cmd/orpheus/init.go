@@ -17,6 +17,8 @@ type initOptions struct {
 	path string // of the fleet in DIR
 	name string // "" = that of its folder
 	ci   string
+
+	ciGiven bool // ci is what the user wants, not the default
 }
 
 const (
@@ -44,7 +46,8 @@ no example is written. Other YAML files that are there are listed in
 spec.ignore.
 
 No file that is there is changed. Where fleet.yaml or the example would have to
-be, nothing is written; other files are left out.`,
+be, nothing is written; other files are left out. With --ci a fleet that is there
+already gets the job, and nothing else.`,
 		Example: `  orpheus init shop && cd shop
   orpheus init --path fleets/prod --ci gitlab   # in a repository that has more than the fleet`,
 		Args: cobra.MaximumNArgs(1),
@@ -61,6 +64,7 @@ be, nothing is written; other files are left out.`,
 				return usageError(err)
 			}
 			defer place.Close()
+			o.ciGiven = cmd.Flags().Changed("ci")
 			plan, err := planInit(cmd.Context(), place, o)
 			if err != nil {
 				return err
@@ -93,10 +97,11 @@ type initFile struct {
 type initPlan struct {
 	files   []initFile
 	left    []string // are there already
-	compose []string // files of the fleet's folder that became part of it
-	ignored []string
+	found   inventory
 	forge   *ci.Forge // nil = no job
 	asked   bool      // nobody said which forge, and no remote did
+	jobOnly bool      // the fleet is there already
+	dirty   bool      // there are changes that are no part of it
 }
 
 // planInit decides what is written. The error lists all files in the way.
@@ -105,7 +110,7 @@ func planInit(ctx context.Context, p *place, o initOptions) (*initPlan, error) {
 	if err != nil {
 		return nil, err
 	}
-	plan := &initPlan{compose: found.compose, ignored: found.foreign}
+	plan := &initPlan{found: found, dirty: p.dirty(ctx)}
 	if err := plan.chooseForge(ctx, p, o.ci); err != nil {
 		return nil, err
 	}
@@ -135,12 +140,25 @@ func planInit(ctx context.Context, p *place, o initOptions) (*initPlan, error) {
 	if plan.forge != nil {
 		files = append(files, initFile{path: plan.forge.File, text: plan.forge.Job(p.fleet), note: "shows what a pull request would do"})
 	}
+	there, err := p.has(p.in("fleet.yaml"))
+	if err != nil {
+		return nil, err
+	}
+	if there && o.ciGiven && plan.forge != nil {
+		plan.jobOnly, files = true, files[len(files)-1:]
+		files[0].must = true
+	}
+	return plan, plan.sort(p, files)
+}
+
+// sort finds which files can be written.
+func (plan *initPlan) sort(p *place, files []initFile) error {
 	var inTheWay []string
 	for _, f := range files {
 		is, err := p.has(f.path)
 		switch {
 		case err != nil:
-			return nil, err
+			return err
 		case is && f.must:
 			inTheWay = append(inTheWay, f.path)
 		case is:
@@ -150,9 +168,15 @@ func planInit(ctx context.Context, p *place, o initOptions) (*initPlan, error) {
 		}
 	}
 	if len(inTheWay) > 0 {
-		return nil, fmt.Errorf("nothing was written: %s %s there already; name another folder with --path", strings.Join(inTheWay, " and "), isOrAre(len(inTheWay)))
+		remedy := "name another folder with --path"
+		if plan.jobOnly {
+			remedy = "it is not written anew"
+		} else if inTheWay[0] == p.in("fleet.yaml") {
+			remedy = "orpheus validate checks this fleet, --ci FORGE adds the job for pull requests; for another one name another folder with --path"
+		}
+		return fmt.Errorf("nothing was written: %s %s there already; %s", strings.Join(inTheWay, " and "), isOrAre(len(inTheWay)), remedy)
 	}
-	return plan, nil
+	return nil
 }
 
 func isOrAre(n int) string {

@@ -74,7 +74,7 @@ func TestInitInNoFolder(t *testing.T) {
 	if branch := initGit(t, dir, "symbolic-ref", "HEAD"); branch != "refs/heads/main" {
 		t.Errorf("on %s", branch)
 	}
-	for _, want := range []string{"services/hello.yaml", "git add .", "orpheus dev up", "--ci github"} {
+	for _, want := range []string{"services/hello.yaml", "git add . ", "orpheus dev up", "--ci github", "agent install --repository URL"} {
 		if !strings.Contains(stdout, want) {
 			t.Errorf("does not say %q:\n%s", want, stdout)
 		}
@@ -90,7 +90,7 @@ func TestInitInNoFolder(t *testing.T) {
 	}
 	before := filesBelow(t, dir)
 	code, _, stderr = orpheus(t, dir, "init")
-	if code != 1 || !strings.Contains(stderr, "fleet.yaml is there already") || !slices.Equal(filesBelow(t, dir), before) {
+	if code != 1 || !strings.Contains(stderr, "fleet.yaml is there already; orpheus validate checks this fleet") || !slices.Equal(filesBelow(t, dir), before) {
 		t.Errorf("again: %d, %s, %v", code, stderr, filesBelow(t, dir))
 	}
 }
@@ -98,10 +98,18 @@ func TestInitInNoFolder(t *testing.T) {
 // In a repository with more in it, init adds its folder and leaves what is
 // there.
 func TestInitInARepository(t *testing.T) {
-	for _, forge := range ci.Forges() {
+	type remote struct {
+		*ci.Forge
+		address string
+	}
+	var remotes []remote
+	for _, f := range ci.Forges() {
+		remotes = append(remotes, remote{&f, "git@" + f.Name + ".example.com:team/shop.git"}, remote{&f, "https://" + f.Name + ".example.com/team/shop.git"})
+	}
+	for _, forge := range remotes {
 		dir := t.TempDir()
 		initGit(t, dir, "init", "-q")
-		initGit(t, dir, "remote", "add", "origin", "git@"+forge.Name+".example.com:team/shop.git")
+		initGit(t, dir, "remote", "add", "origin", forge.address)
 		initWrite(t, dir, ".gitignore", "mine\n")
 		initWrite(t, dir, "charts/values.yaml", "a: b\n")
 		code, stdout, stderr := orpheus(t, dir, "init", "--path", "fleets/prod")
@@ -211,5 +219,86 @@ func TestInitEditorSettings(t *testing.T) {
 	_, schema, _ := orpheus(t, dir, "schema")
 	if kept, _ := os.ReadFile(filepath.Join(dir, schemaAt)); string(kept) != schema {
 		t.Error("the schema is not what orpheus schema prints")
+	}
+}
+
+// A fleet that is there already gets the job alone, as init says.
+func TestInitAddsTheJob(t *testing.T) {
+	dir := t.TempDir()
+	if code, _, stderr := orpheus(t, dir, "init"); code != 0 {
+		t.Fatal(stderr)
+	}
+	if err := os.Remove(filepath.Join(dir, "README.md")); err != nil {
+		t.Fatal(err)
+	}
+	before := filesBelow(t, dir)
+	code, stdout, stderr := orpheus(t, dir, "init", "--ci", "gitlab")
+	if got := filesBelow(t, dir); code != 0 || len(got) != len(before)+1 || !slices.Contains(got, ".gitlab-ci.yml") {
+		t.Errorf("%d: %s%s\nwrote %v", code, stdout, stderr, got)
+	}
+	if code, _, stderr := orpheus(t, dir, "init", "--ci", "gitlab"); code != 1 || !strings.Contains(stderr, ".gitlab-ci.yml is there already") {
+		t.Errorf("again: %d, %s", code, stderr)
+	}
+}
+
+// The commands that init prints work where it was called, and commit what it
+// has written and no other change.
+func TestInitNextStepsWork(t *testing.T) {
+	top := t.TempDir()
+	initGit(t, top, "init", "-q")
+	initGit(t, top, "config", "user.email", "a@example.com")
+	initGit(t, top, "config", "user.name", "a")
+	initGit(t, top, "remote", "add", "origin", "https://me:token@git.example.com/team/it.git")
+	initWrite(t, top, "mine.txt", "one\n")
+	initGit(t, top, "add", ".")
+	initGit(t, top, "commit", "-qm", "mine")
+	initWrite(t, top, "mine.txt", "two\n")
+	initWrite(t, top, "the fleet/compose.yml", "services:\n  web: {image: \"nginx:1.29\"}\n")
+	initWrite(t, top, "the fleet/compose.override.yml", "services: {web: {build: .}}\n")
+	initWrite(t, top, "the fleet/deployment.yaml", "apiVersion: apps/v1\nkind: Deployment\n")
+	here := filepath.Join(top, "the fleet")
+	code, stdout, stderr := orpheus(t, here, "init")
+	if code != 0 {
+		t.Fatalf("%d: %s%s", code, stdout, stderr)
+	}
+	for _, want := range []string{"compose.override.yml\" is not read", "Not read: compose.override.yml, deployment.yaml", "orpheus convert", "sudo orpheus dev up --repository 'the fleet'",
+		"--repository https://git.example.com/team/it.git --path 'the fleet'"} {
+		if !strings.Contains(stdout, want) {
+			t.Errorf("does not say %q:\n%s", want, stdout)
+		}
+	}
+	if strings.Contains(stdout, "token") {
+		t.Errorf("a password is shown:\n%s", stdout)
+	}
+	var script []string
+	for line := range strings.Lines(stdout) {
+		if command, ok := strings.CutPrefix(line, "  $ "); ok && (strings.HasPrefix(command, "cd ") || strings.HasPrefix(command, "git ")) {
+			script = append(script, command)
+		}
+	}
+	sh := exec.Command("sh", "-ec", strings.Join(script, ""))
+	sh.Dir = here
+	if out, err := sh.CombinedOutput(); err != nil {
+		t.Fatalf("%q: %v\n%s", script, err, out)
+	}
+	if left := initGit(t, top, "status", "--porcelain"); strings.Contains(left, "fleet.yaml") || !strings.Contains(left, "mine.txt") {
+		t.Errorf("left are\n%s", left)
+	}
+	mustBeFine(t, here, "1 service in 1 file, 0 faults")
+}
+
+// Where nothing may be written, that is what is said.
+func TestInitWithoutPermission(t *testing.T) {
+	if os.Getuid() == 0 {
+		t.Skip("root may write everywhere")
+	}
+	dir := t.TempDir()
+	if err := os.Chmod(dir, 0o555); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{{"init"}, {"init", "sub"}} {
+		if code, _, stderr := orpheus(t, dir, args...); code == 0 || !strings.Contains(strings.ToLower(stderr), "permission denied") {
+			t.Errorf("%v: %d, %s", args, code, stderr)
+		}
 	}
 }

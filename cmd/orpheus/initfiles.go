@@ -35,13 +35,13 @@ metadata:
   name: %s
 `, inYAML(name))
 	var spec strings.Builder
-	if len(plan.compose) > 0 {
-		spec.WriteString("  compose: [" + quotedList(plan.compose) + "] # their services are this fleet's: see docs/compose.md\n")
+	if len(plan.found.compose) > 0 {
+		spec.WriteString("  compose: [" + quotedList(plan.found.compose) + "] # their services are this fleet's: see docs/compose.md\n")
 	}
-	if len(plan.ignored) > 0 {
+	if len(plan.found.foreign) > 0 {
 		spec.WriteString("  ignore: # YAML files that are no manifests\n")
-		for _, name := range plan.ignored {
-			spec.WriteString("  - " + strconv.Quote(name) + "\n")
+		for _, name := range plan.found.foreign {
+			spec.WriteString("  - " + strconv.Quote(globOf(name)) + "\n")
 		}
 	}
 	if plan.forge != nil && plan.forge.Name == "github" {

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net/url"
 	"os"
@@ -76,6 +78,8 @@ type inventory struct {
 	compose   []string // Compose files at its top
 	foreign   []string // YAML files that are no manifests
 	manifests bool     // there are some
+
+	kubernetes bool // of foreign some are for Kubernetes
 }
 
 // composeNames are those that Compose looks for, in its order.
@@ -123,14 +127,15 @@ func (p *place) survey() (inventory, error) {
 		if d.IsDir() || ext != ".yaml" && ext != ".yml" || slices.Contains(f.compose, rel) || rel == "fleet.yaml" {
 			return nil
 		}
-		is, err := p.isManifest(name)
+		head, err := p.head(name)
 		switch {
 		case err != nil:
 			return err
-		case is:
+		case bytes.Contains(head, []byte("apiVersion: orpheus/")):
 			f.manifests = true
 		default:
-			f.foreign = append(f.foreign, globOf(rel))
+			f.foreign = append(f.foreign, rel)
+			f.kubernetes = f.kubernetes || looksKubernetes.Match(head)
 		}
 		if len(f.foreign) > maxForeign {
 			return fmt.Errorf("there are more than %d YAML files that are no manifests; name a folder of its own with --path", maxForeign)
@@ -143,19 +148,14 @@ func (p *place) survey() (inventory, error) {
 	return f, nil
 }
 
-// isManifest reports whether a file looks like one of ours.
-func (p *place) isManifest(name string) (bool, error) {
+// head is what a file begins with: it tells what the file is.
+func (p *place) head(name string) ([]byte, error) {
 	file, err := p.Open(filepath.FromSlash(name))
 	if err != nil {
-		return false, err
+		return nil, err
 	}
 	defer file.Close()
-	head := make([]byte, maxSniffed)
-	n, err := file.Read(head)
-	if err != nil && n > 0 {
-		return false, err
-	}
-	return strings.Contains(string(head[:n]), "apiVersion: orpheus/"), nil
+	return io.ReadAll(io.LimitReader(file, maxSniffed))
 }
 
 // globOf is a pattern that only matches the path.
@@ -163,9 +163,9 @@ func globOf(name string) string {
 	return strings.NewReplacer(`\`, `\\`, "*", `\*`, "?", `\?`, "[", `\[`).Replace(name)
 }
 
-// host is the server that the repository's remote is on, with a dot at its end;
-// "" where there is none, or no telling.
-func (p *place) host(ctx context.Context) string {
+// address is that of the repository's remote; "" where there is none, or no
+// telling.
+func (p *place) address(ctx context.Context) string {
 	if !p.isRepo {
 		return ""
 	}
@@ -173,6 +173,22 @@ func (p *place) host(ctx context.Context) string {
 	if err != nil {
 		return ""
 	}
+	return strings.TrimSpace(address)
+}
+
+// dirty reports whether the repository has changes that are in no commit.
+func (p *place) dirty(ctx context.Context) bool {
+	if !p.isRepo {
+		return false
+	}
+	changes, err := (&checkout{top: p.top}).git(ctx, "status", "--porcelain")
+	return err == nil && changes != ""
+}
+
+// host is the server that the repository's remote is on, with a dot at its end;
+// "" where there is none, or no telling.
+func (p *place) host(ctx context.Context) string {
+	address := p.address(ctx)
 	if u, err := url.Parse(address); err == nil && u.Host != "" {
 		return strings.ToLower(u.Hostname()) + "."
 	}
