@@ -29,8 +29,9 @@ const module = "github.com/orpheus-cd/orpheus"
 var arrows = map[string][]string{
 	"planner":                     {},
 	"planner/manifest":            {"planner", "planner/manifest/compose"},
-	"planner/manifest/compose":    {"planner"},
-	"planner/manifest/kubernetes": {"planner"},
+	"planner/manifest/compose":    {"planner", "planner/manifest/draft"},
+	"planner/manifest/draft":      {},
+	"planner/manifest/kubernetes": {"planner", "planner/manifest/draft"},
 	"gitsync":                     {"planner", "gitsync/trust", "gitsync/redact", "gitsync/transport"},
 	"gitsync/githubapp":           {"gitsync", "gitsync/redact", "gitsync/transport"},
 	"gitsync/redact":              {},

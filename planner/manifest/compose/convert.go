@@ -157,10 +157,10 @@ func (c *converter) service(name string) *service {
 	s.paced()
 	s.depends()
 	if len(s.volumes) > 0 {
-		s.spec.put("volumes", s.volumes, "")
+		s.spec.Put("volumes", s.volumes, "")
 	}
 	if len(s.mounts) > 0 {
-		s.spec.put("volumeMounts", s.mounts, "")
+		s.spec.Put("volumeMounts", s.mounts, "")
 	}
 	return s
 }
@@ -168,23 +168,23 @@ func (c *converter) service(name string) *service {
 // document makes the document of a service.
 func (c *converter) document(s *service) Document {
 	if over, ok := c.p.Extensions[s.Name]; ok {
-		s.spec.overlay(over, s.at+".x-orpheus")
+		overlay(&s.spec, over, s.at+".x-orpheus")
 	}
-	meta := object{{"name", c.names[s.Name], s.at}}
+	meta := object{member("name", c.names[s.Name], s.at)}
 	if c.p.Name != planner.DefaultNamespace {
-		meta.put("namespace", c.p.Name, c.namespaceField())
+		meta.Put("namespace", c.p.Name, c.namespaceField())
 	}
 	if notes := s.annotations(); len(notes) > 0 {
-		meta.put("annotations", notes, s.at+".labels")
+		meta.Put("annotations", notes, s.at+".labels")
 	}
 	root := object{
-		{"apiVersion", "orpheus/v1", s.at},
-		{"kind", "Service", s.at},
-		{"metadata", meta, s.at},
-		{"spec", s.spec, s.at},
+		member("apiVersion", "orpheus/v1", s.at),
+		member("kind", "Service", s.at),
+		member("metadata", meta, s.at),
+		member("spec", s.spec, s.at),
 	}
-	w := &writer{c.p, map[string]Position{"": c.p.Position(s.at)}}
-	doc := Document{Service: s.Name, Root: w.node(root, "", s.at), Origins: w.origins}
+	origins := map[string]Position{"": c.p.Position(s.at)}
+	doc := Document{Service: s.Name, Root: c.p.writer(origins).Node(root, "", origins[""]), Origins: origins}
 	if len(s.contents) > 0 {
 		doc.Contents = s.contents
 	}

@@ -61,15 +61,15 @@ func (s *service) depends() {
 			if !hasTest(other) {
 				s.warn(at, quote(on)+" has no healthcheck in the file: it counts as healthy when it has run for a second; those of images are not looked at", "give it a healthcheck")
 			}
-			wanted.put(s.names[on], "ready", at)
+			wanted.Put(s.names[on], "ready", at)
 		default:
-			if wanted.get(s.names[on]) == nil {
-				wanted.put(s.names[on], "started", at)
+			if wanted.Get(s.names[on]) == nil {
+				wanted.Put(s.names[on], "started", at)
 			}
 		}
 	}
 	if len(wanted) > 0 {
-		s.spec.put("dependsOn", wanted, s.field("depends_on"))
+		s.spec.Put("dependsOn", wanted, s.field("depends_on"))
 	}
 }
 
@@ -79,32 +79,32 @@ func (s *service) depends() {
 func (s *service) hook(once *service, at string, wanted *object) {
 	hook := object{}
 	for _, name := range []string{"image", "command", "args", "env", "resources"} {
-		if v := once.spec.get(name); v != nil {
-			hook.put(name, v, once.spec.origin(name))
+		if v := once.spec.Get(name); v != nil {
+			hook.Put(name, v, origin(once.spec, name))
 		}
 	}
-	if hook.get("resources") == nil && s.spec.get("resources") != nil {
-		hook.put("resources", object{}, once.at) // not those of the service
+	if hook.Get("resources") == nil && s.spec.Get("resources") != nil {
+		hook.Put("resources", object{}, once.at) // not those of the service
 	}
 	if over, ok := s.p.Extensions[once.Name]; ok {
-		hook.overlay(over, once.field("x-orpheus"))
+		overlay(&hook, over, once.field("x-orpheus"))
 	}
 	s.checkAsHook(once)
 	s.hookMounts(once, &hook)
 	if strings.HasPrefix(once.Restart, types.RestartPolicyOnFailure) {
 		s.warn(once.field("restart"), "has no effect: a hook that fails is not tried again, and its rollout goes no further", "have the program try again by itself")
 	}
-	s.spec.put("hooks", object{{"preRollout", hook, once.at}}, at)
+	s.spec.Put("hooks", object{member("preRollout", hook, once.at)}, at)
 	for _, m := range onceWanted(once) {
-		if wanted.get(m.name) != "ready" && m.name != s.names[s.Name] {
-			wanted.put(m.name, m.value, m.from)
+		if wanted.Get(m.Name) != "ready" && m.Name != s.names[s.Name] {
+			wanted.Put(m.Name, m.Value, m.From)
 		}
 	}
 }
 
 // onceWanted is what a service that runs to its end waits for.
 func onceWanted(once *service) object {
-	wanted, _ := once.spec.get("dependsOn").(object)
+	wanted, _ := once.spec.Get("dependsOn").(object)
 	return wanted
 }
 
@@ -114,7 +114,7 @@ func (s *service) checkAsHook(once *service) {
 		{"workingDir", "working_dir"}, {"securityContext", "user"}, {"devices", "devices"}, {"ulimits", "ulimits"},
 		{"sysctls", "sysctls"}, {"hostAliases", "extra_hosts"}, {"network", "network_mode"}, {"nodeSelector", "platform"},
 	} {
-		own, its := once.spec.get(f.name), s.spec.get(f.name)
+		own, its := once.spec.Get(f.name), s.spec.Get(f.name)
 		if bare(own) == bare(its) {
 			continue
 		}
@@ -127,13 +127,13 @@ func (s *service) checkAsHook(once *service) {
 		}
 		s.fault(once.field(key), "differs from that of "+quote(s.Name)+", before which it runs to its end: it runs as a hook of that service, with the same", "write the same in both")
 	}
-	if n, given := once.spec.get("replicas").(int); given && n != 1 || once.spec.get("everyNode") != nil {
+	if n, given := once.spec.Get("replicas").(int); given && n != 1 || once.spec.Get("everyNode") != nil {
 		s.fault(once.field("deploy"), "has it run more than once, or never: what runs to its end before a service runs once in the whole fleet", "remove mode, replicas and scale")
 	}
 	if once.Hostname != "" && !strings.EqualFold(once.Hostname, s.Hostname) {
 		s.warn(once.field("hostname"), "is not kept: it runs as a hook of "+quote(s.Name)+", under a host name of that one", "remove it")
 	}
-	if once.spec.get("init") != nil && s.spec.get("init") == nil {
+	if once.spec.Get("init") != nil && s.spec.Get("init") == nil {
 		s.warn(once.field("init"), "is not kept: it runs as a hook of "+quote(s.Name)+", which has none", "write init: true there too")
 	}
 	if len(once.Ports) > 0 {
@@ -147,33 +147,33 @@ func (s *service) checkAsHook(once *service) {
 func (s *service) hookMounts(once *service, hook *object) {
 	var mounts list
 	for _, m := range once.mounts {
-		mount := slices.Clone(m.value.(object))
-		volume := slices.Clone(once.volume(mount.get("name")))
-		if volume.get("local") != nil || volume.get("hostPath") != nil {
-			s.fault(m.from, "is not possible: what runs to its end before a service sees none of its data", "remove it, or do the work at the start of "+quote(s.Name))
+		mount := slices.Clone(m.Value.(object))
+		volume := slices.Clone(once.volume(mount.Get("name")))
+		if volume.Get("local") != nil || volume.Get("hostPath") != nil {
+			s.fault(m.From, "is not possible: what runs to its end before a service sees none of its data", "remove it, or do the work at the start of "+quote(s.Name))
 			continue
 		}
 		name := s.alike(volume)
 		if name == "" {
-			name = s.freshName(fmt.Sprint(volume.get("name")))
-			volume.put("name", name, "")
-			s.volumes = append(s.volumes, item{volume, m.from})
+			name = s.freshName(fmt.Sprint(volume.Get("name")))
+			volume.Put("name", name, "")
+			s.volumes = append(s.volumes, item(volume, m.From))
 		}
-		mount.put("name", name, "")
-		mounts = append(mounts, item{mount, m.from})
+		mount.Put("name", name, "")
+		mounts = append(mounts, item(mount, m.From))
 	}
 	maps.Copy(s.contents, once.contents)
 	if len(s.volumes) > 0 {
-		hook.put("volumeMounts", mounts, once.at)
+		hook.Put("volumeMounts", mounts, once.at)
 	}
 }
 
 // alike is the name of the service's volume that has the same in it, "" = none.
 func (s *service) alike(volume object) string {
 	for _, v := range s.volumes {
-		own := v.value.(object)
-		if file := volume.get("file"); file != nil && own.get("file") == file {
-			return own.get("name").(string)
+		own := v.Value.(object)
+		if file := volume.Get("file"); file != nil && own.Get("file") == file {
+			return own.Get("name").(string)
 		}
 	}
 	return ""
@@ -185,7 +185,7 @@ func securityKey(a, b *service) string {
 		{"runAsUser", "user"}, {"runAsUserName", "user"}, {"runAsGroup", "user"}, {"readOnlyRootFilesystem", "read_only"},
 		{"privileged", "privileged"}, {"capabilities", "cap_add"}, {"supplementalGroups", "group_add"},
 	} {
-		if bare(a.security.get(f.name)) != bare(b.security.get(f.name)) {
+		if bare(a.security.Get(f.name)) != bare(b.security.Get(f.name)) {
 			return f.key
 		}
 	}
@@ -195,7 +195,7 @@ func securityKey(a, b *service) string {
 // volume is one of the service's volumes.
 func (s *service) volume(name any) object {
 	for _, v := range s.volumes {
-		if o := v.value.(object); o.get("name") == name {
+		if o := v.Value.(object); o.Get("name") == name {
 			return o
 		}
 	}
@@ -208,14 +208,14 @@ func bare(v any) string {
 	case object:
 		parts := make([]string, len(v))
 		for i, m := range v {
-			parts[i] = m.name + "=" + bare(m.value)
+			parts[i] = m.Name + "=" + bare(m.Value)
 		}
 		slices.Sort(parts)
 		return "{" + strings.Join(parts, ",") + "}"
 	case list:
 		parts := make([]string, len(v))
 		for i, e := range v {
-			parts[i] = bare(e.value)
+			parts[i] = bare(e.Value)
 		}
 		return "[" + strings.Join(parts, ",") + "]"
 	}

@@ -19,7 +19,7 @@ func (s *service) placed() {
 	case "", "replicated":
 		s.replicas()
 	case "global":
-		s.spec.put("everyNode", true, at)
+		s.spec.Put("everyNode", true, at)
 		if s.Deploy.Replicas != nil && *s.Deploy.Replicas != 1 {
 			s.fault(s.field("deploy.replicas"), "is given beside mode: global", "remove one of them")
 		} else if s.Scale != nil && *s.Scale != 1 {
@@ -38,9 +38,9 @@ func (s *service) placed() {
 func (s *service) replicas() {
 	switch {
 	case s.swarm && s.Deploy.Replicas != nil && inside(s.tree(), "deploy", "replicas") != nil:
-		s.spec.put("replicas", *s.Deploy.Replicas, s.field("deploy.replicas"))
+		s.spec.Put("replicas", *s.Deploy.Replicas, s.field("deploy.replicas"))
 	case s.Scale != nil:
-		s.spec.put("replicas", *s.Scale, s.field("scale"))
+		s.spec.Put("replicas", *s.Scale, s.field("scale"))
 	}
 }
 
@@ -58,10 +58,10 @@ func (s *service) placement() {
 			s.fault(at, quote(preference.Spread)+" is not possible: replicas are spread over nodes, and over labels of nodes", "write node.labels.LABEL, or remove it")
 			continue
 		}
-		spread = append(spread, item{object{{"topologyKey", label, ""}, {"whenUnsatisfiable", "ScheduleAnyway", ""}}, at})
+		spread = append(spread, item(object{member("topologyKey", label, ""), member("whenUnsatisfiable", "ScheduleAnyway", "")}, at))
 	}
 	if len(spread) > 0 {
-		s.spec.put("topologySpreadConstraints", spread, s.field("deploy.placement.preferences"))
+		s.spec.Put("topologySpreadConstraints", spread, s.field("deploy.placement.preferences"))
 	}
 	if p.MaxReplicas > 0 {
 		s.fault(s.field("deploy.placement.max_replicas_per_node"), "is not possible", "remove it: replicas are spread over nodes anyway; one on every node is mode: global")
@@ -166,27 +166,27 @@ func (s *service) paced() {
 	var update object
 	switch u.Order {
 	case "", "stop-first":
-		update.put("order", "stopFirst", at+".order")
-		update.put("maxUnavailable", many, from)
+		update.Put("order", "stopFirst", at+".order")
+		update.Put("maxUnavailable", many, from)
 	case "start-first":
-		update.put("order", "startFirst", at+".order")
-		update.put("maxSurge", many, from)
-		update.put("maxUnavailable", 0, at+".order")
+		update.Put("order", "startFirst", at+".order")
+		update.Put("maxSurge", many, from)
+		update.Put("maxUnavailable", 0, at+".order")
 	default:
 		s.fault(at+".order", quote(u.Order)+" is not known here", "write stop-first or start-first")
 	}
 	switch u.FailureAction {
 	case "", "pause":
-		update.put("autoRevert", false, at+".failure_action")
+		update.Put("autoRevert", false, at+".failure_action")
 	case "rollback":
-		update.put("autoRevert", true, at+".failure_action")
+		update.Put("autoRevert", true, at+".failure_action")
 	default:
 		s.fault(at+".failure_action", quote(u.FailureAction)+" is not possible: what fails is not rolled out further", "write pause or rollback")
 	}
 	if u.MaxFailureRatio != 0 {
 		s.fault(at+".max_failure_ratio", "is not possible: one instance that fails is enough", "remove it")
 	}
-	s.spec.put("update", update, at)
+	s.spec.Put("update", update, at)
 	s.ready(at, time.Duration(u.Delay), time.Duration(u.Monitor))
 }
 
@@ -201,12 +201,12 @@ func (s *service) ready(at string, delay, monitor time.Duration) {
 		from = at + ".delay"
 	}
 	wait := seconds(max(delay, monitor))
-	s.spec.put("minReadySeconds", wait, from)
-	deadline, given := s.spec.get("progressDeadlineSeconds").(int)
+	s.spec.Put("minReadySeconds", wait, from)
+	deadline, given := s.spec.Get("progressDeadlineSeconds").(int)
 	if !given {
 		deadline = rolloutDeadline
 	}
 	if wait >= rolloutDeadline || given {
-		s.spec.put("progressDeadlineSeconds", wait+deadline, from)
+		s.spec.Put("progressDeadlineSeconds", wait+deadline, from)
 	}
 }

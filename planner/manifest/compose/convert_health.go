@@ -49,10 +49,10 @@ func (s *service) checked() {
 	}
 	probe := func(period time.Duration, failures int) object {
 		return object{
-			{"exec", object{{"command", textList(command), at + ".test"}}, at + ".test"},
-			{"periodSeconds", max(seconds(period), 1), at + ".interval"},
-			{"timeoutSeconds", max(seconds(given(h.Timeout, checkTimeout)), 1), at + ".timeout"},
-			{"failureThreshold", failures, at + ".retries"},
+			member("exec", object{member("command", textList(command), at+".test")}, at+".test"),
+			member("periodSeconds", max(seconds(period), 1), at+".interval"),
+			member("timeoutSeconds", max(seconds(given(h.Timeout, checkTimeout)), 1), at+".timeout"),
+			member("failureThreshold", failures, at+".retries"),
 		}
 	}
 	start := given(h.StartPeriod, 0)
@@ -61,7 +61,7 @@ func (s *service) checked() {
 		if start > 0 {
 			from = at + ".start_period"
 		}
-		s.spec.put("progressDeadlineSeconds", min(seconds(whole), mostDeadline), from)
+		s.spec.Put("progressDeadlineSeconds", min(seconds(whole), mostDeadline), from)
 	}
 	if start > 0 && s.swarm {
 		period := given(h.StartInterval, interval)
@@ -72,14 +72,14 @@ func (s *service) checked() {
 			failures = math.Ceil(float64(start+time.Duration(retries)*interval) / float64(whole))
 		}
 		p := probe(whole, int(failures))
-		p.put("periodSeconds", seconds(whole), at+".start_period")
-		p.put("failureThreshold", int(failures), at+".start_period")
-		s.spec.put("startupProbe", p, at)
+		p.Put("periodSeconds", seconds(whole), at+".start_period")
+		p.Put("failureThreshold", int(failures), at+".start_period")
+		s.spec.Put("startupProbe", p, at)
 	}
 	if s.swarm {
-		s.spec.put("livenessProbe", probe(interval, retries), at)
+		s.spec.Put("livenessProbe", probe(interval, retries), at)
 	}
-	s.spec.put("readinessProbe", probe(interval, retries), at)
+	s.spec.Put("readinessProbe", probe(interval, retries), at)
 }
 
 // checkAlone says what is left of a health check without a test.

@@ -36,19 +36,19 @@ func (s *service) resources() {
 	s.checkSwap()
 	var all object
 	if len(requests) > 0 {
-		all.put("requests", requests, "")
+		all.Put("requests", requests, "")
 	}
 	if len(limits) > 0 {
-		all.put("limits", limits, "")
+		all.Put("limits", limits, "")
 	}
 	if len(all) > 0 {
-		s.spec.put("resources", all, "")
+		s.spec.Put("resources", all, "")
 	}
 }
 
 // cores adds a number of cores, in thousandths, unless one is there.
 func (s *service) cores(to *object, cores float32, at string) {
-	if cores == 0 || to.get("cpu") != nil {
+	if cores == 0 || to.Get("cpu") != nil {
 		return
 	}
 	millis := int64(math.Round(float64(cores) * 1000))
@@ -60,7 +60,7 @@ func (s *service) cores(to *object, cores float32, at string) {
 	if millis%1000 == 0 {
 		text = strconv.FormatInt(millis/1000, 10)
 	}
-	to.put("cpu", text, at)
+	to.Put("cpu", text, at)
 }
 
 // quota is cpu_quota in each cpu_period, which is a number of cores.
@@ -79,13 +79,13 @@ func (s *service) quota(limits *object) {
 	case period < 0 || s.CPUQuota*1000/period == 0:
 		s.fault(at, "is less than a thousandth of a core", "write cpus: 0.5")
 	default:
-		limits.put("cpu", strconv.FormatInt(s.CPUQuota*1000/period, 10)+"m", at)
+		limits.Put("cpu", strconv.FormatInt(s.CPUQuota*1000/period, 10)+"m", at)
 	}
 }
 
 func bytesOf(to *object, n types.UnitBytes, at string) {
-	if n > 0 && to.get("memory") == nil {
-		to.put("memory", amount(int64(n)), at)
+	if n > 0 && to.Get("memory") == nil {
+		to.Put("memory", amount(int64(n)), at)
 	}
 }
 
@@ -95,11 +95,11 @@ const mostProcesses = 4 << 20
 // processes adds a limit of processes; -1 is none.
 func (s *service) processes(to *object, n int64, at string) {
 	switch {
-	case to.get("pids") != nil:
+	case to.Get("pids") != nil:
 	case n < 0:
-		to.put("pids", mostProcesses, at)
+		to.Put("pids", mostProcesses, at)
 	case n > 0:
-		to.put("pids", n, at)
+		to.Put("pids", n, at)
 	}
 }
 
@@ -124,10 +124,10 @@ func (s *service) checkSwap() {
 func (s *service) kernel() {
 	var sysctls list
 	for _, name := range slices.Sorted(maps.Keys(s.Sysctls)) {
-		sysctls = append(sysctls, item{object{{"name", name, ""}, {"value", s.Sysctls[name], ""}}, s.keyed("sysctls", name)})
+		sysctls = append(sysctls, item(object{member("name", name, ""), member("value", s.Sysctls[name], "")}, s.keyed("sysctls", name)))
 	}
 	if len(sysctls) > 0 {
-		s.spec.put("sysctls", sysctls, s.field("sysctls"))
+		s.spec.Put("sysctls", sysctls, s.field("sysctls"))
 	}
 	var ulimits list
 	for _, name := range slices.Sorted(maps.Keys(s.Ulimits)) {
@@ -139,10 +139,10 @@ func (s *service) kernel() {
 		if _, long := inside(s.tree(), "ulimits", name).(map[string]any); !long && u.Soft == 0 && u.Hard == 0 {
 			soft, hard = u.Single, u.Single
 		}
-		ulimits = append(ulimits, item{object{{"name", strings.ToLower(name), ""}, {"soft", soft, ""}, {"hard", hard, ""}}, s.keyed("ulimits", name)})
+		ulimits = append(ulimits, item(object{member("name", strings.ToLower(name), ""), member("soft", soft, ""), member("hard", hard, "")}, s.keyed("ulimits", name)))
 	}
 	if len(ulimits) > 0 {
-		s.spec.put("ulimits", ulimits, s.field("ulimits"))
+		s.spec.Put("ulimits", ulimits, s.field("ulimits"))
 	}
 	s.platform()
 }
@@ -189,11 +189,11 @@ func architecture(name string) string {
 
 // selectNodes asks for nodes with a label.
 func (s *service) selectNodes(key, value, at string) {
-	selector, _ := s.spec.get("nodeSelector").(object)
-	if old := selector.get(key); old != nil && old != value {
+	selector, _ := s.spec.Get("nodeSelector").(object)
+	if old := selector.Get(key); old != nil && old != value {
 		s.fault(at, fmt.Sprintf("asks for %s=%s beside %s=%s, and no node has both", key, value, key, old), "remove one")
 		return
 	}
-	selector.put(key, value, at)
-	s.spec.put("nodeSelector", selector, at)
+	selector.Put(key, value, at)
+	s.spec.Put("nodeSelector", selector, at)
 }

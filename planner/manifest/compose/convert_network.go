@@ -19,13 +19,13 @@ func (s *service) reachable() {
 		s.hostname()
 	}
 	if !host {
-		s.spec.put("imagePorts", true, s.at)
+		s.spec.Put("imagePorts", true, s.at)
 	}
 	s.ports(host)
 	s.aliases()
 	s.hostAliases()
 	if s.swarm && s.Deploy.EndpointMode != "" {
-		s.spec.put("endpointMode", s.Deploy.EndpointMode, s.field("deploy.endpoint_mode"))
+		s.spec.Put("endpointMode", s.Deploy.EndpointMode, s.field("deploy.endpoint_mode"))
 	}
 	for name, n := range s.Networks {
 		s.checkAttachment(name, n)
@@ -38,7 +38,7 @@ func (s *service) networkMode() (host bool) {
 	switch mode, of, _ := strings.Cut(s.NetworkMode, ":"); {
 	case s.NetworkMode == "", s.NetworkMode == "bridge", s.NetworkMode == "default":
 	case s.NetworkMode == "host":
-		s.spec.put("network", "host", at)
+		s.spec.Put("network", "host", at)
 		return true
 	case s.NetworkMode == "none":
 		s.fault(at, "none is not possible: every instance has a network", "remove it")
@@ -60,7 +60,7 @@ func (s *service) hostname() {
 		s.fault(at, quote(s.Hostname)+" has a dot: the host name of an instance is one label", "write "+cmp.Or(labelOf(first, 63), "web"))
 		return
 	}
-	s.spec.put("hostname", strings.ToLower(s.Hostname), at)
+	s.spec.Put("hostname", strings.ToLower(s.Hostname), at)
 }
 
 // listens is a port of a service's program.
@@ -80,15 +80,15 @@ func (s *service) ports(host bool) {
 		}
 		var p object
 		if name != "" {
-			p.put("name", name, "")
+			p.Put("name", name, "")
 		}
-		p.put("containerPort", l.port, "")
+		p.Put("containerPort", l.port, "")
 		if l.protocol == "udp" {
-			p.put("protocol", "UDP", "")
+			p.Put("protocol", "UDP", "")
 		}
-		p.put("port", l.port, "")
+		p.Put("port", l.port, "")
 		seen[l] = len(ports)
-		ports = append(ports, item{p, at})
+		ports = append(ports, item(p, at))
 		return seen[l], true
 	}
 	for i, p := range s.Ports {
@@ -111,7 +111,7 @@ func (s *service) ports(host bool) {
 		}
 	}
 	if len(ports) > 0 {
-		s.spec.put("ports", ports, s.field("ports"))
+		s.spec.Put("ports", ports, s.field("ports"))
 	}
 }
 
@@ -144,15 +144,15 @@ func (s *service) published(i int, p types.ServicePortConfig, host bool, add fun
 	if !ok {
 		return
 	}
-	target := (*ports)[index].value.(object)
-	if old := target.get("publish"); !isNew && old != nil {
+	target := (*ports)[index].Value.(object)
+	if old := target.Get("publish"); !isNew && old != nil {
 		if fmt.Sprint(old) != fmt.Sprint(open) {
 			s.fault(at, fmt.Sprintf("publishes port %d a second time: a port of a container is published once", p.Target), "remove one, or have the program listen on two ports")
 		}
 		return
 	}
-	target.put("publish", open, at)
-	(*ports)[index] = item{target, at}
+	target.Put("publish", open, at)
+	(*ports)[index] = item(target, at)
 }
 
 func protocolOf(p string) string {
@@ -174,7 +174,7 @@ func (s *service) opened(at string, p types.ServicePortConfig) (publish any, ok 
 		s.fault(at, quote(p.Published)+" is no port", "write a number from 1 to 65535")
 		return nil, false
 	}
-	open := object{{"port", int(port), ""}}
+	open := object{member("port", int(port), "")}
 	mode := "fleet"
 	switch p.Mode {
 	case "", "ingress":
@@ -190,13 +190,13 @@ func (s *service) opened(at string, p types.ServicePortConfig) (publish any, ok 
 			s.fault(at, quote(p.HostIP)+" is no address", "write one such as 192.0.2.10, or none for all")
 		case !addr.IsUnspecified():
 			mode = "node"
-			open.put("address", addr.Unmap().String(), "")
+			open.Put("address", addr.Unmap().String(), "")
 		}
 	}
 	if mode == "fleet" {
 		return int(port), true
 	}
-	open.put("mode", mode, "")
+	open.Put("mode", mode, "")
 	return open, true
 }
 
@@ -273,7 +273,7 @@ func (s *service) aliases() {
 		case seen[label]:
 			continue
 		case isLabel(label, 63):
-			names = append(names, item{label, a.at})
+			names = append(names, item(label, a.at))
 		case s.mentions(a.name):
 			s.fault(a.at, quote(a.name)+" cannot be a name of the service: in a fleet that is one label, of small letters, digits and hyphens", "write "+quote(s.names[s.Name])+" where the file names "+quote(a.name)+", and remove it")
 		default:
@@ -282,7 +282,7 @@ func (s *service) aliases() {
 		seen[label] = true
 	}
 	if len(names) > 0 {
-		s.spec.put("aliases", names, s.at)
+		s.spec.Put("aliases", names, s.at)
 	}
 }
 
@@ -300,10 +300,10 @@ func (s *service) hostAliases() {
 	var lines list
 	for _, ip := range slices.Sorted(maps.Keys(hosts)) {
 		at := s.keyed("extra_hosts", hosts[ip][0])
-		lines = append(lines, item{object{{"ip", ip, ""}, {"hostnames", textList(hosts[ip]), ""}}, at})
+		lines = append(lines, item(object{member("ip", ip, ""), member("hostnames", textList(hosts[ip]), "")}, at))
 	}
 	if len(lines) > 0 {
-		s.spec.put("hostAliases", lines, s.field("extra_hosts"))
+		s.spec.Put("hostAliases", lines, s.field("extra_hosts"))
 	}
 }
 

@@ -25,7 +25,7 @@ func (s *service) configs() {
 		if full == "" {
 			continue
 		}
-		s.mount(s.freshName("config-"+use.Source), object{{"file", full, top}}, target, false, at)
+		s.mount(s.freshName("config-"+use.Source), object{member("file", full, top)}, target, false, at)
 	}
 }
 
@@ -55,7 +55,7 @@ func (s *service) secrets() {
 			continue
 		}
 		s.warn(top+".file", "is no secret: the repository holds it in plain text, for all who read it", "write file: /etc/NAME for a file that the node has")
-		s.mount(s.freshName("secret-"+use.Source), object{{"file", full, top}}, target, false, at)
+		s.mount(s.freshName("secret-"+use.Source), object{member("file", full, top)}, target, false, at)
 	}
 }
 
@@ -65,7 +65,7 @@ func (s *service) nodeFile(name string, o types.FileObjectConfig, target, top st
 	if !path.IsAbs(o.File) || bool(o.External) || o.Driver != "" || o.TemplateDriver != "" {
 		return false
 	}
-	s.mount(s.freshName(name), object{{"hostPath", object{{"path", path.Clean(o.File), ""}}, ""}}, target, true, top+".file")
+	s.mount(s.freshName(name), object{member("hostPath", object{member("path", path.Clean(o.File), "")}, "")}, target, true, top+".file")
 	return true
 }
 

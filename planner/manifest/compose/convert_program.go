@@ -17,15 +17,15 @@ import (
 func (s *service) program() {
 	switch {
 	case s.Image != "":
-		s.spec.put("image", s.Image, s.field("image"))
+		s.spec.Put("image", s.Image, s.field("image"))
 		if s.Build != nil {
 			s.warn(s.field("build"), "is not done here: the image is pulled", "build it in CI, and push it as "+quote(s.Image))
 		}
 	case s.Build != nil:
 		s.fault(s.field("build"), "cannot be done on the nodes of a fleet: they pull images", "build it in CI, push it, and name it with image: REGISTRY/NAME:VERSION")
-		s.spec.put("image", "", s.field("build")) // or its absence is told of as well
+		s.spec.Put("image", "", s.field("build")) // or its absence is told of as well
 	case s.Provider != nil: // said already
-		s.spec.put("image", "", s.field("provider"))
+		s.spec.Put("image", "", s.field("provider"))
 	default:
 		s.fault(s.field("image"), "is required", "name an image")
 	}
@@ -36,10 +36,10 @@ func (s *service) program() {
 		if path.IsAbs(dir) {
 			dir = path.Clean(dir)
 		}
-		s.spec.put("workingDir", dir, s.field("working_dir"))
+		s.spec.Put("workingDir", dir, s.field("working_dir"))
 	}
 	if s.Init != nil && *s.Init {
-		s.spec.put("init", true, s.field("init"))
+		s.spec.Put("init", true, s.field("init"))
 	}
 	s.pulled()
 }
@@ -59,16 +59,16 @@ func (s *service) arguments() {
 	case none && len(s.Command) == 0:
 		s.fault(entrypoint, "is empty: what then runs only the image knows", "write command: with the program and its arguments")
 	case none:
-		s.spec.put("command", textList(s.Command), command)
+		s.spec.Put("command", textList(s.Command), command)
 	case len(s.Entrypoint) > 0:
-		s.spec.put("command", textList(s.Entrypoint), entrypoint)
+		s.spec.Put("command", textList(s.Entrypoint), entrypoint)
 		if len(s.Command) > 0 {
-			s.spec.put("args", textList(s.Command), command)
+			s.spec.Put("args", textList(s.Command), command)
 		}
 	case cleared("command", s.Command):
 		s.fault(command, "is empty: the image's arguments cannot be taken away alone", "write entrypoint: with the program and its arguments, or remove it")
 	case len(s.Command) > 0:
-		s.spec.put("args", textList(s.Command), command)
+		s.spec.Put("args", textList(s.Command), command)
 	}
 }
 
@@ -124,10 +124,10 @@ func (s *service) variables() {
 			s.fault(at, "has a variable without a name", "write NAME=VALUE")
 			continue
 		}
-		env = append(env, item{object{{"name", name, ""}, {"value", *v, ""}}, at})
+		env = append(env, item(object{member("name", name, ""), member("value", *v, "")}, at))
 	}
 	if len(env) > 0 {
-		s.spec.put("env", env, s.at)
+		s.spec.Put("env", env, s.at)
 	}
 }
 
@@ -140,9 +140,9 @@ func (s *service) ended() {
 	if s.StopGracePeriod != nil {
 		grace, at = time.Duration(*s.StopGracePeriod), s.field("stop_grace_period")
 	}
-	s.spec.put("terminationGracePeriodSeconds", seconds(grace), at)
+	s.spec.Put("terminationGracePeriodSeconds", seconds(grace), at)
 	if s.StopSignal != "" {
-		s.spec.put("stopSignal", s.StopSignal, s.field("stop_signal"))
+		s.spec.Put("stopSignal", s.StopSignal, s.field("stop_signal"))
 	}
 	if len(s.PreStop) == 0 {
 		return
@@ -160,7 +160,7 @@ func (s *service) ended() {
 		}
 	}
 	s.checkHookText(at, "pre_stop")
-	s.spec.put("lifecycle", object{{"preStop", object{{"exec", object{{"command", textList(hook.Command), at + ".command"}}, at}}, at}}, at)
+	s.spec.Put("lifecycle", object{member("preStop", object{member("exec", object{member("command", textList(hook.Command), at+".command")}, at)}, at)}, at)
 }
 
 func (s *service) checkHookText(at, key string) {
@@ -215,7 +215,7 @@ func (s *service) annotations() object {
 				s.warn(at, fmt.Sprintf("is for %s, which does not see it: it asks Docker, and nothing here is a container of Docker's", reader.name), reader.remedy)
 			}
 		}
-		notes.put(key, all[key], at)
+		notes.Put(key, all[key], at)
 	}
 	return notes
 }

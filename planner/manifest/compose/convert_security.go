@@ -9,10 +9,10 @@ import (
 func (s *service) secured() {
 	s.runAs()
 	if s.ReadOnly {
-		s.security.put("readOnlyRootFilesystem", true, s.field("read_only"))
+		s.security.Put("readOnlyRootFilesystem", true, s.field("read_only"))
 	}
 	if s.Privileged {
-		s.security.put("privileged", true, s.field("privileged"))
+		s.security.Put("privileged", true, s.field("privileged"))
 	}
 	var capabilities object
 	for _, c := range []struct {
@@ -24,19 +24,19 @@ func (s *service) secured() {
 		}
 		var names list
 		for i, name := range c.list {
-			names = append(names, item{name, s.indexed(c.key, i)})
+			names = append(names, item(name, s.indexed(c.key, i)))
 		}
-		capabilities.put(c.name, names, s.field(c.key))
+		capabilities.Put(c.name, names, s.field(c.key))
 	}
 	if len(capabilities) > 0 {
-		s.security.put("capabilities", capabilities, "")
+		s.security.Put("capabilities", capabilities, "")
 	}
 	s.groups()
 	s.options()
 	s.devices()
 	s.namespaces()
 	if len(s.security) > 0 {
-		s.spec.put("securityContext", s.security, s.at)
+		s.spec.Put("securityContext", s.security, s.at)
 	}
 }
 
@@ -55,15 +55,15 @@ func (s *service) runAs() {
 	case isNumber && grouped && !groupIsNumber:
 		s.fault(at, quote(s.User)+" has a number and a name", "write both as numbers, or both as names")
 	case isNumber:
-		s.security.put("runAsUser", uid, at)
+		s.security.Put("runAsUser", uid, at)
 		if grouped {
-			s.security.put("runAsGroup", gid, at)
+			s.security.Put("runAsGroup", gid, at)
 		}
 	case groupIsNumber:
-		s.security.put("runAsUserName", user, at)
-		s.security.put("runAsGroup", gid, at)
+		s.security.Put("runAsUserName", user, at)
+		s.security.Put("runAsGroup", gid, at)
 	default:
-		s.security.put("runAsUserName", s.User, at)
+		s.security.Put("runAsUserName", s.User, at)
 	}
 }
 
@@ -81,10 +81,10 @@ func (s *service) groups() {
 			s.fault(at, quote(g)+" is a name: what its number is only the image knows", "write the number of the group")
 			continue
 		}
-		groups = append(groups, item{n, at})
+		groups = append(groups, item(n, at))
 	}
 	if len(groups) > 0 {
-		s.security.put("supplementalGroups", groups, s.field("group_add"))
+		s.security.Put("supplementalGroups", groups, s.field("group_add"))
 	}
 }
 
@@ -99,7 +99,7 @@ func (s *service) options() {
 		switch {
 		case name == "no-new-privileges" && (!has || value == "true"): // it is so anyway
 		case name == "no-new-privileges" && value == "false":
-			s.security.put("allowPrivilegeEscalation", true, at)
+			s.security.Put("allowPrivilegeEscalation", true, at)
 		case name == "label" && value == "disable", name == "apparmor" && value == "unconfined": // there are none
 		case name == "seccomp" && value == "unconfined":
 			s.fault(at, "is not possible: the default profile is in force, and allows what the capabilities of the container need", "remove it, and name the capability that it is for in cap_add, such as SYS_PTRACE")
@@ -127,10 +127,10 @@ func (s *service) devices() {
 		if p := d.Permissions; p != "" && (len(p) != 3 || strings.Trim(p, "rwm") != "" || !strings.Contains(p, "r") || !strings.Contains(p, "w") || !strings.Contains(p, "m")) {
 			s.warn(at, "permissions "+quote(p)+" are not kept: a device is given with rwm", "remove them")
 		}
-		devices = append(devices, item{d.Source, at})
+		devices = append(devices, item(d.Source, at))
 	}
 	if len(devices) > 0 {
-		s.spec.put("devices", devices, s.field("devices"))
+		s.spec.Put("devices", devices, s.field("devices"))
 	}
 }
 

@@ -41,7 +41,7 @@ func (s *service) stored() {
 	}
 	if s.ShmSize > 0 {
 		at := s.field("shm_size")
-		s.mount("shm", object{{"emptyDir", object{{"medium", "Memory", ""}, {"sizeLimit", amount(int64(s.ShmSize)), ""}}, ""}}, "/dev/shm", false, at)
+		s.mount("shm", object{member("emptyDir", object{member("medium", "Memory", ""), member("sizeLimit", amount(int64(s.ShmSize)), "")}, "")}, "/dev/shm", false, at)
 	}
 	s.configs()
 	s.secrets()
@@ -49,19 +49,19 @@ func (s *service) stored() {
 
 // mount adds a volume, unless there is one of that name, and mounts it.
 func (s *service) mount(name string, source object, target string, readOnly bool, at string) {
-	volume := append(object{{"name", name, ""}}, source...)
+	volume := append(object{member("name", name, "")}, source...)
 	known := false
 	for _, v := range s.volumes {
-		known = known || v.value.(object).get("name") == name
+		known = known || v.Value.(object).Get("name") == name
 	}
 	if !known {
-		s.volumes = append(s.volumes, item{volume, at})
+		s.volumes = append(s.volumes, item(volume, at))
 	}
-	m := object{{"name", name, ""}, {"mountPath", target, ""}}
+	m := object{member("name", name, ""), member("mountPath", target, "")}
 	if readOnly {
-		m.put("readOnly", true, "")
+		m.Put("readOnly", true, "")
 	}
-	s.mounts = append(s.mounts, item{m, at})
+	s.mounts = append(s.mounts, item(m, at))
 }
 
 // freshName is a name that no volume of the service has yet.
@@ -71,7 +71,7 @@ func (s *service) freshName(wish string) string {
 	for n := 2; ; n++ {
 		taken := false
 		for _, v := range s.volumes {
-			taken = taken || v.value.(object).get("name") == name
+			taken = taken || v.Value.(object).Get("name") == name
 		}
 		for _, v := range s.Volumes {
 			taken = taken || v.Type == types.VolumeTypeVolume && labelOf(v.Source, 63) == name
@@ -135,7 +135,7 @@ func (s *service) named(at string, v types.ServiceVolumeConfig) {
 	if copied := v.Volume == nil || !v.Volume.NoCopy; copied && holdsProgram(v.Target) {
 		s.warn(at, "begins empty: what the image has at "+quote(v.Target)+" is not copied into it", "where the program needs it, have the program put it there at its start, or mount a folder below")
 	}
-	s.mount(name, object{{"local", object{}, ""}}, v.Target, v.ReadOnly, at)
+	s.mount(name, object{member("local", object{}, "")}, v.Target, v.ReadOnly, at)
 }
 
 // unnamed is a volume that lives as long as its container. Where images have
@@ -207,7 +207,7 @@ func (s *service) file(at, full, target string, executable bool) {
 	if executable {
 		s.checkExecuted(at, target)
 	}
-	s.mount(s.freshName(path.Base(target)), object{{"file", full, ""}}, target, false, at)
+	s.mount(s.freshName(path.Base(target)), object{member("file", full, "")}, target, false, at)
 }
 
 // checkExecuted finds out whether a file is run as a program: files of the
@@ -245,7 +245,7 @@ func (s *service) folder(at, full string, v types.ServiceVolumeConfig) {
 		return
 	}
 	s.notWritten(at, v)
-	s.mount(s.freshName(path.Base(v.Target)), object{{"emptyDir", object{}, ""}}, v.Target, false, at)
+	s.mount(s.freshName(path.Base(v.Target)), object{member("emptyDir", object{}, "")}, v.Target, false, at)
 	for _, f := range found.files {
 		s.file(at, f.path, path.Join(v.Target, f.below), f.executable)
 	}
@@ -260,27 +260,27 @@ func (s *service) hostPath(at string, v types.ServiceVolumeConfig) {
 	if source == "/" {
 		s.warn(at, "is the whole disk of the node: no node gives it away, since the agent's own folders are there", "mount the folders that are meant")
 	}
-	s.mount(s.freshName(path.Base(source)), object{{"hostPath", object{{"path", source, ""}}, ""}}, v.Target, v.ReadOnly, at)
+	s.mount(s.freshName(path.Base(source)), object{member("hostPath", object{member("path", source, "")}, "")}, v.Target, v.ReadOnly, at)
 }
 
 // memory is a tmpfs in its long form.
 func (s *service) memory(at string, v types.ServiceVolumeConfig) {
-	dir := object{{"medium", "Memory", ""}}
+	dir := object{member("medium", "Memory", "")}
 	if t := v.Tmpfs; t != nil {
 		if t.Size > 0 {
-			dir.put("sizeLimit", amount(int64(t.Size)), "")
+			dir.Put("sizeLimit", amount(int64(t.Size)), "")
 		}
 		if t.Mode != 0 && t.Mode != 0o1777 {
 			s.warn(at+"."+"tmpfs.mode", fmt.Sprintf("%#o is not kept: all users of the container may write there, as with 1777", t.Mode), "remove it")
 		}
 	}
-	s.mount(s.freshName(path.Base(v.Target)), object{{"emptyDir", dir, ""}}, v.Target, v.ReadOnly, at)
+	s.mount(s.freshName(path.Base(v.Target)), object{member("emptyDir", dir, "")}, v.Target, v.ReadOnly, at)
 }
 
 // tmpfs is one in its short form: /run:size=64m,mode=1777.
 func (s *service) tmpfs(at, text string) {
 	target, options, _ := strings.Cut(text, ":")
-	dir := object{{"medium", "Memory", ""}}
+	dir := object{member("medium", "Memory", "")}
 	readOnly := false
 	for option := range strings.SplitSeq(options, ",") {
 		name, value, _ := strings.Cut(option, "=")
@@ -294,7 +294,7 @@ func (s *service) tmpfs(at, text string) {
 				s.fault(at, "size "+quote(value)+" is no amount", "write one such as size=64m")
 				continue
 			}
-			dir.put("sizeLimit", amount(n), "")
+			dir.Put("sizeLimit", amount(n), "")
 		case "mode":
 			if value != "1777" && value != "01777" {
 				s.warn(at, "mode "+quote(value)+" is not kept: all users of the container may write there, as with 1777", "remove it")
@@ -305,7 +305,7 @@ func (s *service) tmpfs(at, text string) {
 			s.fault(at, "option "+quote(option)+" is not possible: such a folder is noexec, nosuid and nodev", "remove it")
 		}
 	}
-	s.mount(s.freshName(path.Base(target)), object{{"emptyDir", dir, ""}}, path.Clean(target), readOnly, at)
+	s.mount(s.freshName(path.Base(target)), object{member("emptyDir", dir, "")}, path.Clean(target), readOnly, at)
 }
 
 // amount writes a number of bytes as people do.

@@ -35,15 +35,15 @@ func (w *workload) containers() {
 
 func (w *workload) container(v value) *container {
 	c := &container{workload: w, v: v, lost: map[string]bool{}}
-	c.fields.copyText(v, "name", "image")
+	copyText(&c.fields, v, "name", "image")
 	c.environment()
 	c.arguments("command")
 	c.arguments("args")
-	c.fields.copyText(v, "workingDir")
+	copyText(&c.fields, v, "workingDir")
 	c.readPorts()
 	c.resources()
 	if mounts := c.mounts(); len(mounts) > 0 {
-		c.fields.put("volumeMounts", mounts, v.at("volumeMounts"))
+		c.fields.Put("volumeMounts", mounts, v.at("volumeMounts"))
 	}
 	c.security()
 	for _, name := range []string{"startupProbe", "livenessProbe", "readinessProbe"} {
@@ -69,7 +69,7 @@ func (c *container) ignorable() {
 // here: $(NAME) means nothing to us.
 func (c *container) arguments(name string) {
 	if all := c.expanded(c.v.at(name)); len(all) > 0 {
-		c.fields.put(name, all, c.v.at(name))
+		c.fields.Put(name, all, c.v.at(name))
 	}
 }
 
@@ -77,7 +77,7 @@ func (c *container) expanded(texts value) list {
 	var all list
 	for _, v := range texts.items() {
 		if v.n.scalar() {
-			all = append(all, item{c.expand(v, v.text()), v})
+			all = append(all, item(c.expand(v, v.text()), v))
 		}
 	}
 	return all
@@ -92,19 +92,19 @@ func (c *container) resources() {
 		for _, f := range v.at(name).fields() {
 			switch {
 			case f.key == "cpu":
-				amounts.put(f.key, f.cores(), f)
+				amounts.Put(f.key, f.cores(), f)
 			case f.key == "memory":
-				amounts.put(f.key, f.bytes(), f)
+				amounts.Put(f.key, f.bytes(), f)
 			case strings.Contains(f.key, "/") || strings.HasPrefix(f.key, "hugepages-"):
 				f.failed("is not in this version", "a device of the node is devices: [/dev/NAME]")
 			}
 		}
 		if len(amounts) > 0 {
-			all.put(name, amounts, v.at(name))
+			all.Put(name, amounts, v.at(name))
 		}
 	}
 	if len(all) > 0 {
-		c.fields.put("resources", all, v)
+		c.fields.Put("resources", all, v)
 	}
 }
 
@@ -113,21 +113,21 @@ func (c *container) security() {
 	pod, own := c.pod.at("securityContext"), c.v.at("securityContext")
 	var all object
 	for _, name := range []string{"runAsUser", "runAsGroup"} {
-		all.copy(pod, name)
-		all.copy(own, name)
+		copyScalars(&all, pod, name)
+		copyScalars(&all, own, name)
 	}
-	all.copy(own, "readOnlyRootFilesystem", "privileged")
+	copyScalars(&all, own, "readOnlyRootFilesystem", "privileged")
 	var capabilities object
-	capabilities.copyTexts(own.at("capabilities"), "add", "drop")
+	copyTexts(&capabilities, own.at("capabilities"), "add", "drop")
 	if len(capabilities) > 0 {
-		all.put("capabilities", capabilities, own.at("capabilities"))
+		all.Put("capabilities", capabilities, own.at("capabilities"))
 	}
 	// Where it is not given Kubernetes allows it, and we do not.
 	if escalation := own.at("allowPrivilegeEscalation"); escalation.is("false") {
-		all.put("allowPrivilegeEscalation", false, escalation)
+		all.Put("allowPrivilegeEscalation", false, escalation)
 	} else {
 		escalation.truth()
-		all.put("allowPrivilegeEscalation", true, escalation)
+		all.Put("allowPrivilegeEscalation", true, escalation)
 	}
 	c.groups(&all, pod)
 	for _, v := range []value{own, pod} {
@@ -138,13 +138,13 @@ func (c *container) security() {
 			profile.lost("containers have the default profile of their driver", "")
 		}
 		nonRoot := v.at("runAsNonRoot")
-		if user, given := all.get("runAsUser").(*node); nonRoot.is("false") || given && user.text != "0" {
+		if user, given := all.Get("runAsUser").(*node); nonRoot.is("false") || given && user.text != "0" {
 			nonRoot.truth()
 		} else {
 			nonRoot.unlessRead("is not checked in this version", "say as whom it runs: runAsUser", true)
 		}
 	}
-	c.fields.put("securityContext", all, own)
+	c.fields.Put("securityContext", all, own)
 }
 
 // groups reads the groups that a container's processes are in besides.
@@ -152,12 +152,12 @@ func (c *container) groups(all *object, pod value) {
 	groups := list{}
 	for _, g := range pod.at("supplementalGroups").items() {
 		if _, isNumber := g.number(); isNumber {
-			groups = append(groups, item{g.n, g})
+			groups = append(groups, item(g.n, g))
 		}
 	}
 	if fs := pod.at("fsGroup"); fs.given() {
 		if _, first := fs.number(); first {
-			groups = append(groups, item{fs.n, fs})
+			groups = append(groups, item(fs.n, fs))
 		}
 		if len(c.main)+len(c.init) == 0 {
 			fs.hint("its containers are in the group, but volumes keep their owner: a local volume is made for the user of the first container", "let runAsUser say which")
@@ -166,7 +166,7 @@ func (c *container) groups(all *object, pod value) {
 	pod.drop("fsGroupChangePolicy")
 	pod.at("supplementalGroupsPolicy").is("Merge")
 	if len(groups) > 0 {
-		all.put("supplementalGroups", unique(groups), pod)
+		all.Put("supplementalGroups", unique(groups), pod)
 	}
 }
 
@@ -175,7 +175,7 @@ func unique(all list) list {
 	var out list
 	known := map[string]bool{}
 	for _, i := range all {
-		if n := i.value.(*node); !known[n.text] {
+		if n := i.Value.(*node); !known[n.text] {
 			known[n.text] = true
 			out = append(out, i)
 		}

@@ -24,10 +24,10 @@ func (c *container) environment() {
 	}
 	var all list
 	for _, e := range c.vars {
-		all = append(all, item{object{{"name", e.name, e.from}, {"value", e.text, e.from}}, e.from})
+		all = append(all, item(object{member("name", e.name, e.from), member("value", e.text, e.from)}, e.from))
 	}
 	if len(all) > 0 {
-		c.fields.put("env", all, c.v.at("env"))
+		c.fields.Put("env", all, c.v.at("env"))
 	}
 }
 

@@ -40,10 +40,10 @@ func (vs *volumes) configFiles(m, v value, sources []value) list {
 			below = strings.TrimPrefix(strings.TrimPrefix(f.path, part), "/")
 		}
 		name := vs.volume("file\x00"+f.source, m.at("name").text()+"-"+f.key, v, func(o *object) {
-			o.put("file", f.inRepo, f.from)
+			o.Put("file", f.inRepo, f.from)
 			vs.contents[f.inRepo] = f.data
 		})
-		all = append(all, item{object{{"name", name, m}, {"mountPath", path.Join(at, below), m.at("mountPath")}}, m})
+		all = append(all, item(object{member("name", name, m), member("mountPath", path.Join(at, below), m.at("mountPath"))}, m))
 	}
 	switch {
 	case part != "" && len(all) == 0 && len(files) > 0:

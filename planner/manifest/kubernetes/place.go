@@ -22,7 +22,7 @@ func (w *workload) placement() {
 			p.at("nodeSelector").hint("no node has the label "+label+" by itself", "give the nodes that label, in the agents' configuration or by documents of kind Node")
 		}
 	}
-	w.spec.putTexts("nodeSelector", selector, p.at("nodeSelector"))
+	putTexts(&w.spec, "nodeSelector", selector, p.at("nodeSelector"))
 	w.tolerations(p.at("tolerations"))
 	w.spread(p.at("topologySpreadConstraints"))
 }
@@ -39,11 +39,11 @@ func (w *workload) tolerations(v value) {
 			continue
 		}
 		var o object
-		o.copyText(t, "key", "operator", "value", "effect")
-		all = append(all, item{o, t})
+		copyText(&o, t, "key", "operator", "value", "effect")
+		all = append(all, item(o, t))
 	}
 	if len(all) > 0 {
-		w.spec.put("tolerations", all, v)
+		w.spec.Put("tolerations", all, v)
 	}
 }
 
@@ -64,13 +64,13 @@ func (w *workload) spread(v value) {
 			continue
 		}
 		var o object
-		o.copyText(t, "topologyKey")
-		o.copy(t, "maxSkew")
-		o.copyText(t, "whenUnsatisfiable")
-		all = append(all, item{o, t})
+		copyText(&o, t, "topologyKey")
+		copyScalars(&o, t, "maxSkew")
+		copyText(&o, t, "whenUnsatisfiable")
+		all = append(all, item(o, t))
 	}
 	if len(all) > 0 {
-		w.spec.put("topologySpreadConstraints", all, v)
+		w.spec.Put("topologySpreadConstraints", all, v)
 	}
 }
 

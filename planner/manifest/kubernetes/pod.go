@@ -19,20 +19,20 @@ func (w *workload) runtime() {
 	p.at("hostUsers").is("true")
 	p.at("os", "name").is("linux")
 	if p.at("hostNetwork").truth() {
-		w.spec.put("network", "host", p.at("hostNetwork"))
+		w.spec.Put("network", "host", p.at("hostNetwork"))
 		w.single = true
 	}
-	w.spec.copy(p, "hostname", "terminationGracePeriodSeconds")
+	copyScalars(&w.spec, p, "hostname", "terminationGracePeriodSeconds")
 	w.hostAliases()
 	p.at("resources").unlessRead("are said of each container", "share them out among the containers", false)
 	var sysctls list
 	for _, s := range p.at("securityContext", "sysctls").items() {
 		var o object
-		o.copyText(s, "name", "value")
-		sysctls = append(sysctls, item{o, s})
+		copyText(&o, s, "name", "value")
+		sysctls = append(sysctls, item(o, s))
 	}
 	if len(sysctls) > 0 {
-		w.spec.put("sysctls", sysctls, p.at("securityContext", "sysctls"))
+		w.spec.Put("sysctls", sysctls, p.at("securityContext", "sysctls"))
 	}
 }
 
@@ -58,13 +58,13 @@ func (w *workload) hostAliases() {
 	}
 	var all list
 	for _, ip := range order {
-		all = append(all, item{object{{"ip", ip, from[ip]}, {"hostnames", byIP[ip], from[ip]}}, from[ip]})
+		all = append(all, item(object{member("ip", ip, from[ip]), member("hostnames", byIP[ip], from[ip])}, from[ip]))
 	}
 	switch {
 	case len(all) == 0:
-	case w.spec.get("network") != nil:
+	case w.spec.Get("network") != nil:
 		v.failed("a service with its node's network has the node's /etc/hosts", "write the lines there")
 	default:
-		w.spec.put("hostAliases", all, v)
+		w.spec.Put("hostAliases", all, v)
 	}
 }

@@ -3,6 +3,8 @@ package kubernetes
 import (
 	"cmp"
 	"slices"
+
+	"github.com/orpheus-cd/orpheus/planner/manifest/draft"
 )
 
 // port is one of a container's on its way.
@@ -25,11 +27,11 @@ func (c *container) readPorts() {
 		}
 		p := &port{number: number, name: v.at("name").text(), protocol: cmp.Or(v.at("protocol").text(), "TCP"), from: v}
 		host, given := v.at("hostPort").number()
-		if address := v.at("hostIP").text(); given && host > 0 && c.spec.get("network") == nil {
+		if address := v.at("hostIP").text(); given && host > 0 && c.spec.Get("network") == nil {
 			p.publishFrom = v.at("hostPort")
-			p.publish = object{{"port", host, p.publishFrom}, {"mode", "node", p.publishFrom}}
+			p.publish = object{member("port", host, p.publishFrom), member("mode", "node", p.publishFrom)}
 			if address != "" && address != "0.0.0.0" && address != "::" {
-				p.publish.put("address", address, v.at("hostIP"))
+				p.publish.Put("address", address, v.at("hostIP"))
 			}
 		}
 		c.ports = append(c.ports, p)
@@ -42,36 +44,36 @@ func (c *container) written() object {
 	for _, p := range c.ports {
 		o := object{}
 		if p.name != "" {
-			o.put("name", p.name, p.from)
+			o.Put("name", p.name, p.from)
 		}
-		o.put("containerPort", p.number, p.from)
+		o.Put("containerPort", p.number, p.from)
 		if p.protocol != "TCP" {
-			o.put("protocol", p.protocol, p.from)
+			o.Put("protocol", p.protocol, p.from)
 		}
 		if p.address != 0 {
-			o.put("port", p.address, p.addressFrom)
+			o.Put("port", p.address, p.addressFrom)
 		}
 		if p.publish != nil {
-			o.put("publish", p.publish, p.publishFrom)
+			o.Put("publish", p.publish, p.publishFrom)
 		}
-		all = append(all, item{o, p.from})
+		all = append(all, item(o, p.from))
 	}
 	if len(all) > 0 {
-		c.fields.put("ports", all, c.v.at("ports"))
+		c.fields.Put("ports", all, c.v.at("ports"))
 	}
-	return c.fields.ordered("name", "image", "command", "args", "workingDir", "env", "ports", "resources", "volumeMounts", "securityContext")
+	return ordered(c.fields, "name", "image", "command", "args", "workingDir", "env", "ports", "resources", "volumeMounts", "securityContext")
 }
 
 // ordered begins with the named fields.
-func (o object) ordered(names ...string) object {
-	rank := func(m member) int {
-		if i := slices.Index(names, m.name); i >= 0 {
+func ordered(o object, names ...string) object {
+	rank := func(m draft.Member[value]) int {
+		if i := slices.Index(names, m.Name); i >= 0 {
 			return i
 		}
 		return len(names)
 	}
 	sorted := slices.Clone(o)
-	slices.SortStableFunc(sorted, func(a, b member) int { return rank(a) - rank(b) })
+	slices.SortStableFunc(sorted, func(a, b draft.Member[value]) int { return rank(a) - rank(b) })
 	return sorted
 }
 
@@ -80,7 +82,7 @@ func (o object) ordered(names ...string) object {
 func (w *workload) finished() object {
 	if len(w.main) == 1 && len(w.init) == 0 {
 		for _, m := range w.main[0].written() {
-			if m.name != "name" {
+			if m.Name != "name" {
 				w.spec = append(w.spec, m)
 			}
 		}
@@ -88,7 +90,7 @@ func (w *workload) finished() object {
 		w.putContainers("initContainers", w.init)
 		w.putContainers("containers", w.main)
 	}
-	return w.spec.ordered("replicas", "everyNode", "nodeSelector", "tolerations", "topologySpreadConstraints", "endpointMode", "sessionAffinity", "aliases",
+	return ordered(w.spec, "replicas", "everyNode", "nodeSelector", "tolerations", "topologySpreadConstraints", "endpointMode", "sessionAffinity", "aliases",
 		"network", "hostname", "hostAliases", "sysctls", "initContainers", "containers", "image", "command", "args", "workingDir", "env", "ports",
 		"resources", "volumeMounts", "securityContext", "startupProbe", "livenessProbe", "readinessProbe", "lifecycle", "stopSignal",
 		"volumes", "terminationGracePeriodSeconds", "minReadySeconds", "progressDeadlineSeconds", "update")
@@ -97,10 +99,10 @@ func (w *workload) finished() object {
 func (w *workload) putContainers(name string, all []*container) {
 	var written list
 	for _, c := range all {
-		written = append(written, item{c.written(), c.v})
+		written = append(written, item(c.written(), c.v))
 	}
 	if len(written) > 0 {
-		w.spec.put(name, written, w.pod.at(name))
+		w.spec.Put(name, written, w.pod.at(name))
 	}
 }
 
@@ -184,7 +186,7 @@ func (w *workload) offer(r *resource, spec value) {
 	}
 	spec.at("publishNotReadyAddresses").is("false")
 	if affinity := spec.at("sessionAffinity"); affinity.is("ClientIP") {
-		w.spec.put("sessionAffinity", "ClientIP", affinity)
+		w.spec.Put("sessionAffinity", "ClientIP", affinity)
 		spec.at("sessionAffinityConfig", "clientIP", "timeoutSeconds").lost("clients stay with an instance as long as it takes connections", "")
 	} else {
 		affinity.is("None")
@@ -284,11 +286,11 @@ func (w *workload) publish(spec, v value, p *port) {
 		return
 	}
 	p.publishFrom = v
-	p.publish = object{{"port", number, v}, {"mode", "fleet", v}}
+	p.publish = object{member("port", number, v), member("mode", "fleet", v)}
 	if spec.at("externalTrafficPolicy").is("Local") {
-		p.publish.put("mode", "node", spec.at("externalTrafficPolicy"))
+		p.publish.Put("mode", "node", spec.at("externalTrafficPolicy"))
 	}
-	if w.spec.get("network") != nil && number != p.number {
+	if w.spec.Get("network") != nil && number != p.number {
 		p.publish = nil
 		v.failed("a service with its node's network is reached on port "+int64Text(p.number)+" there", "have it listen on "+int64Text(number))
 		return
@@ -303,17 +305,17 @@ func (w *workload) publish(spec, v value, p *port) {
 func (w *workload) callable() {
 	switch {
 	case w.headless.n != nil && !w.address:
-		w.spec.put("endpointMode", "dnsrr", w.headless)
+		w.spec.Put("endpointMode", "dnsrr", w.headless)
 	case w.headless.n != nil:
 		w.headless.hint("another Service gives it an address, and a service has one of both: its name leads to the address", "call instances 0."+w.name)
 	}
 	var all list
 	for _, a := range w.aliases {
-		if !slices.ContainsFunc(all, func(i item) bool { return i.value == a.name }) {
-			all = append(all, item{a.name, a.from})
+		if !slices.ContainsFunc(all, func(i draft.Item[value]) bool { return i.Value == a.name }) {
+			all = append(all, item(a.name, a.from))
 		}
 	}
 	if len(all) > 0 {
-		w.spec.put("aliases", all, w.aliases[0].from)
+		w.spec.Put("aliases", all, w.aliases[0].from)
 	}
 }

@@ -9,10 +9,10 @@ func (c *container) probe(name string) {
 	o := c.handler(v, false)
 	for _, field := range []string{"initialDelaySeconds", "periodSeconds", "timeoutSeconds", "successThreshold", "failureThreshold", "terminationGracePeriodSeconds"} {
 		if n, ok := v.at(field).number(); ok && n != 0 { // to Kubernetes 0 is not given
-			o.copy(v, field)
+			copyScalars(&o, v, field)
 		}
 	}
-	c.fields.put(name, o, v)
+	c.fields.Put(name, o, v)
 }
 
 // handler takes over what a probe or a hook does. In commands of hooks nothing
@@ -22,42 +22,42 @@ func (c *container) handler(v value, hook bool) object {
 	if exec := v.at("exec"); exec.given() {
 		var command object
 		if hook {
-			command.copyTexts(exec, "command")
+			copyTexts(&command, exec, "command")
 		} else if texts := c.expanded(exec.at("command")); len(texts) > 0 {
-			command.put("command", texts, exec.at("command"))
+			command.Put("command", texts, exec.at("command"))
 		}
-		o.put("exec", command, exec)
+		o.Put("exec", command, exec)
 	}
 	if get := v.at("httpGet"); get.given() {
 		var request object
-		request.copyText(get, "path")
-		request.copy(get, "port")
-		request.copyText(get, "host", "scheme")
+		copyText(&request, get, "path")
+		copyScalars(&request, get, "port")
+		copyText(&request, get, "host", "scheme")
 		var headers list
 		for _, h := range get.at("httpHeaders").items() {
 			var header object
-			header.copyText(h, "name", "value")
-			headers = append(headers, item{header, h})
+			copyText(&header, h, "name", "value")
+			headers = append(headers, item(header, h))
 		}
 		if len(headers) > 0 {
-			request.put("httpHeaders", headers, get.at("httpHeaders"))
+			request.Put("httpHeaders", headers, get.at("httpHeaders"))
 		}
 		get.at("protocol").is("HTTP1")
 		get.at("protocol").unlessRead("requests are those of HTTP/1.1", "", false)
-		o.put("httpGet", request, get)
+		o.Put("httpGet", request, get)
 	}
 	if tcp := v.at("tcpSocket"); tcp.given() {
 		var socket object
-		socket.copy(tcp, "port")
-		socket.copyText(tcp, "host")
-		o.put("tcpSocket", socket, tcp)
+		copyScalars(&socket, tcp, "port")
+		copyText(&socket, tcp, "host")
+		o.Put("tcpSocket", socket, tcp)
 	}
 	if grpc := v.at("grpc"); grpc.given() {
 		var ask object
-		ask.copy(grpc, "port")
-		ask.copyText(grpc, "service")
+		copyScalars(&ask, grpc, "port")
+		copyText(&ask, grpc, "service")
 		grpc.at("mode").unlessRead("is not in this version: each probe asks anew", "", true)
-		o.put("grpc", ask, grpc)
+		o.Put("grpc", ask, grpc)
 	}
 	return o
 }
@@ -65,7 +65,7 @@ func (c *container) handler(v value, hook bool) object {
 // lifecycle takes over what is done before a container ends.
 func (c *container) lifecycle() {
 	v := c.v.at("lifecycle")
-	c.fields.copyText(v, "stopSignal")
+	copyText(&c.fields, v, "stopSignal")
 	stop := v.at("preStop")
 	if !stop.given() {
 		return
@@ -77,8 +77,8 @@ func (c *container) lifecycle() {
 	o := c.handler(stop, true)
 	if sleep := stop.at("sleep"); sleep.given() {
 		var seconds object
-		seconds.copy(sleep, "seconds")
-		o.put("sleep", seconds, sleep)
+		copyScalars(&seconds, sleep, "seconds")
+		o.Put("sleep", seconds, sleep)
 	}
-	c.fields.put("lifecycle", object{{"preStop", o, stop}}, v)
+	c.fields.Put("lifecycle", object{member("preStop", o, stop)}, v)
 }

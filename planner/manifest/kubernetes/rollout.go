@@ -7,18 +7,18 @@ func int64Text(n int64) string { return strconv.FormatInt(n, 10) }
 // rollout reads how instances are replaced. Kubernetes' defaults, which are not
 // ours, are written down.
 func (w *workload) rollout(spec value) {
-	w.spec.copy(spec, "minReadySeconds")
+	copyScalars(&w.spec, spec, "minReadySeconds")
 	spec.drop("revisionHistoryLimit")
 	switch w.r.group {
 	case deployment:
-		w.spec.copy(spec, "progressDeadlineSeconds")
+		copyScalars(&w.spec, spec, "progressDeadlineSeconds")
 		w.deployed(spec)
 	case statefulSet:
 		w.stateful(spec)
 	case daemonSet:
 		w.onEveryNode(spec)
 	}
-	w.spec.put("update", w.update, spec)
+	w.spec.Put("update", w.update, spec)
 }
 
 func (w *workload) deployed(spec value) {
@@ -28,8 +28,8 @@ func (w *workload) deployed(spec value) {
 	strategy := spec.at("strategy")
 	strategy.at("type").is("RollingUpdate")
 	if strategy.at("type").is("Recreate") {
-		w.update.put("order", "stopFirst", strategy)
-		w.update.put("maxUnavailable", "100%", strategy)
+		w.update.Put("order", "stopFirst", strategy)
+		w.update.Put("maxUnavailable", "100%", strategy)
 		return
 	}
 	surge, unavailable := strategy.at("rollingUpdate", "maxSurge"), strategy.at("rollingUpdate", "maxUnavailable")
@@ -46,16 +46,16 @@ func (w *workload) deployed(spec value) {
 	}
 	w.amount("maxSurge", surge, "25%")
 	w.amount("maxUnavailable", unavailable, "25%")
-	if isZero(w.update.get("maxSurge")) && !isZero(w.update.get("maxUnavailable")) {
-		w.update = object{{"order", "stopFirst", strategy}, {"maxUnavailable", w.update.get("maxUnavailable"), unavailable}}
+	if isZero(w.update.Get("maxSurge")) && !isZero(w.update.Get("maxUnavailable")) {
+		w.update = object{member("order", "stopFirst", strategy), member("maxUnavailable", w.update.Get("maxUnavailable"), unavailable)}
 	}
 }
 
 // stopFirst has the old instance end before its successor starts.
 func (w *workload) stopFirst(unavailable value) {
-	w.update.put("order", "stopFirst", unavailable)
-	if w.amount("maxUnavailable", unavailable, ""); isZero(w.update.get("maxUnavailable")) {
-		w.update = object{{"order", "stopFirst", unavailable}}
+	w.update.Put("order", "stopFirst", unavailable)
+	if w.amount("maxUnavailable", unavailable, ""); isZero(w.update.Get("maxUnavailable")) {
+		w.update = object{member("order", "stopFirst", unavailable)}
 	}
 }
 
@@ -63,18 +63,18 @@ func (w *workload) stopFirst(unavailable value) {
 func (w *workload) amount(name string, v value, otherwise string) {
 	switch n, isNumber := v.number(); {
 	case isNumber:
-		w.update.put(name, n, v)
+		w.update.Put(name, n, v)
 	case v.text() != "":
-		w.update.put(name, v.text(), v)
+		w.update.Put(name, v.text(), v)
 	case otherwise != "":
-		w.update.put(name, otherwise, v)
+		w.update.Put(name, otherwise, v)
 	}
 }
 
 func isZero(v any) bool { return v == nil || v == int64(0) || v == "0%" || v == "0" }
 
 func (w *workload) stateful(spec value) {
-	w.update.put("order", "stopFirst", spec.at("updateStrategy"))
+	w.update.Put("order", "stopFirst", spec.at("updateStrategy"))
 	strategy := spec.at("updateStrategy")
 	if kind := strategy.at("type"); !kind.is("RollingUpdate") {
 		kind.lost("a new revision is rolled out by itself", "suspend: {until, reason} leaves the service as it is, update.steps with approve asks first")

@@ -57,7 +57,7 @@ func (vs *volumes) unmounted() {
 		}
 	}
 	if len(vs.all) > 0 {
-		vs.spec.put("volumes", vs.all, vs.pod.at("volumes"))
+		vs.spec.Put("volumes", vs.all, vs.pod.at("volumes"))
 	}
 }
 
@@ -69,9 +69,9 @@ func (vs *volumes) volume(what, name string, from value, fields func(*object)) s
 	}
 	name = vs.freeName(name)
 	vs.made[what] = name
-	o := object{{"name", name, from}}
+	o := object{member("name", name, from)}
 	fields(&o)
-	vs.all = append(vs.all, item{o, from})
+	vs.all = append(vs.all, item(o, from))
 	return name
 }
 
@@ -120,12 +120,12 @@ func (vs *volumes) mount(m, v value) list {
 		readOnly, from = true, all
 	}
 	one := func(name string) list {
-		o := object{{"name", name, m.at("name")}}
-		o.copyText(m, "mountPath")
+		o := object{member("name", name, m.at("name"))}
+		copyText(&o, m, "mountPath")
 		if readOnly {
-			o.put("readOnly", true, from)
+			o.Put("readOnly", true, from)
 		}
-		return list{{o, m}}
+		return list{item(o, m)}
 	}
 	name, part := m.at("name").text(), path.Clean("/" + m.at("subPath").text())[1:]
 	switch {
@@ -152,7 +152,7 @@ func (vs *volumes) mount(m, v value) list {
 		m.lost("is not mounted: its volume is not converted", "")
 	case v.at("ephemeral").given():
 		v.at("ephemeral").lost("is a folder on the node's disk here, of no certain size", "")
-		return vs.own(m, v, part, one, func(o *object) { o.put("emptyDir", object{}, v) })
+		return vs.own(m, v, part, one, func(o *object) { o.Put("emptyDir", object{}, v) })
 	case v.at("secret").given():
 		secret := v.at("secret", "secretName").text()
 		m.lost("is not mounted: its volume is not converted", "")
@@ -173,21 +173,21 @@ func (v value) rejected(reason, remedy string) {
 	}
 }
 
-func localVolume(o *object) { o.put("local", object{}, value{}) }
+func localVolume(o *object) { o.Put("local", object{}, value{}) }
 
 func emptyDir(o *object, v value) {
 	var dir object
 	v.at("mode").lost("is not in this version: the folder is that of the user of the first container", "")
 	if v.at("medium").is("Memory") {
-		dir.put("medium", "Memory", v.at("medium"))
+		dir.Put("medium", "Memory", v.at("medium"))
 		if limit := v.at("sizeLimit"); limit.given() {
-			dir.put("sizeLimit", limit.bytes(), limit)
+			dir.Put("sizeLimit", limit.bytes(), limit)
 		}
 	} else {
 		v.at("medium").text()
 		v.at("sizeLimit").lost("is not bounded on disks in this version", "medium: Memory is")
 	}
-	o.put("emptyDir", dir, v)
+	o.Put("emptyDir", dir, v)
 }
 
 // own mounts a volume of the slot's own, or a part of it. Parts are volumes of
@@ -216,7 +216,7 @@ func (vs *volumes) hostPath(v value, name, part string, readOnly bool) string {
 	}
 	vs.single = vs.single || !readOnly
 	return vs.volume(name+"\x00"+part, strings.TrimSuffix(name+"-"+part, "-"), v, func(o *object) {
-		o.put("hostPath", object{{"path", path.Join(p.at("path").text(), part), p.at("path")}}, p)
+		o.Put("hostPath", object{member("path", path.Join(p.at("path").text(), part), p.at("path"))}, p)
 	})
 }
 

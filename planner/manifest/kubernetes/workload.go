@@ -63,9 +63,9 @@ func (w *workload) nameIt(v value) {
 		w.name = label
 		v.at("metadata", "name").lost("is "+quote(label)+" here: it is part of a host name", "")
 	}
-	w.metadata.put("name", w.name, v.at("metadata", "name"))
+	w.metadata.Put("name", w.name, v.at("metadata", "name"))
 	if w.namespace != planner.DefaultNamespace {
-		w.metadata.put("namespace", w.namespace, v.at("metadata", "namespace"))
+		w.metadata.Put("namespace", w.namespace, v.at("metadata", "namespace"))
 	}
 }
 
@@ -79,10 +79,10 @@ func (w *workload) describe(v value) {
 	w.selects(v.at("spec", "selector"))
 	labels := maps.Clone(w.labels)
 	maps.Copy(labels, v.at("metadata", "labels").words())
-	w.metadata.putTexts("labels", labels, v.at("metadata", "labels"))
+	putTexts(&w.metadata, "labels", labels, v.at("metadata", "labels"))
 	annotations := w.annotations(template.at("annotations"))
 	maps.Copy(annotations, w.annotations(v.at("metadata", "annotations")))
-	w.metadata.putTexts("annotations", annotations, v.at("metadata", "annotations"))
+	putTexts(&w.metadata, "annotations", annotations, v.at("metadata", "annotations"))
 }
 
 // annotations reads those that a service can have, too.
@@ -133,14 +133,14 @@ func exactly(v value, labels map[string]string) bool {
 // scale reads how many instances there are.
 func (w *workload) scale(v value) {
 	if w.r.group == daemonSet {
-		w.spec.put("everyNode", true, v)
+		w.spec.Put("everyNode", true, v)
 		return
 	}
 	replicas := v.at("spec", "replicas")
 	w.slots = 1
 	if n, ok := replicas.number(); ok {
 		w.slots = n
-		w.spec.put("replicas", n, replicas)
+		w.spec.Put("replicas", n, replicas)
 	}
 	if hpa := w.autoscaler(); hpa != nil {
 		w.autoscaled(hpa.value(w.converter))
@@ -173,7 +173,7 @@ func (w *workload) autoscaled(v value) {
 		n = 1
 	}
 	w.slots = n
-	w.spec.put("replicas", n, least)
+	w.spec.Put("replicas", n, least)
 	most := "more"
 	if m, ok := v.at("spec", "maxReplicas").number(); ok {
 		most = v.at("spec", "maxReplicas").text()
