@@ -63,6 +63,21 @@ func TestSetComposeRestart(t *testing.T) {
 	}
 }
 
+// A service is known by its name in the fleet, and edited under that in the file.
+func TestSetComposeOfRenamed(t *testing.T) {
+	const text = "services:\n  celery_worker:\n    image: registry.example.com/web:1\n    x-orpheus: {update: {steps: [{slots: 1, approve: true}]}}\n"
+	fsys := fstest.MapFS{"fleet.yaml": {Data: []byte(composeFleetYAML)}, "shop/compose.yaml": {Data: []byte(text)}}
+	id := planner.ServiceID{Namespace: "shop", Name: "celery-worker"}
+	change, err := changeRestart(t.Context(), fsys, ".", id, "monday")
+	if want := strings.Replace(text, "worker:\n", "worker:\n    labels:\n      orpheus/restartedAt: \"monday\"\n", 1); err != nil || string(change.after) != want {
+		t.Errorf("%v:\n%+v\nwant\n%s", err, change, want)
+	}
+	change, err = changePromoted(t.Context(), fsys, ".", id, 0)
+	if err != nil || !strings.Contains(string(change.after), "x-orpheus: {update: {promoted: r1-") {
+		t.Errorf("%v: %+v", err, change)
+	}
+}
+
 // The label goes into the file that has the service, or into a manifest of the
 // fleet's own where that file is not.
 func TestSetComposeRestartInFiles(t *testing.T) {

@@ -74,6 +74,26 @@ func dnsLabel(max int) rule {
 	}}
 }
 
+// aliasName allows what can be one part of a name that is looked up: a DNS label
+// or, as name servers answer for it all the same, one with underscores.
+func aliasName(max int) rule {
+	check := func(s string) (string, string) {
+		switch {
+		case s == "":
+			return "must not be empty", "write a value, or remove it"
+		case len(s) > max:
+			return fmt.Sprintf("is longer than %d characters", max), ""
+		case !isLabel(strings.ReplaceAll(s, "_", "-"), false):
+			return "must be a name of lower case letters, digits, hyphens and underscores, with a letter or a digit at its ends", labelLike(s)
+		}
+		return "", ""
+	}
+	return rule{check, form{
+		pattern: fmt.Sprintf("[a-z0-9]([a-z0-9_-]{0,%d}[a-z0-9])?", max-2),
+		says:    fmt.Sprintf("a name of lower case letters, digits, hyphens and underscores, with a letter or a digit at its ends, up to %d characters", max),
+	}}
+}
+
 // labelLike is the remedy for a name that is no label: the nearest that is.
 func labelLike(s string) string {
 	label := strings.Trim(strings.Map(func(r rune) rune {

@@ -59,7 +59,7 @@ var specSchema = newSchema(append([]field[serviceSpec]{
 	text("endpointMode", oneOf(endpointModes...), func(s *serviceSpec) *string { return &s.endpointMode }),
 	text("sessionAffinity", oneOf(sessionAffinities...), func(s *serviceSpec) *string { return &s.affinity }),
 	boolean("imagePorts", func(s *serviceSpec) *bool { return &s.imagePorts }),
-	texts("aliases", maxAliases, dnsLabel(63), func(s *serviceSpec) *[]string { return &s.aliases }),
+	texts("aliases", maxAliases, aliasName(63), func(s *serviceSpec) *[]string { return &s.aliases }),
 	text("hostname", dnsLabel(63), func(s *serviceSpec) *string { return &s.hostname }).restart(),
 	objects("hostAliases", maxHostAliases, hostAliasSchema, func(s *serviceSpec) *[]planner.HostAlias { return &s.hostAliases }).restart(),
 	objects("sysctls", maxSysctls, sysctlSchema, func(s *serviceSpec) *[]planner.Sysctl { return &s.sysctls }).restart(),

@@ -81,19 +81,20 @@ func (c *converter) warn(field, reason, remedy string) {
 }
 
 // nameServices finds the name in the fleet of each service. It is the same name
-// but for its case, which name servers do not mind: any other change would have
-// programs ask for a name there is not.
+// but for its case, which name servers do not mind, and for underscores: the
+// name with these is an alias. Any other change would have programs ask for a
+// name there is not.
 func (c *converter) nameServices() {
 	taken := map[string]string{}
 	for _, name := range c.enabled {
-		label := strings.ToLower(name)
+		label := strings.ReplaceAll(strings.ToLower(name), "_", "-")
 		c.names[name] = label
 		at := "services." + name
 		switch other := taken[label]; {
 		case !isLabel(label, maxServiceName):
 			c.fault(at, "is no name for a service: in a fleet it is part of a host name", "call it "+cmp.Or(labelOf(name, maxServiceName), "web")+", here and where others name it")
 		case other != "":
-			c.fault(at, "has the name of service "+other+" but for the case of its letters", "give one of them another name")
+			c.fault(at, "has the name of service "+other+", "+label+": case makes no difference in a host name, and an underscore is a hyphen", "give one of them another name")
 		}
 		taken[label] = name
 	}
@@ -177,6 +178,7 @@ func (c *converter) document(s *service) Document {
 	if notes := s.annotations(); len(notes) > 0 {
 		meta.Put("annotations", notes, s.at+".labels")
 	}
+	s.warnOfName()
 	root := object{
 		member("apiVersion", "orpheus/v1", s.at),
 		member("kind", "Service", s.at),

@@ -247,6 +247,9 @@ func portRange(text string) (first, last int, protocol string, ok bool) {
 func (s *service) aliases() {
 	type alias struct{ name, at string }
 	var wanted []alias
+	if s.renamed() && s.NetworkMode != "host" {
+		wanted = append(wanted, alias{s.Name, s.at})
+	}
 	if s.ContainerName != "" {
 		wanted = append(wanted, alias{s.ContainerName, s.field("container_name")})
 	}
@@ -272,12 +275,12 @@ func (s *service) aliases() {
 		switch {
 		case seen[label]:
 			continue
-		case isLabel(label, 63):
+		case isAlias(label):
 			names = append(names, item(label, a.at))
 		case s.mentions(a.name):
-			s.fault(a.at, quote(a.name)+" cannot be a name of the service: in a fleet that is one label, of small letters, digits and hyphens", "write "+quote(s.names[s.Name])+" where the file names "+quote(a.name)+", and remove it")
+			s.fault(a.at, quote(a.name)+" cannot be a name of the service: in a fleet that is one label, of letters, digits, hyphens and underscores", "write "+quote(s.names[s.Name])+" where the file names "+quote(a.name)+", and remove it")
 		default:
-			s.warn(a.at, quote(a.name)+" is left out, since it cannot be a name of a service: those are one label, of small letters, digits and hyphens", "remove it; others reach the service as "+quote(s.names[s.Name]))
+			s.warn(a.at, quote(a.name)+" is left out, since it cannot be a name of a service: those are one label, of letters, digits, hyphens and underscores", "remove it; others reach the service as "+quote(s.names[s.Name]))
 		}
 		seen[label] = true
 	}

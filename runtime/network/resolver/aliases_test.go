@@ -27,7 +27,7 @@ func known(x *index, name string) string {
 // an address is called stays the service's name.
 func TestAliases(t *testing.T) {
 	x := newIndex(Zone{Services: []Service{
-		{Namespace: "shop", Name: "db", Aliases: []string{"store", "Old-DB"}, Addresses: []string{"10.232.0.1"},
+		{Namespace: "shop", Name: "db", Aliases: []string{"store", "Old-DB", "my_db"}, Addresses: []string{"10.232.0.1"},
 			Ports: []Port{{"sql", "tcp", 5432}},
 			Slots: []Slot{{Name: "0", Addresses: []string{"10.232.1.0"}, Ports: []Port{{"admin", "tcp", 8080}}}}},
 		{Namespace: "shop", Name: "peers", Headless: true, Aliases: []string{"ring"}, Addresses: []string{"10.232.1.1"},
@@ -39,7 +39,7 @@ func TestAliases(t *testing.T) {
 	if len(x.faults) > 0 || x.services != 2 {
 		t.Fatalf("%d services, faults %q", x.services, x.faults)
 	}
-	for alias, own := range map[string]string{"store.shop": "db.shop", "old-db.shop": "db.shop", "ring.shop": "peers.shop"} {
+	for alias, own := range map[string]string{"store.shop": "db.shop", "old-db.shop": "db.shop", "my_db.shop": "db.shop", "ring.shop": "peers.shop"} {
 		for _, below := range []string{"", "0.", "node-1.example.", "_sql._tcp.", "_admin._tcp.", "_p2p._udp.", "1."} {
 			if got, want := known(x, below+alias), known(x, below+own); got != want {
 				t.Errorf("%s%s is %q, %s%s is %q", below, alias, got, below, own, want)
