@@ -245,4 +245,11 @@ var composeChecks = map[string][]composeCheck{
 		{"", "tcp 443", "=library/caddy:2"},
 		{"", "udp 443", "caddy-0 hello"},
 	},
+	"40-immich": {
+		{"immich-server", "get http://database:5432/env?name=POSTGRES_DB", "=immich"},
+		{"database", "write /var/lib/postgresql/data/log a line", "="},
+		{"database", "end", "=again"},
+		{"database", "cat /var/lib/postgresql/data/log", "=a line"},
+		{"", "tcp 2283", "=immich-app/immich-server:release"},
+	},
 }

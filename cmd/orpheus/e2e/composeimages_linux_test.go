@@ -72,6 +72,9 @@ var composeImages = map[string]composeImage{
 	"home-assistant/home-assistant":            {listens: "8123/tcp", exposes: "-"},
 	"mattermost/mattermost-enterprise-edition": {listens: "8065/tcp 8443/udp", user: "2000"},
 	"vaultwarden/server":                       {listens: "80/tcp"},
+	"immich-app/immich-server":                 {listens: "3001/tcp"},
+	"immich-app/immich-machine-learning":       {listens: "3003/tcp"},
+	"tensorchord/pgvecto-rs":                   {listens: "5432/tcp"},
 }
 
 // composePrograms are where the payload lies in all images.
@@ -120,6 +123,9 @@ func composeReference(image string) (repository, tag string) {
 		tag = "latest"
 	}
 	if host, rest, found := strings.Cut(repository, "/"); found && strings.Contains(host, ".") {
+		if host == "docker.io" && !strings.Contains(rest, "/") {
+			rest = "library/" + rest
+		}
 		return rest, tag
 	} else if !found {
 		return "library/" + repository, tag

@@ -1,8 +1,11 @@
 package e2e
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
+	"os"
 	"path"
 	"path/filepath"
 	"slices"
@@ -337,6 +340,9 @@ func (r reading) mounts(name string, s types.ServiceConfig, template planner.Tem
 		case v.Type == types.VolumeTypeBind && strings.Contains(v.Source, "/testdata/compose/"):
 			want[v.Target] = "repository"
 		case v.Type == types.VolumeTypeBind:
+			if _, err := os.Stat(v.Source); errors.Is(err, fs.ErrNotExist) {
+				want[v.Target] = "volume" // a folder that Compose makes, for data
+			}
 			want[v.Target] = "node " + v.Source
 		}
 	}

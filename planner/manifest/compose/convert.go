@@ -50,11 +50,12 @@ type converter struct {
 	// completes has the services that run to their end, each with the one that
 	// waits for that, or unclear.
 	completes map[string]string
-	shared    map[string]string // named volumes, each with the first service that mounts it
-	words     *words            // lazily
-	looked    map[string]bool   // paths in p.Reads
-	folders   map[string]folder // that were looked into, by path
-	unread    int64             // bytes that may still be looked into for words
+	shared    map[string]string        // named volumes, each with the first service that mounts it
+	data      map[string][]*dataFolder // by service, lazily
+	words     *words                   // lazily
+	looked    map[string]bool          // paths in p.Reads
+	folders   map[string]folder        // that were looked into, by path
+	unread    int64                    // bytes that may still be looked into for words
 }
 
 // unclear stands for the service that waits for the end of another, where that

@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"strings"
 	"time"
-
-	"github.com/compose-spec/compose-go/v2/types"
 )
 
 // placed says how many instances there are, and where.
@@ -104,45 +102,6 @@ func (s *service) constraint(at, text string) {
 		s.fault(at, "is not possible: a fleet has no managers", "give the nodes that are meant a label, and write node.labels.LABEL==VALUE")
 	default:
 		s.fault(at, quote(text)+" is not possible", "give the nodes that are meant a label, and write node.labels.LABEL==VALUE")
-	}
-}
-
-// runsOnce is what to do about a service that is to end.
-const runsOnce = "write unless-stopped if it is to run for ever; what runs once before another service has that service depend on it by service_completed_successfully; kind Job comes with a later version"
-
-// checkRestart refuses what is not to run for ever. Where Swarm's policy is
-// given that one counts.
-func (s *service) checkRestart() {
-	policy, _, _ := strings.Cut(s.Restart, ":")
-	if s.swarm && s.Deploy.RestartPolicy != nil && s.Deploy.RestartPolicy.Condition != "" {
-		if policy == types.RestartPolicyNo || policy == types.RestartPolicyOnFailure {
-			s.warn(s.field("restart"), "is not looked at: deploy.restart_policy says otherwise", "remove it")
-		}
-		return
-	}
-	switch policy {
-	case "", types.RestartPolicyAlways, types.RestartPolicyUnlessStopped:
-	default:
-		if policy != types.RestartPolicyNo && policy != types.RestartPolicyOnFailure {
-			s.fault(s.field("restart"), quote(s.Restart)+" is not known here", "write unless-stopped, or remove it")
-			return
-		}
-		if s.completes[s.Name] == "" {
-			s.fault(s.field("restart"), quote(s.Restart)+" is not possible: a service is to run for ever, so what ends is started again", runsOnce)
-		}
-	}
-}
-
-func (s *service) checkRestartPolicy() {
-	r := s.Deploy.RestartPolicy
-	if r == nil {
-		return
-	}
-	if c := r.Condition; c != "" && c != "any" && s.completes[s.Name] == "" {
-		s.fault(s.field("deploy.restart_policy.condition"), quote(c)+" is not possible: a service is to run for ever, so what ends is started again", strings.Replace(runsOnce, "unless-stopped", "any", 1))
-	}
-	if r.MaxAttempts != nil && *r.MaxAttempts > 0 && s.completes[s.Name] == "" {
-		s.fault(s.field("deploy.restart_policy.max_attempts"), "is not possible: nothing is given up", "remove it: what fails again and again is moved to another node, see reschedule in x-orpheus")
 	}
 }
 

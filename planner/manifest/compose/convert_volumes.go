@@ -18,6 +18,7 @@ var drive = regexp.MustCompile(`^[A-Za-z]:|^\\\\`)
 
 // stored says what the service mounts.
 func (s *service) stored() {
+	s.dataMounts()
 	for i, v := range s.Volumes {
 		at := s.indexed("volumes", i)
 		s.checkMountText(at, i)
@@ -41,7 +42,7 @@ func (s *service) stored() {
 	}
 	if s.ShmSize > 0 {
 		at := s.field("shm_size")
-		s.mount("shm", object{member("emptyDir", object{member("medium", "Memory", ""), member("sizeLimit", amount(int64(s.ShmSize)), "")}, "")}, "/dev/shm", false, at)
+		s.mount(s.freshName("shm"), object{member("emptyDir", object{member("medium", "Memory", ""), member("sizeLimit", amount(int64(s.ShmSize)), "")}, "")}, "/dev/shm", false, at)
 	}
 	s.configs()
 	s.secrets()
@@ -242,6 +243,10 @@ func (s *service) folder(at, full string, v types.ServiceVolumeConfig) {
 		return
 	case len(found.files) == 0:
 		s.fault(at, quote(v.Source)+" holds no files", "commit them, or use a named volume: NAME:"+v.Target)
+		return
+	}
+	if by := s.writes(full); by != "" && s.onlyKept(full) {
+		s.fault(at, quote(v.Source)+" holds no files, and service "+quote(by)+" writes its data there: a volume belongs to one slot, and nothing else sees it", "let one service keep the data and serve it to the other")
 		return
 	}
 	s.notWritten(at, v)

@@ -46,7 +46,7 @@ var bindMountsRows = []conversion{
 			volumeMounts: [{name: conf-d, mountPath: /etc/nginx/conf.d}, {name: a-conf, mountPath: /etc/nginx/conf.d/a.conf}, {name: b-conf, mountPath: /etc/nginx/conf.d/sub/b.conf}]}`},
 	{name: "files of one name", file: "volumes: ['./a/x:/a/x:ro', './b/x:/b/x:ro']", files: map[string]string{"shop/a/x": "1", "shop/b/x": "2"},
 		want: "{volumes: [{name: x, file: shop/a/x}, {name: x-2, file: shop/b/x}]}"},
-	{name: "missing", file: "volumes: ['./data:/data']", faults: []string{`volumes[0]: "data" does not exist in the repository`}},
+	{name: "missing", file: "volumes: ['./data:/data:ro']", faults: []string{`volumes[0]: "data" does not exist in the repository`}},
 	{name: "out of the repository", file: "volumes: ['../../etc/passwd:/x:ro']", faults: []string{"volumes[0]: leaves the repository"}},
 	{name: "home", file: "volumes: ['~/x:/x:ro']", faults: []string{"volumes[0]: is not in the repository"}},
 	{name: "a folder of many files", file: "volumes: ['.:/app']", files: manyFiles(60), faults: []string{"volumes[0]: is a folder of more than 48 files"}},
