@@ -339,10 +339,10 @@ func (r reading) mounts(name string, s types.ServiceConfig, template planner.Tem
 			want[v.Target] = "volume"
 		case v.Type == types.VolumeTypeBind && strings.Contains(v.Source, "/testdata/compose/"):
 			want[v.Target] = "repository"
-		case v.Type == types.VolumeTypeBind:
 			if _, err := os.Stat(v.Source); errors.Is(err, fs.ErrNotExist) {
 				want[v.Target] = "volume" // a folder that Compose makes, for data
 			}
+		case v.Type == types.VolumeTypeBind:
 			want[v.Target] = "node " + v.Source
 		}
 	}
