@@ -269,7 +269,12 @@ func TestZone(t *testing.T) {
 		if len(names.told) != 0 {
 			t.Fatalf("told %+v without a commit", names.told)
 		}
-		w.commit(service("web", "a", served(80)), service("db", "b", replicas(2), served(5432), headless), service("job", "c"))
+		twice := func(s *planner.Service) { // as one port that is published twice is read
+			again := s.Ports[0]
+			s.Ports[0].Publish, again.Publish, again.Port = &planner.Publish{Port: 8080}, &planner.Publish{Port: 8081}, 0
+			s.Ports = append(s.Ports, again)
+		}
+		w.commit(service("web", "a", served(80), twice), service("db", "b", replicas(2), served(5432), headless), service("job", "c"))
 		w.settle(5 * time.Second)
 		z := names.last()
 		if len(z.Services) != 2 || !slices.Equal(z.Reverse, []string{planner.DefaultServiceRange}) {
@@ -277,8 +282,11 @@ func TestZone(t *testing.T) {
 		}
 		db, web := z.Services[0], z.Services[1]
 		if !slices.Equal(web.Addresses, []string{addressOf(w.agent, "web").Address}) || len(web.Ports) != 1 ||
-			web.Ports[0] != (resolver.Port{Name: "http", Protocol: "tcp", Port: 80}) || len(web.Slots) != 1 || web.Slots[0].Ready {
+			web.Ports[0] != (resolver.Port{Name: "http", Protocol: "tcp", Port: 80}) || len(web.Slots) != 1 || web.Slots[0].Ready || len(web.Slots[0].Ports) != 1 {
 			t.Errorf("web: %+v", web)
+		}
+		if got := frontsOf(w.network, runtime.FrontPublished); len(got) != 2 {
+			t.Errorf("fronts %q: want those of both ports", got)
 		}
 		if !db.Headless || len(db.Ports) != 0 || len(db.Slots) != 2 || !db.Slots[1].Ready || len(db.Addresses) != 2 ||
 			db.Addresses[1] != db.Slots[1].Addresses[0] || db.Slots[1].Ports[0].Port != 8080 {

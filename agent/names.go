@@ -77,7 +77,10 @@ func (l *led) names() resolver.Service {
 		if p.Port != 0 && !l.service.Headless {
 			out.Ports = append(out.Ports, resolver.Port{Name: p.Name, Protocol: p.Protocol, Port: p.Port})
 		}
-		slotPorts = append(slotPorts, resolver.Port{Name: p.Name, Protocol: p.Protocol, Port: p.Container})
+		at := resolver.Port{Name: p.Name, Protocol: p.Protocol, Port: p.Container}
+		if !slices.Contains(slotPorts, at) { // it may be published several times
+			slotPorts = append(slotPorts, at)
+		}
 	}
 	if !l.service.Headless {
 		out.Addresses = l.answered(l.address, scope{}, scope{})

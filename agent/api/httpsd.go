@@ -59,10 +59,11 @@ func (w wantedTargets) groups(e *Endpoints) []targetGroup {
 				continue
 			}
 			for i, target := range at.Targets[:min(len(at.Targets), len(s.Ports))] {
+				p := s.Ports[i]
 				// A port that images expose and the manifest has by another number is
-				// listed twice.
-				again := s.Ports[i].Image && slices.Contains(at.Targets[:i], target)
-				if p := s.Ports[i]; target != "" && !again && p.Protocol == "tcp" && oneOf(w.ports, p.Name) {
+				// listed twice, and one that is published several times as often.
+				again := slices.ContainsFunc(s.Ports[:i], func(o EndpointPort) bool { return o.Container == p.Container && o.Protocol == p.Protocol })
+				if target != "" && !again && p.Protocol == "tcp" && oneOf(w.ports, p.Name) {
 					groups = append(groups, targetGroup{[]string{target}, targetLabels(s, at, p)})
 				}
 			}

@@ -32,8 +32,11 @@ func testEndpoints() *api.Endpoints {
 			},
 			{
 				Namespace: "infra", Name: "dns",
-				Ports:     []api.EndpointPort{{Name: "dns", Protocol: "udp", Container: 53}, {Name: "metrics", Protocol: "tcp", Container: 9153}},
-				Endpoints: []api.Endpoint{{Slot: "node-1", Node: "node-1", State: api.EndpointReady, Targets: []string{"10.231.0.7:53", "10.231.0.7:9153"}}},
+				Ports: []api.EndpointPort{
+					{Name: "dns", Protocol: "udp", Container: 53},
+					{Name: "metrics", Protocol: "tcp", Container: 9153, Published: 80, Mode: "fleet"}, {Name: "metrics", Protocol: "tcp", Container: 9153, Published: 81, Mode: "fleet"},
+				},
+				Endpoints: []api.Endpoint{{Slot: "node-1", Node: "node-1", State: api.EndpointReady, Targets: []string{"10.231.0.7:53", "10.231.0.7:9153", "10.231.0.7:9153"}}},
 			},
 		},
 	}

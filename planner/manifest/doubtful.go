@@ -43,14 +43,14 @@ func checkShortName(d *decoder, field, name string) {
 
 // checkPublished warns of a published port that nodes do not open unless they
 // are configured for it.
-func (w *writtenService) checkPublished(at string, p *planner.Publish) {
+func (w *writtenService) checkPublished(p published) {
 	switch {
 	case p.Port >= firstHostPort && p.Port <= lastHostPort:
-		w.d.warn(at, fmt.Sprintf("port %d is one of those (%d-%d) by which nodes reach each other's instances: a node refuses the service unless its network.hostPorts are others", p.Port, firstHostPort, lastHostPort), "publish another port")
+		w.d.warn(p.at, fmt.Sprintf("port %d is one of those (%d-%d) by which nodes reach each other's instances: a node refuses the service unless its network.hostPorts are others", p.Port, firstHostPort, lastHostPort), "publish another port")
 	case p.Port == peerPort:
-		w.d.warn(at, fmt.Sprintf("port %d is where agents listen for each other: a node refuses the service unless its peer.listen is another", p.Port), "publish another port")
+		w.d.warn(p.at, fmt.Sprintf("port %d is where agents listen for each other: a node refuses the service unless its peer.listen is another", p.Port), "publish another port")
 	}
 	if p.Address == "::1" && !w.onHost() {
-		w.d.warn(at+".address", "no node opens a port on ::1: the kernel leads nothing away from it", "write 127.0.0.1")
+		w.d.warn(p.at+".address", "no node opens a port on ::1: the kernel leads nothing away from it", "write 127.0.0.1")
 	}
 }

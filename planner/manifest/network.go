@@ -81,7 +81,7 @@ func (w *writtenService) checkNetwork() {
 	hasPorts, publishes := false, false
 	for _, c := range w.all() {
 		hasPorts = hasPorts || len(c.ports) > 0
-		publishes = publishes || slices.ContainsFunc(c.ports, func(p port) bool { return p.publish != nil })
+		publishes = publishes || slices.ContainsFunc(c.ports, func(p port) bool { return len(p.publish) > 0 })
 	}
 	if w.spec.endpointMode == endpointModes[1] && w.spec.affinity == sessionAffinities[1] && hasPorts && !publishes {
 		w.d.warn("spec.sessionAffinity", "changes nothing: with endpointMode: dnsrr clients choose their instance themselves", "remove one of the two")

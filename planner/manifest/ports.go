@@ -15,7 +15,13 @@ type port struct {
 	containerPort int
 	protocol      string // "" = tcp
 	port          int
-	publish       *planner.Publish
+	publish       []published
+}
+
+// published is one way in from the world, and its field path.
+type published struct {
+	planner.Publish
+	at string
 }
 
 var portSchema = newSchema(
@@ -23,7 +29,7 @@ var portSchema = newSchema(
 	number("containerPort", 1, 65535, func(p *port) *int { return &p.containerPort }).must().restart(),
 	special("protocol", anyCase("TCP", "UDP"), decodeProtocol).restart(),
 	number("port", 1, 65535, func(p *port) *int { return &p.port }),
-	field[port]{fieldInfo{name: "publish", shape: publishSchema.shape().or(numberShape(1, 65535)), itself: true, children: publishSchema.infos()}, decodePublish},
+	field[port]{fieldInfo{name: "publish", shape: onePublish.or(listShape(maxPublished, onePublish).atLeast(1)), itself: true, children: publishSchema.infos()}, decodePublish},
 ).foreign(
 	"hostPort", "write publish: PORT",
 	"targetPort", "write containerPort: PORT",
@@ -39,6 +45,8 @@ var publishSchema = newSchema(
 	special("address", addressShape, decodeAddress),
 )
 
+var onePublish = publishSchema.shape().or(numberShape(1, 65535))
+
 func decodeProtocol(d *decoder, v value, into *port) {
 	s, ok := d.text(v, anyText)
 	if !ok {
@@ -53,17 +61,32 @@ func decodeProtocol(d *decoder, v value, into *port) {
 	}
 }
 
-// decodePublish takes a port number, or an object.
+// decodePublish takes a port number, an object, or a list of these.
 func decodePublish(d *decoder, v value, into *port) {
-	into.publish = &planner.Publish{}
-	if v.node.Kind == yaml.MappingNode {
-		decodeObject(d, v, publishSchema, into.publish)
-		zeroIf(&into.publish.Mode, "fleet")
+	if v.node.Kind != yaml.SequenceNode {
+		into.publish = []published{decodePublished(d, v)}
 		return
 	}
-	if n, ok := d.number(v, 1, 65535); ok {
-		into.publish.Port = int(n)
+	items := d.items(v, maxPublished, "")
+	if len(v.node.Content) == 0 {
+		d.wrong(v, "must have at least one item", "add a port of the nodes, or remove the line")
 	}
+	for _, item := range items {
+		into.publish = append(into.publish, decodePublished(d, item))
+	}
+}
+
+func decodePublished(d *decoder, v value) published {
+	p := published{at: v.path}
+	if v.node.Kind == yaml.MappingNode {
+		decodeObject(d, v, publishSchema, &p.Publish)
+		zeroIf(&p.Mode, "fleet")
+		return p
+	}
+	if n, ok := d.number(v, 1, 65535); ok {
+		p.Port = int(n)
+	}
+	return p
 }
 
 func decodeAddress(d *decoder, v value, into *planner.Publish) {

@@ -226,6 +226,7 @@ func (r reading) container(name string, s types.ServiceConfig, template planner.
 		r.same(name, "stop_grace_period", got, grace)
 		r.same(name, "stop_signal", c.StopSignal, s.StopSignal)
 	}
+	r.same(name, "init", c.Init, s.Init != nil && *s.Init && (!hook || c.Init))
 	sysctls := map[string]string{}
 	for _, each := range template.Sysctls {
 		sysctls[each.Name] = each.Value

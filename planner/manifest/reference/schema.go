@@ -237,6 +237,9 @@ func never(one manifest.Shape) *schema {
 
 // item is the schema of a list's items.
 func (g generator) item(f *Entry, item manifest.Shape) *schema {
+	if item.Type == manifest.TypeObject && item.Or != nil {
+		return g.value(f, item)
+	}
 	if item.Type == manifest.TypeObject {
 		if f.Part != "" {
 			return &schema{Ref: definition(f.Part)}

@@ -122,7 +122,7 @@ func TestSchemaTakesVariablesAndPatches(t *testing.T) {
 var unsaid = []struct{ reason, why string }{
 	{`unquoted reads as|plain decimal digits|anchors and aliases|merge keys|tags are not|a key must be text|duplicate key`,
 		"it is in how the YAML is written, not in what it says"},
-	{`exists already|is listed twice|is mounted already|is set already|a second time|has a constraint already|of the service's address exists`,
+	{`exists already|is listed twice|is mounted already|is set already|a second time|has a constraint already|of the service's address exists|is wanted also by service`,
 		"no keyword compares items by one of their fields"},
 	{`asks for more|is longer than terminationGrace|is more than hard|must be more than|must be less than|no more than|must be \d+: what runs`,
 		"no keyword compares two values"},
@@ -130,9 +130,9 @@ var unsaid = []struct{ reason, why string }{
 	{`has no port|there is no container|is an init container|there is no volume|belongs to an instance|names a step|is the service itself|is the service's own name`,
 		"it names something else in the document"},
 	{`there is no service|closes a circle|is an alias of|is the name of service|a second Fleet`, "it is about other documents"},
-	{`is 0, and so is|is not possible with order|cannot be kept at 0|two instances of a slot cannot|is not possible on disk|than the init of a container`,
+	{`is 0, and so is|is not possible with order|cannot be kept at 0|two instances of a slot cannot|is not possible on disk|than the init of a container|and there are others|and C libraries take`,
 		"several fields together have no sense, each has"},
-	{`a damaged public key|is not the address of a node`, "it takes an understanding of the value"},
+	{`a damaged public key|is not the address of a|is another machine for`, "it takes an understanding of the value"},
 }
 
 // The schema refuses every fault of the corpus that one document alone shows,
