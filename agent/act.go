@@ -203,7 +203,7 @@ func (a *Agent) start(ctx context.Context, d *driverState, w runtime.Workload, s
 	var at runtime.Attachment
 	var err error
 	if caps.NetNS && !t.HostNetwork {
-		if at, err = a.cfg.Network.Attach(ctx, w.ID, runtime.Names{Hostname: w.Hostname, Namespace: w.Slot.Service.Namespace, Aliases: t.HostAliases}); err != nil {
+		if at, err = a.cfg.Network.Attach(ctx, w.ID, runtime.Names{Hostname: w.Hostname, Namespace: w.Slot.Service.Namespace, Aliases: t.HostAliases, DNS: t.DNS}); err != nil {
 			return nil, fmt.Errorf("attach to the node's network: %w", err)
 		}
 	}

@@ -22,6 +22,7 @@ func TestLacksOfTheKernel(t *testing.T) {
 	}{
 		{func(t *planner.Template) { t.HostAliases = []planner.HostAlias{{IP: "node", Hostnames: []string{"a"}}} },
 			func(c *runtime.Capabilities) { c.Mounts = false }, "hostAliases"},
+		{func(t *planner.Template) { t.DNS.Options = []string{"ndots:2"} }, func(c *runtime.Capabilities) { c.NetNS = false }, "dns"},
 		{func(t *planner.Template) { t.Sysctls = []planner.Sysctl{{Name: "net.core.somaxconn", Value: "1"}} },
 			func(c *runtime.Capabilities) { c.Sysctls = false }, "sysctls"},
 		{func(t *planner.Template) { t.Containers[0].Ulimits = []planner.Ulimit{{Name: "core"}} },

@@ -48,6 +48,7 @@ func lacks(c runtime.Capabilities, runs bool, t planner.Template) []string {
 	}
 	need(len(t.InitContainers) > 0 || len(t.Containers) > 1, c.Init, "init containers or sidecars")
 	need(len(t.HostAliases) > 0, c.NetNS && c.Mounts, "hostAliases")
+	need(len(t.DNS.Servers)+len(t.DNS.Search)+len(t.DNS.Options) > 0, c.NetNS && c.Mounts, "dns")
 	need(len(t.Sysctls) > 0, c.Sysctls, "sysctls")
 	for _, ctr := range t.AllContainers() {
 		sec := ctr.Security

@@ -16,6 +16,22 @@ type HostAlias struct {
 // its node; with IPv6 for both.
 const NodeHost = "node"
 
+// DNS is how an instance looks up names that are not the fleet's.
+type DNS struct {
+	// Servers are the addresses of name servers that are asked instead of those of
+	// the node, in order.
+	Servers []string `json:"servers,omitempty"`
+	// Search are domains that are searched after those of the fleet, instead of
+	// those of the node; NoSearch alone = none.
+	Search []string `json:"search,omitempty"`
+	// Options are words of the line options of resolv.conf, instead of those of the
+	// node; ndots:1 goes without saying.
+	Options []string `json:"options,omitempty"`
+}
+
+// NoSearch stands in DNS.Search for no domains, as it does in resolv.conf.
+const NoSearch = "."
+
 // Sysctl is a parameter of the kernel that counts inside the instance only.
 type Sysctl struct {
 	Name  string `json:"name"` // net.core.somaxconn

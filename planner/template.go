@@ -19,6 +19,7 @@ type Template struct {
 	// HostAliases are lines of /etc/hosts, in their order, beside those that every
 	// instance has.
 	HostAliases []HostAlias `json:"hostAliases,omitempty"`
+	DNS         DNS         `json:"dns,omitzero"`
 	Sysctls     []Sysctl    `json:"sysctls,omitempty"` // by name, each once
 	// TerminationGracePeriodSeconds: nil = 30.
 	TerminationGracePeriodSeconds *int64 `json:"terminationGracePeriodSeconds,omitempty"`

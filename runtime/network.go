@@ -51,6 +51,8 @@ type Names struct {
 	Namespace string // names of services without one are looked up in it
 	// Aliases are further lines of its /etc/hosts.
 	Aliases []planner.HostAlias
+	// DNS says how it looks up other names than those of services.
+	DNS planner.DNS
 }
 
 // Attachment is an instance's place in the network.

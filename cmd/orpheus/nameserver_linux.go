@@ -54,7 +54,7 @@ func (s *nameServer) Write(z resolver.Zone) error {
 	}
 	z.Listen, z.Allow = listenOn(info)
 	z.Reverse = append(z.Reverse, z.Allow...)
-	z.Upstream = s.network.Upstream()
+	z.Upstream, z.Servers = s.network.Upstream(), s.network.ServersDir()
 	if err := os.MkdirAll(s.helper.Dir, 0o700); err != nil {
 		return fmt.Errorf("write names of services: %w", err)
 	}

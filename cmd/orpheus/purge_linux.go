@@ -31,7 +31,7 @@ var stateSuffixes = []string{"", ".new", ".unreadable", ".1"}
 // before the folder, which goes only if it is empty then.
 var runNames = []string{
 	socketName, "floor.json", "floor.json.new",
-	"containerd/exec", "containerd/views", "network/netns", "network/etc",
+	"containerd/exec", "containerd/views", "network/netns", "network/etc", "network/servers",
 }
 
 // runFolders are removed if nothing is left in them.

@@ -21,6 +21,7 @@ func (w *writtenService) check() {
 	w.checkPorts()
 	w.checkNetwork()
 	w.checkHostAliases()
+	w.checkDNS()
 	w.checkSysctls()
 	for _, c := range w.all() {
 		w.checkEnv(c)
@@ -222,11 +223,11 @@ func (w *writtenService) checkPorts() {
 					d.warn(at+".port", fmt.Sprintf("is not used: the names of a headless service lead to its instances, which listen on %d", p.containerPort), "remove it")
 				}
 			}
-			if p.publish != nil {
-				w.checkPublished(at+".publish", p.publish)
-			}
-			if p.publish != nil && w.onHost() && p.publish.Port != 0 && p.containerPort != 0 && p.publish.Port != p.containerPort {
-				d.fault(at+".publish", fmt.Sprintf("must be %d: what runs on the host's network listens there itself", p.containerPort), "publish the same number")
+			for _, open := range p.publish {
+				w.checkPublished(open)
+				if w.onHost() && open.Port != 0 && p.containerPort != 0 && open.Port != p.containerPort {
+					d.fault(open.at, fmt.Sprintf("must be %d: what runs on the host's network listens there itself", p.containerPort), "publish the same number")
+				}
 			}
 		}
 	}

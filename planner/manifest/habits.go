@@ -20,6 +20,7 @@ var containerHabits = []string{
 	"user", "write securityContext: {runAsUser: NUMBER} or {runAsUserName: NAME}",
 	"group_add", "write securityContext: {supplementalGroups: [NUMBER]}",
 	"hostAliases", "write it directly in spec: containers of a service share it",
+	"dns", "write it directly in spec: containers of a service share it",
 	"sysctls", "write it directly in spec: containers of a service share it",
 	"privileged", "write securityContext: {privileged: true}",
 	"read_only", "write securityContext: {readOnlyRootFilesystem: true}",

@@ -157,6 +157,7 @@ func (p hookPlan) template(s planner.Service) planner.Template {
 		HostNetwork:                   s.Template.HostNetwork,
 		Hostname:                      s.Template.Hostname,
 		HostAliases:                   s.Template.HostAliases,
+		DNS:                           s.Template.DNS,
 		Sysctls:                       s.Template.Sysctls,
 		TerminationGracePeriodSeconds: s.Template.TerminationGracePeriodSeconds,
 		Once:                          true,

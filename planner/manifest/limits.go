@@ -45,6 +45,7 @@ const (
 	maxContainers  = 32   // and as many init containers
 	maxEnv         = 1024
 	maxPorts       = 64
+	maxPublished   = 16 // of one port
 	maxVolumes     = 64
 	maxDevices     = 64
 	maxArguments   = 1024
@@ -96,4 +97,10 @@ const (
 	maxPause        = 7 * 24 * time.Hour
 	minPollInterval = time.Second
 	maxPollInterval = time.Hour
+
+	// What C libraries take: three servers, and six domains, of which two are the
+	// fleet's.
+	maxNameServers   = 3
+	maxSearchDomains = 4
+	maxNameOptions   = 16
 )

@@ -212,10 +212,11 @@ func TestDefaultsWrittenDownChangeNothing(t *testing.T) {
 		{"empty value", `{image: "w:1", env: [{name: A}]}`, `{image: "w:1", env: [{name: A, value: ""}]}`},
 		{"a process is on the host's network", `{driver: process, command: [a]}`, `{driver: process, command: [a], network: host}`},
 		{"addresses", `{image: "w:1", hostAliases: [{ip: 2001:db8::1, hostnames: [a]}, {ip: 10.0.0.1, hostnames: [b]}]}`, `{image: "w:1", hostAliases: [{ip: "2001:DB8:0::1", hostnames: [a]}, {ip: "::ffff:10.0.0.1", hostnames: [b]}]}`},
+		{"name servers", `{image: "w:1", dns: {servers: [2001:db8::1]}}`, `{image: "w:1", dns: {servers: ["2001:DB8:0::1"], search: [], options: []}}`},
 		{"kernel parameters", `{image: "w:1", sysctls: [{name: net.a, value: "1"}, {name: net.b, value: "2"}]}`, `{image: "w:1", sysctls: [{name: net.b, value: "2"}, {name: net.a, value: "1"}]}`},
 		{"limits", `{image: "w:1", ulimits: [{name: core, soft: 0}, {name: nofile, soft: 9}]}`, `{image: "w:1", ulimits: [{name: nofile, soft: 9, hard: 9}, {name: core, soft: 0, hard: 0}]}`},
 		{"groups", `{image: "w:1", securityContext: {supplementalGroups: [1, 2]}}`, `{image: "w:1", securityContext: {supplementalGroups: [2, 1, 2]}}`},
-		{"none of these", `{image: "w:1"}`, `{image: "w:1", hostAliases: [], sysctls: [], ulimits: [], securityContext: {supplementalGroups: []}}`},
+		{"none of these", `{image: "w:1"}`, `{image: "w:1", hostAliases: [], dns: {}, sysctls: [], ulimits: [], securityContext: {supplementalGroups: []}}`},
 		{"probe", `{image: "w:1", livenessProbe: {httpGet: {port: 80}}}`, `{image: "w:1", livenessProbe: {httpGet: {port: 80, path: /, scheme: HTTP}, initialDelaySeconds: 0, periodSeconds: 10, timeoutSeconds: 1, successThreshold: 1, failureThreshold: 3}}`},
 	}
 	for _, row := range rows {

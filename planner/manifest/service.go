@@ -19,6 +19,7 @@ type serviceSpec struct {
 	aliases        []string
 	hostname       string
 	hostAliases    []planner.HostAlias
+	dns            planner.DNS
 	sysctls        []planner.Sysctl
 	grace          *int64
 	nodeSelector   map[string]string
@@ -62,6 +63,7 @@ var specSchema = newSchema(append([]field[serviceSpec]{
 	texts("aliases", maxAliases, aliasName(63), func(s *serviceSpec) *[]string { return &s.aliases }),
 	text("hostname", dnsLabel(63), func(s *serviceSpec) *string { return &s.hostname }).restart(),
 	objects("hostAliases", maxHostAliases, hostAliasSchema, func(s *serviceSpec) *[]planner.HostAlias { return &s.hostAliases }).restart(),
+	object("dns", dnsSchema, func(s *serviceSpec) *planner.DNS { return &s.dns }).restart(),
 	objects("sysctls", maxSysctls, sysctlSchema, func(s *serviceSpec) *[]planner.Sysctl { return &s.sysctls }).restart(),
 	optional("terminationGracePeriodSeconds", 0, maxGrace, func(s *serviceSpec) **int64 { return &s.grace }).restart(),
 	restartPolicy[serviceSpec](),
@@ -81,6 +83,10 @@ var specSchema = newSchema(append([]field[serviceSpec]{
 }, lift(containerFields, func(s *serviceSpec) *container { return &s.flat })...)...).foreign(containerHabits...).foreign(rolloutHabits...).foreign(
 	"hostNetwork", "write network: host",
 	"extra_hosts", "write hostAliases: [{ip: 10.0.0.1, hostnames: [NAME]}]",
+	"dnsConfig", "write dns: {servers: [ADDRESS], search: [DOMAIN], options: [OPTION]}",
+	"dnsPolicy", "remove it: instances ask the name server of their node, which asks those of dns.servers, else the node's",
+	"dns_search", "write dns: {search: [DOMAIN]}",
+	"dns_opt", "write dns: {options: [OPTION]}",
 	"template", "write what is under template.spec directly in spec",
 	"selector", "remove it: a service needs no selector",
 	"nodeName", "write nodeSelector: {orpheus/node: NAME}",
@@ -133,6 +139,7 @@ func decodeService(d *decoder, v value) *service {
 	}
 	s.Line = s.at.line
 	checkCalled(d, s.ID)
+	w.checkSearch(s.ID.Namespace)
 	s.Replicas, s.EveryNode = e.spec.replicas, e.spec.everyNode
 	if s.EveryNode {
 		s.Replicas = 0
@@ -212,6 +219,7 @@ func (w *writtenService) template(restarted string) planner.Template {
 		Hostname:    w.spec.hostname,
 		HostNetwork: w.spec.network == "host" && !w.isProcess(), // a process is always on the host's
 		HostAliases: w.spec.hostAliases,
+		DNS:         w.spec.dns,
 		Sysctls:     normalSysctls(w.spec.sysctls),
 		RestartedAt: restarted,
 	}
@@ -242,27 +250,31 @@ func templates(containers []placed) []planner.Container {
 }
 
 // ports lists the ports beside the template, and which of the node's ports
-// the service wants for itself.
+// the service wants for itself. One that is published several times is as many
+// ports, of which the first is that of the service's address.
 func (w *writtenService) ports() (ports []planner.Port, claims []claim) {
 	for _, c := range w.all() {
 		for i, p := range c.ports {
-			protocol := p.protocol
-			if protocol == "" {
-				protocol = "tcp"
+			out := planner.Port{Name: p.name, Container: p.containerPort, Protocol: p.protocol, Port: p.port}
+			if out.Protocol == "" {
+				out.Protocol = "tcp"
 			}
-			ports = append(ports, planner.Port{Name: p.name, Container: p.containerPort, Protocol: protocol, Port: p.port, Publish: p.publish})
-			field := fmt.Sprintf("%s.ports[%d]", c.at, i)
-			switch {
-			case p.publish != nil:
-				field += ".publish"
-				cl := claim{protocol, p.publish.Port, p.publish.Address, p.publish.OnEveryNode(), field, w.d.where(field)}
+			if len(p.publish) == 0 {
+				ports = append(ports, out)
+				if w.onHost() {
+					field := fmt.Sprintf("%s.ports[%d].containerPort", c.at, i)
+					claims = append(claims, claim{out.Protocol, p.containerPort, "", false, field, w.d.where(field)})
+				}
+			}
+			for _, open := range p.publish {
+				out.Publish = &open.Publish
+				ports = append(ports, out)
+				out.Port = 0
+				cl := claim{out.Protocol, open.Port, open.Address, open.OnEveryNode(), open.at, w.d.where(open.at)}
 				if w.onHost() {
 					cl.address = "" // the service listens where it likes
 				}
 				claims = append(claims, cl)
-			case w.onHost():
-				field += ".containerPort"
-				claims = append(claims, claim{protocol, p.containerPort, "", false, field, w.d.where(field)})
 			}
 		}
 	}

@@ -36,7 +36,7 @@ func (n *Network) Attach(ctx context.Context, id string, names runtime.Names) (r
 	}
 	if n.attached(h, id) {
 		r, err := n.recorded(id)
-		if err == nil && !n.hasNames(id) {
+		if err == nil && !n.hasNames(id, names, r) {
 			err = n.writeNames(id, names, r)
 		}
 		if err != nil {

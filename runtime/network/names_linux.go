@@ -37,19 +37,28 @@ func (n *Network) writeNames(id string, names runtime.Names, r record) error {
 			return fmt.Errorf("write name file: %w", err)
 		}
 	}
-	return nil
+	return n.writeServers(names.DNS.Servers, r)
 }
 
-func (n *Network) hasNames(id string) bool {
-	for _, name := range []string{"hosts", "resolv.conf"} {
-		if st, err := os.Lstat(filepath.Join(n.names(id), name)); err != nil || !st.Mode().IsRegular() {
-			return false
-		}
+func (n *Network) hasNames(id string, names runtime.Names, r record) bool {
+	files := []string{filepath.Join(n.names(id), "hosts"), filepath.Join(n.names(id), "resolv.conf")}
+	if len(names.DNS.Servers) > 0 && !n.cfg.NoNames {
+		files = append(files, n.serverFiles(r)...)
 	}
-	return true
+	return !slices.ContainsFunc(files, func(name string) bool {
+		st, err := os.Lstat(name)
+		return err != nil || !st.Mode().IsRegular()
+	})
 }
 
 func (n *Network) removeNames(id string) error {
+	r, known, err := n.pool.get(id)
+	if err == nil && known {
+		err = n.writeServers(nil, r)
+	}
+	if err != nil {
+		return fmt.Errorf("remove name files: %w", err)
+	}
 	if err := os.RemoveAll(n.names(id)); err != nil {
 		return fmt.Errorf("remove name files: %w", err)
 	}
@@ -83,41 +92,59 @@ func (n *Network) hosts(names runtime.Names, r record) string {
 }
 
 // resolvConf makes an instance's resolv.conf: it asks the name server on the
-// bridge, or, where none is to run, those of the host's that it can reach.
+// bridge, or, where none is to run, those of the host's that it can reach. What
+// the manifest says of domains and options stands in the place of the host's.
 func (n *Network) resolvConf(names runtime.Names, r record) (string, error) {
-	if n.cfg.NoNames {
-		body, servers, err := n.reachable(r.Address6.IsValid())
-		if err != nil {
-			return "", err
-		}
-		return body.with(servers).String(), nil
-	}
-	host, err := n.hostResolver()
+	dns := names.DNS
+	own, host, err := n.resolver(names, r)
 	if err != nil {
 		return "", err
 	}
-	own := resolver{servers: []netip.Addr{n.cfg.gateway()}, search: []string{domain}, options: []string{"ndots:1"}}
-	if r.Address6.IsValid() {
-		own.servers = append(own.servers, n.cfg.gateway6())
-	}
-	if names.Namespace != "" {
-		own.search = slices.Insert(own.search, 0, names.Namespace+"."+domain)
+	if dns.Search != nil {
+		host.search = dns.Search
 	}
 	own.addSearch(host.search)
+	if dns.Options != nil {
+		own.options = slices.DeleteFunc(own.options, func(o string) bool { return named(dns.Options, o) })
+		host.options = dns.Options
+	}
 	for _, o := range host.options {
-		if harmless(o) {
+		if !named(own.options, o) {
 			own.options = append(own.options, o)
 		}
 	}
 	return own.String(), nil
 }
 
+// resolver is what every instance of a namespace has, and what the host says
+// beside.
+func (n *Network) resolver(names runtime.Names, r record) (own, host resolver, err error) {
+	if n.cfg.NoNames {
+		host, own.servers, err = n.reachable(r.Address6.IsValid())
+		if len(names.DNS.Servers) > 0 {
+			own.servers = addresses(names.DNS.Servers)
+		}
+		return own, host, err
+	}
+	if host, err = n.hostResolver(); err != nil {
+		return own, host, err
+	}
+	host.options = slices.DeleteFunc(host.options, func(o string) bool { return !harmless(o) })
+	own = resolver{servers: []netip.Addr{n.cfg.gateway()}, search: []string{domain}, options: []string{"ndots:1"}}
+	if r.Address6.IsValid() {
+		own.servers = append(own.servers, n.cfg.gateway6())
+	}
+	if names.Namespace != "" {
+		own.search = slices.Insert(own.search, 0, names.Namespace+"."+domain)
+	}
+	return own, host, nil
+}
+
 // harmless are options that mean the same to an instance as to the host. Not
 // among them: trust-ad, for it is not the host's validating resolver that
 // answers, and ndots, which would send the names of services elsewhere first.
 func harmless(option string) bool {
-	name, _, _ := strings.Cut(option, ":")
-	switch name {
+	switch optionName(option) {
 	case "timeout", "attempts", "rotate", "edns0", "single-request", "single-request-reopen", "use-vc", "no-tld-query":
 		return true
 	}

@@ -86,6 +86,91 @@ func TestHostAliases(t *testing.T) {
 	}
 }
 
+// What the manifest says of domains and options stands in the place of what the
+// host says, each for itself, and never in that of the fleet's domains.
+func TestNamesOfTheManifest(t *testing.T) {
+	const host = "nameserver 192.0.2.53\nsearch example.com\noptions timeout:3 ndots:5 trust-ad\n"
+	n, direct := namesNetwork(t, false, host, ""), namesNetwork(t, true, host, "")
+	r := record{Address: netip.MustParseAddr("10.231.0.9")}
+	const own = "nameserver 10.231.0.1\nsearch shop.orpheus.internal orpheus.internal"
+	for _, c := range []struct {
+		name         string
+		dns          planner.DNS
+		want, direct string
+	}{
+		{"nothing", planner.DNS{}, own + " example.com\noptions ndots:1 timeout:3\n", "nameserver 192.0.2.53\nsearch example.com\noptions timeout:3 ndots:5 trust-ad\n"},
+		{"domains", planner.DNS{Search: []string{"a.example", "b.example"}}, own + " a.example b.example\noptions ndots:1 timeout:3\n",
+			"nameserver 192.0.2.53\nsearch a.example b.example\noptions timeout:3 ndots:5 trust-ad\n"},
+		{"no domains", planner.DNS{Search: []string{planner.NoSearch}}, own + "\noptions ndots:1 timeout:3\n", "nameserver 192.0.2.53\noptions timeout:3 ndots:5 trust-ad\n"},
+		{"options", planner.DNS{Options: []string{"use-vc", "trust-ad"}}, own + " example.com\noptions ndots:1 use-vc trust-ad\n",
+			"nameserver 192.0.2.53\nsearch example.com\noptions use-vc trust-ad\n"},
+		{"ndots", planner.DNS{Options: []string{"ndots:4"}}, own + " example.com\noptions ndots:4\n", "nameserver 192.0.2.53\nsearch example.com\noptions ndots:4\n"},
+		{"servers", planner.DNS{Servers: []string{"1.1.1.1", "2001:db8::1"}}, own + " example.com\noptions ndots:1 timeout:3\n",
+			"nameserver 1.1.1.1\nnameserver 2001:db8::1\nsearch example.com\noptions timeout:3 ndots:5 trust-ad\n"},
+	} {
+		names := testNames
+		names.DNS = c.dns
+		for network, want := range map[*Network]string{n: c.want, direct: c.direct} {
+			if got, err := network.resolvConf(names, r); err != nil || got != want {
+				t.Errorf("%s: %q, %v; want %q", c.name, got, err, want)
+			}
+		}
+	}
+}
+
+// Which name servers are asked for an instance is known as long as it is there,
+// and never by what had its address before.
+func TestServersOfInstances(t *testing.T) {
+	if !isolated(t) {
+		return
+	}
+	n := namesNetwork(t, false, "", "")
+	names := testNames
+	names.DNS.Servers = []string{"1.1.1.1", "2001:db8::1", "127.0.0.1"}
+	files := func() (all []string) {
+		entries, _ := os.ReadDir(n.ServersDir())
+		for _, e := range entries {
+			all = append(all, e.Name())
+		}
+		return all
+	}
+	a, err := n.Attach(context.Background(), "web-0", names)
+	must(t, err)
+	want := []string{a.Address}
+	if a.Address6 != "" {
+		want = append(want, a.Address6)
+	}
+	if got := files(); !slices.Equal(got, want) {
+		t.Errorf("files %q, want %q", got, want)
+	}
+	for range 2 { // and again when they are lost
+		for _, address := range want {
+			text, err := os.ReadFile(filepath.Join(n.ServersDir(), address))
+			if err != nil || string(text) != "1.1.1.1:53\n[2001:db8::1]:53\n" {
+				t.Errorf("%s: %q, %v", address, text, err)
+			}
+		}
+		must(t, os.RemoveAll(n.ServersDir()))
+		_, err = n.Attach(context.Background(), "web-0", names)
+		must(t, err)
+	}
+	b := attach(t, n, "web-1")
+	if got := files(); !slices.Equal(got, want) {
+		t.Errorf("files %q with an instance that has none, want %q", got, want)
+	}
+	must(t, n.Detach(context.Background(), "web-0"))
+	if got := files(); len(got) != 0 {
+		t.Errorf("files %q without the instance", got)
+	}
+	// As a crash leaves it to the next that has the address.
+	must(t, os.WriteFile(filepath.Join(n.ServersDir(), b.Address), []byte("192.0.2.1:53\n"), 0o600))
+	must(t, os.RemoveAll(n.names("web-1")))
+	attach(t, n, "web-1")
+	if got := files(); len(got) != 0 {
+		t.Errorf("files %q of one that had the address before", got)
+	}
+}
+
 // The name server's own address is in the host's resolv.conf where somebody
 // wants services resolved on the host: it does not ask itself.
 func TestUpstreamIsNeverOurselves(t *testing.T) {

@@ -65,11 +65,6 @@ func parseResolver(body []byte) resolver {
 	return r
 }
 
-func (r resolver) with(servers []netip.Addr) resolver {
-	r.servers = servers
-	return r
-}
-
 // addSearch adds domains as far as every C library takes them.
 func (r *resolver) addSearch(domains []string) {
 	for _, d := range domains {
@@ -82,6 +77,17 @@ func (r *resolver) addSearch(domains []string) {
 		}
 		r.search = longer
 	}
+}
+
+// named reports whether one of the options has the name of another. Of two with
+// one name some C libraries take the first and some the last.
+func named(options []string, other string) bool {
+	return slices.ContainsFunc(options, func(o string) bool { return optionName(o) == optionName(other) })
+}
+
+func optionName(option string) string {
+	name, _, _ := strings.Cut(option, ":")
+	return name
 }
 
 func (r resolver) String() string {

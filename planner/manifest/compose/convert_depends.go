@@ -112,7 +112,7 @@ func onceWanted(once *service) object {
 func (s *service) checkAsHook(once *service) {
 	for _, f := range []struct{ name, key string }{
 		{"workingDir", "working_dir"}, {"securityContext", "user"}, {"devices", "devices"}, {"ulimits", "ulimits"},
-		{"sysctls", "sysctls"}, {"hostAliases", "extra_hosts"}, {"network", "network_mode"}, {"nodeSelector", "platform"},
+		{"sysctls", "sysctls"}, {"hostAliases", "extra_hosts"}, {"dns", "dns"}, {"network", "network_mode"}, {"nodeSelector", "platform"},
 	} {
 		own, its := once.spec.Get(f.name), s.spec.Get(f.name)
 		if bare(own) == bare(its) {

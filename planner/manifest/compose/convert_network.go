@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/compose-spec/compose-go/v2/types"
+	"github.com/orpheus-cd/orpheus/planner/manifest/draft"
 )
 
 // reachable says under which names and ports a service is reached.
@@ -24,6 +25,7 @@ func (s *service) reachable() {
 	s.ports(host)
 	s.aliases()
 	s.hostAliases()
+	s.nameServers()
 	if s.swarm && s.Deploy.EndpointMode != "" {
 		s.spec.Put("endpointMode", s.Deploy.EndpointMode, s.field("deploy.endpoint_mode"))
 	}
@@ -130,6 +132,14 @@ func (s *service) published(i int, p types.ServicePortConfig, host bool, add fun
 		return
 	}
 	index, isNew := add(listens{int(p.Target), protocolOf(p.Protocol)}, p.Name, at)
+	if target := (*ports)[index].Value.(object); !isNew && p.Name != "" {
+		if name := target.Get("name"); name == nil {
+			target.Put("name", p.Name, at)
+			(*ports)[index].Value = target
+		} else if name != p.Name {
+			s.warn(at, fmt.Sprintf("is called %s, as before: the name is that of port %d of the container", name, p.Target), "call it that, or leave the name out")
+		}
+	}
 	if host {
 		if p.Published != "" && p.Published != strconv.Itoa(int(p.Target)) {
 			s.warn(at, fmt.Sprintf("is not led on: with network_mode: host the program itself listens on the node, on port %d", p.Target), "remove it, or have the program listen on the port that is meant")
@@ -144,15 +154,31 @@ func (s *service) published(i int, p types.ServicePortConfig, host bool, add fun
 	if !ok {
 		return
 	}
-	target := (*ports)[index].Value.(object)
-	if old := target.Get("publish"); !isNew && old != nil {
-		if fmt.Sprint(old) != fmt.Sprint(open) {
-			s.fault(at, fmt.Sprintf("publishes port %d a second time: a port of a container is published once", p.Target), "remove one, or have the program listen on two ports")
-		}
-		return
+	target := (*ports)[index]
+	target.Value = publishedToo(target.Value.(object), item(open, at))
+	(*ports)[index] = target
+}
+
+// publishedToo is a port that is opened by one more way, where it is not by that
+// already.
+func publishedToo(port object, open draft.Item[string]) object {
+	all := list{open}
+	switch old := port.Get("publish").(type) {
+	case nil:
+		port.Put("publish", open.Value, open.From)
+		return port
+	case list:
+		all = append(slices.Clone(old), open)
+	default:
+		all = list{item(old, origin(port, "publish")), open}
 	}
-	target.Put("publish", open, at)
-	(*ports)[index] = item(target, at)
+	for _, other := range all[:len(all)-1] {
+		if bare(other.Value) == bare(open.Value) {
+			return port
+		}
+	}
+	port.Put("publish", all, open.From)
+	return port
 }
 
 func protocolOf(p string) string {
@@ -314,5 +340,26 @@ func (s *service) hostAliases() {
 func (s *service) checkAttachment(name string, n *types.ServiceNetworkConfig) {
 	if n != nil && !n.ServiceNameAliasEnabled() {
 		s.fault(s.field("networks."+name+".use_service_name_alias"), "is not possible: a service always has its own name", "remove it")
+	}
+}
+
+// nameServers say how the service looks up names that are not the fleet's.
+func (s *service) nameServers() {
+	var dns object
+	for _, part := range []struct {
+		name, key string
+		values    []string
+	}{{"servers", "dns", s.DNS}, {"search", "dns_search", s.DNSSearch}, {"options", "dns_opt", s.DNSOpts}} {
+		if len(part.values) == 0 {
+			continue
+		}
+		var all list
+		for i, v := range part.values {
+			all = append(all, item(v, s.indexed(part.key, i)))
+		}
+		dns.Put(part.name, all, s.field(part.key))
+	}
+	if len(dns) > 0 {
+		s.spec.Put("dns", dns, dns[0].From)
 	}
 }

@@ -16,7 +16,13 @@ var portsRows = []conversion{
 	// Docker would choose any port of the node.
 	{name: "no port of the node", file: "ports: [80]", faults: []string{"~ ports[0]: is open to the services of the fleet alone, as web:80"}, want: "{ports: [{containerPort: 80, port: 80}]}"},
 	{name: "a range to choose from", file: "ports: [{target: 80, published: 8000-8010}]", faults: []string{"ports[0]: leaves the choice"}},
-	{name: "once on every address and once on one", file: "ports: ['80:80', '127.0.0.1:8080:80']", faults: []string{"ports[1]: publishes port 80 a second time"}},
+	{name: "several ports of the nodes", file: "ports: ['8080:80', '127.0.0.1:8081:80', '8080:80/tcp', {target: 80, published: 8082, mode: host, name: http}]",
+		want: "{ports: [{containerPort: 80, port: 80, publish: [8080, {port: 8081, address: 127.0.0.1, mode: node}, {port: 8082, mode: node}], name: http}]}", again: []string{"web.ports[]"}},
+	{name: "two names", file: "ports: [{target: 80, published: 8080, name: a}, {target: 80, published: 8081, name: b}]",
+		want: "{ports: [{name: a, containerPort: 80, port: 80, publish: [8080, 8081]}]}", faults: []string{"~ ports[1]: is called a, as before"}},
+	{name: "two addresses", file: "ports: ['10.0.0.1:80:80', '127.0.0.1:80:80']",
+		want: "{ports: [{containerPort: 80, port: 80, publish: [{port: 80, address: 10.0.0.1, mode: node}, {port: 80, address: 127.0.0.1, mode: node}]}]}"},
+	{name: "one of any number and one of a number", file: "ports: ['80', '8080:80']", want: "{ports: [{containerPort: 80, port: 80, publish: 8080}]}", faults: []string{"~ ports[0]: is open to the services of the fleet alone"}, again: []string{"web.ports[]"}},
 	{name: "another protocol", file: "ports: ['80:80/sctp']", faults: []string{`ports[0]: protocol "sctp"`}},
 	{name: "faults after a range name their item", file: "ports: ['8000-8002:9000-9002', '1-2:80']", faults: []string{`ports[1]: "1-2" leaves the choice of a port to the node`}},
 	{name: "exposed", file: "expose: ['3000', 4000-4001, 53/udp]",
@@ -73,7 +79,9 @@ networks: {a: }
 	{name: "domain name", file: "domainname: example.com", faults: []string{"domainname: is not possible"}},
 	{name: "hosts", file: "extra_hosts: ['a:10.0.0.1', 'b=10.0.0.1', 'host.docker.internal:host-gateway', 'six:[::1]']",
 		want: "{hostAliases: [{ip: 10.0.0.1, hostnames: [a, b]}, {ip: '::1', hostnames: [six]}, {ip: node, hostnames: [host.docker.internal]}]}"},
-	{name: "name servers", file: "dns: 1.1.1.1\ndns_search: [example.com]\ndns_opt: [ndots:1]", faults: []string{"dns: ", "dns_search: ", "dns_opt: "}},
+	{name: "name servers", file: "dns: 1.1.1.1\ndns_search: [example.com, corp.example.com]\ndns_opt: [ndots:2]",
+		want: "{dns: {servers: [1.1.1.1], search: [example.com, corp.example.com], options: ['ndots:2']}}"},
+	{name: "no domains", file: "dns: [1.1.1.1, 2606:4700:4700::1111]\ndns_search: .", want: "{dns: {servers: [1.1.1.1, '2606:4700:4700::1111'], search: [.]}}"},
 	{name: "links of others", file: "external_links: [db]", faults: []string{"external_links: is not possible"}},
 }
 

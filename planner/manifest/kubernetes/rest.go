@@ -188,7 +188,7 @@ var knownFields = map[string]known{
 	"hostIPC":                       {"is not in this version", "run it as a process of the node (driver: process)", false},
 	"shareProcessNamespace":         {"is not in this version: containers see their own processes only", "put what must see the others into their container", false},
 	"hostUsers":                     {"there are no user namespaces in this version", "give runAsUser", false},
-	"dnsConfig":                     {"is not in this version: instances ask their node, which asks the node's name servers", "configure those of the nodes", false},
+	"dnsConfig":                     {"is said otherwise here: instances ask their node, which knows the services and asks the name servers of dns, else the node's", "write dns: {servers: [ADDRESS], search: [DOMAIN], options: [OPTION]}, each in the place of what the node says", false},
 	"subdomain":                     {"names of instances are SLOT.SERVICE", "", true},
 	"setHostnameAsFQDN":             {"the host name is a single word", "", true},
 	"readinessGates":                {"an instance is ready when its probes say so", "", false},

@@ -56,14 +56,14 @@ func (b *Book) specRules() []*schema {
 		{If: both(images, required("containers")), Then: imageOfEach("containers")},
 		{If: images, Then: imageOfEach("initContainers")},
 		inside("containers", &schema{MinItems: 1}),
-		{If: given("driver", "process"), Then: refuses("image", "initContainers", "volumeMounts", "hostname", "hostAliases", "sysctls", "imagePorts", "init")},
+		{If: given("driver", "process"), Then: refuses("image", "initContainers", "volumeMounts", "hostname", "hostAliases", "dns", "sysctls", "imagePorts", "init")},
 		{If: both(given("driver", "process"), required("containers")), Then: inside("containers", &schema{Items: refuses("init")})},
 		{If: both(given("driver", "process"), without("containers")), Then: some("command")},
 		{If: given("driver", "process"), Then: inside("hooks", &schema{Properties: properties{
 			{"preRollout", both(refuses("image", "volumeMounts"), required("command"))}, {"postRollout", both(refuses("image", "volumeMounts"), required("command"))}}})},
 		// The driver of a plugin runs an image or a program.
 		{If: both(required("driver"), without("containers")), Then: &schema{AnyOf: []*schema{some("command"), required("image"), required("args")}}},
-		{If: given("network", "host"), Then: refuses("hostAliases", "imagePorts")},
+		{If: given("network", "host"), Then: refuses("hostAliases", "dns", "imagePorts")},
 		{If: given("network", "host"), Then: inside("sysctls", &schema{Items: ofNetwork})},
 		{If: given("everyNode", true), Then: refuses("replicas")},
 		inside("initContainers", &schema{Items: refuses("startupProbe", "livenessProbe", "readinessProbe", "lifecycle")}),

@@ -53,8 +53,9 @@ func (h *handler) handle(msg []byte, from netip.Addr, stream bool, buf []byte) (
 		h.count.local.Add(1)
 		return r.pack(&q, limit, buf), nil
 	}
+	upstream := x.upstreamOf(from)
 	leave, ok := h.sources.forward(from, now)
-	if !ok || len(x.upstream) == 0 {
+	if !ok || len(upstream) == 0 {
 		if ok {
 			leave()
 		}
@@ -62,7 +63,7 @@ func (h *handler) handle(msg []byte, from netip.Addr, stream bool, buf []byte) (
 		return (&reply{code: dnsmessage.RCodeServerFailure}).pack(&q, limit, buf), nil
 	}
 	h.count.forwarded.Add(1)
-	return nil, &task{q, x.upstream, limit, leave}
+	return nil, &task{q, upstream, limit, leave}
 }
 
 // mayAsk reports whether anything from an address is listened to, and counts

@@ -18,6 +18,7 @@ const (
 type index struct {
 	listen   []netip.AddrPort
 	upstream []netip.AddrPort
+	servers  string // folder of files of clients
 	allow    []netip.Prefix
 	reverse  []netip.Prefix
 	serial   uint32 // of the SOA record
@@ -51,9 +52,10 @@ type target struct {
 // newIndex leaves out what makes no sense and says so in faults.
 func newIndex(z Zone, serial uint32) *index {
 	x := &index{
-		serial: serial,
-		names:  make(map[string]*entry, 4*len(z.Services)),
-		owners: make(map[netip.Addr]string, 2*len(z.Services)),
+		serial:  serial,
+		servers: z.Servers,
+		names:   make(map[string]*entry, 4*len(z.Services)),
+		owners:  make(map[netip.Addr]string, 2*len(z.Services)),
 	}
 	x.names[""] = &entry{named: true}
 	x.listen = parseAll(x, "listen", z.Listen, maxListen, netip.ParseAddrPort)

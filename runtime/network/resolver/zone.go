@@ -16,6 +16,10 @@ type Zone struct {
 	// Upstream lists the name servers ("192.0.2.53:53") that are asked for all
 	// other names, in order, at most 8.
 	Upstream []string `json:"upstream,omitempty"`
+	// Servers is a folder where a client for which others than Upstream are asked
+	// has a file, called as its address, with one of them on each line, at most 8.
+	// It is read anew for each question. "" = there are none.
+	Servers string `json:"servers,omitempty"`
 	// Reverse lists the networks (CIDR) whose addresses nobody else has names
 	// for: those of instances and of services.
 	Reverse  []string  `json:"reverse,omitempty"`
