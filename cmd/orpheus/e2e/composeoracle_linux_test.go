@@ -227,6 +227,9 @@ func (r reading) container(name string, s types.ServiceConfig, template planner.
 		r.same(name, "stop_signal", c.StopSignal, s.StopSignal)
 	}
 	r.same(name, "init", c.Init, s.Init != nil && *s.Init && (!hook || c.Init))
+	r.same(name, "dns", template.DNS.Servers, []string(s.DNS))
+	r.same(name, "dns_search", template.DNS.Search, []string(s.DNSSearch))
+	r.same(name, "dns_opt", template.DNS.Options, s.DNSOpts)
 	sysctls := map[string]string{}
 	for _, each := range template.Sysctls {
 		sysctls[each.Name] = each.Value
