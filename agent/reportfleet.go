@@ -63,7 +63,7 @@ func (a *Agent) reportNode(view planner.View, name planner.NodeName, leases int)
 	spec := a.state.followed.Nodes[name]
 	out := api.FleetNode{
 		Name: name, State: "live", Address: n.Record.Address, Epoch: n.Record.Epoch, Version: n.Record.Version,
-		Applied: n.Status.Applied, Failing: n.Status.Failing, Drain: spec.Drain, Cordon: spec.Unschedulable || spec.Drain, Leases: leases,
+		Applied: n.Status.Applied, Failing: n.Status.Failing, Drain: spec.Drain, Cordon: spec.Unschedulable || spec.Drain, Abandoned: spec.Abandoned, Leases: leases,
 	}
 	switch {
 	case n.Record.Retired:

@@ -195,7 +195,7 @@ func (sv *survey) chooseFrom(ss *serviceState, st *slotState, shun bool) (*host,
 			return sv.byName[only], nil
 		}
 		if st.bound != "" {
-			why += "; the data of the slot is there"
+			why += sv.dataThere(ss, only)
 		}
 		return nil, []NodeReason{{only, why}}
 	}

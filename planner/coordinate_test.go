@@ -104,6 +104,8 @@ func parseNodes(t *testing.T, text string, specs map[NodeName]NodeSpec) map[Node
 				spec.Drain, spec.Kept = true, true
 			case "cordon":
 				spec.Unschedulable = true
+			case "abandoned":
+				spec.Abandoned = true
 			case "fenced":
 				n.Record.Fence = &Fence{Epoch: 2, Fenced: true, By: "n9"}
 			case "retired":
@@ -292,7 +294,14 @@ func TestCoordinateFleet(t *testing.T) {
 
 		// Data binds a slot, whatever happens to its node.
 		{"bound, drain", fleetCase{nodes: "n1:drain n2", replicas: 1, target: "V", before: "0:V1@n1+"}, "=", "", ""},
-		{"bound, fenced", fleetCase{nodes: "n1:fenced n2", replicas: 1, target: "V", before: "0:V1@n1v"}, "=", "", "n1: fenced by n9; the data of the slot is there"},
+		{"bound, fenced", fleetCase{nodes: "n1:fenced n2", replicas: 1, target: "V", before: "0:V1@n1v"}, "=", "", "n1: fenced by n9; the data of the slot is there: if it is lost for good, give it up with \"orpheus abandon n1\""},
+		{"bound, its data is given up", fleetCase{nodes: "n1:fenced:abandoned n2", replicas: 1, target: "V", before: "0:V1@n1v"}, "0:V2@n2", "", ""},
+		{"bound, given up, and in the node's own words alone", fleetCase{nodes: "n1:fenced:abandoned:data=0 n2", replicas: 1, target: "V"}, "0:V1@n2", "", ""},
+		{"bound, given up, but another has data, too", fleetCase{nodes: "n1:fenced:abandoned n2 n3:data=0", replicas: 1, target: "V", before: "0:V1@n1v"}, "0:V2@n3", "", ""},
+		{"bound, given up while it is there", fleetCase{nodes: "n1:abandoned n2", replicas: 1, target: "V", before: "0:V1@n1+"}, "=", "", ""},
+		{"bound, given up, and it is back", fleetCase{nodes: "n1:abandoned n2", replicas: 1, target: "V", before: "0:V1@n1v"}, "0:V2@n1", "", ""},
+		{"bound, given up, replaced, and it is back", fleetCase{nodes: "n1:abandoned:data=0 n2", replicas: 1, target: "V", before: "0:V1@n1v 0:V2@n2+"}, "0:V2@n2", "", ""},
+		{"kept, its data is given up", fleetCase{nodes: "n1:fenced:abandoned n2", kept: "x", replicas: 1, target: "V", before: "0:V1@n1v"}, "=", "", "n1: fenced by n9; the data of the slot is there"},
 		{"bound, returned", fleetCase{nodes: "n1:drain n2", replicas: 1, target: "V", before: "0:V1@n1v"}, "0:V2@n1", "", ""},
 		{"bound by data alone", fleetCase{nodes: "n1 n2:data=0", replicas: 1, target: "V"}, "0:V1@n2", "", ""},
 		{"not bound by a refusal", fleetCase{nodes: "n1 n2", replicas: 1, target: "V", before: "0:V1@n1!"}, "0:V2@n2", "", ""},

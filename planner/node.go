@@ -107,6 +107,9 @@ type NodeSpec struct {
 	Unschedulable bool `json:"unschedulable,omitempty"`
 	// Drain moves everything away and implies Unschedulable.
 	Drain bool `json:"drain,omitempty"`
+	// Abandoned says that the node is gone for good and what is in its local
+	// volumes with it: while it is not live it binds no slot.
+	Abandoned bool `json:"abandoned,omitempty"`
 	// Key, where given, is the only key the node's record may have.
 	Key string `json:"key,omitempty"`
 	// OwnLabels lists the label keys the node may give itself, with * for any

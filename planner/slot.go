@@ -1,6 +1,9 @@
 package planner
 
-import "cmp"
+import (
+	"cmp"
+	"slices"
+)
 
 // slotKind says what a slot needs.
 type slotKind int
@@ -181,15 +184,37 @@ func (sv *survey) voided(l Lease) string {
 	return string(l.Node) + " came back under a new epoch"
 }
 
+// abandoned reports whether people gave up what is in a node's volumes. Of one
+// that is live they cannot: what it has is there.
+func (sv *survey) abandoned(node NodeName) bool {
+	return sv.f.Nodes[node].Abandoned && !sv.v.Nodes[node].Live()
+}
+
+// dataThere says why a slot with data on a node can be nowhere else, and what a
+// person may do where that node is not to be had.
+func (sv *survey) dataThere(ss *serviceState, node NodeName) string {
+	const why = "; the data of the slot is there"
+	if ss.kept || sv.v.Nodes[node].Live() {
+		return why
+	}
+	return why + ": if it is lost for good, give it up with \"orpheus abandon " + string(node) + "\""
+}
+
 // bound is the node that has the data of a slot with local volumes: that of
 // its newest lease, or one that says so. A node that refuses the slot and has
-// no data of it binds nothing.
+// no data of it binds nothing, nor does one whose data people gave up.
 func (sv *survey) bound(ss *serviceState, st *slotState) NodeName {
 	var newest Lease // by token, in whose order they are
 	if n := len(st.leases); n > 0 {
 		newest = st.leases[n-1]
 	}
 	has := sv.data[st.id]
+	if !ss.kept {
+		has = slices.DeleteFunc(slices.Clone(has), sv.abandoned)
+		if sv.abandoned(newest.Node) {
+			newest = Lease{}
+		}
+	}
 	switch {
 	case !sv.keepsData(ss, newest):
 		return ""

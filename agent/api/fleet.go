@@ -58,8 +58,10 @@ type FleetNode struct {
 	Failing string `json:"failing,omitempty"`
 	Drain   bool   `json:"drain,omitempty"`
 	Cordon  bool   `json:"cordon,omitempty"`
-	Ready   int    `json:"ready"`
-	Leases  int    `json:"leases"`
+	// Abandoned: people gave it up, with the data it has.
+	Abandoned bool `json:"abandoned,omitempty"`
+	Ready     int  `json:"ready"`
+	Leases    int  `json:"leases"`
 }
 
 // Unplaced is a slot that no node takes.

@@ -55,7 +55,7 @@ var jsonElsewhere = []string{"validate", "plan", "explain", "schema", "convert",
 // nothingToList are the verbs that do something and say in a sentence that they did,
 // or print a text of which they are the only author.
 var nothingToList = []string{
-	"agent", "agent check", "agent install", "agent uninstall", "completion", "completion bash", "completion fish", "completion powershell", "completion zsh",
+	"abandon", "agent", "agent check", "agent install", "agent uninstall", "completion", "completion bash", "completion fish", "completion powershell", "completion zsh",
 	"cordon", "dev", "dev cut", "dev down", "dev heal", "dev kill", "dev logs", "dev start", "dev up", "drain", "exec", "floor", "floor reset", "help", "hold", "hook",
 	"hook pre-receive", "init", "promote", "release", "restart", "run-revision", "schema", "uncordon",
 }

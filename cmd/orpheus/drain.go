@@ -28,6 +28,8 @@ type nodeVerb struct {
 	effect  string // what the commit does, for its body and the help; %s is the node
 	already string // what is said when it does nothing
 	want    func(planner.NodeSpec) []fieldChange
+	// may refuses nodes that it is not for, by the records; nil = it is for all.
+	may func(*env, context.Context, planner.NodeName, nodeOptions) error
 }
 
 var nodeVerbs = []nodeVerb{
@@ -70,6 +72,21 @@ var nodeVerbs = []nodeVerb{
 			}
 			return changes
 		},
+	},
+	{
+		name:  "abandon",
+		short: "Give up the data of a node that is lost for good, by a commit",
+		effect: `What node %s has in local volumes is given up, since it will not come back: its
+slots go to other nodes, where these volumes begin empty. Nothing is deleted: what
+is still on its disks stays there. A node that is live is refused, and keeps all.`,
+		already: "node %s is given up already",
+		want: func(n planner.NodeSpec) []fieldChange {
+			if n.Abandoned {
+				return nil
+			}
+			return []fieldChange{{"abandoned", true}}
+		},
+		may: (*env).mayAbandon,
 	},
 }
 
@@ -126,6 +143,11 @@ no checkout of a fleet.`,
 				// An interrupt ends git, and the file is put back.
 				ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt)
 				defer stop()
+				if v.may != nil {
+					if err := v.may(e, ctx, name, o); err != nil {
+						return err
+					}
+				}
 				return e.changeRepo(ctx, v.change(name), o)
 			},
 		}

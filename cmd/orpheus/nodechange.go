@@ -17,7 +17,7 @@ import (
 
 // fieldChange is one truth value of a node's spec to set.
 type fieldChange struct {
-	field string // "drain" or "unschedulable"
+	field string // "drain", "unschedulable" or "abandoned"
 	value bool
 }
 
@@ -79,6 +79,8 @@ func set(spec *planner.NodeSpec, c fieldChange) {
 		spec.Drain = c.value
 	case "unschedulable":
 		spec.Unschedulable = c.value
+	case "abandoned":
+		spec.Abandoned = c.value
 	}
 }
 

@@ -78,28 +78,29 @@ const (
 
 // nodeReport is one node. What is not verified is left out.
 type nodeReport struct {
-	Name     planner.NodeName        `json:"name"`
-	State    string                  `json:"state"`
-	By       planner.NodeName        `json:"fencedBy,omitempty"`
-	Reason   string                  `json:"reason,omitempty"` // of the fence, or why nothing is verified
-	Drain    bool                    `json:"drain,omitempty"`
-	Cordon   bool                    `json:"cordon,omitempty"`
-	Epoch    uint64                  `json:"epoch,omitempty"`
-	Leases   int                     `json:"leases"`
-	Ready    int                     `json:"ready"`
-	Applied  string                  `json:"applied,omitempty"`
-	Rejected *planner.RejectedCommit `json:"rejected,omitempty"`
-	Version  string                  `json:"version,omitempty"`
-	Address  string                  `json:"address,omitempty"`
-	OS       string                  `json:"os,omitempty"`
-	Arch     string                  `json:"arch,omitempty"`
-	Capacity planner.ResourceList    `json:"capacity,omitzero"`
-	Labels   map[string]string       `json:"labels,omitempty"`
-	Taints   []planner.Taint         `json:"taints,omitempty"`
-	Drivers  []string                `json:"drivers,omitempty"`
-	Volumes  []planner.SlotID        `json:"volumes,omitempty"`
-	Pressure []string                `json:"pressure,omitempty"`
-	Failing  string                  `json:"failing,omitempty"` // whatever is started on it fails
+	Name      planner.NodeName        `json:"name"`
+	State     string                  `json:"state"`
+	By        planner.NodeName        `json:"fencedBy,omitempty"`
+	Reason    string                  `json:"reason,omitempty"` // of the fence, or why nothing is verified
+	Drain     bool                    `json:"drain,omitempty"`
+	Cordon    bool                    `json:"cordon,omitempty"`
+	Abandoned bool                    `json:"abandoned,omitempty"`
+	Epoch     uint64                  `json:"epoch,omitempty"`
+	Leases    int                     `json:"leases"`
+	Ready     int                     `json:"ready"`
+	Applied   string                  `json:"applied,omitempty"`
+	Rejected  *planner.RejectedCommit `json:"rejected,omitempty"`
+	Version   string                  `json:"version,omitempty"`
+	Address   string                  `json:"address,omitempty"`
+	OS        string                  `json:"os,omitempty"`
+	Arch      string                  `json:"arch,omitempty"`
+	Capacity  planner.ResourceList    `json:"capacity,omitzero"`
+	Labels    map[string]string       `json:"labels,omitempty"`
+	Taints    []planner.Taint         `json:"taints,omitempty"`
+	Drivers   []string                `json:"drivers,omitempty"`
+	Volumes   []planner.SlotID        `json:"volumes,omitempty"`
+	Pressure  []string                `json:"pressure,omitempty"`
+	Failing   string                  `json:"failing,omitempty"` // whatever is started on it fails
 	// Instances are of the status, of which StatusProblem says why it does not
 	// count.
 	Instances     []planner.InstanceStatus `json:"instances,omitempty"`
@@ -198,7 +199,7 @@ func (b *recordBook) slots() (leases, ready map[planner.NodeName]int) {
 func (b *recordBook) node(name planner.NodeName) nodeReport {
 	ref, statusRef := planner.NodeRef(name), planner.StatusRef(name)
 	spec := b.specs[name]
-	out := nodeReport{Name: name, Drain: spec.Drain, Cordon: spec.Unschedulable, State: nodeNotVerified, Reason: b.bad[ref]}
+	out := nodeReport{Name: name, Drain: spec.Drain, Cordon: spec.Unschedulable, Abandoned: spec.Abandoned, State: nodeNotVerified, Reason: b.bad[ref]}
 	n, ok := b.view.Nodes[name]
 	if !ok {
 		return out

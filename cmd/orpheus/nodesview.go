@@ -130,6 +130,8 @@ func drawBadRecords(s *screen, bad []badRecord) {
 func nodeState(n nodeReport) string {
 	switch {
 	case n.State == nodeRetired:
+	case n.State != nodeLive && n.Abandoned:
+		return n.State + ", given up"
 	case n.Drain:
 		return n.State + ", drained"
 	case n.Cordon:
@@ -167,6 +169,8 @@ func nodeRemark(n nodeReport) (text string, c colour) {
 		return short(fmt.Sprintf("by %s: %s", n.By, n.Reason)), yellow
 	case n.State == nodeRetired:
 		return "", plain
+	case n.Abandoned:
+		return "it is back, though its manifest has abandoned: true: remove that, or its data is given up when it is lost again", yellow
 	case n.StatusProblem != "":
 		return short(n.StatusProblem), yellow
 	case n.Rejected != nil:

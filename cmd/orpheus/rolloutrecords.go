@@ -88,7 +88,7 @@ func (b *recordBook) status(place recordPlace, now planner.Time) *recordedStatus
 	}
 	slices.SortFunc(ids, planner.ServiceID.Compare)
 	for _, name := range slices.Sorted(maps.Keys(b.view.Nodes)) {
-		if r := b.view.Nodes[name].Record; r.Fence != nil && !r.Retired {
+		if r := b.view.Nodes[name].Record; r.Fence != nil && !r.Retired && !place.desired.Nodes[name].Abandoned {
 			out.Fenced = append(out.Fenced, name)
 		}
 	}

@@ -363,6 +363,7 @@ func (v *verdict) addFleet(f *api.Fleet, gitError string) {
 	var fenced, failing []string
 	for _, n := range f.Nodes {
 		switch {
+		case n.State == nodeFenced && n.Abandoned: // nobody waits for it
 		case n.State == nodeFenced:
 			fenced = append(fenced, string(n.Name))
 		case n.State == nodeLive && n.Failing != "":

@@ -135,12 +135,12 @@ func TestNodes(t *testing.T) {
 		"fleet.yaml":   goodFleet,
 		"nodes/a.yaml": nodeOf("a", "{labels: {zone: north}, taints: [{key: disk, value: slow, effect: NoSchedule}, {key: disk, effect: NoExecute}], drain: true, key: \""+key+" root@a\", ownLabels: [\"hw/*\"]}"),
 		// As Kubernetes writes it, beside another, in one file, anywhere.
-		"x.yaml": nodeOf("b", "{unschedulable: true, ownLabels: []}") + "---\napiVersion: orpheus/v1\nkind: Node\nmetadata: {name: c}\n",
+		"x.yaml": nodeOf("b", "{unschedulable: true, abandoned: true, ownLabels: []}") + "---\napiVersion: orpheus/v1\nkind: Node\nmetadata: {name: c}\n",
 	}))
 	want := map[planner.NodeName]planner.NodeSpec{
 		"a": {Name: "a", Labels: map[string]string{"zone": "north"}, Drain: true, Key: key, OwnLabels: []string{"hw/*"}, File: "nodes/a.yaml", Line: 3,
 			Taints: []planner.Taint{{Key: "disk", Value: "slow", Effect: "NoSchedule"}, {Key: "disk", Effect: "NoExecute"}}},
-		"b": {Name: "b", Unschedulable: true, OwnLabels: []string{}, File: "x.yaml", Line: 3},
+		"b": {Name: "b", Unschedulable: true, Abandoned: true, OwnLabels: []string{}, File: "x.yaml", Line: 3},
 		"c": {Name: "c", File: "x.yaml", Line: 8},
 	}
 	if !reflect.DeepEqual(d.Nodes, want) || len(d.Faults) > 0 {

@@ -41,9 +41,11 @@ var nodeSpecSchema = newSchema(
 	objects("taints", maxTaints, taintSchema, func(n *planner.NodeSpec) *[]planner.Taint { return &n.Taints }),
 	boolean("unschedulable", func(n *planner.NodeSpec) *bool { return &n.Unschedulable }),
 	boolean("drain", func(n *planner.NodeSpec) *bool { return &n.Drain }),
+	boolean("abandoned", func(n *planner.NodeSpec) *bool { return &n.Abandoned }),
 	special("key", patterned(`\s*`+keyType+`\s+[A-Za-z0-9+/]+=*(\s.*)?`, "a public key: "+keyType+" AAAA…"), decodeNodeKey),
 	special("ownLabels", listShape(maxOwnLabels, ownLabelPattern.shape()), decodeOwnLabels),
 ).foreign(
+	"abandon", "write abandoned: true",
 	"cordon", "write unschedulable: true",
 	"cordoned", "write unschedulable: true",
 	"podCIDR", "remove it: addresses belong to the agent's configuration",

@@ -50,6 +50,7 @@ func Build(in Input) *Report {
 		b.nodes()
 		b.deletions()
 		b.findings()
+		b.abandons()
 	}
 	b.summarize()
 	return b.out

@@ -38,6 +38,11 @@ func read(t *testing.T, commit string, f files) ([]manifest.Document, planner.De
 // memory, in MiB; none = without records.
 func build(t *testing.T, base, head files, nodes ...int64) *Report {
 	t.Helper()
+	return Build(input(t, base, head, nodes...))
+}
+
+func input(t *testing.T, base, head files, nodes ...int64) Input {
+	t.Helper()
 	in := Input{Base: Side{Name: "base", Commit: strings.Repeat("a", 40)}, Head: Side{Name: "head", Commit: strings.Repeat("b", 40)}, Path: ".", Now: time.Unix(0, 0)}
 	var before, after planner.Desired
 	in.Old, before = read(t, "a", base)
@@ -56,7 +61,7 @@ func build(t *testing.T, base, head files, nodes ...int64) *Report {
 	} else {
 		in.NoRecords = "none"
 	}
-	return Build(in)
+	return in
 }
 
 // told is a report in short: each service with its change, whether it restarts, its
