@@ -162,22 +162,20 @@ func (s *service) published(i int, p types.ServicePortConfig, host bool, add fun
 // publishedToo is a port that is opened by one more way, where it is not by that
 // already.
 func publishedToo(port object, open draft.Item[string]) object {
-	all := list{open}
+	var all list
 	switch old := port.Get("publish").(type) {
 	case nil:
 		port.Put("publish", open.Value, open.From)
 		return port
 	case list:
-		all = append(slices.Clone(old), open)
+		all = slices.Clone(old)
 	default:
-		all = list{item(old, origin(port, "publish")), open}
+		all = list{item(old, origin(port, "publish"))}
 	}
-	for _, other := range all[:len(all)-1] {
-		if bare(other.Value) == bare(open.Value) {
-			return port
-		}
+	again := func(other draft.Item[string]) bool { return bare(other.Value) == bare(open.Value) }
+	if !slices.ContainsFunc(all, again) {
+		port.Put("publish", append(all, open), open.From)
 	}
-	port.Put("publish", all, open.From)
 	return port
 }
 
