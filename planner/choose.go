@@ -24,56 +24,6 @@ func (sv *survey) occupy() {
 	}
 }
 
-// settled counts the slots of a service where they are to be once all that has
-// begun is done. By that nodes are compared: which of them suits a slot best must
-// not hang on how far others are with something that passes.
-func (sv *survey) settled(id ServiceID, ss *serviceState) {
-	if ss == nil {
-		if _, gone := sv.f.Gone[id]; gone {
-			return
-		}
-		for _, l := range slotLeases(sv.v.Docs[id].Doc.Leases) {
-			sv.byName[l.Node].settle(sv.v.Specs[l.Revision].Asked(), 1)
-		}
-		return
-	}
-	asked := ss.s.Template.Asked()
-	for _, st := range ss.slots {
-		sv.settlesOn(st).settle(asked, 1)
-	}
-}
-
-// settles has a slot be on a node in the end.
-func (sv *survey) settles(ss *serviceState, st *slotState, h *host) {
-	asked := ss.s.Template.Asked()
-	sv.settlesOn(st).settle(asked, -1)
-	h.settle(asked, 1)
-}
-
-// settlesOn is the node of the newest lease of a slot that is in force; nil = none
-// is.
-func (sv *survey) settlesOn(st *slotState) *host {
-	for _, l := range slices.Backward(st.leases) {
-		if sv.v.InForce(l) {
-			return sv.byName[l.Node]
-		}
-	}
-	return nil
-}
-
-// settle counts a slot in (1) or out (-1) of a node; nil = it is nowhere.
-func (h *host) settle(asked ResourceList, by int) {
-	switch {
-	case h == nil:
-		return
-	case by < 0:
-		h.meant = h.meant.minus(asked)
-	default:
-		h.meant = h.meant.plus(asked)
-	}
-	h.slots += by
-}
-
 // needs is what an instance takes of its node.
 type needs struct {
 	asked  ResourceList
@@ -113,9 +63,8 @@ func (sv *survey) take(ss *serviceState, st *slotState, h *host) {
 	for _, l := range sv.yields(ss, st, h) {
 		h.occupy(ss.id, sv.needs(ss, l.Revision), -1)
 	}
-	sv.settles(ss, st, h)
 	h.occupy(ss.id, sv.needs(ss, st.want), 1)
-	sv.neighbours(ss).move(h, 1)
+	sv.settles(ss, st, h)
 }
 
 // yields lists the leases of a slot on a node that a new one there takes the
@@ -194,6 +143,7 @@ func (sv *survey) chooseFrom(ss *serviceState, st *slotState, shun bool) (*host,
 		if why == "" {
 			return sv.byName[only], nil
 		}
+		sv.tooFull(ss, c, sv.byName[only])
 		if st.bound != "" {
 			why += sv.dataThere(ss, only)
 		}
@@ -211,6 +161,8 @@ func (sv *survey) chooseFrom(ss *serviceState, st *slotState, shun bool) (*host,
 			return nil, []NodeReason{{name, "it cannot read the repository; the slot runs on there"}}
 		case sv.rejects(ss, st, c, name) == "" && sv.crowded(ss, st, h) == "":
 			return h, nil
+		default:
+			sv.tooFull(ss, c, h)
 		}
 	}
 	if c.failed != nil && len(st.leases) == 0 {
@@ -307,6 +259,14 @@ func (sv *survey) full(ss *serviceState, st *slotState, c *choice, h *host) stri
 	return h.ports.taken(ss.id, c.claims, freed)
 }
 
+// tooFull notes for a forecast that a node had no room for a slot.
+func (sv *survey) tooFull(ss *serviceState, c *choice, h *host) {
+	if sv.away == nil || h == nil {
+		return
+	}
+	sv.away.add(h.name, ss.id, c.needs)
+}
+
 // fits is full without its words.
 func (sv *survey) fits(ss *serviceState, st *slotState, c *choice, h *host) bool {
 	if len(st.leases) > 0 || len(c.claims) > 0 {
@@ -334,13 +294,22 @@ func (sv *survey) best(ss *serviceState, st *slotState, c *choice, shun bool) *h
 	defer near.move(sv.byName[st.at()], 1)
 	hash := hashOf(st.id.String())
 	near.measure(c.open)
+	planned := sv.planned(ss, st)
 	var best *host
 	var least score
 	for _, h := range c.open {
-		if !near.allows(h) || !sv.fits(ss, st, c, h) || shun && sv.shuns(ss, st, h.name) {
+		if !near.allows(h) || shun && sv.shuns(ss, st, h.name) {
 			continue
 		}
-		s := score{same: near.on[h.index], skew: near.skew(h), load: h.load(c.asked), slots: h.slots, tie: tie(hash, h.hash)}
+		if !sv.fits(ss, st, c, h) {
+			sv.tooFull(ss, c, h)
+			continue
+		}
+		t := &h.settled
+		if planned {
+			t = &h.planned
+		}
+		s := score{same: near.on[h.index], skew: near.skew(h), load: h.load(t, c.asked), slots: t.slots, tie: tie(hash, h.hash)}
 		if best == nil || s.compare(least) < 0 {
 			best, least = h, s
 		}
@@ -349,9 +318,9 @@ func (sv *survey) best(ss *serviceState, st *slotState, c *choice, shun bool) *h
 }
 
 // load is how full the fullest resource would be, in twentieths.
-func (h *host) load(asked ResourceList) int {
+func (h *host) load(t *tally, asked ResourceList) int {
 	room := h.view.Record.Capacity
-	return max(twentieths(h.meant.CPUMillis+asked.CPUMillis, room.CPUMillis), twentieths(h.meant.MemoryBytes+asked.MemoryBytes, room.MemoryBytes))
+	return max(twentieths(t.asked.CPUMillis+asked.CPUMillis, room.CPUMillis), twentieths(t.asked.MemoryBytes+asked.MemoryBytes, room.MemoryBytes))
 }
 
 func twentieths(used, of int64) int {

@@ -52,6 +52,10 @@ const (
 	// replace it would lower its tokens. As long a torn one is: the record that
 	// belongs to its lease may be still to be seen.
 	brokenPatience = time.Minute
+	// newerPatience is how long a node that sees others further decides nothing on
+	// its own commit but to replace what was lost: as long as it takes to fetch, and
+	// more.
+	newerPatience = 30 * time.Second
 	// maxReported bounds the tokens that are believed to a status: no node may
 	// use up the counter of a service.
 	maxReported = maxCounter / 2
@@ -80,7 +84,9 @@ func Coordinate(f Followed, v View, now Time) Decisions {
 
 func (c *coordination) decisions() Decisions {
 	c.sv = surveyBut(c.f, c.v, c.now, c.still)
+	c.sv.away = c.away
 	c.sv.place()
+	c.findNewer()
 	for id, at := range c.still {
 		if at.waits != "" {
 			c.out.Waiting[id] = at.waits
@@ -130,8 +136,14 @@ type coordination struct {
 	// the services of which nothing is decided any more.
 	all   bool
 	still map[ServiceID]stillness
+	// away notes for a forecast what nodes were too full for; nil = nothing is noted.
+	away  *turnedAway
 	sv    *survey
 	ranks map[ServiceID]int
+	// newer is a commit that others follow, which comes after the one that is followed
+	// here or is not known; "" = none is, or it was waited for long enough.
+	newer      string
+	newerUntil time.Duration
 	// tokens holds the highest token reported by service; nil = not looked yet.
 	tokens map[ServiceID]uint64
 	out    Decisions
@@ -165,6 +177,11 @@ func (c *coordination) service(id ServiceID) {
 	if !due && !ask {
 		return
 	}
+	if c.newer != "" && !c.lost(id) {
+		c.out.Waiting[id] = "others follow commit " + Commit{Hash: c.newer}.Short() + " already, which is not " + c.f.Commit.Short() + " any more: it is fetched first"
+		c.out.Next = earlier(c.out.Next, c.newerUntil)
+		return
+	}
 	if k := c.rank(id); k > 0 {
 		if c.sv.invalid(id, c.now) == "" {
 			return
@@ -181,6 +198,30 @@ func (c *coordination) service(id ServiceID) {
 	if due {
 		c.out.Docs = append(c.out.Docs, d)
 	}
+}
+
+// findNewer finds out whether some document was decided on a newer commit than the
+// one that is followed. What that one has changed already, room above all, must not
+// have this node do something for a commit that is over.
+func (c *coordination) findNewer() {
+	for _, id := range c.v.documents() {
+		dv := c.v.Docs[id]
+		commit, until := dv.Doc.Commit, dv.Since+newerPatience
+		if commit == "" || commit == c.f.Commit.Hash || dv.Doc.Generation != c.v.Fleet.Generation || c.now.Boot >= until {
+			continue
+		}
+		relation := c.v.Relations[commit]
+		if (relation == RelationAhead || relation == RelationUnknown) && until > c.newerUntil {
+			c.newer, c.newerUntil = commit, until
+		}
+	}
+}
+
+// lost reports whether something of a service is to be made good: a lease that is
+// not in force any more, or its document.
+func (c *coordination) lost(id ServiceID) bool {
+	dv := c.v.Docs[id]
+	return dv.Broken != "" || slices.ContainsFunc(dv.Doc.Leases, func(l Lease) bool { return !c.v.InForce(l) })
 }
 
 // standIn is how long each node in rank leaves to the one before it.

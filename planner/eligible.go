@@ -24,12 +24,12 @@ type host struct {
 	// failing: an instance there is given up.
 	failing bool
 
-	// used is what leases take of it, meant what slots will that are to be on it,
-	// and slots how many these are: see survey.settled.
-	used, meant ResourceList
-	slots       int
-	ports       nodePorts
-	hash        uint64 // for ties
+	// used is what leases take of it. settled and planned count the slots that are to
+	// be on it: see survey.settled.
+	used             ResourceList
+	settled, planned tally
+	ports            nodePorts
+	hash             uint64 // for ties
 }
 
 // newHost describes a node. A node whose record is not read is no host.

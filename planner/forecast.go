@@ -16,6 +16,9 @@ type Forecast struct {
 	// says what services wait for then.
 	Unplaced []Unplaced
 	Waiting  map[ServiceID]string
+	// Races are the nodes on which the outcome hangs on who is quicker, ordered. What
+	// the decisions say of these services is one of several ways.
+	Races []Race
 	// Nodes is how much is asked of each node that takes part or has leases, in
 	// order; Load is the same for all of them together.
 	Nodes []NodeLoad
@@ -62,8 +65,12 @@ func ForeseeAt(f Followed, v View, wall time.Time) Forecast {
 func (w *foresight) forecast() Forecast {
 	var out Forecast
 	turn, same := 0, false
-	for range maxForeseen {
+	var waited []Unplaced
+	for k := range maxForeseen {
 		d := w.decide()
+		if k == 0 {
+			waited = d.Unplaced
+		}
 		out.Unplaced, out.Waiting = d.Unplaced, d.Waiting
 		if len(d.Docs) > 0 && !same {
 			turn++
@@ -84,15 +91,16 @@ func (w *foresight) forecast() Forecast {
 		case len(d.Docs) > 0:
 			w.fare()
 		case !w.fare() && !w.wait(d.Next) && !w.approve():
-			return w.ended(out, false)
+			return w.ended(out, waited, false)
 		}
 	}
-	return w.ended(out, true)
+	return w.ended(out, waited, true)
 }
 
 // ended completes a forecast.
-func (w *foresight) ended(out Forecast, cut bool) Forecast {
+func (w *foresight) ended(out Forecast, waited []Unplaced, cut bool) Forecast {
 	out.View, out.Cut = w.v, cut
+	out.Races = w.races(out.Decisions, waited)
 	out.Nodes, out.Load = w.load.told(w.v)
 	return out
 }

@@ -43,6 +43,9 @@ const (
 	OutcomeUnderWay   OutcomeState = "under way"  // as planned so far
 	OutcomeSuperseded OutcomeState = "superseded" // as planned, until a later commit took over
 	OutcomeDiffers    OutcomeState = "differs"
+	// OutcomeOpen: it went another way, and the forecast said that it might. See
+	// Forecast.Races.
+	OutcomeOpen OutcomeState = "left open"
 )
 
 // maxDiffers bounds what is told of one service.
@@ -58,6 +61,7 @@ const maxDiffers = 20
 // at once, and in which order slots that have their turn together become available.
 func (f Forecast) Compare(came map[ServiceID]Came) []Outcome {
 	planned, approval := f.documents()
+	open := f.open()
 	ids := slices.Collect(maps.Keys(planned))
 	for id := range came {
 		if _, is := planned[id]; !is {
@@ -74,6 +78,9 @@ func (f Forecast) Compare(came map[ServiceID]Came) []Outcome {
 		}
 		out := d.outcome(c)
 		out.Approval = approval[id]
+		if open[id] && (out.State == OutcomeDiffers && !d.fails || out.State == OutcomeUnderWay) {
+			out.State = OutcomeOpen
+		}
 		all = append(all, out)
 	}
 	return all
@@ -161,6 +168,7 @@ type difference struct {
 	elsewhere     int
 	said          []string
 	more          int
+	fails         bool // a revision was blocked
 }
 
 func (d *difference) outcome(c Came) Outcome {
@@ -261,6 +269,7 @@ func (d *difference) blocked(docs []LeaseDoc) {
 	for i := 1; i < len(docs); i++ {
 		for _, rev := range docs[i].Blocked {
 			if !docs[i-1].IsBlocked(rev) {
+				d.fails = true
 				d.say(rev.Short() + " is blocked: " + cmp.Or(docs[i].BlockedWhy, "its rollout failed"))
 			}
 		}

@@ -24,6 +24,8 @@ type foresight struct {
 	// steady are the instances of services that are still, by node.
 	steady map[NodeName][]InstanceStatus
 	load   *loads
+	// away is what slots asked for on nodes that were too full for them.
+	away turnedAway
 }
 
 // stillness is a service that has come to rest.
@@ -82,7 +84,7 @@ func newForesight(f Followed, v View) *foresight {
 // decide is what all coordinators decide now. Services that come to rest are left
 // out from then on.
 func (w *foresight) decide() Decisions {
-	c := &coordination{f: w.f, v: w.v, now: w.now, all: true, still: w.still, out: Decisions{Waiting: map[ServiceID]string{}}}
+	c := &coordination{f: w.f, v: w.v, now: w.now, all: true, still: w.still, away: &w.away, out: Decisions{Waiting: map[ServiceID]string{}}}
 	out := c.decisions()
 	if !w.whole {
 		w.settle(c)
@@ -138,6 +140,9 @@ func (w *foresight) land(docs []Decision) {
 		was, dv := w.v.Docs[id], DocView{Doc: d.Doc, Since: w.now.Boot, StepSince: w.now.Boot}
 		if was.Doc.Step == d.Doc.Step && slices.Equal(was.Doc.Blocked, d.Doc.Blocked) && len(was.Doc.History) > 0 && len(d.Doc.History) > 0 && was.Doc.History[0] == d.Doc.History[0] {
 			dv.StepSince = was.StepSince
+		}
+		if dv.Earlier = was.Earlier; was.Doc.Commit != d.Doc.Commit {
+			dv.Earlier = &was.Doc
 		}
 		w.v.Docs[id] = dv
 	}
@@ -204,12 +209,12 @@ func (w *foresight) next(doc LeaseDoc, l Lease, was InstanceStatus, known bool) 
 	switch {
 	case known && fails:
 		return was
-	case l.Hook != "":
-		now.Phase, now.Available = PhaseSucceeded, false
 	case w.f.Services[doc.Service].Observe && known:
 		return was
 	case w.f.Services[doc.Service].Observe:
 		now.Phase, now.Available = PhasePending, false
+	case l.Hook != "":
+		now.Phase, now.Available = PhaseSucceeded, false
 	case known && was.Phase == PhaseReady: // also one that was seen to be steady
 		now = was
 		now.Available = true

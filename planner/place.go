@@ -92,6 +92,7 @@ func (sv *survey) unplaced() []Unplaced {
 func (sv *survey) place() {
 	sv.occupy()
 	for _, ss := range sv.services {
+		reach(&sv.filled, ss)
 		for _, st := range ss.slots {
 			if !st.fixed && !st.held && (st.kind == slotFirst || st.kind == slotRecovers) {
 				sv.fill(ss, st)
@@ -101,7 +102,9 @@ func (sv *survey) place() {
 	for _, ss := range sv.services {
 		sv.passTurns(ss)
 	}
+	reach(&sv.filled, nil)
 	for _, ss := range sv.services {
+		reach(&sv.changed, ss)
 		if !ss.changes() {
 			continue
 		}
@@ -112,6 +115,7 @@ func (sv *survey) place() {
 		sv.handOver(ss)
 		sv.replaceAll(ss, true)
 	}
+	reach(&sv.changed, nil)
 	for _, ss := range sv.services {
 		if ss.roll == nil {
 			continue
@@ -227,12 +231,13 @@ func (sv *survey) replace(ss *serviceState, st *slotState) {
 		sv.underWay(ss, st)
 		return
 	}
-	st.node = h.name
-	if !begins || !ss.grantable(st, st.want) {
+	st.node, st.grant = h.name, begins && ss.grantable(st, st.want)
+	if !st.grant && !(begins && ss.pins == pinsAsked) {
 		sv.settles(ss, st, h) // later: whoever goes before it is to find it there
 		return
 	}
-	st.grant, ss.pace = true, p
+	// Who coordinates the service may know the digests that are asked for here.
+	ss.pace = p
 	if ss.pins == pinsByNode {
 		ss.holder = st.id.Name
 	}

@@ -21,6 +21,10 @@ type survey struct {
 	running  map[SlotID][]report   // what nodes report ready, by name; see runs
 	// everywhere are the ports that are opened on every node.
 	everywhere everywhere
+	// filled and changed are the slots that the commit has brought and moved: see
+	// settled.
+	filled, changed []turnOf
+	away            *turnedAway // see coordination
 }
 
 // report is an instance that a node says is ready.

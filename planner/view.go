@@ -72,6 +72,9 @@ type DocView struct {
 	// StepSince is when self first saw the document with this revision on top of
 	// its History, this Step and these Blocked: pauses count from there.
 	StepSince time.Duration
+	// Earlier is the last value that self saw that was decided on another commit; nil
+	// = none is known, an empty one = there was no document.
+	Earlier *LeaseDoc
 	// Broken says why the value of the ref now is not the document shown here,
 	// which is the last good one; "" = it is.
 	Broken string

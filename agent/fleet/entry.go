@@ -274,8 +274,15 @@ func (m *Member) assemble(id planner.ServiceID) {
 	view.Doc = planner.JoinShards(doc.shards)
 	view.Doc.Service = id
 	view.StepSince = m.now.Boot
-	if before, known := m.view.Docs[id]; known && SameStep(before.Doc, view.Doc) {
+	before, known := m.view.Docs[id]
+	if known && SameStep(before.Doc, view.Doc) {
 		view.StepSince = before.StepSince
+	}
+	switch {
+	case known && before.Doc.Commit == view.Doc.Commit:
+		view.Earlier = before.Earlier
+	case known || m.whole: // else it may have been there before this process was
+		view.Earlier = &before.Doc
 	}
 	m.view.Docs[id] = view
 }
