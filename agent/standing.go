@@ -86,6 +86,9 @@ func sameDuties(a, b planner.LeaseDoc) bool {
 func (a *Agent) waitingRevisions() []planner.RevisionKey {
 	var keys []planner.RevisionKey
 	for _, id := range sortedServices(a.state.docs) {
+		if a.state.followed.Services[id].Observe {
+			continue // what runs is not ended for anything
+		}
 		leases := a.state.docs[id].Leases
 		for k, l := range leases {
 			waits := a.fleet.standing.Behind[planner.LeaseKey{Service: id, Token: l.Token}] != "" ||
