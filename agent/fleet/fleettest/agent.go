@@ -68,7 +68,7 @@ func (m *machine) startAgent() {
 	cfg := fleet.Config{
 		Self: planner.NodeRecord{
 			Node: m.node, Key: m.key.public(), Life: m.life, Address: m.address, OS: "linux", Arch: "amd64",
-			Capacity: planner.ResourceList{CPUMillis: m.cores}, Version: "simulated",
+			Capacity: planner.ResourceList{CPUMillis: m.cores, MemoryBytes: m.memory}, Version: "simulated",
 		},
 		Sign:   m.key.sign,
 		Verify: w.verify,
@@ -455,6 +455,9 @@ func (p *process) noteExits() {
 // prepare pulls the images of leases whose predecessor has to stop first.
 func (p *process) prepare() {
 	for _, id := range sortedIDs(p.standing.Docs) {
+		if p.m.disk.followed.Services[id].Observe {
+			continue
+		}
 		leases := p.standing.Docs[id].Leases
 		for k, l := range leases {
 			key := planner.RevisionKey{Service: id, Revision: l.Revision}

@@ -70,6 +70,9 @@ func (p *process) fares(s planner.Service, l planner.Lease, begins bool, ready t
 		h.failed = append(h.failed, now)
 	}
 	r := s.Reschedule.WithDefaults()
+	if p.left(s) && h.since != 0 {
+		h.since = now
+	}
 	due := h.since + s.Deadline()
 	switch {
 	case h.available(s, now):
@@ -107,6 +110,9 @@ func since(all []time.Duration, from time.Duration) int {
 	}
 	return n
 }
+
+// left reports whether nothing is done for a service: then no time runs for it.
+func (p *process) left(s planner.Service) bool { return s.Observe || s.Suspended(p.now()) }
 
 // tell plans that the node looks at its instances again at an instant of its
 // clock.

@@ -19,6 +19,7 @@ type machine struct {
 	key     signer
 	address string // "" = peers cannot reach it
 	cores   int64  // thousandths
+	memory  int64  // bytes; 0 = nobody knows
 	other   bool   // its planner is of a version that comes to other decisions
 
 	clock   clock
@@ -96,7 +97,7 @@ func (w *World) clone(of *machine) *machine {
 	m := w.add(of.node)
 	m.called = of.called + "-clone"
 	m.key, m.life, m.boots = of.key, of.life, of.boots+1000
-	m.disk, m.cores, m.other = of.disk, of.cores, of.other
+	m.disk, m.cores, m.memory, m.other = of.disk, of.cores, of.memory, of.other
 	m.disk.memory, m.disk.begun = of.disk.memory, maps.Clone(of.disk.begun)
 	return m
 }

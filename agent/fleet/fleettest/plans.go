@@ -29,12 +29,20 @@ const (
 
 // NewPlans begins with so many nodes.
 func NewPlans(seed uint64, nodes int) (*Plans, error) {
+	return newPlans(seed, nodes, func(*machine) {})
+}
+
+// newPlans lets shape say what each node is like before it boots.
+func newPlans(seed uint64, nodes int, shape func(*machine)) (*Plans, error) {
 	p := &Plans{story: &story{told: func(string, ...any) {}}, specs: map[planner.Revision]planner.Template{}}
 	if err := p.do("seed", []string{fmt.Sprint(seed)}); err != nil {
 		return nil, err
 	}
 	p.c.calm = true
 	p.c.Nodes(nodes, time.Second)
+	for _, m := range p.c.machines {
+		shape(m)
+	}
 	p.c.witness.told = func(doc planner.LeaseDoc) {
 		p.chains[doc.Service] = append(p.chains[doc.Service], doc)
 		p.stirs = p.c.now
@@ -43,8 +51,7 @@ func NewPlans(seed uint64, nodes int) (*Plans, error) {
 	return p, p.c.broken
 }
 
-// Commit carries out commands of a story, commits what they came to, and compares
-// the forecast of that with what the fleet makes of it until it is at rest.
+// Commit carries out commands of a story, and makes a commit of what they came to.
 func (p *Plans) Commit(what string, commands []string) (planner.Forecast, []planner.Outcome, error) {
 	for _, command := range commands {
 		words := strings.Fields(command)
@@ -52,7 +59,14 @@ func (p *Plans) Commit(what string, commands []string) (planner.Forecast, []plan
 			return planner.Forecast{}, nil, fmt.Errorf("%s: %w", command, err)
 		}
 	}
+	return p.carryOut(what, nil)
+}
+
+// carryOut commits what is wanted now, and compares the forecast of that with what
+// the fleet makes of it until it is at rest. approve are Prune-Approved trailers.
+func (p *Plans) carryOut(what string, approve []string) (planner.Forecast, []planner.Outcome, error) {
 	c := p.c.commit(p.c.history.tip, what)
+	c.approve = approve
 	for _, s := range c.desired.Services {
 		p.specs[s.Revision] = s.Template
 		for _, h := range s.Hooks {

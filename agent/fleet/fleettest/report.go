@@ -67,7 +67,7 @@ func (p *process) tellLease(slot planner.SlotID, l planner.Lease, have []*instan
 	}
 	running := found != nil && found.State == planner.StateRunning
 	if !running {
-		out.Prepared = p.isPrepared(p.specs[l.Revision])
+		out.Prepared = p.isPrepared(p.specs[l.Revision]) && !p.m.disk.followed.Services[slot.Service].Observe
 		if p.flights[id] != nil {
 			out.Phase = planner.PhaseStarting
 		}
@@ -122,7 +122,7 @@ func (p *process) tellOnce(out planner.InstanceStatus, l planner.Lease, i *insta
 		return out
 	}
 	key := planner.LeaseKey{Service: s.ID, Token: l.Token}
-	if p.health[key] == nil {
+	if p.health[key] == nil || p.left(s) {
 		p.health[key] = &health{since: p.now().Boot}
 	}
 	hook := s.Hooks[l.Hook]
@@ -185,7 +185,7 @@ func (p *process) resolved() []planner.ResolvedImages {
 // takeOn decides which leases this node takes on, and keeps the list of what it
 // refuses (design L8).
 func (p *process) takeOn(st planner.NodeState) planner.NodeState {
-	taken := planner.TakeOn(st, planner.ResourceList{CPUMillis: p.m.cores}, func(planner.Service) string { return "" }, p.refused)
+	taken := planner.TakeOn(st, planner.ResourceList{CPUMillis: p.m.cores, MemoryBytes: p.m.memory}, func(planner.Service) string { return "" }, p.refused)
 	p.refused, st.Docs = taken.Refused, taken.Docs
 	st.Behind = maps.Clone(st.Behind)
 	if st.Behind == nil {

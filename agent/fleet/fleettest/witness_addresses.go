@@ -36,8 +36,9 @@ func (wit *witness) addressed(p *process, now planner.Addresses) {
 	for _, key := range slices.Sorted(maps.Keys(wit.addresses)) {
 		was := wit.addresses[key]
 		namespace, name, _ := strings.Cut(key, "/")
-		doc, lives := wit.docs[planner.ServiceID{Namespace: namespace, Name: name}]
-		if !lives {
+		id := planner.ServiceID{Namespace: namespace, Name: name}
+		doc, lives := wit.docs[id]
+		if s, followed := p.m.disk.followed.Services[id]; !lives || followed && !s.NeedsAddress() || !followed && len(doc.Leases) == 0 {
 			continue
 		}
 		if at := now[key].At; at != was.At {

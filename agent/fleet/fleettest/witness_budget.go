@@ -1,6 +1,7 @@
 package fleettest
 
 import (
+	"slices"
 	"time"
 
 	"github.com/orpheus-cd/orpheus/planner"
@@ -104,13 +105,14 @@ func (wit *witness) endsOnPurpose(p *process, i *instance) {
 		return
 	}
 	if !leased(p.seen.Docs[id].Doc, i.Slot.Name) { // its slot, or its service, was not wanted when that was decided
+		delete(d.ended, i.Slot.Name)
 		return
 	}
-	if i.once || !i.isReady(w.now) || !wanted || !s.EveryNode && !isSlot(s, i.Slot.Name) || wit.upheaval > 0 && w.now < wit.upheaval+unawares {
+	if i.once || !i.isReady(w.now) || !wanted || !wit.isSlot(s, i.Slot.Name) || wit.upheaval > 0 && w.now < wit.upheaval+unawares {
 		return
 	}
 	for slot := range d.ended {
-		if w.serves(planner.SlotID{Service: id, Name: slot}, 0) || !s.EveryNode && !isSlot(s, slot) {
+		if w.serves(planner.SlotID{Service: id, Name: slot}, 0) || !wit.isSlot(s, slot) {
 			delete(d.ended, slot)
 		}
 	}
@@ -124,7 +126,11 @@ func (wit *witness) endsOnPurpose(p *process, i *instance) {
 	}
 }
 
-func isSlot(s planner.Service, slot string) bool {
+// isSlot reports whether a service is to have a slot.
+func (wit *witness) isSlot(s planner.Service, slot string) bool {
+	if s.EveryNode {
+		return slices.ContainsFunc(wit.w.machines, func(m *machine) bool { return string(m.node) == slot })
+	}
 	for k := range s.Replicas {
 		if slot == itoa(k) {
 			return true

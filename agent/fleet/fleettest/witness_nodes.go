@@ -280,7 +280,7 @@ func (wit *witness) valid(f planner.Followed, v planner.View, id planner.Service
 		}
 		n := v.Nodes[l.Node]
 		refuses := slices.ContainsFunc(n.Status.Refusals, func(r planner.Refusal) bool { return r.Service == id && r.Revision == l.Revision })
-		if !n.Live() || n.Record.Epoch != l.Epoch || l.Hook == "" && l.Revision != s.Revision || refuses || f.Nodes[l.Node].Drain && !s.EveryNode || !hasSlot(s, l.Slot, f, v) {
+		if !n.Live() || n.Record.Epoch != l.Epoch || l.Hook == "" && l.Revision != s.Revision || refuses || f.Nodes[l.Node].Drain && !s.EveryNode || !suits(s, f, l.Node) || !hasSlot(s, l.Slot, f, v) {
 			return false
 		}
 		if l.Hook == "" {
@@ -300,8 +300,8 @@ func (wit *witness) valid(f planner.Followed, v planner.View, id planner.Service
 
 func hasSlot(s planner.Service, slot string, f planner.Followed, v planner.View) bool {
 	if s.EveryNode {
-		n := v.Nodes[planner.NodeName(slot)]
-		return n.Live()
+		name := planner.NodeName(slot)
+		return v.Nodes[name].Live() && suits(s, f, name)
 	}
 	for k := range s.Replicas {
 		if slot == itoa(k) {
@@ -309,4 +309,21 @@ func hasSlot(s planner.Service, slot string, f planner.Followed, v planner.View)
 		}
 	}
 	return false
+}
+
+// suits reports whether what people say of a node lets a service be there, leaving
+// drains aside. Nodes of the simulation have no labels of their own.
+func suits(s planner.Service, f planner.Followed, node planner.NodeName) bool {
+	spec := f.Nodes[node]
+	if len(f.Fleet.Nodes) > 0 && !slices.Contains(f.Fleet.Nodes, node) {
+		return false
+	}
+	for key, value := range s.NodeSelector {
+		if spec.Labels[key] != value {
+			return false
+		}
+	}
+	return !slices.ContainsFunc(spec.Taints, func(t planner.Taint) bool {
+		return t.Effect == "NoExecute" && !slices.ContainsFunc(s.Tolerations, func(o planner.Toleration) bool { return o.Key == "" || o.Key == t.Key })
+	})
 }

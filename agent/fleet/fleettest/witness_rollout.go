@@ -116,7 +116,7 @@ func (wit *witness) unmet(p *process, s planner.Service) string {
 		if slices.Contains(doc.Blocked, want) || slices.ContainsFunc(doc.Leases, failing) {
 			continue // another revision is wanted of it by now, or will be at once: that is for the planner to say
 		}
-		if isKept(f, d.Service) {
+		if isKept(f, d.Service) || on.Suspended(p.now()) {
 			want = "" // what it has
 		}
 		met, slots := 0, slotsOf(on, f, v, doc)
@@ -187,24 +187,24 @@ func (wit *witness) steps(p *process, s planner.Service, old, now planner.LeaseD
 	if done > 0 && steps[done-1].Approve && s.Update.Promoted != string(s.Revision) {
 		most = steps[done-1].Slots.Of(slots, true)
 	}
-	v, begins := p.member.View(), false
+	begins := false
 	for _, l := range now.Leases {
 		begins = begins || l.Revision == s.Revision && !slices.ContainsFunc(old.Leases, func(o planner.Lease) bool {
 			return o.Slot == l.Slot && o.Revision == l.Revision
 		})
 	}
-	if after := slotsAt(v, now, s.Revision); begins && after > max(1, most) { // what is lost comes back beside
+	if after := slotsAt(p, s, now, s.Revision); begins && after > max(1, most) { // what is lost comes back beside
 		wit.w.fail("R8: %s has %d slots of %s at %s, step %d allows %d: %+v becomes %+v",
 			p.m.called, after, s.ID, s.Revision.Short(), done, most, old.Leases, now.Leases)
 	}
 }
 
-// slotsAt counts the slots that have a lease in force at a revision: those that were
-// lost give way to others.
-func slotsAt(v planner.View, doc planner.LeaseDoc, rev planner.Revision) int {
-	slots := map[string]bool{}
+// slotsAt counts the slots of a service that have a lease in force at a revision:
+// those that were lost give way to others.
+func slotsAt(p *process, s planner.Service, doc planner.LeaseDoc, rev planner.Revision) int {
+	v, slots := p.member.View(), map[string]bool{}
 	for _, l := range doc.Leases {
-		if l.Revision == rev && v.InForce(l) {
+		if l.Revision == rev && v.InForce(l) && hasSlot(s, l.Slot, p.m.disk.followed, v) {
 			slots[l.Slot] = true
 		}
 	}
