@@ -46,6 +46,7 @@ func Build(in Input) *Report {
 	b.faults()
 	if in.Refused == "" {
 		b.foresee()
+		b.findRenames()
 		b.services()
 		b.nodes()
 		b.deletions()
@@ -69,6 +70,7 @@ type builder struct {
 	now, rest planner.Forecast
 	underWay  map[planner.ServiceID]bool
 	fates     map[planner.ServiceID]*fate
+	renames   map[planner.ServiceID][]string
 }
 
 // subject is what a document is about.
@@ -144,8 +146,9 @@ func (b *builder) service(id planner.ServiceID) Service {
 	case Added, Changed:
 		out.Fields = append(changedFields(b.old[serviceSubject(id)], b.new[serviceSubject(id)]), changedFiles(before, after)...)
 		out.Restarts = was && before.Revision != after.Revision
-		out.How = how(before, after, was, planner.Time{Wall: b.in.Now})
+		out.How = how(before, after, b.slotCount(after), was, planner.Time{Wall: b.in.Now})
 	}
+	out.How = append(out.How, b.renames[id]...)
 	b.fate(id, &out)
 	if out.Change == Changed && !out.Restarts && !out.begins() {
 		out.How = append(out.How, "no instance restarts")
@@ -288,16 +291,14 @@ func (b *builder) deletions() {
 	if len(d.Services)+len(d.Waiting) > 0 {
 		b.out.Deletions = &d
 	}
-	if n := len(b.in.Before.Pending); n > 0 {
-		waits := 0
-		for id := range b.in.Before.Pending {
-			if _, still := b.in.After.Pending[id]; still {
-				waits++
-			}
+	var waits []string
+	for _, id := range slices.SortedFunc(maps.Keys(b.in.Before.Pending), planner.ServiceID.Compare) {
+		if _, still := b.in.After.Pending[id]; still {
+			waits = append(waits, id.String())
 		}
-		if waits > 0 {
-			b.out.Notes = append(b.out.Notes, plural(waits, "deletion")+" of earlier commits still "+verb(waits, "awaits", "await")+" approval")
-		}
+	}
+	if n := len(waits); n > 0 {
+		b.out.Notes = append(b.out.Notes, plural(n, "deletion")+" of earlier commits still "+verb(n, "awaits", "await")+" approval: "+list(waits, 20))
 	}
 }
 

@@ -46,6 +46,13 @@ func (b *builder) foresee() {
 		}
 	}
 	b.out.Cut = b.now.Cut
+	for _, r := range b.now.Races {
+		race := Race{Node: r.Node}
+		for _, id := range r.Services {
+			race.Services = append(race.Services, id.String())
+		}
+		b.out.Races = append(b.out.Races, race)
+	}
 	b.turns()
 	b.loads()
 	b.unplaced()

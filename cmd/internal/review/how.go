@@ -4,14 +4,16 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/orpheus-cd/orpheus/planner"
 )
 
 // how says in sentences how the rollout of a service goes, and what it waits
-// for. Of one that is new, or does not restart, there is less to say.
-func how(before, after planner.Service, was bool, now planner.Time) []string {
+// for. Of one that is new, or does not restart, there is less to say. slots is how
+// many it has; 0 = nobody knows, for it runs on every node.
+func how(before, after planner.Service, slots int, was bool, now planner.Time) []string {
 	var out []string
 	if after.Suspended(now) {
 		out = append(out, after.Suspend.String(), "no slot is added, moved or changed before that")
@@ -31,7 +33,7 @@ func how(before, after planner.Service, was bool, now planner.Time) []string {
 	}
 	out = append(out, hook(after, planner.HookPreRollout, "before any slot changes")...)
 	if was {
-		out = append(out, order(before, after))
+		out = append(out, order(before, after, slots))
 		out = append(out, steps(after)...)
 	}
 	return append(out, hook(after, planner.HookPostRollout, "after all slots are available")...)
@@ -70,28 +72,57 @@ func hook(s planner.Service, kind planner.HookKind, when string) []string {
 }
 
 // order says how instances are replaced.
-func order(before, after planner.Service) string {
+func order(before, after planner.Service, slots int) string {
 	u := after.Update
-	slots := max(1, after.Replicas)
-	surge, unavailable := u.Limits(slots)
+	of := slots
+	if of == 0 {
+		of = 100 // of which no share comes to nothing
+	}
+	surge, unavailable := u.Limits(of)
+	why := single(after.Template)
+	if why == "" {
+		why = single(before.Template)
+	}
 	ended := max(1, unavailable)
-	if !after.EveryNode {
-		ended = max(1, min(ended, slots-1)) // the last one that is ready waits for another
+	if slots > 0 && why == "" {
+		ended = max(1, min(ended, slots-1)) // the last one that is available waits for another
+	} else if slots > 0 {
+		ended = min(ended, slots)
+	}
+	atOnce := ", one slot after the other"
+	switch {
+	case slots == 1:
+		atOnce = ""
+	case slots == 0 && percent(u.MaxUnavailable):
+		atOnce = ", at most " + u.MaxUnavailable.String() + " of the slots at a time"
+	case ended > 1:
+		atOnce = ", at most " + plural(ended, "slot") + " at a time"
+	}
+	if after.EveryNode {
+		atOnce = strings.NewReplacer("slots", "nodes", "slot", "node").Replace(atOnce)
 	}
 	switch {
-	case single(before.Template) != "" || single(after.Template) != "":
-		why := single(after.Template)
-		if why == "" {
-			why = single(before.Template)
-		}
-		return "each instance ends before its successor begins, " + plural(ended, "slot") + " at a time: " + why
+	case why != "":
+		return "each instance ends before its successor begins" + atOnce + ": " + why
 	case u.StopFirst || surge == 0:
-		return "instances end before their successors begin, " + plural(ended, "slot") + " at a time"
-	case unavailable > 0:
-		return fmt.Sprintf("new instances begin beside old ones, at most %d more at a time, and at most %s may be without an available one", surge, plural(unavailable, "slot"))
+		return "instances end before their successors begin" + atOnce
 	}
-	return "each instance runs until its successor is available, at most " + fmt.Sprint(surge) + " more at a time"
+	more := strconv.Itoa(surge)
+	if slots == 0 && percent(u.MaxSurge) {
+		more = u.MaxSurge.String()
+	}
+	without := plural(unavailable, "slot")
+	switch {
+	case slots == 0 && percent(u.MaxUnavailable):
+		without = u.MaxUnavailable.String() + " of the slots"
+	case unavailable == 0:
+		return "each instance runs until its successor is available, at most " + more + " more at a time"
+	}
+	return "new instances begin beside old ones, at most " + more + " more at a time, and at most " + without + " may be without an available one"
 }
+
+// percent reports whether an amount is a share of slots.
+func percent(a *planner.Amount) bool { return a != nil && a.Percent && a.Count > 0 }
 
 // single says why two instances of a slot may not run at once; "" = they may.
 func single(t planner.Template) string {

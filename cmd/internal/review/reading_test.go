@@ -85,7 +85,7 @@ func TestSuspended(t *testing.T) {
 	until := time.Unix(1000, 0)
 	s := planner.Service{Revision: "r1-b", Replicas: 1, Suspend: &planner.Suspension{Until: until, Reason: "freeze"}}
 	for at, want := range map[time.Time]bool{until.Add(-1): true, until: false} {
-		told := strings.Join(how(planner.Service{Revision: "r1-a"}, s, true, planner.Time{Wall: at}), "\n")
+		told := strings.Join(how(planner.Service{Revision: "r1-a"}, s, 1, true, planner.Time{Wall: at}), "\n")
 		if got := strings.Contains(told, "freeze\nno slot is added, moved or changed before that"); got != want {
 			t.Errorf("at %s: %s", at, told)
 		}
@@ -139,16 +139,6 @@ func TestSameRevisionBegins(t *testing.T) {
 		s := build(t, all(`{image: "w:1", nodeSelector: {zone: a}}`), all(head), 100, 100).Services[0]
 		if got := slices.Contains(s.How, quiet); got != want || strings.Contains(ServiceHead(s), "without a restart") != want {
 			t.Errorf("%s: %s: %q, slots %+v", head, ServiceHead(s), s.How, s.Slots)
-		}
-	}
-}
-
-// TestOrderCapped: the last instance that is ready waits for another.
-func TestOrderCapped(t *testing.T) {
-	all := planner.Update{StopFirst: true, MaxUnavailable: &planner.Amount{Count: 100, Percent: true}}
-	for replicas, want := range map[int]string{1: "1 slot at", 2: "1 slot at", 4: "3 slots at"} {
-		if got := order(planner.Service{}, planner.Service{Replicas: replicas, Update: all}); !strings.Contains(got, want) {
-			t.Errorf("%d replicas: %s", replicas, got)
 		}
 	}
 }

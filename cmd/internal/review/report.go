@@ -38,6 +38,9 @@ type Report struct {
 	// Loads is what is asked of each node; the last one, without a name, is of all.
 	Loads    []Load     `json:"loads,omitempty"`
 	Unplaced []Unplaced `json:"unplaced,omitempty"`
+	// Races are the nodes on which it hangs on who is quicker which slots of some
+	// services go first, and which to another node instead.
+	Races []Race `json:"races,omitempty"`
 	// Waiting are services that have not come to rest at the end, and why.
 	Waiting []Waiting `json:"waiting,omitempty"`
 
@@ -221,6 +224,13 @@ type Unplaced struct {
 type Reason struct {
 	Nodes  []planner.NodeName `json:"nodes"`
 	Reason string             `json:"reason"`
+}
+
+// Race is a node that has no room for all that changes on it at once. Without one it
+// is a service whose slots move, and then change step by step.
+type Race struct {
+	Node     planner.NodeName `json:"node,omitempty"`
+	Services []string         `json:"services"`
 }
 
 // Waiting is a service that waits at the end.

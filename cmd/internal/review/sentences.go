@@ -257,6 +257,28 @@ func StepsOf(r *Report) map[string][]string {
 	return out
 }
 
+// raceWords say what a plan leaves open.
+func raceWords(races []Race) []string {
+	const most = 10
+	var out []string
+	var nodes []planner.NodeName
+	var racers []string
+	for _, race := range races {
+		if race.Node == "" {
+			out = append(out, "slots of "+list(race.Services, most)+" move, and then change step by step: which of them changes first hangs on how long they take to move")
+			continue
+		}
+		nodes = append(nodes, race.Node)
+		racers = append(racers, race.Services...)
+	}
+	if n := len(nodes); n > 0 {
+		slices.Sort(racers)
+		racers = slices.Compact(racers)
+		out = slices.Insert(out, 0, NodeList(nodes)+" "+verb(n, "has", "have")+" no room for all that changes there at once: which slots of "+list(racers, most)+" go first, and which go to another node instead, hangs on who is quicker. The steps are one way that it can go")
+	}
+	return out
+}
+
 // Remarks are what the plan rests on, for the end of it.
 func Remarks(r *Report) []string {
 	const most = 20
@@ -264,6 +286,7 @@ func Remarks(r *Report) []string {
 	if len(r.UnderWay) > 0 {
 		out = append(out, "the fleet is not at rest without this commit either: "+list(r.UnderWay, most))
 	}
+	out = append(out, raceWords(r.Races)...)
 	for i, w := range r.Waiting {
 		if i == most {
 			out = append(out, plural(len(r.Waiting)-most, "more service")+" wait")
