@@ -373,7 +373,7 @@ func (s *service) settle() {
 // own is a part as the decoder may change it.
 func (c *composer) own(m merger, p part) (*yaml.Node, error) {
 	if p.compose != nil {
-		return p.compose.own(m.d, c.vars != nil), nil
+		return p.compose.own(m.d, c.vars), nil
 	}
 	doc, err := c.raw(p)
 	if err != nil {

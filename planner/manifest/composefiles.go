@@ -280,30 +280,52 @@ func sameReads(fsys fs.FS, reads []compose.Read) bool {
 }
 
 // own copies the document for a decoder, with each value where the Compose file
-// has it. escape keeps its texts from being taken for references to variables.
-func (doc *composeDocument) own(d *decoder, escape bool) *yaml.Node {
-	return doc.copy(d, value{doc.Root, ""}, escape)
+// has it. Where there are variables its texts are kept from being taken for
+// references to them: they are in it already.
+func (doc *composeDocument) own(d *decoder, vars *variables) *yaml.Node {
+	return doc.copy(d, value{doc.Root, ""}, vars)
 }
 
-func (doc *composeDocument) copy(d *decoder, v value, escape bool) *yaml.Node {
+func (doc *composeDocument) copy(d *decoder, v value, vars *variables) *yaml.Node {
 	p := doc.Origin(v.path)
 	n := v.node
 	c := &yaml.Node{Kind: n.Kind, Style: n.Style, Tag: n.Tag, Value: n.Value, Line: p.Line, Column: p.Column}
-	d.sources[c] = &source{file: p.File}
-	if escape && n.Kind == yaml.ScalarNode {
+	d.sources[c] = &source{file: p.File, interpolated: vars.tell(p.Variables)}
+	if vars != nil && n.Kind == yaml.ScalarNode {
 		c.Value = strings.ReplaceAll(n.Value, "${", "$${")
 	}
 	for i, child := range n.Content {
 		switch {
 		case n.Kind == yaml.SequenceNode:
-			c.Content = append(c.Content, doc.copy(d, v.item(i, child), escape))
+			c.Content = append(c.Content, doc.copy(d, v.item(i, child), vars))
 		case i%2 == 0:
 			at := v.child(child.Value, child)
-			key := doc.copy(d, at, false)
-			c.Content = append(c.Content, key, doc.copy(d, v.child(child.Value, n.Content[i+1]), escape))
+			key := doc.copy(d, at, nil)
+			c.Content = append(c.Content, key, doc.copy(d, v.child(child.Value, n.Content[i+1]), vars))
 		}
 	}
 	return c
+}
+
+// tell names variables that a Compose file was made with, separated by spaces: those
+// of the fleet with the place of their value, the others are of a .env.
+func (v *variables) tell(names string) string {
+	var ours []*variable
+	var others []string
+	for name := range strings.FieldsSeq(names) {
+		if v != nil && v.byName[name] != nil && v.byName[name].given {
+			ours = append(ours, v.byName[name])
+		} else {
+			others = append(others, "${"+name+"}")
+		}
+	}
+	if len(ours) > 0 {
+		others = slices.Insert(others, 0, tellVariables(ours))
+	}
+	if len(others) == 0 {
+		return ""
+	}
+	return " (with " + strings.Join(others, ", ") + ")"
 }
 
 // inWords says faults and the places of a service in the words of the Compose

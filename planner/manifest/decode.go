@@ -61,6 +61,9 @@ type position struct {
 type source struct {
 	file      string
 	variables []*variable // that the value was made with
+	// interpolated tells the variables that a Compose file has put into the value;
+	// "" = none.
+	interpolated string
 }
 
 // at is where a node was written.

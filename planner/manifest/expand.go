@@ -132,7 +132,7 @@ func (e *expander) scalar(v value) {
 	if kind := e.vars.kindOf(pieces); kind == typeInt || kind == typeBool {
 		n.Style, n.Tag = 0, "!!"+kind
 	}
-	e.d.sources[n] = &source{e.d.sources[n].file, made}
+	e.d.sources[n] = &source{file: e.d.sources[n].file, variables: made}
 }
 
 // madeWith tells people which variables a value was made with, "" = none.

@@ -159,7 +159,7 @@ func (doc Document) origin(n *yaml.Node) string {
 	if s == nil {
 		return ""
 	}
-	return s.file + ":" + strconv.Itoa(n.Line) + s.madeWith()
+	return s.file + ":" + strconv.Itoa(n.Line) + s.madeWith() + s.interpolated
 }
 
 // plainText needs no quotes wherever it stands.

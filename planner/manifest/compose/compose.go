@@ -34,6 +34,12 @@ type Position struct {
 	Line   int    // from 1; 0 = unknown
 	Column int
 	Field  string // as Compose calls it: services.web.ports[0]
+	// Variables are those that the value there was made with, by name, with spaces
+	// between; "" = none.
+	Variables string
+	// Written is the value as it stands in the file, where without quotes it is
+	// none of text and reads as another: 1.10 is 1.1.
+	Written string
 }
 
 // Read is a file that was looked at: if any of them differs, or one that was

@@ -22,6 +22,7 @@ type expansion struct {
 	env   map[string]string
 	left  int // bytes that may still be written, steps that may still be taken
 	wrong []complaint
+	used  []string // names of variables whose values are in it
 }
 
 // complaint is what is wrong with a reference.
@@ -32,11 +33,11 @@ const (
 	maxReference = 16       // references within the default of another
 )
 
-// substitute returns text with its variables. What is wrong is a fault at the
-// position.
-func (l *load) substitute(text string, env map[string]string, at Position) (string, bool) {
+// substitute returns text with its variables, and their names. What is wrong is a
+// fault at the position.
+func (l *load) substitute(text string, env map[string]string, at Position) (made string, used []string, good bool) {
 	if !strings.Contains(text, "$") {
-		return text, true
+		return text, nil, true
 	}
 	e := &expansion{env: env, left: maxExpanded}
 	out := e.text(text, 0)
@@ -46,7 +47,14 @@ func (l *load) substitute(text string, env map[string]string, at Position) (stri
 	for _, w := range e.wrong {
 		l.faults.add(at.fault(w.reason, w.remedy))
 	}
-	return out, len(e.wrong) == 0
+	return out, e.used, len(e.wrong) == 0
+}
+
+// use notes that the value of a variable counts.
+func (e *expansion) use(name string) {
+	if !slices.Contains(e.used, name) {
+		e.used = append(e.used, name)
+	}
 }
 
 func (e *expansion) complain(reason, remedy string) {
@@ -117,6 +125,7 @@ func (e *expansion) plain(name string) string {
 		e.complain("variable "+name+" is not defined", defineIt(name))
 		return ""
 	}
+	e.use(name)
 	if !e.spend(len(value)) {
 		return ""
 	}
@@ -180,6 +189,9 @@ func (e *expansion) argument(s string) (argument, rest string, ok bool) {
 func (e *expansion) operate(name, operator, argument string, depth int) string {
 	value, ok := e.env[name]
 	usable := ok && (len(operator) == 1 || value != "")
+	if ok {
+		e.use(name)
+	}
 	switch operator[len(operator)-1] {
 	case '-':
 		if !usable {
@@ -287,9 +299,15 @@ func (in interpolator) value(v any, field string, p tree.Path) any {
 
 func (in interpolator) text(v, field string, p tree.Path) any {
 	at := in.d.position(field)
-	text, ok := in.l.substitute(v, in.env, at)
+	text, used, ok := in.l.substitute(v, in.env, at)
 	if !ok {
 		return text
+	}
+	if len(used) > 0 {
+		if in.d.made == nil {
+			in.d.made = map[string]string{}
+		}
+		in.d.made[field] = strings.Join(used, " ")
 	}
 	to := castFor(p)
 	if to == nil {

@@ -122,7 +122,7 @@ func (l *load) head(documents []*document, dir string, env map[string]string) he
 	for _, d := range documents {
 		tree := d.tree
 		if name, ok := tree["name"].(string); ok && name != "" {
-			named, _ = l.substitute(name, env, d.position("name"))
+			named, _, _ = l.substitute(name, env, d.position("name"))
 			h.at = d.position("name")
 		}
 		if x, ok := tree[extensionKey]; ok {
@@ -162,7 +162,7 @@ func (l *load) extension(h *head, x any, d *document, env map[string]string) {
 		at := d.position(extensionKey + ".namespace")
 		name, isText := v.(string)
 		if isText {
-			name, _ = l.substitute(name, env, at)
+			name, _, _ = l.substitute(name, env, at)
 			h.extension["namespace"] = name
 			h.at = at
 		}
@@ -178,7 +178,7 @@ func (l *load) extension(h *head, x any, d *document, env map[string]string) {
 		for i, item := range list {
 			at := d.position(fmt.Sprintf("%s.profiles[%d]", extensionKey, i))
 			if name, ok := item.(string); ok {
-				name, _ = l.substitute(name, env, at)
+				name, _, _ = l.substitute(name, env, at)
 				h.profiles = append(h.profiles, name)
 			} else {
 				l.faults.add(at.fault("must be the name of a profile", "write it as text"))

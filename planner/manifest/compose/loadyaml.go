@@ -21,6 +21,11 @@ type document struct {
 	tree   map[string]any
 	at     map[string]spot // by path
 	resets [][]string      // paths that !reset and !override take out of what is below
+	// made has the variables that values were made with, by path.
+	made map[string]string
+	// written has values that are no text and read as another one than they are
+	// written, by path.
+	written map[string]string
 }
 
 // spot is a place in a file.
@@ -28,7 +33,7 @@ type spot struct{ line, column int }
 
 // position is where a field of the document stands, or the nearest around it.
 func (d *document) position(field string) Position {
-	p := Position{File: d.file, Field: field}
+	p := Position{File: d.file, Field: field, Variables: d.made[field], Written: d.written[field]}
 	for at := field; ; at = around(at) {
 		if s, ok := d.at[at]; ok {
 			p.Line, p.Column = s.line, s.column
@@ -238,6 +243,12 @@ func (r *reader) scalar(n *yaml.Node, field string) any {
 	if f, isFloat := v.(float64); isFloat && (math.IsInf(f, 0) || math.IsNaN(f)) {
 		r.wrong(n, field, "is no number that can be counted with", "write it as text, in quotes")
 		return nil
+	}
+	if _, isText := v.(string); !isText && v != nil && fmt.Sprint(v) != n.Value {
+		if r.d.written == nil {
+			r.d.written = map[string]string{}
+		}
+		r.d.written[field] = n.Value
 	}
 	return v
 }
