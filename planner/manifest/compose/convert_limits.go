@@ -124,6 +124,7 @@ func (s *service) checkSwap() {
 func (s *service) kernel() {
 	var sysctls list
 	for _, name := range slices.Sorted(maps.Keys(s.Sysctls)) {
+		s.reread(s.keyed("sysctls", name), s.Sysctls[name])
 		sysctls = append(sysctls, item(object{member("name", name, ""), member("value", s.Sysctls[name], "")}, s.keyed("sysctls", name)))
 	}
 	if len(sysctls) > 0 {

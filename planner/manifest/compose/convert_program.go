@@ -124,11 +124,31 @@ func (s *service) variables() {
 			s.fault(at, "has a variable without a name", "write NAME=VALUE")
 			continue
 		}
+		s.reread(at, *v)
 		env = append(env, item(object{member("name", name, ""), member("value", *v, "")}, at))
 	}
 	if len(env) > 0 {
 		s.spec.Put("env", env, s.at)
 	}
+}
+
+// reread warns of a value that without quotes is no text, and as text is another
+// one than is written.
+func (s *service) reread(at, value string) {
+	written := s.p.Position(at).Written
+	if written == "" || written == value {
+		return
+	}
+	kind := "a number"
+	switch first := written[0]; {
+	case value == "true" || value == "false":
+		kind = "true or false"
+	case strings.Contains(value, "+0000"):
+		kind = "a date"
+	case first == '0' && strings.Trim(written, "01234567") == "":
+		kind = "a number to the base 8"
+	}
+	s.warn(at, fmt.Sprintf("is %s, as for docker compose: without quotes %s is %s", quote(value), plain(written), kind), "write "+quote(written)+" in quotes, if that is meant")
 }
 
 // composeGrace is how long Compose and Swarm let a container end by itself.
@@ -214,6 +234,11 @@ func (s *service) annotations() object {
 				told[reader.prefix] = true
 				s.warn(at, fmt.Sprintf("is for %s, which does not see it: it asks Docker, and nothing here is a container of Docker's", reader.name), reader.remedy)
 			}
+		}
+		if at == s.field("deploy.labels") {
+			s.reread(at+"."+key, all[key])
+		} else {
+			s.reread(at, all[key])
 		}
 		notes.Put(key, all[key], at)
 	}

@@ -41,6 +41,13 @@ func TestProgram(t *testing.T) { testConversions(t, programRows) }
 var environmentRows = []conversion{
 	{name: "a map, with numbers and truth values", file: "environment: {B: 1, A: text, C: true, D: ''}",
 		want: "{env: [{name: A, value: text}, {name: B, value: '1'}, {name: C, value: 'true'}, {name: D, value: ''}]}"},
+	{name: "what is no text without quotes", file: "environment: {A: 1.10, B: 022, C: True, D: 2024-01-02, E: 1e3, F: '1.10', G: 12, H: yes, I: 1.5}\nlabels: {L: 1.10}\nsysctls: {net.a: 010}\ndeploy: {labels: {D: 1.0}}",
+		want: "{env: [{name: A, value: '1.1'}, {name: B, value: '18'}, {name: C, value: 'true'}, {name: D, value: '2024-01-02 00:00:00 +0000 UTC'}, {name: E, value: '1000'}, {name: F, value: '1.10'}, {name: G, value: '12'}, {name: H, value: 'yes'}, {name: I, value: '1.5'}]}",
+		faults: []string{`~ environment.A: is "1.1", as for docker compose: without quotes 1.10 is a number`, "~ environment.B: is \"18\", as for docker compose: without quotes 022 is a number to the base 8",
+			"~ environment.C: is \"true\", as for docker compose: without quotes True is true or false", "~ environment.D: is \"2024-01-02 00:00:00 +0000 UTC\", as for docker compose: without quotes 2024-01-02 is a date",
+			"~ environment.E: is \"1000\"", "~ labels.L: is \"1.1\"", "~ sysctls.net.a: is \"8\"", "~ deploy.labels.D: is \"1\""}},
+	{name: "by an anchor", file: "x-env: &env {A: 1.10}\nservices: {web: {image: web:1, environment: {<<: *env, B: b}}}",
+		want: "{env: [{name: A, value: '1.1'}, {name: B, value: b}]}", faults: []string{`~ environment.A: is "1.1"`}},
 	{name: "a list", file: "environment: [B=1=2, A=]", want: "{env: [{name: A, value: ''}, {name: B, value: 1=2}]}"},
 	{name: "no value: a variable of the fleet", file: "environment:\n  FROM_FLEET:", want: "{env: [{name: FROM_FLEET, value: fleet}]}"},
 }
