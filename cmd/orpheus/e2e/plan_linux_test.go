@@ -333,6 +333,16 @@ func (p *planned) compareUnplaced(plan toldPlan) {
 // planned, for those services whose leases changed.
 func (p *planned) compareStatus(plan toldPlan, before, after map[string]history) {
 	p.t.Helper()
+	// A node writes down after a moment which commit it follows; one that changes
+	// nothing is all that is awaited then.
+	p.await("the records name the commit", patience, func([]*api.Status) string {
+		for name, st := range p.records(p.t.Context()).statuses {
+			if st.Applied != p.last {
+				return string(name) + " has not recorded that it follows it"
+			}
+		}
+		return ""
+	})
 	out, code := p.orpheus("status", "--plan", "--commit", p.last, "-C", p.checkout, "-o", "json", "--exit-code")
 	var st struct {
 		Services []planner.Outcome
