@@ -38,13 +38,6 @@ func (a *Agent) reportRollout(id planner.ServiceID, bySlot map[planner.SlotID][]
 			return i
 		}
 	}
-	if bySlot != nil {
-		f.Own = func(l planner.Lease) planner.InstanceStatus {
-			slot := planner.SlotID{Service: id, Name: l.Slot}
-			i, _ := a.tellLease(slot, a.heldAt(slot, l), bySlot[slot])
-			return i
-		}
-	}
 	nodes, now := f.View.Nodes, f.Now.Boot
 	f.Quiet = func(node planner.NodeName) time.Duration {
 		n := nodes[node]

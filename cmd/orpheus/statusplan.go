@@ -170,7 +170,7 @@ func (r *planReader) findPushed(ctx context.Context, l *laterCommit) {
 
 // drawPlanned draws what became of a plan.
 func drawPlanned(s *screen, st plannedStatus) {
-	s.labelled("RECORDS", plain, st.Records)
+	s.labelled("RECORDS", plain, strings.TrimPrefix(st.Records, "records "))
 	s.labelled("COMMIT", plain, planner.OneLine(st.Commit.Short()+" "+st.Commit.Subject, maxShownReason))
 	switch {
 	case len(st.Read) == 0:
