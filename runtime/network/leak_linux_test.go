@@ -117,6 +117,14 @@ func TestNothingLeaks(t *testing.T) {
 	keeper := attach(t, n, "keeper")
 	hostPorts(t, n, "keeper", runtime.ContainerPort{Port: 8080, Protocol: "tcp"})
 	publish(t, n, port("tcp", 80, target(keeper)))
+	if hostHasIPv6() { // the kernel gives the bridge an address of the link when it finds the time
+		eventually(t, "the bridge has its link-local address", func() bool {
+			all := everything(t, n)
+			return !slices.ContainsFunc([]string{"address fe80:", "route fe80::/128 ", "route fe80::/64 ", "route ff00::/8 "}, func(one string) bool {
+				return !strings.Contains(all, one)
+			})
+		})
+	}
 	before := everything(t, n)
 	start := time.Now()
 	dying := append(slices.Clone(steps), "host ports")
