@@ -103,9 +103,9 @@ func (n NodeView) Instance(slot SlotID, token uint64) (InstanceStatus, bool) {
 	if !n.Current() {
 		return InstanceStatus{}, false
 	}
-	for _, i := range n.Status.Instances {
-		if i.Slot == slot && i.Token == token {
-			return i, true
+	for k := range n.Status.Instances { // what differs most is compared first: plans of many services ask often
+		if i := &n.Status.Instances[k]; i.Token == token && i.Slot.Name == slot.Name && i.Slot.Service.Name == slot.Service.Name && i.Slot.Service.Namespace == slot.Service.Namespace {
+			return *i, true
 		}
 	}
 	return InstanceStatus{}, false

@@ -5,14 +5,20 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os"
+	"runtime/debug"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/orpheus-cd/orpheus/cmd/internal/review"
 	"github.com/orpheus-cd/orpheus/planner"
-	"github.com/orpheus-cd/orpheus/planner/manifest"
 )
+
+// planGarbage is how much garbage a plan leaves lying before it is collected, in
+// percent of what is in use: it ends soon, and of 1,000 services a fifth of its time
+// went into that.
+const planGarbage = 400
 
 // exitChanges answers `plan --exit-code`.
 const exitChanges = 3
@@ -97,6 +103,9 @@ nothing stands in the way, and something changes.`,
 }
 
 func (e *env) showPlan(ctx context.Context, r planRange, o planOptions) error {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(planGarbage)
+	}
 	report, err := e.planReport(ctx, r, o)
 	if err != nil {
 		return err
@@ -128,7 +137,7 @@ func (e *env) planReport(ctx context.Context, r planRange, o planOptions) (*revi
 	if err != nil {
 		return nil, err
 	}
-	reader := &planReader{checkout: c, rendered: map[string]*planRendering{}, loader: manifest.NewLoader(manifest.Limits{})}
+	reader := newPlanReader(c)
 	head, done, err := reader.openHead(ctx, r)
 	if err != nil {
 		return nil, err

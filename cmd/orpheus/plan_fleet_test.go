@@ -10,7 +10,7 @@ import (
 	"github.com/orpheus-cd/orpheus/planner"
 )
 
-// plannedFleet is a fleet repository of three nodes at rest: what its first commit
+// plannedFleet is a fleet repository of some nodes at rest: what its first commit
 // asks for has a lease and is available.
 type plannedFleet struct {
 	*recordWriter
@@ -26,19 +26,24 @@ func planService(name, spec string) string {
 
 func newPlannedFleet(t testing.TB, files map[string]string) *plannedFleet {
 	t.Helper()
+	return newPlannedFleetOn(t, 3, files)
+}
+
+func newPlannedFleetOn(t testing.TB, nodes int, files map[string]string) *plannedFleet {
+	t.Helper()
 	t.Setenv("XDG_CACHE_HOME", t.TempDir())
 	if files["fleet.yaml"] == "" {
 		files["fleet.yaml"] = planFleetYAML
 	}
 	remote, dir := fleetRemote(t, files)
 	f := &plannedFleet{newRecordWriter(t, remote), dir}
-	f.rest()
+	f.rest(nodes)
 	return f
 }
 
 // rest writes the records of a fleet that has done all that the checkout's commit
 // asks for.
-func (f *plannedFleet) rest() {
+func (f *plannedFleet) rest(nodes int) {
 	f.t.Helper()
 	head := gitAs(f.t, f.dir, "rev-parse", "HEAD")
 	d, err := readFleet(f.t.Context(), os.DirFS(f.dir), ".")
@@ -47,7 +52,7 @@ func (f *plannedFleet) rest() {
 	}
 	d.Commit = planner.Commit{Hash: head}
 	view := planner.View{Nodes: map[planner.NodeName]planner.NodeView{}}
-	for k := range 3 {
+	for k := range nodes {
 		r := f.record(planner.NodeName(fmt.Sprintf("n%d", k+1)))
 		r.Capacity = planner.ResourceList{CPUMillis: 2000, MemoryBytes: 1 << 30}
 		if k > 0 {

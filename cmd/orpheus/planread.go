@@ -28,6 +28,11 @@ type planReader struct {
 	folder   string // of fleet.yaml
 	rendered map[string]*planRendering
 	loader   *manifest.Loader
+	renderer *manifest.Renderer
+}
+
+func newPlanReader(c *checkout) *planReader {
+	return &planReader{checkout: c, rendered: map[string]*planRendering{}, loader: manifest.NewLoader(manifest.Limits{}), renderer: manifest.NewRenderer(manifest.Limits{})}
 }
 
 func (r *planReader) fs(tree string) (fs.FS, error) {
@@ -49,7 +54,7 @@ func (r *planReader) render(ctx context.Context, s planSide) (*planRendering, er
 		return nil, err
 	}
 	out := &planRendering{}
-	out.documents, out.desired, err = manifest.Render(ctx, fsys, r.folder, manifest.Limits{})
+	out.documents, out.desired, err = r.renderer.Render(ctx, fsys, r.folder)
 	out.desired.Commit = s.commit
 	if err != nil && !errors.As(err, &out.refused) {
 		return nil, fmt.Errorf("read the manifests of %s: %w", s.Name, err)

@@ -9,7 +9,6 @@ import (
 	"strings"
 
 	"github.com/orpheus-cd/orpheus/planner"
-	"github.com/orpheus-cd/orpheus/planner/manifest"
 )
 
 // runPlanned shows whether the fleet did what was planned for a commit, from the
@@ -42,7 +41,7 @@ func (e *env) planned(ctx context.Context, o recordOptions, asked string) (plann
 	if err != nil {
 		return st, err
 	}
-	reader := &planReader{checkout: c, rendered: map[string]*planRendering{}, loader: manifest.NewLoader(manifest.Limits{})}
+	reader := newPlanReader(c)
 	head, err := reader.side(ctx, "HEAD")
 	if err != nil {
 		return st, err
@@ -231,7 +230,7 @@ func (l *laterCommit) told() []string {
 
 func outcomeColour(state planner.OutcomeState) colour {
 	switch state {
-	case planner.OutcomeMet:
+	case planner.OutcomeMet, planner.OutcomeOpen:
 		return green
 	case planner.OutcomeDiffers:
 		return red

@@ -243,7 +243,7 @@ func (c *composer) held(m *composite) bool {
 // composite returns what the unit says, put together now or before.
 func (c *composer) composite(u *unit) (*composite, error) {
 	key := u.key()
-	if m := c.composites[key]; key != "" && m != nil && !c.show && c.unchanged(m) {
+	if m := c.composites[key]; key != "" && m != nil && c.show == c.renders && c.unchanged(m) {
 		m.last = c.generation
 		c.stats.ComposedKept++
 		return m, nil
@@ -253,7 +253,7 @@ func (c *composer) composite(u *unit) (*composite, error) {
 	}
 	c.stats.Composed++
 	m, err := c.compose(u)
-	if err == nil && key != "" && len(m.faults) <= maxCachedFaults && !c.show {
+	if err == nil && key != "" && len(m.faults) <= maxCachedFaults && c.show == c.renders {
 		m.last = c.generation
 		c.composites[key] = m
 	}

@@ -29,6 +29,7 @@ type Loader struct {
 	composeFiles map[string]*composeFile // by composeKey
 	generation   uint64                  // of the load under way
 	stats        Stats
+	renders      bool // it is a Renderer's: what it remembers has its documents
 }
 
 // Stats counts what a Loader has done since it was made.
@@ -89,12 +90,17 @@ func (l *Loader) Load(ctx context.Context, fsys fs.FS, dir string, commit planne
 	l.stats.Loads++
 	d, err := l.load(ctx, fsys, dir)
 	d.Commit = commit
-	sweep(l.listings, l.generation, err == nil)
-	sweep(l.documents, l.generation, err == nil)
-	sweep(l.contents, l.generation, err == nil)
-	sweep(l.composites, l.generation, err == nil)
-	sweep(l.composeFiles, l.generation, err == nil)
+	l.sweep(err == nil)
 	return d, err
+}
+
+// sweep forgets what neither the load under way nor the last accepted one used.
+func (l *Loader) sweep(accepted bool) {
+	sweep(l.listings, l.generation, accepted)
+	sweep(l.documents, l.generation, accepted)
+	sweep(l.contents, l.generation, accepted)
+	sweep(l.composites, l.generation, accepted)
+	sweep(l.composeFiles, l.generation, accepted)
 }
 
 func (l *Loader) load(ctx context.Context, fsys fs.FS, dir string) (planner.Desired, error) {

@@ -42,7 +42,33 @@ type ComposePlace struct {
 // without the fields that say how it is put together, then nodes and services
 // in order. What is held back is not among them.
 func Render(ctx context.Context, fsys fs.FS, dir string, limits Limits) ([]Document, planner.Desired, error) {
-	w, err := NewLoader(limits).walker(ctx, fsys, dir)
+	return NewRenderer(limits).Render(ctx, fsys, dir)
+}
+
+// Renderer renders several revisions of a fleet. As a Loader it remembers what it has
+// read by object id: the next one costs what differs.
+type Renderer struct{ loader *Loader }
+
+// NewRenderer returns a Renderer with nothing remembered.
+func NewRenderer(limits Limits) *Renderer {
+	l := NewLoader(limits)
+	l.renders = true
+	return &Renderer{l}
+}
+
+// Render is Render. Values of the result are shared with later results.
+func (r *Renderer) Render(ctx context.Context, fsys fs.FS, dir string) ([]Document, planner.Desired, error) {
+	l := r.loader
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.generation++
+	documents, d, err := l.render(ctx, fsys, dir)
+	l.sweep(err == nil)
+	return documents, d, err
+}
+
+func (l *Loader) render(ctx context.Context, fsys fs.FS, dir string) ([]Document, planner.Desired, error) {
+	w, err := l.walker(ctx, fsys, dir)
 	if err != nil {
 		return nil, planner.Desired{}, err
 	}

@@ -71,6 +71,7 @@ type builder struct {
 	underWay  map[planner.ServiceID]bool
 	fates     map[planner.ServiceID]*fate
 	renames   map[planner.ServiceID][]string
+	differ    map[planner.ServiceID]bool // see differs
 }
 
 // subject is what a document is about.
@@ -137,7 +138,7 @@ func (b *builder) service(id planner.ServiceID) Service {
 		}
 	case isHeld:
 		out.Change, out.Why = Kept, b.words(held.Reason)
-	case before.Fingerprint() != after.Fingerprint():
+	case b.differs(id):
 		out.Change = Changed
 	case before.File != after.File && before.File != "":
 		out.Change, out.Why = Renamed, "described in "+after.File+", before in "+before.File
@@ -157,6 +158,21 @@ func (b *builder) service(id planner.ServiceID) Service {
 		out.How = append(out.How, expected(before, after, out)...)
 	}
 	return out
+}
+
+// differs reports whether the manifest of a service says something else, and not only
+// elsewhere.
+func (b *builder) differs(id planner.ServiceID) bool {
+	is, known := b.differ[id]
+	if !known {
+		before, after := b.in.Before.Services[id], b.in.After.Services[id]
+		is = before.Revision != after.Revision || before.Fingerprint() != after.Fingerprint()
+		if b.differ == nil {
+			b.differ = map[planner.ServiceID]bool{}
+		}
+		b.differ[id] = is
+	}
+	return is
 }
 
 // begins reports whether a slot gets an instance in the place of another.

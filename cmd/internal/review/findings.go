@@ -24,7 +24,7 @@ func (b *builder) findings() {
 	}
 	for _, id := range slices.SortedFunc(maps.Keys(b.in.After.Services), planner.ServiceID.Compare) {
 		before, after := b.in.Before.Services[id], b.in.After.Services[id]
-		if before.Revision == after.Revision && before.Fingerprint() == after.Fingerprint() {
+		if !b.differs(id) {
 			continue
 		}
 		had := asks(before)
