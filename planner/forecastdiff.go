@@ -43,8 +43,8 @@ const (
 	OutcomeUnderWay   OutcomeState = "under way"  // as planned so far
 	OutcomeSuperseded OutcomeState = "superseded" // as planned, until a later commit took over
 	OutcomeDiffers    OutcomeState = "differs"
-	// OutcomeOpen: it went another way, and the forecast said that it might. See
-	// Forecast.Races.
+	// OutcomeOpen: it went another way to where it was to go, and the forecast said
+	// that it might. See Forecast.Races.
 	OutcomeOpen OutcomeState = "left open"
 )
 
@@ -78,12 +78,37 @@ func (f Forecast) Compare(came map[ServiceID]Came) []Outcome {
 		}
 		out := d.outcome(c)
 		out.Approval = approval[id]
-		if open[id] && (out.State == OutcomeDiffers && !d.fails || out.State == OutcomeUnderWay) {
-			out.State = OutcomeOpen
+		if open[id] && out.State == OutcomeDiffers && !d.fails {
+			out.State = OutcomeUnderWay
+			if arrived(planned[id], c.Docs) {
+				out.State = OutcomeOpen
+			} else if c.Superseded {
+				out.State = OutcomeSuperseded
+			}
 		}
 		all = append(all, out)
 	}
 	return all
+}
+
+// arrived reports whether the slots of a document came to the revisions that were
+// planned, each on whichever node, and no hook runs any more.
+func arrived(planned, came []LeaseDoc) bool {
+	if len(came) == 0 {
+		return false
+	}
+	end := came[0] // nothing was planned
+	if n := len(planned); n > 0 {
+		end = planned[n-1]
+	}
+	last := came[len(came)-1]
+	want, got := bySlot(slotLeases(end.Leases)), bySlot(slotLeases(last.Leases))
+	for _, l := range slotLeases(end.Leases) {
+		if of := got[l.Slot]; len(of) != len(want[l.Slot]) || of[0].Revision != want[l.Slot][0].Revision {
+			return false
+		}
+	}
+	return len(hookLeases(last.Leases)) <= len(hookLeases(end.Leases))
 }
 
 // documents are the values of each document, the first as it was before, up to

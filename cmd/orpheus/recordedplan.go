@@ -52,7 +52,7 @@ func (st *plannedStatus) awaited() awaited {
 	out := awaited{ready: len(st.Unknown) == 0, rests: true}
 	var says []string
 	for _, o := range st.Services {
-		out.ready = out.ready && o.State == planner.OutcomeMet
+		out.ready = out.ready && (o.State == planner.OutcomeMet || o.State == planner.OutcomeOpen)
 		out.rests = out.rests && o.State != planner.OutcomeUnderWay
 		says = append(says, fmt.Sprintf("%s %s %d/%d", o.Service, o.State, o.Done, o.Planned))
 	}

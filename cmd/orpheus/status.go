@@ -76,8 +76,9 @@ it waits for. It gives up with 3 after --timeout, and at once where nothing goes
 on by itself: a rollout failed or asks for approval, or a manifest has a fault.
 
 --plan shows instead whether the fleet did what was planned for a commit, the one
-that most nodes follow or --commit: as planned, under way, differs (and how), or
-superseded by a later commit. It says which nodes have read that commit, and
+that most nodes follow or --commit: as planned, under way, differs (and how), left
+open (another way, as the plan said that it might), or superseded by a later
+commit. It says which nodes have read that commit, and
 whether the checkout has a later one that none has. It compares the history of
 the records with what "orpheus plan" said of the commit, needs a checkout and
 asks no agent. A person who has to let a rollout go on ends what is compared.
